@@ -1,0 +1,5 @@
+export { fromBase64, toBase64 } from './base64.ts'
+export { compare, concat, equal, fromUtf8, isZero, utf8 } from './bytes.ts'
+export { fromHex, isHex, toHex } from './hex.ts'
+export { type Json, jcs } from './jcs.ts'
+export { type JsonLimits, type MemberSpan, type ParsedJson, parseJson, parseJsonSpans } from './json.ts'

@@ -1,0 +1,187 @@
+import { fail } from '../errors.ts'
+
+/** Bounds for {@link parseJson}. `maxLength` is in UTF-16 units of the text. */
+export interface JsonLimits {
+  readonly maxLength: number
+  readonly maxDepth: number
+}
+
+/** Where one member stands in its text: `start` at the opening quote of its name, `end` just past its value. */
+export interface MemberSpan {
+  readonly name: string
+  readonly start: number
+  readonly valueStart: number
+  readonly end: number
+}
+
+export interface ParsedJson {
+  readonly value: unknown
+  /** For each object, its members in the order of the text. */
+  readonly spans: ReadonlyMap<object, readonly MemberSpan[]>
+}
+
+/**
+ * Strict JSON (RFC 8259): one value, no duplicate member names, no `__proto__`, no lone surrogates, no byte order mark, bounded size and depth.
+ *
+ * Duplicate names are refused because parsers disagree on which one counts: what was signed could differ from what is read.
+ * Numbers become JavaScript numbers; whether they are integers in range is the caller's check.
+ * Throws `malformed_json`.
+ */
+export function parseJson(text: string, limits: JsonLimits): unknown {
+  return new Parser(text, limits, null).document()
+}
+
+/** {@link parseJson} that also tells where each member stands, for cutting a document without re-serialising it. */
+export function parseJsonSpans(text: string, limits: JsonLimits): ParsedJson {
+  const spans = new Map<object, MemberSpan[]>()
+  return { value: new Parser(text, limits, spans).document(), spans }
+}
+
+const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y
+// One character class per run: alternation inside a repetition would cost stack for each character of a long string.
+const run = /[^"\\\u0000-\u001f]*/y
+const escapeSequence = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y
+
+class Parser {
+  readonly #text: string
+  readonly #maxDepth: number
+  readonly #spans: Map<object, MemberSpan[]> | null
+  #at = 0
+
+  constructor(text: string, limits: JsonLimits, spans: Map<object, MemberSpan[]> | null) {
+    if (text.length > limits.maxLength) throw fail('malformed_json', `expected at most ${limits.maxLength} characters, found ${text.length}`)
+    this.#text = text
+    this.#maxDepth = limits.maxDepth
+    this.#spans = spans
+  }
+
+  document(): unknown {
+    const value = this.#value(0)
+    this.#space()
+    if (this.#at !== this.#text.length) throw this.#error('the end of the text')
+    return value
+  }
+
+  #error(expected: string): Error {
+    return fail('malformed_json', `expected ${expected} at offset ${this.#at}`)
+  }
+
+  #space(): void {
+    for (;;) {
+      const code = this.#text.charCodeAt(this.#at)
+      if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return
+      this.#at++
+    }
+  }
+
+  #value(depth: number): unknown {
+    this.#space()
+    switch (this.#text[this.#at]) {
+      case '{':
+        return this.#object(depth + 1)
+      case '[':
+        return this.#array(depth + 1)
+      case '"':
+        return this.#string()
+      case 't':
+        return this.#literal('true', true)
+      case 'f':
+        return this.#literal('false', false)
+      case 'n':
+        return this.#literal('null', null)
+      default:
+        return this.#number()
+    }
+  }
+
+  #literal<T>(word: string, value: T): T {
+    if (!this.#text.startsWith(word, this.#at)) throw this.#error('a JSON value')
+    this.#at += word.length
+    return value
+  }
+
+  #number(): number {
+    number.lastIndex = this.#at
+    const found = number.exec(this.#text)
+    if (found === null) throw this.#error('a JSON value')
+    this.#at = number.lastIndex
+    const value = Number(found[0])
+    if (!Number.isFinite(value)) throw this.#error('a number in the range of a double')
+    return value
+  }
+
+  #string(): string {
+    const start = this.#at++
+    let escaped = false
+    for (;;) {
+      run.lastIndex = this.#at
+      run.test(this.#text)
+      this.#at = run.lastIndex
+      const found = this.#text[this.#at]
+      if (found === '"') break
+      if (found !== '\\') throw this.#error('a string')
+      escapeSequence.lastIndex = this.#at
+      if (!escapeSequence.test(this.#text)) throw this.#error('an escapeSequence sequence')
+      this.#at = escapeSequence.lastIndex
+      escaped = true
+    }
+    const raw = this.#text.slice(start + 1, this.#at++)
+    const value = escaped ? (JSON.parse(`"${raw}"`) as string) : raw
+    if (!value.isWellFormed()) throw this.#error('a string without lone surrogates')
+    return value
+  }
+
+  #descend(depth: number): void {
+    if (depth > this.#maxDepth) throw this.#error(`at most ${this.#maxDepth} levels of nesting`)
+    this.#at++
+    this.#space()
+  }
+
+  #array(depth: number): unknown[] {
+    this.#descend(depth)
+    const items: unknown[] = []
+    if (this.#text[this.#at] === ']') {
+      this.#at++
+      return items
+    }
+    for (;;) {
+      items.push(this.#value(depth))
+      if (this.#closes(']')) return items
+    }
+  }
+
+  #object(depth: number): Record<string, unknown> {
+    this.#descend(depth)
+    const object: Record<string, unknown> = {}
+    const spans: MemberSpan[] | null = this.#spans === null ? null : []
+    if (spans !== null) this.#spans?.set(object, spans)
+    if (this.#text[this.#at] === '}') {
+      this.#at++
+      return object
+    }
+    for (;;) {
+      this.#space()
+      const start = this.#at
+      if (this.#text[this.#at] !== '"') throw this.#error('a member name')
+      const name = this.#string()
+      if (name === '__proto__' || Object.hasOwn(object, name)) throw this.#error('no duplicate and no forbidden member name')
+      this.#space()
+      if (this.#text[this.#at] !== ':') throw this.#error("':'")
+      this.#at++
+      this.#space()
+      const valueStart = this.#at
+      object[name] = this.#value(depth)
+      spans?.push({ name, start, valueStart, end: this.#at })
+      if (this.#closes('}')) return object
+    }
+  }
+
+  /** After an element: true at the closing bracket, false past a comma. */
+  #closes(bracket: string): boolean {
+    this.#space()
+    const found = this.#text[this.#at]
+    if (found !== bracket && found !== ',') throw this.#error(`',' or '${bracket}'`)
+    this.#at++
+    return found === bracket
+  }
+}

@@ -1,0 +1,61 @@
+import type { SigningKey } from './types.ts'
+
+type Algorithm = { readonly name: string; readonly namedCurve?: string; readonly hash?: string }
+const p256: Algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
+const p256Sign: Algorithm = { name: 'ECDSA', hash: 'SHA-256' }
+const ed25519: Algorithm = { name: 'Ed25519' }
+
+// WebCrypto's types demand an ArrayBuffer behind each view; ours never sit on shared memory.
+const view = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => bytes as Uint8Array<ArrayBuffer>
+
+export async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', view(bytes)))
+}
+
+export async function hmacSha256(key: Uint8Array, bytes: Uint8Array): Promise<Uint8Array> {
+  const imported = await crypto.subtle.importKey('raw', view(key), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign'])
+  return new Uint8Array(await crypto.subtle.sign('HMAC', imported, view(bytes)))
+}
+
+async function verifyRaw(raw: Uint8Array, algorithm: Algorithm, verifyWith: Algorithm, signature: Uint8Array, message: Uint8Array): Promise<boolean> {
+  try {
+    const key = await crypto.subtle.importKey('raw', view(raw), algorithm, false, ['verify'])
+    return await crypto.subtle.verify(verifyWith, key, view(signature), view(message))
+  } catch {
+    return false
+  }
+}
+
+export async function verifyP256(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): Promise<boolean> {
+  if (publicKey.length !== 64 || signature.length !== 64) return false
+  const raw = new Uint8Array(65)
+  raw[0] = 4
+  raw.set(publicKey, 1)
+  return verifyRaw(raw, p256, p256Sign, signature, message)
+}
+
+export async function verifyEd25519(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): Promise<boolean> {
+  if (publicKey.length !== 32 || signature.length !== 64) return false
+  return verifyRaw(publicKey, ed25519, ed25519, signature, message)
+}
+
+async function generate(algorithm: Algorithm, signWith: Algorithm, strip: number): Promise<SigningKey> {
+  const pair = (await crypto.subtle.generateKey(algorithm, false, ['sign', 'verify'])) as CryptoKeyPair
+  const raw = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey))
+  return {
+    publicKey: raw.subarray(strip),
+    sign: async (message) => new Uint8Array(await crypto.subtle.sign(signWith, pair.privateKey, view(message))),
+  }
+}
+
+export function generateP256(): Promise<SigningKey> {
+  return generate(p256, p256Sign, 1)
+}
+
+export function generateEd25519(): Promise<SigningKey> {
+  return generate(ed25519, ed25519, 0)
+}
+
+export function randomBytes(length: number): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(length))
+}

@@ -1,0 +1,115 @@
+/**
+ * Every error this library raises about data, in one table. Wrong *arguments* (a programmer's mistake) are `TypeError`.
+ *
+ * `kind` says who must act: `configuration` (fix your command, policy or code), `unavailable` (retry or provide what is missing),
+ * `untrusted` (the evidence is not genuine: stop), `rejected` (the evidence is genuine, your policy does not want it).
+ */
+export type ErrorKind = 'configuration' | 'unavailable' | 'untrusted' | 'rejected'
+
+/** code -> [kind, what it means and what to do next]. Codes are never renamed; new ones may be added. */
+export const errorTable = {
+  // bytes and JSON
+  malformed_encoding: ['untrusted', 'hex, base64, PEM or UTF-8 text is not well-formed'],
+  malformed_json: ['untrusted', 'not strict JSON: syntax, depth, size, a duplicate or a forbidden member name'],
+  malformed_document: ['untrusted', 'a JSON document lacks a member, has an unknown one, or one of the wrong type'],
+
+  // quotes (attestation.md 1.1, 1.2 step 1)
+  quote_malformed: ['untrusted', 'the quote is truncated or its declared lengths do not agree'],
+  quote_unsupported: ['untrusted', 'version, attestation key type, TEE type, body type or vendor is not one this verifier knows'],
+  quote_no_pck_chain: ['unavailable', 'the quote carries no PCK certificate chain; fetch it by the platform identity it names'],
+  quote_signature_invalid: ['untrusted', 'the attestation key did not sign this quote'],
+  qe_report_signature_invalid: ['untrusted', 'the PCK key did not sign the quoting enclave report'],
+  qe_report_data_mismatch: ['untrusted', 'the quoting enclave report does not bind the attestation key'],
+  qe_identity_mismatch: ['untrusted', 'the quoting enclave is not the one the vendor names'],
+
+  // certificates and revocation lists (steps 2, 3)
+  certificate_malformed: ['untrusted', 'a certificate is not strict DER of the expected profile'],
+  certificate_expired: ['untrusted', 'a certificate is past its notAfter'],
+  certificate_not_yet_valid: ['untrusted', 'a certificate is before its notBefore'],
+  certificate_revoked: ['untrusted', "a certificate is on its issuer's revocation list"],
+  chain_untrusted: ['untrusted', 'the chain does not end in a root you trust'],
+  chain_invalid: ['untrusted', 'issuer, signature, basicConstraints, path length, key usage or subject of a chain is wrong'],
+  crl_malformed: ['untrusted', 'a revocation list is not strict DER of the expected profile'],
+  crl_issuer_mismatch: ['untrusted', 'a revocation list is from another issuer than the certificate it should cover'],
+  crl_signature_invalid: ['untrusted', 'a revocation list is not signed by its issuer'],
+  crl_expired: ['untrusted', "the verification time is outside a revocation list's window; fetch fresh collateral"],
+
+  // collateral (steps 4 to 7)
+  collateral_missing: ['untrusted', 'a piece of collateral is absent; every piece is required'],
+  collateral_malformed: ['untrusted', 'a piece of collateral is not well-formed'],
+  tcb_info_signature_invalid: ['untrusted', 'TCB info is not signed by its signing certificate'],
+  tcb_info_expired: ['untrusted', 'the verification time is outside the TCB info window; fetch fresh collateral'],
+  tcb_info_mismatch: ['untrusted', 'TCB info is for another platform family (FMSPC, PCE id or TEE type)'],
+  qe_identity_signature_invalid: ['untrusted', 'the QE identity is not signed by its signing certificate'],
+  qe_identity_expired: ['untrusted', 'the verification time is outside the QE identity window; fetch fresh collateral'],
+  tdx_module_mismatch: ['untrusted', 'the TDX module is not one the vendor names'],
+
+  // policy
+  policy_invalid: ['configuration', 'the policy is incomplete, has unknown fields or accepts too much'],
+  policy_role_missing: ['configuration', 'the policy has no section for this role'],
+  policy_unsupported: ['configuration', 'the policy demands a check that this version cannot make; it is refused, not skipped'],
+  policy_tee: ['rejected', 'the TEE kind is not accepted'],
+  policy_simulated: ['rejected', 'the evidence is SIMULATED: it chains to no vendor root and proves nothing about hardware'],
+  policy_debug: ['rejected', 'the enclave runs in debug mode: its memory can be read'],
+  policy_identity: ['rejected', "the measured code is not on the policy's list"],
+  policy_attributes: ['rejected', 'enclave or TD attributes are not those demanded'],
+  policy_tcb_status: ['rejected', 'the platform TCB status is not accepted'],
+  policy_advisory: ['rejected', 'a security advisory applies that the policy does not accept'],
+  policy_evaluation_number: ['rejected', 'collateral of an older TCB evaluation than the policy demands'],
+  policy_collateral_age: ['rejected', 'collateral is older than the policy allows'],
+  policy_attestation_age: ['rejected', 'the attestation is older than the policy allows'],
+  policy_platform: ['rejected', 'the platform (FMSPC, PPID or flags) is not accepted'],
+  policy_role: ['rejected', 'the evidence is of another role than the policy is for'],
+  policy_models: ['rejected', "the model or its weights are not on the policy's list"],
+  policy_engine: ['rejected', "the engine build or CPU variant is not on the policy's list"],
+  policy_operator: ['rejected', "the operator key is not on the policy's list"],
+  policy_channel: ['rejected', 'the channel used is not bound to the attested keyset'],
+  policy_receipt: ['rejected', 'the receipt states something the policy does not accept'],
+
+  // keyset, report, session, receipt (ACI)
+  report_malformed: ['untrusted', 'the attestation report is not an aci/1 report with SGX or TDX evidence'],
+  report_keyset_mismatch: ['untrusted', 'the keyset does not hash to the digest the report states or the quote binds'],
+  report_nonce_mismatch: ['untrusted', 'the quote does not bind this nonce and keyset: a replayed or foreign report'],
+  report_descriptor_mismatch: ['untrusted', "the service descriptor does not hash to the keyset's subject"],
+  keyset_expired: ['untrusted', 'the keyset is past its not_after, or claims to live implausibly long'],
+  keyset_changed: ['untrusted', 'the service now answers under another keyset; verify it again before sending more'],
+  channel_mismatch: ['untrusted', 'the TLS key of the connection is not in the attested keyset'],
+  session_mismatch: ['untrusted', 'the attested session does not hash to its id, or does not say what the receipt claims'],
+  receipt_malformed: ['untrusted', 'the receipt is not a well-formed aci/1 receipt'],
+  receipt_missing: ['unavailable', 'the receipt could not be fetched'],
+  receipt_key_unknown: ['untrusted', 'the receipt is signed by a key outside the attested keyset'],
+  receipt_signature_invalid: ['untrusted', 'the receipt signature does not verify: a field was changed'],
+  receipt_keyset_mismatch: ['untrusted', 'the receipt names another keyset than the attested one'],
+  receipt_request_mismatch: ['untrusted', 'the receipt is over other request bytes than those sent'],
+  receipt_response_mismatch: ['untrusted', 'the receipt is over other response bytes than those received'],
+  receipt_nonce_mismatch: ['untrusted', 'the receipt does not echo the nonce of this request'],
+  receipt_upstream_mismatch: ['untrusted', 'the worker receipt is not the one the controller cites, or the two disagree'],
+  receipt_stream_mismatch: ['untrusted', 'the received events are not a prefix of the stream the receipt commits to'],
+
+  // network, files, usage
+  usage: ['configuration', 'the command line is wrong; see --help'],
+  file_unavailable: ['unavailable', 'a file could not be read or written'],
+  service_unavailable: ['unavailable', 'the service did not answer'],
+  service_refused: ['unavailable', 'the service answered with an error'],
+  response_too_large: ['unavailable', 'the service sent more than the bound for this kind of answer'],
+} as const satisfies Record<string, readonly [ErrorKind, string]>
+
+export type ErrorCode = keyof typeof errorTable
+
+/** An error about data. `message` says what was expected and what came; it never holds a secret, a prompt or a completion. */
+export class VeriteeError extends Error {
+  override readonly name: string = 'VeriteeError'
+  readonly code: ErrorCode
+  readonly kind: ErrorKind
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.code = code
+    this.kind = errorTable[code][0]
+  }
+}
+
+/** Shorthand for throwing sites: `throw fail('quote_malformed', ...)`. */
+export function fail(code: ErrorCode, message: string, cause?: unknown): VeriteeError {
+  return new VeriteeError(code, message, cause === undefined ? undefined : { cause })
+}

@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  resolve: { conditions: ['@veritee/source', 'node'] },
+  ssr: { resolve: { conditions: ['@veritee/source', 'node'], externalConditions: ['@veritee/source', 'node'] } },
+  test: {
+    include: ['packages/*/test/**/*.test.ts', 'tools/test/**/*.test.ts'],
+    testTimeout: 30_000,
+    maxWorkers: 2,
+  },
+})
