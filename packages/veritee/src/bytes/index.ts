@@ -1,5 +1,8 @@
 export { fromBase64, toBase64 } from './base64.ts'
 export { compare, concat, equal, fromUtf8, isZero, utf8 } from './bytes.ts'
+export { jcsDigest, sha256Digest } from './digest.ts'
 export { fromHex, isHex, toHex } from './hex.ts'
 export { type Json, jcs } from './jcs.ts'
 export { type JsonLimits, type MemberSpan, type ParsedJson, parseJson, parseJsonSpans } from './json.ts'
+export { consistencyProof, leafHash, merkleRoot, verifyConsistency } from './merkle.ts'
+export { Shape } from './shape.ts'

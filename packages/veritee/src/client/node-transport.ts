@@ -1,0 +1,123 @@
+import { createHash } from 'node:crypto'
+import http from 'node:http'
+import https from 'node:https'
+import { BlockList, isIP } from 'node:net'
+import type { Duplex } from 'node:stream'
+import tls from 'node:tls'
+import { fail } from '../errors.ts'
+import type { Transport, TransportRequest, TransportResponse } from './transport.ts'
+
+const loopbackAddresses = new BlockList()
+loopbackAddresses.addSubnet('127.0.0.0', 8, 'ipv4')
+loopbackAddresses.addAddress('::1', 'ipv6')
+
+/** True for `localhost` and for literal loopback addresses; names are not resolved, so a name never counts as loopback by its address. */
+export function isLoopbackHost(hostname: string): boolean {
+  const host = hostname.replace(/^\[|\]$/g, '')
+  if (host === 'localhost') return true
+  const family = isIP(host)
+  return family !== 0 && loopbackAddresses.check(host, family === 4 ? 'ipv4' : 'ipv6')
+}
+
+/**
+ * A transport over `node:http` or `node:https`. Under TLS the certificate authority plays no part: the key of the first connection is remembered,
+ * every later connection must show the same one (`channel_mismatch` before a byte is sent), and the caller must find that key in the
+ * attested keyset before it sends anything that matters.
+ *
+ * Throws `usage` for another kind of URL, `service_unavailable` from `send`.
+ */
+export function nodeTransport(url: string, pinnedSpki: string | null = null): Transport {
+  let parsed: URL
+  try {
+    parsed = new URL(url)
+  } catch (cause) {
+    throw fail('usage', `expected an http or https URL, found ${JSON.stringify(url.slice(0, 200))}`, cause)
+  }
+  if ((parsed.protocol !== 'http:' && parsed.protocol !== 'https:') || parsed.username !== '' || parsed.password !== '')
+    throw fail('usage', 'expected an http or https URL without credentials in it')
+  return parsed.protocol === 'http:' ? plain(parsed) : pinned(parsed, pinnedSpki)
+}
+
+function plain(url: URL): Transport {
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
+  return {
+    origin: url.origin,
+    loopback: isLoopbackHost(url.hostname),
+    spki: null,
+    send: (request) => send(url, request, (options) => http.request({ ...options, agent })),
+    close: () => agent.destroy(),
+  }
+}
+
+function pinned(url: URL, pin: string | null): Transport {
+  let seen = pin
+  const agent = new https.Agent({ keepAlive: true, maxSockets: 64 })
+  // The check stands in createConnection: a socket that shows another key never reaches a request.
+  agent.createConnection = (options, callback): Duplex => {
+    const host = (options as { host?: string }).host ?? url.hostname
+    const socket = tls.connect({
+      ...(options as tls.ConnectionOptions),
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+      minVersion: 'TLSv1.3',
+      rejectUnauthorized: false,
+    })
+    socket.once('secureConnect', () => {
+      const spki = spkiOf(socket)
+      if (spki === null || (seen !== null && spki !== seen)) {
+        socket.destroy()
+        callback?.(fail('channel_mismatch', `expected TLS key ${seen ?? 'of some kind'}, found ${spki ?? 'none'}`), socket)
+        return
+      }
+      seen = spki
+      callback?.(null, socket)
+    })
+    socket.once('error', (error) => callback?.(error, socket))
+    return undefined as unknown as Duplex
+  }
+  return {
+    origin: url.origin,
+    loopback: false,
+    get spki() {
+      return seen
+    },
+    send: (request) => send(url, request, (options) => https.request({ ...options, agent })),
+    close: () => agent.destroy(),
+  }
+}
+
+/** SHA-256 over the SubjectPublicKeyInfo the peer proved to hold, hex; null without a certificate. */
+export function spkiOf(socket: tls.TLSSocket): string | null {
+  const certificate = socket.getPeerX509Certificate()
+  if (certificate === undefined) return null
+  return createHash('sha256')
+    .update(certificate.publicKey.export({ type: 'spki', format: 'der' }))
+    .digest('hex')
+}
+
+function send(url: URL, request: TransportRequest, open: (options: https.RequestOptions) => http.ClientRequest): Promise<TransportResponse> {
+  const { promise, resolve, reject } = Promise.withResolvers<TransportResponse>()
+  const headers: Record<string, string> = { ...request.headers }
+  if (request.body !== undefined) headers['content-length'] = String(request.body.length)
+  const outgoing = open({
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: url.port === '' ? (url.protocol === 'http:' ? 80 : 443) : url.port,
+    path: url.pathname.replace(/\/$/, '') + request.path,
+    method: request.method,
+    headers,
+    ...(request.signal === undefined ? {} : { signal: request.signal }),
+  })
+  const refuse = (error: unknown): void => {
+    if (error instanceof Error && 'code' in error && error.code === 'channel_mismatch') reject(error)
+    else reject(fail('service_unavailable', `${url.origin}: ${error instanceof Error ? error.message || error.name : 'no answer'}`, error))
+  }
+  outgoing.setTimeout(request.idleTimeoutMs ?? 60_000, () => outgoing.destroy(new Error('no answer in time')))
+  outgoing.once('error', refuse)
+  outgoing.once('response', (incoming) => {
+    const received: Record<string, string> = {}
+    for (const [name, value] of Object.entries(incoming.headers))
+      if (value !== undefined) received[name] = Array.isArray(value) ? value.join(', ') : value
+    resolve({ status: incoming.statusCode ?? 0, headers: received, body: incoming })
+  })
+  outgoing.end(request.body)
+  return promise
+}

@@ -1,0 +1,207 @@
+import type { Check, QuoteClaims, SgxClaims, TdxClaims, Verified } from '../attestation/claims.ts'
+import { fromHex } from '../bytes/hex.ts'
+import { type ErrorCode, fail } from '../errors.ts'
+import type { AllowDeny, Any, EvidencePolicy, Identity, MaskedValue } from './policy.ts'
+import { concludeVerdict, type Finding, type Verdict } from './verdict.ts'
+
+const simulatedDetail = "SIMULATED: the chain does not end in Intel's key, so this proves nothing about hardware"
+
+/**
+ * Judges genuineness only (rule S14): no policy, so the code is not judged. Revoked, NotSupported, Unrecognized and simulated evidence is rejected;
+ * debug mode and each other status below UpToDate is a warning.
+ */
+export function evaluateGenuineness(claims: Verified<QuoteClaims>, checks: readonly Check[]): Verdict {
+  const { status } = claims.tcb
+  const hopeless = status === 'Revoked' || status === 'NotSupported' || status === 'Unrecognized'
+  const findings: Finding[] = [
+    ...checks,
+    claims.simulated
+      ? failed('genuine.simulated', 'policy_simulated', simulatedDetail)
+      : passed('genuine.simulated', "the chain ends in Intel's key"),
+    hopeless ? failed('genuine.tcb-status', 'policy_tcb_status', `found ${status}`) : passed('genuine.tcb-status', status),
+  ]
+  const warnings = [...commonWarnings(claims), 'the code in it was not judged: pass a policy to judge it']
+  return concludeVerdict('genuineness', claims, findings, warnings)
+}
+
+/**
+ * Evaluates verified claims under one role's section of a policy, in the order of spec/policy.md. Never throws for a rejection.
+ *
+ * What only a report can show (role, models, engine, operator, attestation age, channel) is not judged here: see `evaluateReport`.
+ * Throws `policy_unsupported` where the policy demands a check that does not exist yet.
+ */
+export function evaluate(claims: Verified<QuoteClaims>, policy: EvidencePolicy, at: Date, checks: readonly Check[] = []): Verdict {
+  return concludeVerdict('policy', claims, [...checks, ...quoteFindings(claims, policy, at)], policyWarnings(claims, policy))
+}
+
+/** The findings of {@link evaluate} alone, for verdicts over more than a quote. */
+export function quoteFindings(claims: Verified<QuoteClaims>, policy: EvidencePolicy, at: Date): Finding[] {
+  if (policy.release !== 'any')
+    throw fail('policy_unsupported', 'release statements cannot be checked by this version; set release to "any" or upgrade')
+  if (policy.log !== 'any') throw fail('policy_unsupported', 'log inclusion cannot be checked by this version; set log to "any" or upgrade')
+  return [
+    among('policy.tee', 'policy_tee', policy.tee, claims.body.tee),
+    simulated(claims, policy),
+    debug(claims, policy),
+    identity(claims, policy),
+    ...(claims.body.tee === 'sgx' ? [maskedValue('policy.attributes', policy.attributes, claims.body.attributes)] : tdx(claims.body, policy)),
+    tcbStatus(claims, policy, at),
+    advisories(claims, policy),
+    evaluationNumber(claims, policy),
+    collateralAge(claims, policy, at),
+    allowDeny('policy.fmspc', policy.platform.fmspc, claims.platform.fmspc),
+    allowDeny('policy.ppid', policy.platform.ppid, claims.platform.ppid),
+    flag('policy.dynamic-platform', policy.platform.dynamicPlatform, claims.platform.dynamicPlatform),
+    flag('policy.cached-keys', policy.platform.cachedKeys, claims.platform.cachedKeys),
+    flag('policy.smt', policy.platform.smt, claims.platform.smtEnabled),
+    policy.physical === 'any'
+      ? waived('policy.physical', "the machine's owner could have opened it")
+      : passed('policy.physical', 'the machine is on the list of the trusted site'),
+    waived('policy.release', 'no release statement is demanded'),
+    waived('policy.log', 'no log inclusion is demanded'),
+  ]
+}
+
+export function policyWarnings(claims: QuoteClaims, policy: EvidencePolicy): string[] {
+  return policy.physical === 'any' ? [...commonWarnings(claims), "the machine's owner could have opened it"] : commonWarnings(claims)
+}
+
+function commonWarnings(claims: QuoteClaims): string[] {
+  const warnings: string[] = []
+  if (claims.simulated) warnings.push(simulatedDetail)
+  if (claims.debug) warnings.push('DEBUG enclave: the host can read its memory')
+  if (claims.tcb.status !== 'UpToDate') warnings.push(`TCB status is ${claims.tcb.status}${advisoryList(claims.tcb.advisories)}`)
+  if (claims.trailingBytes > 0) warnings.push(`${claims.trailingBytes} unsigned bytes follow the quote`)
+  return warnings
+}
+
+const advisoryList = (ids: readonly string[]): string => (ids.length === 0 ? '' : ` (${ids.join(', ')})`)
+
+export function passed(id: string, detail: string): Finding {
+  return { id, status: 'pass', detail }
+}
+
+export function waived(id: string, detail: string): Finding {
+  return { id, status: 'waived', detail }
+}
+
+export function failed(id: string, code: ErrorCode, detail: string): Finding {
+  return { id, status: 'fail', detail, code }
+}
+
+/** `found` is one of the allowed values, or the policy waives it. */
+export function among(id: string, code: ErrorCode, allowed: readonly string[] | Any, found: string): Finding {
+  if (allowed === 'any') return waived(id, `found ${found}`)
+  return allowed.includes(found) ? passed(id, found) : failed(id, code, `expected ${allowed.join(' or ')}, found ${found}`)
+}
+
+function simulated(claims: QuoteClaims, policy: EvidencePolicy): Finding {
+  const id = 'policy.simulated'
+  if (!claims.simulated) return passed(id, "the chain ends in Intel's key")
+  return policy.simulated === 'allow' ? waived(id, simulatedDetail) : failed(id, 'policy_simulated', simulatedDetail)
+}
+
+function debug(claims: QuoteClaims, policy: EvidencePolicy): Finding {
+  if (!claims.debug) return passed('policy.debug', 'production mode')
+  const detail = 'the enclave runs in debug mode'
+  return policy.debug === 'any' ? waived('policy.debug', detail) : failed('policy.debug', 'policy_debug', detail)
+}
+
+function identity(claims: QuoteClaims, policy: EvidencePolicy): Finding {
+  const found = describe(claims.body)
+  return policy.identity.some((wanted) => matches(wanted, claims.body))
+    ? passed('policy.identity', found)
+    : failed('policy.identity', 'policy_identity', `expected one of ${policy.identity.length} listed identities, found ${found}`)
+}
+
+function describe(body: SgxClaims | TdxClaims): string {
+  return body.tee === 'sgx'
+    ? `MRENCLAVE ${body.mrenclave}, MRSIGNER ${body.mrsigner}, ISVPRODID ${body.isvProdId}, ISVSVN ${body.isvSvn}`
+    : `MRTD ${body.mrtd}, RTMR0 ${body.rtmr0}, RTMR1 ${body.rtmr1}, RTMR2 ${body.rtmr2}, RTMR3 ${body.rtmr3}, MRSEAM ${body.mrseam}`
+}
+
+function matches(wanted: Identity, body: SgxClaims | TdxClaims): boolean {
+  if ('mrenclave' in wanted) return body.tee === 'sgx' && body.mrenclave === wanted.mrenclave
+  if ('mrsigner' in wanted)
+    return body.tee === 'sgx' && body.mrsigner === wanted.mrsigner && body.isvProdId === wanted.isvProdId && body.isvSvn >= wanted.minIsvSvn
+  if (body.tee !== 'tdx' || body.mrtd !== wanted.mrtd) return false
+  return (['rtmr0', 'rtmr1', 'rtmr2', 'rtmr3', 'mrseam'] as const).every((name) => wanted[name] === 'any' || wanted[name] === body[name])
+}
+
+function maskedValue(id: string, wanted: MaskedValue | Any, found: string): Finding {
+  if (wanted === 'any') return waived(id, `found ${found}`)
+  const mask = fromHex(wanted.mask)
+  const value = fromHex(wanted.value)
+  const same = fromHex(found, mask.length).every((byte, i) => (byte & (mask[i] as number)) === value[i])
+  return same ? passed(id, found) : failed(id, 'policy_attributes', `expected ${wanted.value} under mask ${wanted.mask}, found ${found}`)
+}
+
+/** TD attribute bits: Intel TDX Module ABI, ATTRIBUTES (SEPT_VE_DISABLE is bit 28). */
+function tdx(body: TdxClaims, policy: EvidencePolicy): Finding[] {
+  const wanted = policy.tdx
+  if (wanted === 'any') return [waived('policy.tdx', `attributes ${body.tdAttributes}, XFAM ${body.xfam}`)]
+  const disabled = ((fromHex(body.tdAttributes, 8)[3] as number) & 0x10) !== 0
+  const serviceTd = body.mrServiceTd
+  return [
+    maskedValue('policy.td-attributes', wanted.attributes, body.tdAttributes),
+    maskedValue('policy.xfam', wanted.xfam, body.xfam),
+    wanted.septVeDisable === 'any'
+      ? waived('policy.sept-ve-disable', disabled ? 'set' : 'not set')
+      : disabled
+        ? passed('policy.sept-ve-disable', 'set')
+        : failed('policy.sept-ve-disable', 'policy_attributes', 'expected SEPT_VE_DISABLE to be set'),
+    serviceTd === null && wanted.mrServiceTd !== 'any'
+      ? failed('policy.mrservicetd', 'policy_attributes', 'expected MRSERVICETD, the quote does not state it')
+      : among('policy.mrservicetd', 'policy_attributes', wanted.mrServiceTd, serviceTd ?? 'none stated'),
+  ]
+}
+
+function tcbStatus(claims: QuoteClaims, policy: EvidencePolicy, at: Date): Finding {
+  const id = 'policy.tcb-status'
+  const { status, tcbDate } = claims.tcb
+  if (policy.tcb.statuses.includes(status)) return passed(id, status)
+  const outOfDate = status === 'OutOfDate' || status === 'OutOfDateConfigurationNeeded'
+  if (outOfDate && tcbDate !== null && policy.tcb.gracePeriod > 0 && at.getTime() - tcbDate.getTime() <= policy.tcb.gracePeriod * 1000)
+    return waived(id, `${status}, within the grace period of ${policy.tcb.gracePeriod} s from ${tcbDate.toISOString()}`)
+  return failed(id, 'policy_tcb_status', `expected ${policy.tcb.statuses.join(' or ')}, found ${status}`)
+}
+
+function advisories(claims: QuoteClaims, policy: EvidencePolicy): Finding {
+  const id = 'policy.advisories'
+  const found = claims.tcb.advisories
+  const accepted = policy.tcb.advisories
+  if (accepted === 'any') return waived(id, found.length === 0 ? 'none' : found.join(', '))
+  const foreign = found.filter((advisory) => !accepted.includes(advisory))
+  return foreign.length === 0
+    ? passed(id, found.length === 0 ? 'none' : found.join(', '))
+    : failed(id, 'policy_advisory', `found ${foreign.join(', ')}`)
+}
+
+function evaluationNumber(claims: QuoteClaims, policy: EvidencePolicy): Finding {
+  const id = 'policy.evaluation-number'
+  const found = claims.tcb.evaluationDataNumber
+  const wanted = policy.tcb.minTcbEvaluationDataNumber
+  if (wanted === 'any') return waived(id, `${found}`)
+  return found >= wanted ? passed(id, `${found}`) : failed(id, 'policy_evaluation_number', `expected at least ${wanted}, found ${found}`)
+}
+
+function collateralAge(claims: QuoteClaims, policy: EvidencePolicy, at: Date): Finding {
+  const id = 'policy.collateral-age'
+  const age = Math.floor((at.getTime() - claims.collateral.earliestIssue.getTime()) / 1000)
+  if (policy.maxCollateralAge === 'any') return waived(id, `${age} s`)
+  return age <= policy.maxCollateralAge
+    ? passed(id, `${age} s`)
+    : failed(id, 'policy_collateral_age', `expected at most ${policy.maxCollateralAge} s since the oldest issue date, found ${age} s`)
+}
+
+function allowDeny(id: string, wanted: AllowDeny, found: string): Finding {
+  if (wanted.deny.includes(found)) return failed(id, 'policy_platform', `${found} is denied`)
+  return among(id, 'policy_platform', wanted.allow, found)
+}
+
+/** A flag the certificate does not state is not known to be off. */
+function flag(id: string, wanted: 'refuse' | Any, found: boolean | null): Finding {
+  const detail = found === null ? 'not stated by the PCK certificate' : found ? 'on' : 'off'
+  if (wanted === 'any') return waived(id, detail)
+  return found === false ? passed(id, detail) : failed(id, 'policy_platform', `expected off, found ${detail}`)
+}

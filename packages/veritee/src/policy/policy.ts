@@ -1,0 +1,94 @@
+import type { TcbStatus } from '../attestation/claims.ts'
+
+/** The literal that waives a check. Every waived check is listed in the verdict. */
+export type Any = 'any'
+
+export const roles = ['controller', 'worker', 'broker', 'validator'] as const
+export type Role = (typeof roles)[number]
+
+/** Which code is wanted. MRSIGNER alone would accept every program that key ever signed, so it never stands alone (rule S14). */
+export type Identity =
+  | { readonly mrenclave: string }
+  | { readonly mrsigner: string; readonly isvProdId: number; readonly minIsvSvn: number }
+  | {
+      readonly mrtd: string
+      readonly rtmr0: string | Any
+      readonly rtmr1: string | Any
+      readonly rtmr2: string | Any
+      readonly rtmr3: string | Any
+      readonly mrseam: string | Any
+    }
+
+/** `found & mask` must equal `value`. Lower-case hex of the field's length. */
+export interface MaskedValue {
+  readonly mask: string
+  readonly value: string
+}
+
+export interface TdxPolicy {
+  /** 8 bytes. */
+  readonly attributes: MaskedValue | Any
+  /** 8 bytes. */
+  readonly xfam: MaskedValue | Any
+  readonly septVeDisable: 'require' | Any
+  /** 48 bytes each. */
+  readonly mrServiceTd: readonly string[] | Any
+}
+
+export interface TcbPolicy {
+  /** Never Revoked, NotSupported or Unrecognized. */
+  readonly statuses: readonly TcbStatus[]
+  /** Advisories that are tolerated; one that applies and is not listed is a rejection. */
+  readonly advisories: readonly string[] | Any
+  readonly minTcbEvaluationDataNumber: number | Any
+  /** Seconds after tcbDate during which OutOfDate and OutOfDateConfigurationNeeded are accepted although not listed. 0: none. */
+  readonly gracePeriod: number
+}
+
+export interface AllowDeny {
+  readonly allow: readonly string[] | Any
+  readonly deny: readonly string[]
+}
+
+export interface PlatformPolicy {
+  /** 6 bytes each. */
+  readonly fmspc: AllowDeny
+  /** 16 bytes each. */
+  readonly ppid: AllowDeny
+  readonly dynamicPlatform: 'refuse' | Any
+  readonly cachedKeys: 'refuse' | Any
+  readonly smt: 'refuse' | Any
+}
+
+/** What a relying party wants of one role. Every field is required; spec/policy.md is normative. */
+export interface EvidencePolicy {
+  readonly tee: readonly ('sgx' | 'tdx')[] | Any
+  readonly simulated: 'refuse' | 'allow'
+  readonly physical: 'trusted-site' | Any
+  readonly debug: 'refuse' | Any
+  readonly identity: readonly Identity[]
+  /** SGX ATTRIBUTES, 16 bytes. */
+  readonly attributes: MaskedValue | Any
+  readonly tdx: TdxPolicy | Any
+  readonly tcb: TcbPolicy
+  readonly platform: PlatformPolicy
+  /** Seconds since the oldest issue date of signed collateral. */
+  readonly maxCollateralAge: number | Any
+  /** Seconds since the nonce was bound. */
+  readonly maxAttestationAge: number | Any
+  /** Model name to the SHA-256 of its weight files, in the order of the descriptor. */
+  readonly models: { readonly [name: string]: readonly string[] } | Any
+  readonly engine: readonly { readonly build: string; readonly cpuVariant: string | Any }[] | Any
+  /** Ed25519 public keys, 32 bytes. */
+  readonly operator: readonly string[] | Any
+  readonly release: { readonly keys: readonly string[]; readonly threshold: number; readonly maxReleaseAge: number } | Any
+  readonly log: { readonly origin: string; readonly key: string; readonly witnesses: readonly string[]; readonly quorum: number } | Any
+  /** `attested`: TLS to a key of the keyset. `loopback`: plain HTTP is accepted too, on a loopback address only. */
+  readonly channel: 'attested' | 'loopback'
+}
+
+/** A policy document: one section for each role it speaks of. Evidence of one role never satisfies the section of another. */
+export interface Policy {
+  readonly version: 'veritee.policy.v1'
+  readonly roles: { readonly [R in Role]?: EvidencePolicy }
+}

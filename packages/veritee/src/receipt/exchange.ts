@@ -1,0 +1,198 @@
+import type { Check } from '../attestation/claims.ts'
+import type { Trust } from '../attestation/index.ts'
+import { sha256Digest } from '../bytes/digest.ts'
+import { fail } from '../errors.ts'
+import { passed } from '../policy/evaluate.ts'
+import { policyFor } from '../policy/parse.ts'
+import type { EvidencePolicy, Policy } from '../policy/policy.ts'
+import type { Verdict } from '../policy/verdict.ts'
+import { spliceConstraints } from './constraints.ts'
+import { evaluateReport } from './evaluate-report.ts'
+import type { ModelEvent, Outcome } from './events.ts'
+import { eventOf, parseReceipt, type Receipt, receiptDigest, verifyReceipt } from './receipt.ts'
+import { type VerifiedReport, verifyReport } from './report.ts'
+import { parseSession, type Session } from './session.ts'
+import { type PrefixProof, parsePrefixProof, type StreamTree, verifyPrefix } from './stream.ts'
+
+/** Bounds of a request body, the same on both sides so that both splice alike. */
+export const requestLimits: { readonly maxLength: number; readonly maxDepth: number } = { maxLength: 8 << 20, maxDepth: 64 }
+
+/** What the requester holds of one exchange: its own bytes, never re-serialised. */
+export interface Exchange {
+  readonly requestBody: Uint8Array
+  /** SHA-256 digest of the response body bytes as received. */
+  readonly responseHash: string
+  /** The events received whole, for a stream; null for a plain body. */
+  readonly stream: StreamTree | null
+  /** False where the requester stopped before the end. */
+  readonly complete: boolean
+  readonly clientNonce: string
+}
+
+/** The documents that go with it, as texts. The last four are null for a direct service or a complete exchange. */
+export interface ExchangeRecords {
+  readonly receipt: string
+  readonly prefixProof: string | null
+  readonly session: { readonly id: string; readonly text: string } | null
+  readonly workerReceipt: string | null
+  readonly workerPrefixProof: string | null
+}
+
+/** A verified answer: who served it, with which weights, over which bytes, and what was waived. */
+export interface VerifiedExchange {
+  readonly outcome: 'verified' | 'verified-prefix'
+  readonly simulated: boolean
+  readonly receipt: Receipt
+  readonly session: Session | null
+  readonly worker: { readonly report: VerifiedReport; readonly receipt: Receipt; readonly verdict: Verdict } | null
+  readonly model: ModelEvent
+  readonly inferenceOutcome: Outcome | null
+  readonly checks: readonly Check[]
+}
+
+/**
+ * Verifies one answer against the receipts (aci/1 section 9.3 and rules S9, S10), given a service verified before.
+ *
+ * In order: the service's receipt over the bytes sent and received, with the nonce echoed; behind a controller, the session it cites, the worker
+ * evidence in it under the policy's worker section, the worker's receipt, that both receipts speak of the same bytes, and that the request
+ * forwarded is the request sent less the ACI constraints; the weights that ran are those the worker's keyset binds, and those the policy lists.
+ *
+ * Does not fetch anything and does not verify the service itself (see `verifyReport`, `evaluateReport`).
+ * Throws every `receipt_*` code, `session_mismatch`, `policy_*` where the worker is rejected, and the codes of `verifyReport`.
+ */
+export async function verifyExchange(
+  exchange: Exchange,
+  records: ExchangeRecords,
+  service: VerifiedReport,
+  policy: Policy,
+  trust: Trust,
+  at: Date,
+): Promise<VerifiedExchange> {
+  const receipt = await verifyReceipt(parseReceipt(records.receipt), service.keyset, service.keysetDigest, {
+    requestHash: await sha256Digest(exchange.requestBody),
+    responseHash: exchange.complete ? exchange.responseHash : null,
+    clientNonce: exchange.clientNonce,
+  })
+  await checkStream(exchange, receipt, records.prefixProof)
+  const checks: Check[] = [passed('receipt', `signed by the service over ${exchange.complete ? 'exactly' : 'a stream that begins with'} these bytes`)]
+  const outcome = exchange.complete ? 'verified' : 'verified-prefix'
+  if (service.serving === 'direct') {
+    const model = checkModel(receipt, service, policyFor(policy, 'worker'), checks)
+    const inferenceOutcome = eventOf(receipt, 'veritee.inference')?.outcome ?? null
+    return { outcome, simulated: service.claims.simulated, receipt, session: null, worker: null, model, inferenceOutcome, checks }
+  }
+  const upstream = await verifyUpstream(exchange, records, receipt, policyFor(policy, 'worker'), trust, at, checks)
+  const model = checkModel(upstream.worker.receipt, upstream.worker.report, policyFor(policy, 'worker'), checks)
+  const inferenceOutcome = eventOf(upstream.worker.receipt, 'veritee.inference')?.outcome ?? null
+  const simulated = service.claims.simulated || upstream.worker.report.claims.simulated
+  return { outcome, simulated, receipt, ...upstream, model, inferenceOutcome, checks }
+}
+
+/** A whole stream must have the signed tree; a part of one needs the proof that it is a prefix. */
+async function checkStream(exchange: Exchange, receipt: Receipt, proofText: string | null): Promise<void> {
+  const signed = eventOf(receipt, 'veritee.stream')
+  if (exchange.stream === null) {
+    if (!exchange.complete) throw fail('receipt_stream_mismatch', 'expected the whole body: a part of a plain response cannot be verified')
+    return
+  }
+  if (signed === undefined) throw fail('receipt_stream_mismatch', 'expected the receipt to commit to the stream of events, found none')
+  const whole: PrefixProof = { prefix: signed.events, consistency: [] }
+  if (!exchange.complete && proofText === null) throw fail('receipt_missing', 'expected a prefix proof for a stream that was left early')
+  await verifyPrefix(exchange.stream, signed, exchange.complete || proofText === null ? whole : parsePrefixProof(proofText))
+}
+
+async function verifyUpstream(
+  exchange: Exchange,
+  records: ExchangeRecords,
+  receipt: Receipt,
+  policy: EvidencePolicy,
+  trust: Trust,
+  at: Date,
+  checks: Check[],
+): Promise<{ session: Session; worker: { report: VerifiedReport; receipt: Receipt; verdict: Verdict } }> {
+  const upstream = eventOf(receipt, 'upstream.verified')
+  if (upstream?.result !== 'verified')
+    throw fail('policy_receipt', `expected a verified worker, found ${upstream?.reason ?? 'no upstream.verified event'}`)
+  if (records.session === null || records.session.id !== upstream.session_id)
+    throw fail('session_mismatch', `expected the session ${upstream.session_id} that the receipt cites`)
+  const session = await parseSession(records.session.text, upstream.session_id)
+  const { document } = session
+  if (receipt.servedAt < document.established_at || receipt.servedAt >= document.expires_at)
+    throw fail(
+      'session_mismatch',
+      `expected served_at ${receipt.servedAt} within the session's period ${document.established_at}..${document.expires_at}`,
+    )
+  checks.push(passed('session', `content address ${session.id}`))
+
+  const report = await verifyReport(session.report, session.nonce, trust, at)
+  checkChannelBinding(session, report)
+  const attestedAt = new Date(document.established_at * 1000)
+  const verdict = evaluateReport(report, policy, { role: 'worker', at, attestedAt, channel: 'attested' })
+  if (verdict.error !== null) throw fail(verdict.error.code, `the worker is not accepted: ${verdict.error.message}`)
+  checks.push(passed('worker.evidence', `re-verified on this machine: ${report.keysetDigest}`))
+
+  const worker = await verifyWorkerReceipt(exchange, records, receipt, report)
+  checks.push(passed('worker.receipt', 'signed by the worker over the same bytes'))
+  return { session, worker: { report, receipt: worker, verdict } }
+}
+
+function checkChannelBinding(session: Session, report: VerifiedReport): void {
+  if (session.document.identity.workload_keyset_digest !== report.keysetDigest)
+    throw fail(
+      'session_mismatch',
+      `expected the session's identity to be ${report.keysetDigest}, found ${session.document.identity.workload_keyset_digest}`,
+    )
+  const attested = report.keyset.tls_public_keys.map((key) => key.spki_sha256)
+  const bindings = session.document.channel_binding
+  if (bindings.length === 0 || !bindings.every((binding) => attested.includes(binding.spki_sha256)))
+    throw fail('session_mismatch', "expected the session's channel to be bound to a TLS key of the worker's keyset")
+}
+
+async function verifyWorkerReceipt(exchange: Exchange, records: ExchangeRecords, receipt: Receipt, report: VerifiedReport): Promise<Receipt> {
+  const cited = eventOf(receipt, 'veritee.upstream_receipt')
+  if (cited?.result !== 'match')
+    throw fail(
+      'receipt_upstream_mismatch',
+      `expected the controller to have matched the worker's receipt, found ${cited?.result ?? 'no such event'}: ${cited?.reason ?? ''}`,
+    )
+  if (records.workerReceipt === null) throw fail('receipt_missing', "expected the worker's receipt")
+  const parsed = parseReceipt(records.workerReceipt)
+  const digest = await receiptDigest(parsed)
+  if (digest !== cited.digest) throw fail('receipt_upstream_mismatch', `expected the worker's receipt ${cited.digest}, found ${digest}`)
+  const forwarded = await sha256Digest(spliceConstraints(exchange.requestBody, requestLimits).forwarded)
+  const forwardedStated = eventOf(receipt, 'request.forwarded')?.body_hash
+  if (forwardedStated !== forwarded)
+    throw fail(
+      'receipt_request_mismatch',
+      `expected request.forwarded ${forwarded}, recomputed from the bytes sent, found ${forwardedStated ?? 'none'}`,
+    )
+  const worker = await verifyReceipt(parsed, report.keyset, report.keysetDigest, {
+    requestHash: forwarded,
+    responseHash: exchange.complete ? exchange.responseHash : null,
+    clientNonce: exchange.clientNonce,
+  })
+  await checkStream(exchange, worker, records.workerPrefixProof)
+  return worker
+}
+
+/** The weights that ran: stated in the signed receipt, bound by the quote through the descriptor, and on the policy's list. */
+function checkModel(receipt: Receipt, report: VerifiedReport, policy: EvidencePolicy, checks: Check[]): ModelEvent {
+  const model = receipt.events.find((event): event is ModelEvent => event.type === 'veritee.model')
+  if (model === undefined) throw fail('policy_models', "expected the worker's receipt to name the weights that ran")
+  const bound = report.descriptor.models.find((entry) => entry.name === model.name)
+  const same =
+    bound !== undefined &&
+    bound.files.length === model.files.length &&
+    bound.files.every((file, i) => file.sha256 === model.files[i]?.sha256 && file.size === model.files[i]?.size) &&
+    bound.sealed === model.sealed &&
+    bound.chat_template_digest === model.chat_template_digest
+  if (!same) throw fail('policy_models', `expected model ${JSON.stringify(model.name)} with the weights the quote binds`)
+  if (model.provenance !== 'hashed_while_loading') throw fail('policy_models', `expected weights hashed while loading, found ${model.provenance}`)
+  if (policy.models !== 'any') {
+    const wanted = Object.hasOwn(policy.models, model.name) ? policy.models[model.name] : undefined
+    if (wanted === undefined || wanted.join() !== model.files.map((file) => file.sha256).join())
+      throw fail('policy_models', `model ${JSON.stringify(model.name)} is not listed with these weights`)
+  }
+  checks.push(passed('model', `${model.name}: ${model.files.map((file) => file.sha256).join(', ')}`))
+  return model
+}

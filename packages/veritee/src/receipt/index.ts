@@ -1,0 +1,32 @@
+export { type ServingConstraints, type SplicedRequest, spliceConstraints } from './constraints.ts'
+export { type DescribedModel, descriptorSubject, type EngineFacts, parseDescriptor, type ServiceDescriptor, type WeightFile } from './descriptor.ts'
+export { type Channel, evaluateReport, type ReportContext } from './evaluate-report.ts'
+export type { InferenceEvent, ModelEvent, Outcome, ReceiptEvent, StreamEvent, UpstreamReceiptEvent } from './events.ts'
+export { type Exchange, type ExchangeRecords, requestLimits, type VerifiedExchange, verifyExchange } from './exchange.ts'
+export { checkKeysetWindow, type Keyset, keysetDigest, maxKeysetSeconds, parseKeyset } from './keyset.ts'
+export {
+  eventOf,
+  maxReceiptBytes,
+  parseReceipt,
+  type Receipt,
+  type ReceiptExpectation,
+  receiptDigest,
+  signReceipt,
+  type UnsignedReceipt,
+  verifyReceipt,
+} from './receipt.ts'
+export { maxReportBytes, parseReport, type Report, reportFromJson, type VerifiedReport, verifyReport } from './report.ts'
+export {
+  type Claim,
+  type ClaimName,
+  claimNames,
+  maxSessionBytes,
+  parseSession,
+  type Session,
+  type SessionClaims,
+  type SessionDocument,
+  sessionEvidence,
+  sessionId,
+} from './session.ts'
+export { statement, statementReportData } from './statement.ts'
+export { EventSplitter, maxEventBytes, type PrefixProof, parsePrefixProof, StreamTree, verifyPrefix } from './stream.ts'

@@ -1,0 +1,83 @@
+import { jcsDigest } from '../bytes/digest.ts'
+import type { Json } from '../bytes/jcs.ts'
+import { Shape } from '../bytes/shape.ts'
+import { fail } from '../errors.ts'
+
+/** The public keys of one running enclave (aci/1 section 3.1). The type is exact: new key roles need a new protocol version. */
+export type Keyset = {
+  readonly subject?: string | null
+  /** Unix seconds after which nothing under this keyset is accepted. */
+  readonly not_after: number
+  readonly receipt_signing_keys: readonly NamedKey[]
+  readonly e2ee_public_keys: readonly NamedKey[]
+  readonly tls_public_keys: readonly TlsKey[]
+}
+
+export type NamedKey = { readonly key_id: string; readonly algo: string; readonly public_key: string }
+export type TlsKey = { readonly spki_sha256: string; readonly domain?: string }
+
+/** A keyset lives at most this long (rule S25 f), so that a stolen key dies on its own. */
+export const maxKeysetSeconds: number = 24 * 3600
+const clockSkewSeconds = 300
+const shape = new Shape('report_malformed')
+
+/**
+ * Reads a keyset: shape, bounds, distinct key ids, and no key in two roles. Throws `report_malformed`.
+ * Does not verify that a quote binds it: see `verifyReport`.
+ */
+export function parseKeyset(value: unknown): Keyset {
+  const o = shape.object(value, 'workload_keyset', ['not_after', 'receipt_signing_keys', 'e2ee_public_keys', 'tls_public_keys'], ['subject'])
+  const keyset: Keyset = {
+    // An absent subject and a null one hash differently: keep the document as it came.
+    ...(Object.hasOwn(o, 'subject') ? { subject: shape.nullableString(o.subject, 'subject', 512) } : {}),
+    not_after: shape.integer(o.not_after, 'not_after'),
+    receipt_signing_keys: namedKeys(o.receipt_signing_keys, 'receipt_signing_keys'),
+    e2ee_public_keys: namedKeys(o.e2ee_public_keys, 'e2ee_public_keys'),
+    tls_public_keys: shape.array(o.tls_public_keys, 'tls_public_keys', 16).map((item, i) => tlsKey(item, `tls_public_keys[${i}]`)),
+  }
+  const named = [...keyset.receipt_signing_keys, ...keyset.e2ee_public_keys]
+  if (new Set(named.map((key) => key.public_key)).size !== named.length) throw shape.refuse('workload_keyset', 'each key in one role only')
+  return keyset
+}
+
+function namedKeys(value: unknown, at: string): readonly NamedKey[] {
+  const keys = shape.array(value, at, 16).map((item, i) => {
+    const o = shape.object(item, `${at}[${i}]`, ['key_id', 'algo', 'public_key'])
+    return {
+      key_id: shape.string(o.key_id, `${at}[${i}].key_id`, 128),
+      algo: shape.string(o.algo, `${at}[${i}].algo`, 128),
+      public_key: shape.string(o.public_key, `${at}[${i}].public_key`, 8192),
+    }
+  })
+  if (new Set(keys.map((key) => key.key_id)).size !== keys.length) throw shape.refuse(at, 'distinct key ids')
+  return keys
+}
+
+function tlsKey(value: unknown, at: string): TlsKey {
+  const o = shape.object(value, at, ['spki_sha256'], ['domain'])
+  const spki = shape.hex(o.spki_sha256, `${at}.spki_sha256`, 32)
+  return Object.hasOwn(o, 'domain') ? { spki_sha256: spki, domain: shape.string(o.domain, `${at}.domain`, 253) } : { spki_sha256: spki }
+}
+
+/** `workload_keyset_digest`: sha256: and hex of SHA-256 over the keyset's JCS form (aci/1 section 3.1). */
+export function keysetDigest(keyset: Keyset): Promise<string> {
+  return jcsDigest(keyset as unknown as Json)
+}
+
+/** Throws `keyset_expired` where `at` is not before `not_after`, or `not_after` is more than 24 hours (and 5 minutes) ahead. */
+export function checkKeysetWindow(keyset: Keyset, at: Date): void {
+  const now = Math.floor(at.getTime() / 1000)
+  if (now >= keyset.not_after) throw fail('keyset_expired', `expected a keyset valid at ${now}, found not_after ${keyset.not_after}`)
+  if (keyset.not_after > now + maxKeysetSeconds + clockSkewSeconds)
+    throw fail('keyset_expired', `expected not_after within ${maxKeysetSeconds} s of ${now}, found ${keyset.not_after}`)
+}
+
+/** The Ed25519 receipt key a `key_id` names. Throws `receipt_key_unknown`, also for an algorithm this version does not know. */
+export function receiptKey(keyset: Keyset, keyId: string): string {
+  const key = keyset.receipt_signing_keys.find((entry) => entry.key_id === keyId)
+  if (key === undefined)
+    throw fail('receipt_key_unknown', `expected a key of the attested keyset, found key_id ${JSON.stringify(keyId.slice(0, 128))}`)
+  if (key.algo !== 'ed25519' || !/^[0-9a-f]{64}$/.test(key.public_key))
+    throw fail('receipt_key_unknown', `expected an ed25519 key of 32 bytes under this key_id, found algorithm ${JSON.stringify(key.algo)}`)
+  return key.public_key
+}

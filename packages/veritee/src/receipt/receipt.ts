@@ -1,0 +1,170 @@
+import * as crypto from '#crypto'
+import type { Verified } from '../attestation/claims.ts'
+import { utf8 } from '../bytes/bytes.ts'
+import { jcsDigest } from '../bytes/digest.ts'
+import { fromHex, toHex } from '../bytes/hex.ts'
+import { type Json, jcs } from '../bytes/jcs.ts'
+import { parseJson } from '../bytes/json.ts'
+import { Shape } from '../bytes/shape.ts'
+import type { SigningKey } from '../crypto/types.ts'
+import { fail, VeriteeError } from '../errors.ts'
+import { parseEvent, type ReceiptEvent } from './events.ts'
+import { type Keyset, receiptKey } from './keyset.ts'
+
+/** The signed record of one inference (aci/1 section 7.3). `Unsigned` is the same document before its signature. */
+export type UnsignedReceipt = {
+  readonly api_version: 'aci/1'
+  readonly receipt_id: string
+  readonly chat_id: string | null
+  readonly model: string | null
+  readonly workload_keyset_digest: string
+  readonly endpoint: string
+  readonly method: string
+  readonly served_at: number
+  readonly event_log: readonly ReceiptEvent[]
+  readonly key_id: string
+}
+
+export interface Receipt {
+  /** The document as served, for hashing, signing and keeping. */
+  readonly document: { readonly [name: string]: Json }
+  readonly receiptId: string
+  readonly chatId: string | null
+  readonly model: string | null
+  readonly keysetDigest: string
+  readonly endpoint: string
+  readonly servedAt: number
+  /** Known events in order; unknown types are left out here and stay in `document`. */
+  readonly events: readonly ReceiptEvent[]
+  readonly keyId: string
+  /** 64 bytes. */
+  readonly signature: Uint8Array
+}
+
+export const maxReceiptBytes: number = 1 << 18
+const shape = new Shape('receipt_malformed')
+const members = [
+  'api_version',
+  'receipt_id',
+  'chat_id',
+  'model',
+  'workload_keyset_digest',
+  'endpoint',
+  'method',
+  'served_at',
+  'event_log',
+  'key_id',
+  'signature',
+]
+/** Types of which a receipt may hold one at most: two of them could say two things. */
+const single: readonly ReceiptEvent['type'][] = [
+  'request.received',
+  'request.forwarded',
+  'response.returned',
+  'veritee.request',
+  'veritee.inference',
+  'veritee.chain',
+  'veritee.stream',
+  'veritee.upstream_receipt',
+  'veritee.response.received',
+  'veritee.outcome',
+]
+
+/** Reads a receipt document: shape and event order only. Throws `receipt_malformed`. Any JSON encoding of the same document is the same receipt. */
+export function parseReceipt(text: string): Receipt {
+  let value: unknown
+  try {
+    value = parseJson(text, { maxLength: maxReceiptBytes, maxDepth: 12 })
+  } catch (cause) {
+    throw fail('receipt_malformed', `the receipt is not strict JSON: ${cause instanceof VeriteeError ? cause.message : 'unreadable'}`, cause)
+  }
+  const o = shape.object(value, 'receipt', members)
+  shape.oneOf(o.api_version, 'api_version', ['aci/1'])
+  const log = shape.array(o.event_log, 'event_log', 256)
+  const events = log.map((item, i) => parseEvent(item, `event_log[${i}]`)).filter((event) => event !== null)
+  if (shape.record(log[0], 'event_log[0]').type !== 'request.received') throw shape.refuse('event_log[0]', 'the event request.received')
+  for (const type of single)
+    if (events.filter((event) => event.type === type).length > 1) throw shape.refuse('event_log', `at most one event ${type}`)
+  if (!events.some((event) => event.type === 'response.returned')) throw shape.refuse('event_log', 'an event response.returned')
+  onlyIntegers(value, 'receipt')
+  return {
+    document: value as { readonly [name: string]: Json },
+    receiptId: shape.string(o.receipt_id, 'receipt_id', 128),
+    chatId: shape.nullableString(o.chat_id, 'chat_id', 256),
+    model: shape.nullableString(o.model, 'model', 256),
+    keysetDigest: shape.digest(o.workload_keyset_digest, 'workload_keyset_digest'),
+    endpoint: shape.string(o.endpoint, 'endpoint', 256),
+    servedAt: shape.integer(o.served_at, 'served_at'),
+    events,
+    keyId: shape.string(o.key_id, 'key_id', 128),
+    signature: fromHex(shape.hex(o.signature, 'signature', 64)),
+  }
+}
+
+/** aci/1 documents have integer numbers only; anything else has no agreed canonical form here. */
+function onlyIntegers(value: unknown, at: string): void {
+  if (typeof value === 'number' && !Number.isSafeInteger(value)) throw shape.refuse(at, 'integer numbers only')
+  if (value !== null && typeof value === 'object') for (const item of Object.values(value)) onlyIntegers(item, at)
+}
+
+/** The event of a type that occurs once at most. */
+export function eventOf<T extends ReceiptEvent['type']>(receipt: Receipt, type: T): Extract<ReceiptEvent, { type: T }> | undefined {
+  return receipt.events.find((event): event is Extract<ReceiptEvent, { type: T }> => event.type === type)
+}
+
+/** Digest of a receipt for citing it: `sha256:` over the JCS form of the whole document, signature included. */
+export function receiptDigest(receipt: Receipt): Promise<string> {
+  return jcsDigest(receipt.document)
+}
+
+/** What the caller saw, to be compared with what the receipt says. A field set to null is not compared; say so in the verdict. */
+export interface ReceiptExpectation {
+  /** Digest of the request body bytes sent. */
+  readonly requestHash: string | null
+  /** Digest of the response body bytes received. */
+  readonly responseHash: string | null
+  /** The `X-Veritee-Nonce` sent. */
+  readonly clientNonce: string | null
+}
+
+/**
+ * Verifies a receipt (aci/1 section 9.3) against an established keyset, in this order: the key is one of the keyset's;
+ * the signature verifies over the JCS form without `signature`; the receipt names the keyset; it was served before the keyset's `not_after`;
+ * request bytes, response bytes and nonce are those expected.
+ *
+ * Does not verify the keyset (see `verifyReport`), the session or the worker's receipt.
+ * Throws `receipt_key_unknown`, `receipt_signature_invalid`, `receipt_keyset_mismatch`, `keyset_expired`, `receipt_request_mismatch`,
+ * `receipt_response_mismatch`, `receipt_nonce_mismatch`.
+ */
+export async function verifyReceipt(
+  receipt: Receipt,
+  keyset: Keyset,
+  keysetDigest: string,
+  expected: ReceiptExpectation,
+): Promise<Verified<Receipt>> {
+  const publicKey = fromHex(receiptKey(keyset, receipt.keyId))
+  const { signature: _, ...unsigned } = receipt.document
+  if (!(await crypto.verifyEd25519(publicKey, receipt.signature, utf8(jcs(unsigned)))))
+    throw fail('receipt_signature_invalid', `receipt ${receipt.receiptId}: the signature does not verify under key ${receipt.keyId}`)
+  if (receipt.keysetDigest !== keysetDigest) throw fail('receipt_keyset_mismatch', `expected ${keysetDigest}, found ${receipt.keysetDigest}`)
+  if (receipt.servedAt >= keyset.not_after)
+    throw fail('keyset_expired', `expected a receipt served before ${keyset.not_after}, found ${receipt.servedAt}`)
+  same('receipt_request_mismatch', expected.requestHash, eventOf(receipt, 'request.received')?.body_hash)
+  same('receipt_response_mismatch', expected.responseHash, eventOf(receipt, 'response.returned')?.body_hash)
+  same('receipt_nonce_mismatch', expected.clientNonce, eventOf(receipt, 'veritee.request')?.client_nonce)
+  return receipt as Verified<Receipt>
+}
+
+function same(
+  code: 'receipt_request_mismatch' | 'receipt_response_mismatch' | 'receipt_nonce_mismatch',
+  expected: string | null,
+  found: string | null | undefined,
+): void {
+  if (expected !== null && found !== expected) throw fail(code, `expected ${expected}, found ${found ?? 'none'}`)
+}
+
+/** Signs a receipt with a receipt key; the result is the document to serve. */
+export async function signReceipt(receipt: UnsignedReceipt, key: SigningKey): Promise<{ readonly [name: string]: Json }> {
+  const document = receipt as unknown as { readonly [name: string]: Json }
+  return { ...document, signature: toHex(await key.sign(utf8(jcs(document)))) }
+}

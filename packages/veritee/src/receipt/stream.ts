@@ -1,0 +1,92 @@
+import { concat } from '../bytes/bytes.ts'
+import { fromHex, toHex } from '../bytes/hex.ts'
+import { parseJson } from '../bytes/json.ts'
+import { leafHash, merkleRoot, verifyConsistency } from '../bytes/merkle.ts'
+import { Shape } from '../bytes/shape.ts'
+import { fail } from '../errors.ts'
+import type { StreamEvent } from './events.ts'
+
+/** Bytes of the largest SSE event accepted. */
+export const maxEventBytes: number = 1 << 20
+const lf = 0x0a
+
+/**
+ * Cuts a byte stream into SSE events: raw bytes up to and including the blank line (LF LF). What is not a whole event yet stays inside.
+ * Only LF framing is an event boundary here: aci/1 hashes the stream as it is, and this product emits nothing else.
+ */
+export class EventSplitter {
+  #rest: Uint8Array = new Uint8Array(0)
+  /** How far `#rest` was searched, so that many small chunks of one long event cost linear time. */
+  #searched = 0
+
+  /** Whole events that end in this chunk. Throws `response_too_large` where one event exceeds {@link maxEventBytes}. */
+  push(chunk: Uint8Array): Uint8Array[] {
+    const bytes = this.#rest.length === 0 ? chunk : concat(this.#rest, chunk)
+    const events: Uint8Array[] = []
+    let start = 0
+    let at = Math.max(0, this.#searched - 1)
+    for (;;) {
+      const found = bytes.indexOf(lf, at)
+      if (found < 0 || found + 1 >= bytes.length) break
+      if (bytes[found + 1] === lf) {
+        events.push(bytes.slice(start, found + 2))
+        start = found + 2
+        at = start
+      } else at = found + 1
+    }
+    this.#rest = bytes.slice(start)
+    this.#searched = this.#rest.length
+    if (this.#rest.length > maxEventBytes) throw fail('response_too_large', `expected events of at most ${maxEventBytes} bytes`)
+    return events
+  }
+
+  /** Bytes after the last whole event. */
+  get rest(): Uint8Array {
+    return this.#rest
+  }
+}
+
+/** Leaf hashes of a stream, for its root and for prefix proofs. */
+export class StreamTree {
+  readonly leaves: Uint8Array[] = []
+  #bytes = 0
+
+  async append(event: Uint8Array): Promise<void> {
+    this.#bytes += event.length
+    this.leaves.push(await leafHash(event))
+  }
+
+  async event(): Promise<StreamEvent> {
+    return { type: 'veritee.stream', events: this.leaves.length, bytes: this.#bytes, root: `sha256:${toHex(await merkleRoot(this.leaves))}` }
+  }
+}
+
+/** The answer to `GET /v1/aci/receipts/{id}?prefix=k`: that the first k events are a prefix of the signed stream. */
+export interface PrefixProof {
+  readonly prefix: number
+  readonly consistency: readonly string[]
+}
+
+const shape = new Shape('receipt_stream_mismatch')
+
+/** Reads a prefix proof. Throws `receipt_stream_mismatch`, `malformed_json`. */
+export function parsePrefixProof(text: string): PrefixProof {
+  const o = shape.object(parseJson(text, { maxLength: 16_384, maxDepth: 4 }), 'proof', ['prefix', 'consistency'], ['receipt'])
+  return {
+    prefix: shape.integer(o.prefix, 'proof.prefix'),
+    consistency: shape.array(o.consistency, 'proof.consistency', 64).map((item, i) => shape.hex(item, `proof.consistency[${i}]`, 32)),
+  }
+}
+
+/**
+ * Verifies that the events in `received` are the first ones of the stream a receipt commits to (rule S9).
+ * The caller has verified the receipt. Throws `receipt_stream_mismatch`, also for an empty prefix: nothing received is nothing proven.
+ */
+export async function verifyPrefix(received: StreamTree, signed: StreamEvent, proof: PrefixProof): Promise<void> {
+  const count = received.leaves.length
+  const root = await merkleRoot(received.leaves)
+  const signedRoot = fromHex(signed.root.slice(7), 32)
+  const consistency = proof.consistency.map((hash) => fromHex(hash, 32))
+  if (proof.prefix !== count || !(await verifyConsistency(count, root, signed.events, signedRoot, consistency)))
+    throw fail('receipt_stream_mismatch', `expected the ${count} received events to be a prefix of the ${signed.events} signed ones`)
+}
