@@ -86,11 +86,33 @@ export const errorTable = {
   receipt_upstream_mismatch: ['untrusted', 'the worker receipt is not the one the controller cites, or the two disagree'],
   receipt_stream_mismatch: ['untrusted', 'the received events are not a prefix of the stream the receipt commits to'],
 
+  // models and the engine
+  model_unavailable: ['unavailable', 'the model could not be found, downloaded or read; see the cause'],
+  model_hash_mismatch: ['untrusted', 'the model file is not the one its hash names, or changed while it was loaded'],
+  model_unverifiable: ['untrusted', 'the hub states no sha256 for this file, so a download could not be checked; pass a local path instead'],
+  model_malformed: ['untrusted', 'the model is not a well-formed GGUF file that this engine can load'],
+  model_unsupported: ['configuration', 'the model is well-formed, but its vocabulary, template or quantization is not one this engine serves'],
+  engine_unavailable: ['unavailable', 'the inference engine cannot start on this machine'],
+  engine_busy: ['unavailable', 'too many requests wait for the engine; retry later'],
+  engine_failed: ['unavailable', 'the engine failed during an evaluation'],
+  context_overflow: ['configuration', 'prompt and answer do not fit the context of the model; shorten the prompt or lower max_tokens'],
+
+  // the quote device of an enclave
+  attestation_device_absent: [
+    'configuration',
+    'there is no attestation device: not in an SGX enclave, or DCAP remote attestation is off in its manifest',
+  ],
+  attestation_device_failed: ['unavailable', 'the attestation device gave no quote, or one that is not of what was asked; see the cause'],
+  quote_busy: ['unavailable', 'too many requests wait for a quote; retry after the stated time'],
+
   // network, files, usage
   usage: ['configuration', 'the command line is wrong; see --help'],
   file_unavailable: ['unavailable', 'a file could not be read or written'],
   service_unavailable: ['unavailable', 'the service did not answer'],
   service_refused: ['unavailable', 'the service answered with an error'],
+  address_refused: ['rejected', 'the address is not one a worker may be reached at'],
+  registry_full: ['unavailable', 'this controller takes no more workers'],
+  port_unavailable: ['unavailable', 'a port could not be listened on'],
   response_too_large: ['unavailable', 'the service sent more than the bound for this kind of answer'],
 } as const satisfies Record<string, readonly [ErrorKind, string]>
 

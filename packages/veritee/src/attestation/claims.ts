@@ -114,9 +114,13 @@ export interface QuoteClaims {
   /** Computed from the root's public key, never read: true for every chain that does not end in Intel's compiled-in key. */
   readonly simulated: boolean
   readonly collateral: {
+    /**
+     * Over what the vendor issues monthly: TCB info, QE identity and the PCK revocation list. Certificates and the root's list, which are issued
+     * once in years and once a year, would hide how fresh the rest is.
+     */
     readonly earliestIssue: Date
     readonly latestIssue: Date
-    /** Earliest end of validity over all certificates, lists and documents used. */
+    /** Earliest end of validity over all certificates, lists and documents used. (Intel's library looks at the two documents only.) */
     readonly earliestExpiration: Date
   }
   /** Bytes after the quote's declared end: reported, never signed over. */

@@ -88,7 +88,8 @@ export class DerReader {
     const contents = this.read(tag, what)
     const [first, second] = contents
     if (first === undefined) throw this.refuse(`${what}: a DER integer`)
-    if (second !== undefined && ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80))) throw this.refuse(`${what}: a minimal integer`)
+    if (second !== undefined && ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80)))
+      throw this.refuse(`${what}: a minimal integer`)
     return contents
   }
 
@@ -161,7 +162,8 @@ export class DerReader {
     const short = this.at(derTag.utcTime)
     const contents = this.read(short ? derTag.utcTime : derTag.generalizedTime, what)
     const text = String.fromCharCode(...contents.subarray(0, 16))
-    if (!(short ? /^[0-9]{12}Z$/ : /^[0-9]{14}Z$/).test(text) || text.length !== contents.length) throw this.refuse(`${what}: a time in seconds and UTC`)
+    if (!(short ? /^[0-9]{12}Z$/ : /^[0-9]{14}Z$/).test(text) || text.length !== contents.length)
+      throw this.refuse(`${what}: a time in seconds and UTC`)
     const year = Number(text.slice(0, short ? 2 : 4))
     const digits = text.slice(short ? 2 : 4)
     const full = short ? String(year + (year < 50 ? 2000 : 1900)) : text.slice(0, 4)
@@ -216,7 +218,8 @@ export class DerReader {
     if (length === undefined) throw this.refuse(`${what}: a length`)
     if (length >= 0x80) {
       const octets = length - 0x80
-      if (octets === 0 || octets > maxLengthOctets || from + octets > bytes.length) throw this.refuse(`${what}: a definite length of at most 3 octets`)
+      if (octets === 0 || octets > maxLengthOctets || from + octets > bytes.length)
+        throw this.refuse(`${what}: a definite length of at most 3 octets`)
       length = 0
       for (let i = 0; i < octets; i++) length = length * 256 + (bytes[from++] as number)
       if (length < 0x80 || length < 256 ** (octets - 1)) throw this.refuse(`${what}: a minimal length`)

@@ -51,7 +51,8 @@ function plain(url: URL): Transport {
 
 function pinned(url: URL, pin: string | null): Transport {
   let seen = pin
-  const agent = new https.Agent({ keepAlive: true, maxSockets: 64 })
+  // A resumed session shows no certificate to check, so none is kept.
+  const agent = new https.Agent({ keepAlive: true, maxSockets: 64, maxCachedSessions: 0 })
   // The check stands in createConnection: a socket that shows another key never reaches a request.
   agent.createConnection = (options, callback): Duplex => {
     const host = (options as { host?: string }).host ?? url.hostname

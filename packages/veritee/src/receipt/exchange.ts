@@ -1,7 +1,7 @@
 import type { Check } from '../attestation/claims.ts'
 import type { Trust } from '../attestation/index.ts'
 import { sha256Digest } from '../bytes/digest.ts'
-import { fail } from '../errors.ts'
+import { type ErrorCode, fail, VeriteeError } from '../errors.ts'
 import { passed } from '../policy/evaluate.ts'
 import { policyFor } from '../policy/parse.ts'
 import type { EvidencePolicy, Policy } from '../policy/policy.ts'
@@ -36,6 +36,20 @@ export interface ExchangeRecords {
   readonly session: { readonly id: string; readonly text: string } | null
   readonly workerReceipt: string | null
   readonly workerPrefixProof: string | null
+}
+
+/**
+ * A fault that the worker's own genuine evidence or signed receipt shows: it can be held against that worker. Every other failure may be the
+ * doing of whoever stood between, and is thrown as a plain error.
+ */
+export class WorkerFault extends VeriteeError {
+  override readonly name = 'WorkerFault'
+  /** Keyset digest of the worker. */
+  readonly worker: string
+  constructor(worker: string, code: ErrorCode, message: string) {
+    super(code, message)
+    this.worker = worker
+  }
 }
 
 /** A verified answer: who served it, with which weights, over which bytes, and what was waived. */
@@ -82,7 +96,7 @@ export async function verifyExchange(
     return { outcome, simulated: service.claims.simulated, receipt, session: null, worker: null, model, inferenceOutcome, checks }
   }
   const upstream = await verifyUpstream(exchange, records, receipt, policyFor(policy, 'worker'), trust, at, checks)
-  const model = checkModel(upstream.worker.receipt, upstream.worker.report, policyFor(policy, 'worker'), checks)
+  const model = workerModel(upstream.worker, policyFor(policy, 'worker'), checks)
   const inferenceOutcome = eventOf(upstream.worker.receipt, 'veritee.inference')?.outcome ?? null
   const simulated = service.claims.simulated || upstream.worker.report.claims.simulated
   return { outcome, simulated, receipt, ...upstream, model, inferenceOutcome, checks }
@@ -128,7 +142,7 @@ async function verifyUpstream(
   checkChannelBinding(session, report)
   const attestedAt = new Date(document.established_at * 1000)
   const verdict = evaluateReport(report, policy, { role: 'worker', at, attestedAt, channel: 'attested' })
-  if (verdict.error !== null) throw fail(verdict.error.code, `the worker is not accepted: ${verdict.error.message}`)
+  if (verdict.error !== null) throw new WorkerFault(report.keysetDigest, verdict.error.code, `the worker is not accepted: ${verdict.error.message}`)
   checks.push(passed('worker.evidence', `re-verified on this machine: ${report.keysetDigest}`))
 
   const worker = await verifyWorkerReceipt(exchange, records, receipt, report)
@@ -173,6 +187,14 @@ async function verifyWorkerReceipt(exchange: Exchange, records: ExchangeRecords,
   })
   await checkStream(exchange, worker, records.workerPrefixProof)
   return worker
+}
+
+function workerModel(worker: { report: VerifiedReport; receipt: Receipt }, policy: EvidencePolicy, checks: Check[]): ModelEvent {
+  try {
+    return checkModel(worker.receipt, worker.report, policy, checks)
+  } catch (error) {
+    throw error instanceof VeriteeError ? new WorkerFault(worker.report.keysetDigest, error.code, error.message) : error
+  }
 }
 
 /** The weights that ran: stated in the signed receipt, bound by the quote through the descriptor, and on the policy's list. */

@@ -2,7 +2,7 @@ export { type ServingConstraints, type SplicedRequest, spliceConstraints } from 
 export { type DescribedModel, descriptorSubject, type EngineFacts, parseDescriptor, type ServiceDescriptor, type WeightFile } from './descriptor.ts'
 export { type Channel, evaluateReport, type ReportContext } from './evaluate-report.ts'
 export type { InferenceEvent, ModelEvent, Outcome, ReceiptEvent, StreamEvent, UpstreamReceiptEvent } from './events.ts'
-export { type Exchange, type ExchangeRecords, requestLimits, type VerifiedExchange, verifyExchange } from './exchange.ts'
+export { type Exchange, type ExchangeRecords, requestLimits, type VerifiedExchange, verifyExchange, WorkerFault } from './exchange.ts'
 export { checkKeysetWindow, type Keyset, keysetDigest, maxKeysetSeconds, parseKeyset } from './keyset.ts'
 export {
   eventOf,
@@ -11,7 +11,6 @@ export {
   type Receipt,
   type ReceiptExpectation,
   receiptDigest,
-  signReceipt,
   type UnsignedReceipt,
   verifyReceipt,
 } from './receipt.ts'

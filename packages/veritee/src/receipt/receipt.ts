@@ -2,11 +2,10 @@ import * as crypto from '#crypto'
 import type { Verified } from '../attestation/claims.ts'
 import { utf8 } from '../bytes/bytes.ts'
 import { jcsDigest } from '../bytes/digest.ts'
-import { fromHex, toHex } from '../bytes/hex.ts'
+import { fromHex } from '../bytes/hex.ts'
 import { type Json, jcs } from '../bytes/jcs.ts'
 import { parseJson } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
-import type { SigningKey } from '../crypto/types.ts'
 import { fail, VeriteeError } from '../errors.ts'
 import { parseEvent, type ReceiptEvent } from './events.ts'
 import { type Keyset, receiptKey } from './keyset.ts'
@@ -161,10 +160,4 @@ function same(
   found: string | null | undefined,
 ): void {
   if (expected !== null && found !== expected) throw fail(code, `expected ${expected}, found ${found ?? 'none'}`)
-}
-
-/** Signs a receipt with a receipt key; the result is the document to serve. */
-export async function signReceipt(receipt: UnsignedReceipt, key: SigningKey): Promise<{ readonly [name: string]: Json }> {
-  const document = receipt as unknown as { readonly [name: string]: Json }
-  return { ...document, signature: toHex(await key.sign(utf8(jcs(document)))) }
 }

@@ -56,6 +56,14 @@ export class StreamTree {
     this.leaves.push(await leafHash(event))
   }
 
+  /** A tree that goes on from here on its own. */
+  fork(): StreamTree {
+    const copy = new StreamTree()
+    for (const leaf of this.leaves) copy.leaves.push(leaf)
+    copy.#bytes = this.#bytes
+    return copy
+  }
+
   async event(): Promise<StreamEvent> {
     return { type: 'veritee.stream', events: this.leaves.length, bytes: this.#bytes, root: `sha256:${toHex(await merkleRoot(this.leaves))}` }
   }

@@ -1,0 +1,40 @@
+import { BlockList, isIP } from 'node:net'
+import { isLoopbackHost } from 'veritee/client'
+import { fail } from 'veritee/errors'
+
+/** Addresses that no worker has: link-local (cloud metadata lives there), unspecified, multicast, reserved. */
+const never = new BlockList()
+for (const [net, bits] of [
+  ['0.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['224.0.0.0', 3],
+] as const)
+  never.addSubnet(net, bits, 'ipv4')
+never.addAddress('::', 'ipv6')
+never.addSubnet('fe80::', 10, 'ipv6')
+never.addSubnet('ff00::', 8, 'ipv6')
+
+/**
+ * The origin of a worker that asks to be admitted. Only https, only literal addresses (a name could resolve to anything later),
+ * loopback only where the operator allows it. Throws `address_refused`.
+ */
+export function workerOrigin(url: string, allowLoopback: boolean): string {
+  const parsed = URL.canParse(url) ? new URL(url) : null
+  if (
+    parsed === null ||
+    parsed.protocol !== 'https:' ||
+    parsed.username !== '' ||
+    parsed.password !== '' ||
+    parsed.pathname !== '/' ||
+    parsed.search !== ''
+  )
+    throw fail('address_refused', 'expected an https origin without path, query or credentials')
+  const host = parsed.hostname.replace(/^\[|\]$/g, '')
+  const family = isIP(host)
+  if (family === 0) throw fail('address_refused', 'expected a literal IP address')
+  if (isLoopbackHost(host) && !allowLoopback) throw fail('address_refused', "loopback workers are not allowed by this controller's configuration")
+  // An IPv4 address in IPv6 clothes is judged as the IPv4 address it is.
+  if (never.check(host, family === 4 ? 'ipv4' : 'ipv6') || host.startsWith('::ffff:'))
+    throw fail('address_refused', "this address cannot be a worker's")
+  return parsed.origin
+}

@@ -1,0 +1,48 @@
+import type { Hono } from 'hono'
+import { HttpError } from '../http/errors.ts'
+import { bearerOf, createProofRoutes, demandFound, type Env, type ProofDeps, parsePrefix, text } from '../http/proof-routes.ts'
+import type { AdmittedWorker, Registry } from './registry.ts'
+
+export interface ApiDeps extends ProofDeps {
+  readonly registry: Registry
+}
+
+/** Port 8000 without the data plane: models, sessions, and the worker receipts that this controller's receipts cite. */
+export function createApiRoutes(deps: ApiDeps): Hono<Env> {
+  const { registry, ledger } = deps
+  const app = createProofRoutes(deps)
+  app.get('/v1/models', (c) => {
+    const data = registry.models().map((id) => ({ id, object: 'model', created: deps.identity.keyset.not_after - 86_400, owned_by: 'veritee' }))
+    return c.json({ object: 'list', data })
+  })
+  app.get('/v1/aci/sessions', (c) => {
+    const model = c.req.query('model')
+    const name = c.req.query('upstream_name')
+    const sessions = (model === undefined ? registry.serving() : registry.candidates(model))
+      .filter((worker) => name === undefined || worker.session.document.upstream_name === name)
+      .map(abbreviated)
+    return c.json({ api_version: 'aci/1', sessions })
+  })
+  app.get('/v1/aci/sessions/:id', (c) => {
+    const session = registry.session(c.req.param('id'))
+    if (session === undefined) throw new HttpError(404, 'not_found', 'no such session')
+    return text(c, session.text)
+  })
+  app.get('/v1/veritee/receipts/:id/upstream', async (c) => {
+    const { upstream } = demandFound(await ledger.find(c.req.param('id'), bearerOf(c)))
+    if (upstream === null) throw new HttpError(404, 'not_found', 'this receipt cites no worker receipt')
+    const prefix = c.req.query('prefix')
+    return text(c, prefix === undefined ? upstream.text : await upstream.prefixProof(parsePrefix(prefix)))
+  })
+  app.get('/readyz', (c) => {
+    const ready = registry.serving().length
+    return c.json({ status: ready > 0 ? 'ready' : 'no verified worker', workers: ready }, ready > 0 ? 200 : 503)
+  })
+  return app
+}
+
+/** A list entry keeps the evidence's digest and drops its bulk (aci/1 section 8.1). */
+function abbreviated({ session }: AdmittedWorker): object {
+  const { evidence, ...document } = session.document
+  return { session_id: session.id, ...document, evidence: { digest: evidence.digest } }
+}

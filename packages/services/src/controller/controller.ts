@@ -1,0 +1,82 @@
+import type { RequestListener } from 'node:http'
+import { getRequestListener } from '@hono/node-server'
+import type { Collateral, Trust } from 'veritee/attestation'
+import type { Json } from 'veritee/bytes'
+import type { Policy } from 'veritee/policy'
+import type { ServiceDescriptor } from 'veritee/receipt'
+import type { AttestationDevice } from '../enclave/runtime/attestation-device.ts'
+import { configurationDigest, createIdentity, type Identity } from '../enclave/runtime/identity.ts'
+import { Ledger } from '../enclave/runtime/ledger.ts'
+import { createQuoter } from '../enclave/runtime/quote.ts'
+import { sendError } from '../http/body.ts'
+import { chatEndpoint } from '../http/chat-request.ts'
+import { RateLimit } from '../http/rate-limit.ts'
+import { release } from '../release.ts'
+import { createApiRoutes } from './api-routes.ts'
+import { createControlRoutes } from './control-routes.ts'
+import { handleForward } from './forward.ts'
+import { Registry } from './registry.ts'
+
+export interface ControllerOptions {
+  readonly device: AttestationDevice
+  readonly collateral: () => Collateral
+  /** What this controller demands of workers. */
+  readonly policy: Policy
+  readonly trust: Trust
+  readonly allowLoopbackWorkers: boolean
+  readonly configuration: Json
+  readonly now: () => Date
+}
+
+export interface Controller {
+  readonly identity: Identity
+  readonly ledger: Ledger
+  readonly registry: Registry
+  /** Port 8000: OpenAI and proof surface. */
+  readonly api: RequestListener
+  /** Port 21005: workers register here. */
+  readonly control: RequestListener
+  close(): Promise<void>
+}
+
+/** A controller enclave: fresh keys, verified workers only, a receipt for every answer. Listening is the caller's. */
+export async function createController(options: ControllerOptions): Promise<Controller> {
+  const { now, policy, trust } = options
+  const descriptor: ServiceDescriptor = {
+    version: 'veritee.descriptor.v1',
+    role: 'controller',
+    configuration_digest: await configurationDigest(options.configuration),
+    models: [],
+    engine: null,
+    admission: null,
+    operator_key: null,
+    release,
+    extensions: {},
+  }
+  const quoter = createQuoter(options.device)
+  const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
+  const ledger = new Ledger({ identity, now })
+  const registry = new Registry({ policy, trust, now, allowLoopback: options.allowLoopbackWorkers })
+  const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
+  const apiRoutes = getRequestListener(createApiRoutes({ identity, ledger, registry, quoteLimit }).fetch)
+  const controlRoutes = getRequestListener(createControlRoutes({ registry, registerLimit: new RateLimit({ perSecond: 2, burst: 50, now }) }).fetch)
+  const named =
+    (handle: RequestListener): RequestListener =>
+    (request, response) => {
+      response.setHeader('x-aci-version', 'aci/1')
+      response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
+      Promise.resolve(handle(request, response)).catch((error: unknown) => sendError(response, error))
+    }
+  return {
+    identity,
+    ledger,
+    registry,
+    api: named((request, response) =>
+      request.method === 'POST' && request.url === chatEndpoint
+        ? handleForward({ ledger, registry }, request, response)
+        : apiRoutes(request, response),
+    ),
+    control: named(controlRoutes),
+    close: () => registry.close(),
+  }
+}

@@ -1,0 +1,114 @@
+import type { Pool } from 'undici'
+import type { Trust } from 'veritee/attestation'
+import { type Json, jcs } from 'veritee/bytes'
+import { connect, nodeTransport, type Service } from 'veritee/client'
+import { fail } from 'veritee/errors'
+import type { Policy } from 'veritee/policy'
+import { type SessionDocument, sessionId } from 'veritee/receipt'
+import { workerOrigin } from './address.ts'
+import { pinnedPool } from './pinned-pool.ts'
+import { sessionDocument } from './session.ts'
+
+/** A worker whose evidence this process verified, with the connections pinned to its key. */
+export interface AdmittedWorker {
+  readonly origin: string
+  readonly service: Service
+  readonly session: { readonly id: string; readonly document: SessionDocument; readonly text: string }
+  readonly pool: Pool
+  outstanding: number
+  /** Set where the worker must get no more requests. */
+  quarantine: string | null
+}
+
+export interface RegistryOptions {
+  readonly policy: Policy
+  readonly trust: Trust
+  readonly now: () => Date
+  readonly allowLoopback: boolean
+  readonly maxWorkers?: number
+  /** Connections to a worker whose key is known. Tests put their own here. */
+  readonly openPool?: (origin: string, spki: string) => Pool
+}
+
+/**
+ * The workers of this controller. Only what this process verified itself, against a nonce of its own, is ever routed to (rule S3);
+ * nothing here is read from a store.
+ */
+export class Registry {
+  readonly #options: RegistryOptions
+  readonly #workers = new Map<string, AdmittedWorker>()
+  /** Sessions outlive workers: receipts cite them (aci/1 section 8, retention). */
+  readonly #sessions = new Map<string, AdmittedWorker['session']>()
+  readonly #admitting = new Map<string, Promise<AdmittedWorker>>()
+
+  constructor(options: RegistryOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Challenges the worker at `url` with a fresh nonce, verifies and evaluates its evidence, pins its TLS key and opens a session.
+   * `keysetDigest` is what the worker said of itself; another keyset there is a refusal.
+   * Throws `address_refused`, `registry_full`, `keyset_changed` and every code of `connect`.
+   */
+  admit(url: string, keysetDigest: string): Promise<AdmittedWorker> {
+    const origin = workerOrigin(url, this.#options.allowLoopback)
+    const running = this.#admitting.get(origin)
+    if (running !== undefined) return running
+    const maxWorkers = this.#options.maxWorkers ?? 10_000
+    if (!this.#workers.has(origin) && this.#workers.size + this.#admitting.size >= maxWorkers)
+      throw fail('registry_full', `this controller takes at most ${maxWorkers} workers`)
+    const admission = this.#admit(origin, keysetDigest).finally(() => this.#admitting.delete(origin))
+    this.#admitting.set(origin, admission)
+    return admission
+  }
+
+  async #admit(origin: string, keysetDigest: string): Promise<AdmittedWorker> {
+    const { policy, trust, now, openPool = pinnedPool } = this.#options
+    const transport = nodeTransport(origin)
+    try {
+      const service = await connect(transport, { policy, trust, role: 'worker', now })
+      if (service.report.keysetDigest !== keysetDigest)
+        throw fail('keyset_changed', `the worker registered ${keysetDigest}, its evidence binds ${service.report.keysetDigest}`)
+      const document = await sessionDocument(service, `worker ${origin}`)
+      const session = { id: await sessionId(document), document, text: jcs(document as unknown as Json) }
+      const pool = openPool(origin, document.channel_binding[0]?.spki_sha256 ?? '')
+      const worker: AdmittedWorker = { origin, service, session, pool, outstanding: 0, quarantine: null }
+      const before = this.#workers.get(origin)
+      this.#workers.set(origin, worker)
+      this.#sessions.set(session.id, session)
+      // Requests under way on the old connections end on them.
+      if (before !== undefined) before.pool.close().catch(() => undefined)
+      return worker
+    } finally {
+      transport.close()
+    }
+  }
+
+  /** Workers that may serve a model now, the least busy first. */
+  candidates(model: string): AdmittedWorker[] {
+    const now = this.#options.now().getTime() / 1000
+    return this.serving()
+      .filter((worker) => worker.session.document.expires_at > now && worker.service.report.descriptor.models.some(({ name }) => name === model))
+      .sort((a, b) => a.outstanding - b.outstanding)
+  }
+
+  serving(): AdmittedWorker[] {
+    return [...this.#workers.values()].filter((worker) => worker.quarantine === null)
+  }
+
+  all(): AdmittedWorker[] {
+    return [...this.#workers.values()]
+  }
+
+  models(): string[] {
+    return [...new Set(this.serving().flatMap((worker) => worker.service.report.descriptor.models.map(({ name }) => name)))].sort()
+  }
+
+  session(id: string): AdmittedWorker['session'] | undefined {
+    return this.#sessions.get(id)
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#workers.values()].map((worker) => worker.pool.destroy().catch(() => undefined)))
+  }
+}

@@ -1,0 +1,129 @@
+import { createHash } from 'node:crypto'
+import type { ServerResponse } from 'node:http'
+import type { Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import { utf8 } from 'veritee/bytes'
+import { EventSplitter, type Outcome, type ReceiptEvent, StreamTree } from 'veritee/receipt'
+import { write } from '../http/body.ts'
+import { errorBody, HttpError } from '../http/errors.ts'
+import { readAll } from './upstream.ts'
+
+const maxPlainBytes = 64 << 20
+
+/** What went over both hops for one answer. */
+export interface Relayed {
+  /** Over the worker's bytes. */
+  readonly receivedHash: string
+  readonly received: StreamTree | null
+  readonly complete: boolean
+  /** Over the bytes handed to the requester's transport, where they differ from the worker's only by an appended error event. */
+  readonly returnedHash: string
+  readonly returned: StreamTree | null
+  readonly appended: boolean
+  readonly outcome: Outcome
+  /** A plain body, held back until the worker's receipt was checked. */
+  readonly held: Buffer | null
+  readonly chatId: string | null
+}
+
+/** Reads a plain answer whole; nothing is sent yet. Throws 502. */
+export async function holdPlain(answer: Dispatcher.ResponseData): Promise<Relayed> {
+  const held = await readAll(answer.body, maxPlainBytes)
+  const hash = digestOf(createHash('sha256').update(held))
+  return {
+    receivedHash: hash,
+    received: null,
+    complete: true,
+    returnedHash: hash,
+    returned: null,
+    appended: false,
+    outcome: answer.statusCode === 200 ? 'complete' : 'refused',
+    held,
+    chatId: chatIdOf(held.toString('utf8')),
+  }
+}
+
+/**
+ * Passes a stream on, whole events only and byte for byte, hashing and building the tree as it goes (rule S9).
+ * A worker that breaks off gets the one thing a controller may add: a final error event. Does not end the response.
+ */
+export async function relayStream(body: Readable, response: ServerResponse): Promise<Relayed> {
+  const splitter = new EventSplitter()
+  const tree = new StreamTree()
+  const hash = createHash('sha256')
+  let chatId: string | null = null
+  let broken: string | null = null
+  try {
+    for await (const part of body as AsyncIterable<Buffer>) {
+      for (const event of splitter.push(part)) {
+        chatId ??= chatIdOf(
+          Buffer.from(event)
+            .toString('utf8')
+            .replace(/^data: /, ''),
+        )
+        hash.update(event)
+        await tree.append(event)
+        if (!(await write(response, event))) body.destroy()
+      }
+    }
+    if (splitter.rest.length > 0) broken = 'the worker ended its stream within an event'
+  } catch {
+    broken = 'the worker broke off its stream'
+  }
+  const receivedHash = digestOf(hash.copy())
+  const gone = response.destroyed
+  if (gone || broken === null)
+    return {
+      receivedHash,
+      received: tree,
+      complete: !gone,
+      returnedHash: receivedHash,
+      returned: tree,
+      appended: false,
+      outcome: gone ? 'aborted' : 'complete',
+      held: null,
+      chatId,
+    }
+  const returned = tree.fork()
+  const event = utf8(`data: ${errorBody(new HttpError(502, 'server_error', broken, { code: 'upstream_broken' }))}\n\n`)
+  hash.update(event)
+  await returned.append(event)
+  await write(response, event)
+  return {
+    receivedHash,
+    received: tree,
+    complete: false,
+    returnedHash: digestOf(hash),
+    returned,
+    appended: true,
+    outcome: 'error',
+    held: null,
+    chatId,
+  }
+}
+
+/** The events that describe the answer, `response.returned` last. */
+export async function responseEvents(relayed: Relayed): Promise<ReceiptEvent[]> {
+  const events: ReceiptEvent[] = []
+  if (relayed.appended && relayed.received !== null) {
+    const received = await relayed.received.event()
+    events.push({ type: 'veritee.response.received', body_hash: relayed.receivedHash, events: received.events, root: received.root })
+  }
+  if (relayed.returned !== null) events.push(await relayed.returned.event())
+  events.push({ type: 'veritee.outcome', outcome: relayed.outcome })
+  events.push({ type: 'response.returned', body_hash: relayed.returnedHash })
+  return events
+}
+
+export function digestOf(hash: { digest(encoding: 'hex'): string }): string {
+  return `sha256:${hash.digest('hex')}`
+}
+
+function chatIdOf(text: string): string | null {
+  try {
+    const id: unknown = (JSON.parse(text) as { id?: unknown }).id
+    return typeof id === 'string' && id.length <= 256 ? id : null
+  } catch {
+    return null
+  }
+}

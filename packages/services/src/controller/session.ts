@@ -1,0 +1,66 @@
+import type { Service } from 'veritee/client'
+import { type Claim, type SessionClaims, type SessionDocument, sessionEvidence } from 'veritee/receipt'
+
+/** How long one verification of a worker is good for new requests, at most (aci/1 section 8: `expires_at`). */
+export const sessionSeconds = 3600
+const verifierId = 'veritee/0.1'
+
+/** The record of one verification of a worker, as it is published and cited. */
+export async function sessionDocument(worker: Service, upstreamName: string): Promise<SessionDocument> {
+  const { report, transport } = worker
+  const established = Math.floor(worker.attestedAt.getTime() / 1000)
+  if (transport.spki === null) throw new TypeError('sessionDocument: the worker was not reached over TLS')
+  return {
+    api_version: 'aci/1',
+    upstream_name: upstreamName,
+    endpoint: transport.origin,
+    verifier_id: verifierId,
+    established_at: established,
+    expires_at: Math.min(established + sessionSeconds, report.keyset.not_after),
+    identity: { workload_keyset_digest: report.keysetDigest },
+    channel_binding: [{ type: 'tls_spki_sha256', origin: transport.origin, spki_sha256: transport.spki }],
+    claims: sessionClaims(worker),
+    evidence: await sessionEvidence(worker.reportText, worker.nonce),
+  }
+}
+
+/** Honest claims: nothing that a simulator says is proven by hardware, and what was not looked at is unknown. */
+function sessionClaims({ report, options }: Service): SessionClaims {
+  const { claims, descriptor } = report
+  const unknown: Claim = { status: 'unknown' }
+  const measured = options.policy.roles.worker?.identity.length ?? 0
+  return {
+    tee_attested: claims.simulated
+      ? { status: 'refuted', source: 'verifier_derived', reason: 'SIMULATED: the quote chains to a simulator, not to hardware' }
+      : { status: 'asserted', source: 'hardware_proven', reason: "the quote verifies to Intel's root and binds this keyset" },
+    gpu_attested: unknown,
+    tcb_up_to_date: claims.simulated
+      ? unknown
+      : {
+          status: claims.tcb.status === 'UpToDate' ? 'asserted' : 'refuted',
+          source: 'verifier_derived',
+          reason: `${claims.tcb.status} at evaluation data number ${claims.tcb.evaluationDataNumber}`,
+        },
+    os_known_good: unknown,
+    serving_software_known_good: {
+      status: 'asserted',
+      source: 'operator_asserted',
+      reason: `the measurement is one of ${measured} that this controller's policy lists`,
+    },
+    model_weights_provenance:
+      descriptor.models.length === 0
+        ? unknown
+        : {
+            status: 'asserted',
+            source: claims.simulated ? 'verifier_derived' : 'hardware_proven',
+            reason: `${claims.simulated ? 'SIMULATED: ' : ''}the measured worker hashed every weight byte while loading; the hashes are bound by the quote`,
+          },
+    extra: {
+      simulated: claims.simulated,
+      tcb_status: claims.tcb.status,
+      tcb_evaluation_data_number: claims.tcb.evaluationDataNumber,
+      debug: claims.debug,
+      ...(claims.body.tee === 'sgx' ? { mrenclave: claims.body.mrenclave, mrsigner: claims.body.mrsigner } : { mrtd: claims.body.mrtd }),
+    },
+  }
+}

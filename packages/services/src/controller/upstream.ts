@@ -1,0 +1,102 @@
+import type { Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import { VeriteeError } from 'veritee/errors'
+import {
+  eventOf,
+  maxReceiptBytes,
+  parsePrefixProof,
+  parseReceipt,
+  receiptDigest,
+  type StreamTree,
+  type UpstreamReceiptEvent,
+  verifyPrefix,
+  verifyReceipt,
+} from 'veritee/receipt'
+import type { UpstreamReceipt } from '../enclave/runtime/ledger.ts'
+import { HttpError } from '../http/errors.ts'
+import type { AdmittedWorker } from './registry.ts'
+
+/** What this controller sent to and received from a worker, to hold the worker's receipt against. */
+export interface Forwarded {
+  readonly requestHash: string
+  readonly clientNonce: string
+  readonly responseHash: string
+  readonly complete: boolean
+  /** The worker's events as received; null for a plain body. */
+  readonly stream: StreamTree | null
+}
+
+export interface UpstreamCheck {
+  readonly event: UpstreamReceiptEvent
+  readonly receipt: UpstreamReceipt | null
+}
+
+/** The bytes of a body, bounded. */
+export async function readAll(body: Readable, maxBytes: number): Promise<Buffer> {
+  const parts: Buffer[] = []
+  let length = 0
+  for await (const part of body as AsyncIterable<Buffer>) {
+    length += part.length
+    if (length > maxBytes) {
+      body.destroy()
+      throw new HttpError(502, 'server_error', `the worker sent more than ${maxBytes} bytes`)
+    }
+    parts.push(part)
+  }
+  return Buffer.concat(parts)
+}
+
+async function get(worker: AdmittedWorker, path: string): Promise<string> {
+  const response: Dispatcher.ResponseData = await worker.pool.request({ method: 'GET', path, headersTimeout: 15_000, bodyTimeout: 15_000 })
+  const body = await readAll(response.body, maxReceiptBytes)
+  if (response.statusCode !== 200) throw new HttpError(502, 'server_error', `the worker answered ${response.statusCode}`)
+  return body.toString('utf8')
+}
+
+/**
+ * Fetches the worker's receipt over the pinned connection and verifies it before this controller signs anything (rule S10):
+ * signature under the session's keyset, the request forwarded, the bytes (or events) received, the nonce, and the weights the quote binds.
+ * Never throws: `absent` and `mismatch` are results.
+ */
+export async function checkUpstream(worker: AdmittedWorker, receiptId: string | null, forwarded: Forwarded): Promise<UpstreamCheck> {
+  const failed = (result: 'absent' | 'mismatch', reason: string): UpstreamCheck => ({
+    event: { type: 'veritee.upstream_receipt', digest: null, result, reason: reason.slice(0, 500) },
+    receipt: null,
+  })
+  if (receiptId === null) return failed('absent', 'the worker announced no receipt')
+  const path = `/v1/aci/receipts/${receiptId}`
+  let text: string
+  try {
+    text = await get(worker, path)
+  } catch (error) {
+    return failed('absent', `the worker's receipt could not be fetched: ${error instanceof Error ? error.message : 'unknown failure'}`)
+  }
+  try {
+    const { report } = worker.service
+    const { requestHash, clientNonce, responseHash, complete, stream } = forwarded
+    const parsed = parseReceipt(text)
+    const receipt = await verifyReceipt(parsed, report.keyset, report.keysetDigest, {
+      requestHash,
+      responseHash: complete ? responseHash : null,
+      clientNonce,
+    })
+    const signed = eventOf(receipt, 'veritee.stream')
+    if (stream !== null && stream.leaves.length > 0) {
+      if (signed === undefined) return failed('mismatch', "the worker's receipt does not commit to the stream it sent")
+      const proof = complete
+        ? { prefix: signed.events, consistency: [] }
+        : parsePrefixProof(await get(worker, `${path}?prefix=${stream.leaves.length}`))
+      await verifyPrefix(stream, signed, proof)
+    }
+    const model = eventOf(receipt, 'veritee.model')
+    const bound = report.descriptor.models.find(({ name }) => name === model?.name)
+    if (bound === undefined || bound.files.map((file) => file.sha256).join() !== model?.files.map((file) => file.sha256).join())
+      return failed('mismatch', "the worker's receipt names other weights than its evidence")
+    return {
+      event: { type: 'veritee.upstream_receipt', digest: await receiptDigest(receipt), result: 'match', reason: null },
+      receipt: { text, prefixProof: (prefix) => get(worker, `${path}?prefix=${prefix}`) },
+    }
+  } catch (error) {
+    return failed('mismatch', error instanceof VeriteeError ? `${error.code}: ${error.message}` : "the worker's receipt could not be verified")
+  }
+}

@@ -1,0 +1,184 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { certificatePem } from 'veritee/attestation/issue'
+import { type Answer, ask, chatBody, connect, nodeTransport, type Service } from 'veritee/client'
+import { fail } from 'veritee/errors'
+import type { Policy } from 'veritee/policy'
+import { resolveModel } from '../models/locate.ts'
+import { showProgress } from '../models/progress.ts'
+import { type Round, runRound } from '../validator/round.ts'
+import type { DemoOptions } from './options.ts'
+import { type Step, Steps } from './steps.ts'
+import {
+  admit,
+  type LoadedModel,
+  loadModel,
+  policyOf,
+  type RunningController,
+  type RunningWorker,
+  type SimulatedMachine,
+  simulateMachine,
+  startController,
+  startWorker,
+} from './system.ts'
+
+/** What the demo shows, as data. */
+export interface DemoResult {
+  readonly steps: readonly Step[]
+  readonly machine: SimulatedMachine
+  readonly policy: Policy
+  readonly model: LoadedModel
+  readonly controller: RunningController
+  readonly worker: RunningWorker
+  readonly service: Service
+  readonly answer: Answer
+  readonly round: Round
+  /** Where policy, root and proofs lie, for the command line. */
+  readonly directory: string
+  close(): Promise<void>
+}
+
+const question = 'What is remote attestation?'
+const reverifyMs = 30 * 60_000
+
+/** Starts the system, runs the whole flow and verifies it. Throws the first failure, with everything closed again. */
+export async function runDemo(options: DemoOptions, print: (line: string) => void, stderr: NodeJS.WriteStream): Promise<DemoResult> {
+  const now = (): Date => new Date()
+  const steps = new Steps(print, () => performance.now())
+  const closing: (() => Promise<unknown>)[] = []
+  const close = async (): Promise<void> => {
+    for (const stop of closing.splice(0).reverse()) await stop()
+  }
+  try {
+    const machine = await steps.run(
+      'simulated SGX machine',
+      () => simulateMachine(now),
+      ({ platform, enclaves }) => [
+        `root made in memory, FMSPC ${platform.fmspc}; nobody but this process holds its key`,
+        `MRENCLAVE controller ${enclaves.controller.mrenclave}`,
+        `MRENCLAVE worker     ${enclaves.worker.mrenclave}`,
+      ],
+    )
+    const model = await steps.run(
+      'model loaded, every byte hashed',
+      () => load(options.model, stderr),
+      ({ served, engine, fileDigest }) => [
+        `${served.name}: ${fileDigest} (${engine.model.size} bytes)`,
+        `${engine.facts.name} ${engine.facts.version}, CPU variant ${engine.facts.cpuVariant}, profile ${engine.facts.profile}`,
+      ],
+    )
+    closing.push(() => model.engine.dispose())
+    const policy = policyOf(machine, [model])
+    const worker = await steps.run(
+      'worker enclave up',
+      () => startWorker(machine, [model.served], options.ports.workers[0] ?? 0, now),
+      (up) => [`${up.server.url}, keyset ${up.worker.identity.keysetDigest}`],
+    )
+    closing.push(() => worker.server.close())
+    const controller = await steps.run(
+      'controller enclave up',
+      () => startController(machine, policy, options.ports, now),
+      (up) => [`API ${up.api.url}, control ${up.control.url}, keyset ${up.controller.identity.keysetDigest}`],
+    )
+    closing.push(
+      () => controller.controller.close(),
+      () => controller.control.close(),
+      () => controller.api.close(),
+    )
+    await steps.run(
+      'worker challenged, verified and admitted',
+      () => admit(controller, worker),
+      (session) => [`session ${session}`],
+    )
+    const timer = setInterval(() => {
+      admit(controller, worker).catch((error: unknown) =>
+        print(`✗ re-verification of the worker failed: ${error instanceof Error ? error.message : ''}`),
+      )
+    }, reverifyMs)
+    closing.push(async () => clearInterval(timer))
+
+    const transport = nodeTransport(controller.api.url)
+    closing.push(async () => transport.close())
+    const service = await steps.run(
+      'client: controller verified with a fresh nonce',
+      () => connect(transport, { policy, trust: machine.trust, role: 'controller', now }),
+      describeService,
+    )
+    const body = chatBody(model.served.name, question, { stream: true, maxTokens: 64, temperature: 0 })
+    const answer = await steps.run(`client: "${question}"`, () => ask(service, '/v1/chat/completions', body), describeAnswer)
+    const seed = new Uint8Array(randomBytes(32))
+    const round = await steps.run(
+      'validator: one round of probes',
+      () => runRound({ service, model: model.served.name, seed, probes: 3 }),
+      describeRound,
+    )
+    if (round.records.some((record) => record.verdict !== 'pass')) throw fail('policy_receipt', "the validator's round did not pass")
+    const directory = join('.veritee', `demo-${options.ports.api}`)
+    await keep(directory, machine, policy, service, answer)
+    closing.push(() => rm(directory, { recursive: true, force: true }))
+    return { steps: steps.done, machine, policy, model, controller, worker, service, answer, round, directory, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function load(spec: string, stderr: NodeJS.WriteStream): Promise<LoadedModel> {
+  const progress = spec.startsWith('hf:') ? showProgress(spec, stderr) : null
+  try {
+    return await loadModel(await resolveModel(spec, progress === null ? {} : { onProgress: progress.update }))
+  } finally {
+    progress?.end()
+  }
+}
+
+/** Files for `veritee`: nothing secret among them. */
+async function keep(directory: string, machine: SimulatedMachine, policy: Policy, service: Service, answer: Answer): Promise<void> {
+  await mkdir(directory, { recursive: true })
+  const files: Record<string, string> = {
+    'policy.json': `${JSON.stringify(policy, null, 2)}\n`,
+    'root.pem': certificatePem(machine.platform.root),
+    'report.json': service.reportText,
+    'receipt.json': answer.records.receipt,
+  }
+  for (const [name, text] of Object.entries(files)) await writeFile(join(directory, name), text)
+}
+
+function describeService({ verdict, report }: Service): string[] {
+  const count = (status: string): number => verdict.checks.filter((check) => check.status === status).length
+  return [
+    `${verdict.simulated ? 'SIMULATED ' : ''}${report.descriptor.role}, TCB ${report.claims.tcb.status}: ${count('pass')} checks passed, ${count('waived')} waived`,
+    `waived: ${verdict.checks
+      .filter((check) => check.status === 'waived')
+      .map((check) => check.id)
+      .join(', ')}`,
+  ]
+}
+
+function describeAnswer({ proof, responseBody }: Answer): string[] {
+  return [
+    `answer: ${streamText(responseBody)}`,
+    ...proof.checks.map((check) => `✓ ${check.id}: ${check.detail}`),
+    `${proof.outcome}${proof.simulated ? ', SIMULATED' : ''}: receipt ${proof.receipt.receiptId}`,
+  ]
+}
+
+/** The text of a stream of chat chunks. */
+export function streamText(body: Uint8Array): string {
+  const events = new TextDecoder().decode(body).split('\n\n')
+  const texts = events.map((event) => {
+    if (!event.startsWith('data: {')) return ''
+    const chunk = JSON.parse(event.slice(6)) as { choices?: { delta?: { content?: string } }[] }
+    return chunk.choices?.[0]?.delta?.content ?? ''
+  })
+  return texts.join('')
+}
+
+function describeRound({ records, scores, expectedAnswers }: Round): string[] {
+  return [
+    ...records.map((record) => `probe ${record.probe}: ${record.verdict}${record.reason === null ? '' : ` (${record.reason})`}`),
+    ...scores.map((score) => `worker ${score.worker}: ${score.passed}/${score.audits} audits passed, score ${(score.score / 1e9).toFixed(9)}`),
+    `${expectedAnswers} of ${records.length} answers were the expected ones`,
+  ]
+}

@@ -1,0 +1,39 @@
+import { createHash } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import type { SimEnclave } from 'veritee/attestation/sim'
+import { jcs } from 'veritee/bytes'
+import type { Role } from 'veritee/policy'
+
+const roots = { services: new URL('..', import.meta.url), veritee: new URL('../../../veritee/src/', import.meta.url) }
+
+/**
+ * SHA-256 (hex) over the names and hashes of all source files: the simulator's stand-in for what MRENCLAVE is computed from.
+ * An edit to any of them gives other enclaves, as on hardware.
+ */
+export async function codeDigest(): Promise<string> {
+  const entries: [string, string][] = []
+  for (const [name, root] of Object.entries(roots)) {
+    const directory = fileURLToPath(root)
+    for (const file of (await readdir(directory, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())) {
+      const path = `${file.parentPath}/${file.name}`
+      const hash = createHash('sha256')
+        .update(await readFile(path))
+        .digest('hex')
+      entries.push([`${name}/${path.slice(directory.length)}`, hash])
+    }
+  }
+  return createHash('sha256')
+    .update(jcs(Object.fromEntries(entries)))
+    .digest('hex')
+}
+
+/** The measurement a simulated enclave of a role reports. The signer stands for the project's release key; nobody holds it. */
+export function simulatedEnclave(role: Role, code: string): SimEnclave {
+  return {
+    mrenclave: createHash('sha256').update(`veritee.sim.mrenclave.v1 ${role} ${code}`).digest('hex'),
+    mrsigner: createHash('sha256').update('veritee.sim.mrsigner.v1').digest('hex'),
+    isvProdId: role === 'controller' ? 1 : 2,
+    isvSvn: 1,
+  }
+}

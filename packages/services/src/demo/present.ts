@@ -1,0 +1,68 @@
+import { type DemoResult, streamText } from './demo.ts'
+import type { DemoOptions } from './options.ts'
+
+export const simulatedNotice: readonly string[] = [
+  'SIMULATED: no SGX hardware is involved. The enclaves are simulated, their quotes are real in format but end in a root made at start,',
+  'so they prove nothing about this machine: whoever runs it can read everything. Model, bytes, keys, receipts and checks are real.',
+]
+
+/** The demo's result as one JSON document. */
+export function demoJson(result: DemoResult, options: DemoOptions): object {
+  const { service, answer, model, controller, worker, round } = result
+  const { proof } = answer
+  return {
+    ok: true,
+    simulated: proof.simulated,
+    notice: simulatedNotice.join(' '),
+    ports: options.ports,
+    urls: { api: controller.api.url, control: controller.control.url, workers: [worker.server.url], broker: null },
+    model: {
+      name: model.served.name,
+      file: model.served.described.files[0]?.name,
+      sha256: proof.model.files[0]?.sha256.slice(7),
+      size: model.engine.model.size,
+    },
+    engine: { ...model.engine.facts },
+    report: {
+      role: service.report.descriptor.role,
+      keysetDigest: service.report.keysetDigest,
+      nonce: service.nonce,
+      verdict: service.verdict,
+      document: JSON.parse(service.reportText) as object,
+    },
+    session: { id: proof.session?.id, document: answer.records.session === null ? null : (JSON.parse(answer.records.session) as object) },
+    receipts: { controller: proof.receipt.document, worker: proof.worker?.receipt.document ?? null },
+    worker: { keysetDigest: proof.worker?.report.keysetDigest ?? null, verdict: proof.worker?.verdict ?? null },
+    exchange: {
+      outcome: proof.outcome,
+      request: new TextDecoder().decode(answer.requestBody),
+      response: new TextDecoder().decode(answer.responseBody),
+      answer: streamText(answer.responseBody),
+      checks: proof.checks,
+    },
+    validator: round,
+    steps: result.steps,
+  }
+}
+
+/** How to go on, printed once everything is up. */
+export function howToTalk(result: DemoResult): string[] {
+  const { controller, model, directory } = result
+  const { url } = controller.api
+  const name = model.served.name
+  return [
+    '',
+    `The system stays up on ${url} (Ctrl-C stops it). Talk to it:`,
+    '',
+    `  curl ${url}/v1/chat/completions -H 'content-type: application/json' \\`,
+    `    -d '{"model":"${name}","messages":[{"role":"user","content":"Who are you?"}]}'`,
+    '',
+    `  new OpenAI({ baseURL: '${url}/v1', apiKey: 'unused' })        // openai on npm, unmodified, unverified`,
+    '',
+    `  npx veritee chat --url ${url} --policy ${directory}/policy.json --root ${directory}/root.pem "Who are you?"`,
+    `  npx veritee receipt verify ${directory}/receipt.json --report ${directory}/report.json \\`,
+    `    --policy ${directory}/policy.json --root ${directory}/root.pem --nonce ${result.service.nonce}`,
+    '',
+    ...simulatedNotice,
+  ]
+}

@@ -1,0 +1,113 @@
+import { createHash } from 'node:crypto'
+import { utf8 } from 'veritee/bytes'
+import { fail } from 'veritee/errors'
+import type { Vocabulary } from './engine.ts'
+import { compileTemplate } from './jinja.ts'
+import type { ChatMessage } from './request.ts'
+import { RequestError } from './request-error.ts'
+import { cutAtWords, type WordBreaker, type WordFinder, wordBreaker, wordFinder } from './special-words.ts'
+
+/** The chat template of one model, compiled once. */
+export interface ChatTemplate {
+  /** `sha256:` and hex over the UTF-8 bytes of the template text. */
+  readonly digest: string
+  /**
+   * Prompt tokens of a conversation, ending where the assistant's answer begins. Control tokens come from the template only.
+   * Throws {@link RequestError} when the template refuses the conversation or a text cannot be kept apart from control tokens.
+   */
+  render(messages: readonly ChatMessage[]): number[]
+}
+
+/**
+ * Prepares a model's own template. How text of a client is kept from becoming a control token:
+ *
+ * 1. In every content, each occurrence of a reserved word (`<|im_end|>`) is broken by a mark, a private-use character that occurs nowhere
+ *    in the conversation, the template or the vocabulary. The template still sees the real text around it, so its trimming and splitting work.
+ * 2. The rendered text is cut at special words. Broken ones no longer match, so every match was written by the template.
+ * 3. Marks are removed from the plain text between, which is tokenized with control tokens off. What comes out is checked: a reserved
+ *    token there is an error, never a prompt.
+ *
+ * Reserved are control tokens, and those user-defined tokens that the template itself writes. Other user-defined tokens are ordinary words.
+ * The template has no clock (jinja.ts), so equal conversations give equal prompts. The role `developer` is rendered as `system`.
+ * Throws `model_unsupported` when there is no template or it does not render.
+ */
+export function loadChatTemplate(text: string | null, vocabulary: Vocabulary): ChatTemplate {
+  if (text === null) throw fail('model_unsupported', 'the model file has no chat template')
+  const template = compile(text)
+  const fixed = {
+    bos_token: vocabulary.bos === null ? '' : vocabulary.name(vocabulary.bos),
+    eos_token: vocabulary.eos === null ? '' : vocabulary.name(vocabulary.eos),
+    add_generation_prompt: true,
+  }
+  const apply = (messages: readonly object[]): string => template({ ...fixed, messages })
+  const words = [...vocabulary.specials.keys()].filter((word) => word.length > 1)
+  const find = wordFinder(words)
+  const reserved = reservedTokens(trial(apply), find, vocabulary)
+  const breakWords: WordBreaker = wordBreaker(words.filter((word) => reserved.has(vocabulary.specials.get(word)?.id ?? -1)))
+
+  const render = (messages: readonly ChatMessage[]): number[] => {
+    const mark = unusedCharacter([text, ...words, ...messages.flatMap(({ content, name }) => [content, name ?? ''])])
+    const marked = messages.map(({ role, content, name }) => ({
+      role: role === 'developer' ? 'system' : role,
+      content: breakWords(content, mark),
+      ...(name !== undefined && { name: breakWords(name, mark) }),
+    }))
+    let rendered: string
+    try {
+      rendered = apply(marked)
+    } catch {
+      throw new RequestError('the chat template of this model refuses these messages: their roles or the order of the roles', { param: 'messages' })
+    }
+    const tokens: number[] = vocabulary.addsBos && vocabulary.bos !== null ? [vocabulary.bos] : []
+    for (const piece of cutAtWords(rendered, find, vocabulary.specials)) {
+      if (typeof piece === 'string') tokens.push(...encodePlain(piece, mark, reserved, vocabulary))
+      // A template that writes the BOS itself, for a file that asks for one too, means one.
+      else if (tokens.length !== 1 || piece.id !== vocabulary.bos || tokens[0] !== piece.id) tokens.push(piece.id)
+    }
+    return tokens
+  }
+  return { digest: `sha256:${createHash('sha256').update(utf8(text)).digest('hex')}`, render }
+}
+
+function compile(text: string): (variables: Readonly<Record<string, unknown>>) => string {
+  try {
+    return compileTemplate(text)
+  } catch (cause) {
+    throw fail('model_unsupported', 'the chat template of the model is not Jinja that this version reads', cause)
+  }
+}
+
+function trial(apply: (messages: readonly object[]) => string): string {
+  try {
+    return apply([{ role: 'user', content: 'x' }])
+  } catch (cause) {
+    throw fail('model_unsupported', 'the chat template of the model does not render a single user message', cause)
+  }
+}
+
+/** Ids that a client's text must never produce. */
+function reservedTokens(rendered: string, find: WordFinder, { specials }: Vocabulary): ReadonlySet<number> {
+  const reserved = new Set<number>()
+  for (const { id, kind } of specials.values()) if (kind === 'control') reserved.add(id)
+  for (const piece of cutAtWords(rendered, find, specials)) if (typeof piece !== 'string') reserved.add(piece.id)
+  return reserved
+}
+
+function encodePlain(piece: string, mark: string, reserved: ReadonlySet<number>, vocabulary: Vocabulary): number[] {
+  const isClean = (tokens: readonly number[]): boolean => !tokens.some((token) => reserved.has(token) || vocabulary.isEndOfGeneration(token))
+  const whole = vocabulary.encode(piece.replaceAll(mark, ''))
+  if (isClean(whole)) return whole
+  // A reserved user-defined token: the tokenizer knows no way to leave it off, but it cannot match across two calls.
+  const parts = piece.split(mark).flatMap((part) => vocabulary.encode(part))
+  if (isClean(parts)) return parts
+  throw new RequestError('a message holds text that this model cannot tell from its control tokens', { param: 'messages' })
+}
+
+function unusedCharacter(texts: readonly string[]): string {
+  const used = new Set(texts.flatMap((text) => text.match(/[\uE000-\uF8FF]/g) ?? []))
+  for (let code = 0xe000; code <= 0xf8ff; code++) {
+    const character = String.fromCharCode(code)
+    if (!used.has(character)) return character
+  }
+  throw new RequestError('the messages use every private-use character; at least one must be free', { param: 'messages' })
+}

@@ -1,0 +1,272 @@
+import {
+  type ControlledEvaluateInputItem,
+  GgmlType,
+  getLlama,
+  getModuleVersion,
+  type Llama,
+  type LlamaContext,
+  type LlamaContextSequence,
+  LlamaLogLevel,
+  type LlamaModel,
+  type Token,
+} from 'node-llama-cpp'
+import { fail, VeriteeError } from 'veritee/errors'
+import {
+  type Engine,
+  type EngineFacts,
+  type EngineLoad,
+  type GeneratedToken,
+  type Generation,
+  type ModelFacts,
+  maxTopLogprobs,
+  type Vocabulary,
+} from './engine.ts'
+import { describeNativeLibrary } from './native.ts'
+import { type Candidate, checkSampling, choose, rank, uniform } from './sampler.ts'
+import { Slots, type Ticket } from './slots.ts'
+import { releaseUnstarted } from './unstarted.ts'
+import { readVocabulary } from './vocabulary.ts'
+import { type LoadedWeights, loadWeights } from './weights.ts'
+
+export interface LlamaEngineOptions {
+  /** A GGUF file, such as `resolveModel` returns. */
+  readonly path: string
+  /** What the file must hash to, lower-case hex. null or absent: whatever it is, the facts say it. */
+  readonly sha256?: string | null
+  /** Upper bound for the context of one request; the model's own training context is the other. Default 4096. */
+  readonly maxContext?: number
+  /** Threads of one evaluation. Default 1; more than the idle cores makes it slower, not faster. */
+  readonly threads?: number
+  /** Requests evaluated together, 1 to 4. Default 4. */
+  readonly sequences?: number
+  /** Requests that may wait for a sequence. Default 64. */
+  readonly maxQueue?: number
+  /** A tmpfs for the private copy of the weights. Default /dev/shm. */
+  readonly memoryDirectory?: string
+  /** Aborts the loading. */
+  readonly signal?: AbortSignal
+}
+
+/** Above 32 tokens in a batch llama.cpp takes other kernels, and prefill no longer gives the bits of decoding (engine.md, determinism). */
+const batchSize = 32
+const maxSequences = 4
+/** std::sort inside the engine is not stable: ask for some more, so that our own order decides between equal logits at the edge. */
+const tieMargin = 32
+
+/**
+ * Loads a GGUF model into llama.cpp, in this process, on the CPU, with the settings of the canonical profile. Nothing is built or downloaded.
+ *
+ * Throws `model_unavailable`, `model_malformed`, `model_unsupported`, `model_hash_mismatch`, `engine_unavailable`; `TypeError` for options
+ * out of range. A file that cannot be loaded leaves the process intact.
+ */
+export async function openLlamaEngine(options: LlamaEngineOptions): Promise<Engine> {
+  const { threads = 1, sequences = maxSequences, maxContext = 4096, maxQueue = 64, memoryDirectory, signal } = options
+  for (const [name, value, least, most] of [
+    ['threads', threads, 1, 1024],
+    ['sequences', sequences, 1, maxSequences],
+    ['maxContext', maxContext, 16, 1 << 20],
+    ['maxQueue', maxQueue, 0, 1 << 16],
+  ] as const)
+    if (!Number.isInteger(value) || value < least || value > most) throw new TypeError(`engine: ${name} must be an integer from ${least} to ${most}`)
+
+  const weights = await loadWeights(options.path, { ...(memoryDirectory !== undefined && { memoryDirectory }), ...(signal && { signal }) })
+  let llama: Llama | null = null
+  try {
+    if (typeof options.sha256 === 'string' && options.sha256 !== weights.sha256)
+      throw fail('model_hash_mismatch', `the model file is another one: expected ${options.sha256}, found ${weights.sha256}`)
+    llama = await startLlama(threads)
+    const model = await loadModel(llama, weights, signal)
+    await weights.confirm()
+    const contextSize = Math.min(maxContext, model.trainContextSize)
+    const context = await model.createContext({ contextSize, sequences, batchSize, threads, flashAttention: true }).catch((cause: unknown) => {
+      throw fail('engine_unavailable', `a context of ${sequences} times ${contextSize} tokens cannot be created`, cause)
+    })
+    const native = await describeNativeLibrary()
+    const facts: EngineFacts = {
+      name: 'llama.cpp',
+      version: `node-llama-cpp/${await getModuleVersion()} llama.cpp/${llama.llamaCppRelease.release}`,
+      build: native.build,
+      cpuVariant: native.cpuVariant,
+      profile: context.flashAttention === true && isCanonicalModel(model) ? 'canonical' : 'tolerant',
+      threads,
+      contextSize,
+    }
+    return new LlamaEngine(llama, context, weights, facts, maxQueue)
+  } catch (error) {
+    await llama?.dispose()
+    throw error
+  } finally {
+    // llama.cpp has mapped or copied the bytes; closing now means that no path leads to them any more
+    await weights.dispose()
+  }
+}
+
+async function startLlama(threads: number): Promise<Llama> {
+  // The option skipDownload covers this call; the variable covers whatever else the binding decides by itself.
+  process.env.NODE_LLAMA_CPP_SKIP_DOWNLOAD = 'true'
+  try {
+    return await getLlama({
+      gpu: false,
+      build: 'never',
+      skipDownload: true,
+      progressLogs: false,
+      maxThreads: threads,
+      // Off in the native code, not only in a logger here: what it has queued when a model fails to load would otherwise go to stdout.
+      logLevel: LlamaLogLevel.disabled,
+      logger: () => undefined,
+    })
+  } catch (cause) {
+    throw fail('engine_unavailable', 'no llama.cpp build of this package runs on this machine', cause)
+  }
+}
+
+async function loadModel(llama: Llama, weights: LoadedWeights, signal: AbortSignal | undefined): Promise<LlamaModel> {
+  try {
+    // From tmpfs, mmap shares the pages of our private copy. From a file, only a copy is safe from later writes.
+    return await llama.loadModel({
+      modelPath: weights.path,
+      useMmap: weights.loading === 'tmpfs',
+      gpuLayers: 0,
+      checkTensors: true,
+      ...(signal && { loadSignal: signal }),
+    })
+  } catch (cause) {
+    signal?.throwIfAborted()
+    throw fail('model_malformed', 'llama.cpp cannot load this file as a model', cause)
+  }
+}
+
+/** Bit-equal replay has been shown for Q8_0 matrices with F32 norms, without mixture of experts. */
+function isCanonicalModel(model: LlamaModel): boolean {
+  const tensors = model.fileInfo.fullTensorInfo ?? []
+  return tensors.length > 0 && tensors.every(({ dimensions, ggmlType }) => ggmlType === (dimensions.length === 1 ? GgmlType.F32 : GgmlType.Q8_0))
+}
+
+class LlamaEngine implements Engine {
+  readonly facts: EngineFacts
+  readonly model: ModelFacts
+  readonly vocabulary: Vocabulary
+  readonly #llama: Llama
+  readonly #sequences: readonly LlamaContextSequence[]
+  readonly #slots: Slots
+  readonly #closing = new AbortController()
+
+  constructor(llama: Llama, context: LlamaContext, weights: LoadedWeights, facts: EngineFacts, maxQueue: number) {
+    const { model } = context
+    this.#llama = llama
+    this.facts = facts
+    this.vocabulary = readVocabulary(model)
+    this.model = {
+      sha256: weights.sha256,
+      size: weights.size,
+      format: 'gguf',
+      loading: weights.loading,
+      architecture: model.architecture,
+      trainContextSize: model.trainContextSize,
+      chatTemplate: model.fileInfo.metadata.tokenizer.chat_template ?? null,
+    }
+    // generate() refuses what does not fit, so the engine must never come to the point of forgetting the beginning of a prompt
+    const contextShift = {
+      strategy: (): never => {
+        throw fail('context_overflow', 'the context is full')
+      },
+    }
+    this.#sequences = Array.from({ length: context.totalSequences }, () => context.getSequence({ contextShift }))
+    this.#slots = new Slots(context.totalSequences, maxQueue)
+  }
+
+  get load(): EngineLoad {
+    return { running: this.#slots.running, waiting: this.#slots.waiting }
+  }
+
+  generate(generation: Generation): AsyncGenerator<GeneratedToken, void, void> {
+    this.#check(generation)
+    if (this.#closing.signal.aborted) throw fail('engine_unavailable', 'the engine is shutting down')
+    const { signal } = generation
+    const ticket = this.#slots.enter(signal ? [signal, this.#closing.signal] : [this.#closing.signal])
+    return releaseUnstarted(this.#run(generation, ticket), ticket.release)
+  }
+
+  #check({ promptTokens, maxTokens, sampling, seed, topLogprobs = 0, choice = 0 }: Generation): void {
+    checkSampling(sampling)
+    if (seed.length < 1) throw new TypeError('generate: expected seed bytes')
+    if (!Number.isSafeInteger(choice) || choice < 0) throw new TypeError('generate: choice must be an integer from 0')
+    if (!Number.isInteger(maxTokens) || maxTokens < 1) throw new TypeError('generate: maxTokens must be an integer from 1')
+    if (!Number.isInteger(topLogprobs) || topLogprobs < 0 || topLogprobs > maxTopLogprobs)
+      throw new TypeError(`generate: topLogprobs must be an integer from 0 to ${maxTopLogprobs}`)
+    if (promptTokens.length === 0) throw new TypeError('generate: expected at least one prompt token')
+    for (const token of promptTokens)
+      if (!Number.isInteger(token) || token < 0 || token >= this.vocabulary.size)
+        throw new TypeError('generate: a prompt token is outside the vocabulary')
+    const { contextSize } = this.facts
+    if (promptTokens.length + maxTokens > contextSize)
+      throw fail(
+        'context_overflow',
+        `expected at most ${contextSize} tokens, found a prompt of ${promptTokens.length} and an answer of up to ${maxTokens}`,
+      )
+  }
+
+  async *#run(generation: Generation, ticket: Ticket): AsyncGenerator<GeneratedToken, void, void> {
+    const { sampling, maxTokens, stopTokens, choice = 0 } = generation
+    const checkAbort = (): void => {
+      generation.signal?.throwIfAborted()
+      this.#closing.signal.throwIfAborted()
+    }
+    try {
+      const sequence = this.#sequence(await ticket.begin())
+      const draw = uniform(generation.seed)
+      const wanted = Math.max(sampling.temperature === 0 ? 1 : sampling.topK, generation.topLogprobs ?? 0)
+      // The greedy choice alone needs no sorting of the vocabulary: without options the engine selects the highest logit, of equal ones the
+      // lowest id, as we do. (includeMax would say it, but this release of the binding returns nothing for it.)
+      const filter = wanted === 1 ? { tokens: [], includeSelected: true } : { tokens: [], includeTop: wanted + tieMargin }
+      await sequence.clearHistory()
+      let input = generation.promptTokens as readonly Token[]
+      for (; input.length > batchSize; input = input.slice(batchSize)) {
+        checkAbort()
+        await sequence.evaluateWithoutGeneratingNewTokens(input.slice(0, batchSize))
+      }
+      for (let position = 0; position < maxTokens; position++) {
+        checkAbort()
+        const items: ControlledEvaluateInputItem[] = [...input]
+        const last = input[input.length - 1] as Token
+        items[items.length - 1] = [last, { generateNext: { logits: { filter }, totalLogitWeight: true } }]
+        const output = (await sequence.controlledEvaluate(items)).at(-1)?.next
+        checkAbort()
+        const candidates = rank([...(output?.logits ?? [])])
+        const token = choose(candidates, sampling, () => draw(choice, position))
+        yield describe(token, candidates, output?.totalLogitWeight, generation.topLogprobs ?? 0)
+        if (stopTokens?.has(token) || this.vocabulary.isEndOfGeneration(token)) return
+        input = [token as Token]
+      }
+    } catch (cause) {
+      checkAbort()
+      throw cause instanceof VeriteeError ? cause : fail('engine_failed', 'an evaluation failed', cause)
+    } finally {
+      ticket.release()
+    }
+  }
+
+  #sequence(slot: number): LlamaContextSequence {
+    const sequence = this.#sequences[slot]
+    if (sequence === undefined) throw new TypeError(`engine: no sequence ${slot}`)
+    return sequence
+  }
+
+  async dispose(): Promise<void> {
+    if (!this.#closing.signal.aborted) this.#closing.abort(fail('engine_unavailable', 'the engine is shutting down'))
+    // An evaluation under way ends first, in the binding; a reader who never asks for its next token holds nothing up.
+    await this.#llama.dispose()
+  }
+}
+
+/** Probabilities are the model's own: logit - highest - ln(sum of exp(logit - highest)) over the whole vocabulary. */
+function describe(token: number, candidates: readonly Candidate[], totalWeight: number | undefined, top: number): GeneratedToken {
+  const highest = candidates[0]?.[1] ?? Number.NaN
+  const chosen = candidates.find(([id]) => id === token)?.[1] ?? Number.NaN
+  if (!Number.isFinite(highest) || !Number.isFinite(chosen) || totalWeight === undefined)
+    throw fail('engine_failed', 'expected finite logits; the model or the engine is broken')
+  const base = highest + Math.log(totalWeight)
+  // Rounding may put a certainty slightly above 1.
+  const logprob = (logit: number): number => Math.min(0, logit - base)
+  return { token, logprob: logprob(chosen), top: candidates.slice(0, top).map(([id, logit]) => ({ token: id, logprob: logprob(logit) })) }
+}

@@ -1,0 +1,91 @@
+import type { LlamaModel, Token } from 'node-llama-cpp'
+import { utf8 } from 'veritee/bytes'
+import { fail } from 'veritee/errors'
+import type { SpecialToken, Vocabulary } from './engine.ts'
+
+// llama.cpp's token types in a GGUF file
+const typeControl = 3
+const typeUserDefined = 4
+const typeByte = 6
+
+/**
+ * The vocabulary of a loaded model. The bytes of a token come from the file's own token list and not from the engine's detokenizer, which
+ * returns text and so loses the bytes of characters that span several tokens.
+ *
+ * Throws `model_unsupported` for vocabularies other than SentencePiece (`llama`) and byte-level BPE (`gpt2`).
+ */
+export function readVocabulary(model: LlamaModel): Vocabulary {
+  const { tokens: names, token_type: types } = model.fileInfo.metadata.tokenizer.ggml
+  const kind = model.vocabularyType
+  if ((kind !== 'spm' && kind !== 'bpe') || !Array.isArray(names) || names.length === 0)
+    throw fail('model_unsupported', `expected an SPM or BPE vocabulary, found ${kind}`)
+  const plainBytes = kind === 'spm' ? spmBytes : bpeBytes
+  const id = (token: number): Token => token as Token
+
+  const isControl = (token: number): boolean => {
+    const type = types?.[token]
+    if (type === typeControl) return true
+    // llama.cpp turns well-known end-of-turn words into control tokens even where the file forgot to
+    return /^[<[].*[>\]]$/.test(names[token] ?? '') && (model.getTokenAttributes(id(token)).control || model.isEogToken(id(token)))
+  }
+  const specials = new Map<string, SpecialToken>()
+  for (const [token, name] of names.entries()) {
+    const control = isControl(token)
+    if (!control && types?.[token] !== typeUserDefined) continue
+    const { lstrip, rstrip } = model.getTokenAttributes(id(token))
+    specials.set(name, { id: token, kind: control ? 'control' : 'user-defined', stripsLeft: lstrip, stripsRight: rstrip })
+  }
+
+  return {
+    size: names.length,
+    bos: model.tokens.bos,
+    eos: model.tokens.eos,
+    addsBos: model.tokens.shouldPrependBosToken,
+    specials,
+    encode: (text) => (text === '' ? [] : model.tokenize(text, false)),
+    bytes: (token) => {
+      const name = names[token]
+      if (name === undefined) throw new TypeError(`vocabulary: no token ${token}`)
+      const special = specials.get(name)
+      if (special?.id === token) return special.kind === 'control' ? new Uint8Array(0) : utf8(name)
+      return plainBytes(name, types?.[token] === typeByte)
+    },
+    name: (token) => names[token] ?? '',
+    isEndOfGeneration: (token) => model.isEogToken(id(token)),
+  }
+}
+
+/** SentencePiece writes a space as U+2581 and a lone byte as `<0x0A>`. */
+function spmBytes(name: string, isByte: boolean): Uint8Array {
+  if (isByte) return Uint8Array.of(Number.parseInt(name.slice(3, 5), 16))
+  return utf8(name.replaceAll('\u2581', ' '))
+}
+
+/** Byte-level BPE writes each byte as one printable character; anything else stands for itself, as in llama.cpp. */
+function bpeBytes(name: string): Uint8Array {
+  const bytes: number[] = []
+  for (const character of name) {
+    const byte = byteOfCharacter.get(character)
+    if (byte === undefined) bytes.push(...utf8(character))
+    else bytes.push(byte)
+  }
+  return Uint8Array.from(bytes)
+}
+
+/** GPT-2's table: printable Latin-1 stands for itself, the 68 other bytes, in order, for U+0100 onwards. */
+const byteOfCharacter: ReadonlyMap<string, number> = new Map(
+  Array.from({ length: 256 }, (_, byte) => byte).map((byte) => [
+    String.fromCharCode(isPrintable(byte) ? byte : 0x100 + unprintableBefore(byte)),
+    byte,
+  ]),
+)
+
+function isPrintable(byte: number): boolean {
+  return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xff && byte !== 0xad)
+}
+
+function unprintableBefore(byte: number): number {
+  let count = 0
+  for (let other = 0; other < byte; other++) if (!isPrintable(other)) count++
+  return count
+}

@@ -1,0 +1,137 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { constants } from 'node:fs'
+import { type FileHandle, open, statfs, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fail, VeriteeError } from 'veritee/errors'
+
+/** The bytes of one model file, hashed, at a path from which the engine loads exactly them. */
+export interface LoadedWeights {
+  /** Opens the hashed bytes until {@link LoadedWeights.dispose}. */
+  readonly path: string
+  /** sha256 of every byte, lower-case hex. */
+  readonly sha256: string
+  readonly size: number
+  readonly loading: 'tmpfs' | 'direct'
+  /**
+   * To be called after the engine has loaded. For `direct` it hashes the file again and throws `model_hash_mismatch` on a difference; a writer
+   * that changes the file and changes it back between the two is not seen, which is why `tmpfs` comes first.
+   */
+  confirm(): Promise<void>
+  dispose(): Promise<void>
+}
+
+export interface WeightsOptions {
+  /** A tmpfs for the private copy. Default /dev/shm. Any other file system is not used: decrypted weights must never reach a disk (S12). */
+  readonly memoryDirectory?: string
+  readonly signal?: AbortSignal
+}
+
+const chunkSize = 1 << 20
+const tmpfsMagic = 0x01021994
+// O_TMPFILE includes O_DIRECTORY; node:fs has no constant for it.
+const openTemporary = 0o20200000 | constants.O_RDWR
+
+/**
+ * Hashes the very bytes that the engine will load. In order: the file is regular and begins as GGUF version 2 or 3; then
+ * `tmpfs`: it is copied into an unnamed file in memory while being hashed, and loaded from there; or, where there is no tmpfs or no room,
+ * `direct`: it is hashed and loaded through one descriptor (without mmap), and hashed again by `confirm`.
+ *
+ * Whether the hash is the expected one is the caller's check. Throws `model_unavailable`, `model_malformed`.
+ */
+export async function loadWeights(path: string, options: WeightsOptions = {}): Promise<LoadedWeights> {
+  const source = await open(path, constants.O_RDONLY).catch((cause: unknown) => {
+    throw fail('model_unavailable', `the model file cannot be opened (${errorName(cause)})`, cause)
+  })
+  try {
+    const status = await source.stat()
+    if (!status.isFile()) throw fail('model_unavailable', 'expected the model to be a regular file')
+    await checkMagic(source)
+    const memory = await reserve(options.memoryDirectory ?? '/dev/shm', status.size)
+    if (memory !== null) {
+      try {
+        const { sha256, size } = await digest(source, memory, options.signal)
+        await source.close()
+        return {
+          path: `/proc/self/fd/${memory.fd}`,
+          sha256,
+          size,
+          loading: 'tmpfs',
+          confirm: () => Promise.resolve(),
+          dispose: () => memory.close(),
+        }
+      } catch (error) {
+        await memory.close()
+        if (!(error instanceof VeriteeError) || errorName(error.cause) !== 'ENOSPC') throw error
+        // Room was promised and is gone: others share this tmpfs. The file itself still serves.
+      }
+    }
+    return await direct(source, path, options.signal)
+  } catch (error) {
+    await source.close()
+    throw error
+  }
+}
+
+async function direct(source: FileHandle, path: string, signal: AbortSignal | undefined): Promise<LoadedWeights> {
+  const { sha256, size } = await digest(source, null, signal)
+  const confirm = async (): Promise<void> => {
+    const again = await digest(source, null, signal)
+    if (again.sha256 !== sha256)
+      throw fail('model_hash_mismatch', `the model file changed while it was loaded: expected ${sha256}, found ${again.sha256}`)
+  }
+  const loadPath = process.platform === 'linux' ? `/proc/self/fd/${source.fd}` : path
+  return { path: loadPath, sha256, size, loading: 'direct', confirm, dispose: () => source.close() }
+}
+
+async function checkMagic(source: FileHandle): Promise<void> {
+  const head = new Uint8Array(8)
+  const { bytesRead } = await source.read(head, 0, 8, 0)
+  const view = new DataView(head.buffer)
+  // 'GGUF', then a little-endian version; version 1 predates every model we could serve
+  if (bytesRead < 8 || view.getUint32(0) !== 0x47475546) throw fail('model_malformed', 'expected a GGUF file: its first bytes are not GGUF')
+  const version = view.getUint32(4, true)
+  if (version !== 2 && version !== 3) throw fail('model_malformed', `expected GGUF version 2 or 3, found ${version}`)
+}
+
+/** An unnamed file in memory with room for `size` bytes, or null. */
+async function reserve(directory: string, size: number): Promise<FileHandle | null> {
+  try {
+    const status = await statfs(directory)
+    if (status.type !== tmpfsMagic || status.bavail * status.bsize < size + chunkSize) return null
+    return await open(directory, openTemporary, 0o600).catch(() => createUnlinked(directory))
+  } catch {
+    return null
+  }
+}
+
+async function createUnlinked(directory: string): Promise<FileHandle> {
+  const name = join(directory, `veritee-${randomUUID()}`)
+  const handle = await open(name, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
+  await unlink(name)
+  return handle
+}
+
+async function digest(source: FileHandle, copy: FileHandle | null, signal: AbortSignal | undefined): Promise<{ sha256: string; size: number }> {
+  const hash = createHash('sha256')
+  const chunk = new Uint8Array(chunkSize)
+  let size = 0
+  try {
+    for (;;) {
+      signal?.throwIfAborted()
+      const { bytesRead } = await source.read(chunk, 0, chunkSize, size)
+      if (bytesRead === 0) return { sha256: hash.digest('hex'), size }
+      const bytes = chunk.subarray(0, bytesRead)
+      hash.update(bytes)
+      for (let written = 0; copy !== null && written < bytesRead; )
+        written += (await copy.write(bytes, written, bytesRead - written, size + written)).bytesWritten
+      size += bytesRead
+    }
+  } catch (cause) {
+    signal?.throwIfAborted()
+    throw fail('model_unavailable', `the model file cannot be read (${errorName(cause)})`, cause)
+  }
+}
+
+function errorName(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
+}

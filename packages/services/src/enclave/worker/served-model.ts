@@ -1,0 +1,68 @@
+import { createHmac } from 'node:crypto'
+import type { EngineFacts as DescribedEngine, DescribedModel, InferenceEvent, ModelEvent, Outcome } from 'veritee/receipt'
+import type { ChatTemplate, CompletionResult, EffectiveParameters, Engine } from './engine/index.ts'
+
+/** One model this worker serves: its engine, its template, and how descriptor and receipts name it. */
+export interface ServedModel {
+  readonly name: string
+  readonly engine: Engine
+  readonly template: ChatTemplate
+  readonly described: DescribedModel
+  readonly describedEngine: DescribedEngine
+  readonly event: ModelEvent
+}
+
+/** `fileName` is what the descriptor calls the weight file; the digest is of the bytes the engine loaded. */
+export function serveModel(name: string, fileName: string, engine: Engine, template: ChatTemplate): ServedModel {
+  const described: DescribedModel = {
+    name,
+    files: [{ name: fileName, sha256: `sha256:${engine.model.sha256}`, size: engine.model.size }],
+    format: 'gguf',
+    sealed: false,
+    chat_template_digest: template.digest,
+  }
+  const { version, build, cpuVariant } = engine.facts
+  return {
+    name,
+    engine,
+    template,
+    described,
+    describedEngine: { name: engine.facts.name, version, build, cpu_variant: cpuVariant },
+    event: { type: 'veritee.model', ...described, provenance: 'hashed_while_loading' },
+  }
+}
+
+export interface InferenceFacts {
+  readonly model: ServedModel
+  readonly promptTokens: readonly number[]
+  readonly parameters: EffectiveParameters
+  readonly result: CompletionResult
+  readonly outcome: Outcome
+  readonly ignored: readonly string[]
+  /** The receipt's key (rule S6): without it, a digest of a short answer would be a dictionary away from the answer. */
+  readonly receiptKey: Uint8Array
+}
+
+export function inferenceEvent(facts: InferenceFacts): InferenceEvent {
+  const { seed, seed_source, ...parameters } = facts.parameters
+  return {
+    type: 'veritee.inference',
+    engine: facts.model.describedEngine,
+    profile: facts.model.engine.facts.profile,
+    prompt_tokens: facts.promptTokens.length,
+    completion_tokens: facts.result.completionTokens.length,
+    prompt_tokens_hmac: tokensHmac(facts.receiptKey, facts.promptTokens),
+    completion_tokens_hmac: tokensHmac(facts.receiptKey, facts.result.completionTokens),
+    parameters: { ...parameters, seed_source },
+    seed,
+    ignored_parameters: facts.ignored,
+    outcome: facts.outcome,
+  }
+}
+
+/** HMAC-SHA-256 over the token ids as 4 bytes each, little-endian (spec/receipt-events.md). */
+export function tokensHmac(key: Uint8Array, tokens: readonly number[]): string {
+  const bytes = Buffer.alloc(4 * tokens.length)
+  for (const [i, token] of tokens.entries()) bytes.writeUInt32LE(token, 4 * i)
+  return createHmac('sha256', key).update(bytes).digest('hex')
+}

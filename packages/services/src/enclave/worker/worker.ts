@@ -1,0 +1,66 @@
+import type { RequestListener } from 'node:http'
+import { getRequestListener } from '@hono/node-server'
+import type { Collateral } from 'veritee/attestation'
+import type { Json } from 'veritee/bytes'
+import type { ServiceDescriptor } from 'veritee/receipt'
+import { sendError } from '../../http/body.ts'
+import { chatEndpoint } from '../../http/chat-request.ts'
+import { createProofRoutes, text } from '../../http/proof-routes.ts'
+import { RateLimit } from '../../http/rate-limit.ts'
+import { release } from '../../release.ts'
+import type { AttestationDevice } from '../runtime/attestation-device.ts'
+import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
+import { Ledger } from '../runtime/ledger.ts'
+import { createQuoter } from '../runtime/quote.ts'
+import { handleChat } from './chat.ts'
+import type { ServedModel } from './served-model.ts'
+
+export interface WorkerOptions {
+  readonly device: AttestationDevice
+  readonly collateral: () => Collateral
+  readonly models: readonly ServedModel[]
+  /** Effective configuration, without secrets; its digest is bound into the quote. */
+  readonly configuration: Json
+  readonly now: () => Date
+}
+
+export interface Worker {
+  readonly identity: Identity
+  readonly ledger: Ledger
+  readonly handler: RequestListener
+}
+
+/** A worker enclave: fresh keys bound to the weights it has loaded, an OpenAI surface, and its proofs. Listening is the caller's. */
+export async function createWorker(options: WorkerOptions): Promise<Worker> {
+  const { models, now } = options
+  const quoter = createQuoter(options.device)
+  const descriptor: ServiceDescriptor = {
+    version: 'veritee.descriptor.v1',
+    role: 'worker',
+    configuration_digest: await configurationDigest(options.configuration),
+    models: models.map((model) => model.described),
+    engine: models[0]?.describedEngine ?? null,
+    admission: null,
+    operator_key: null,
+    release,
+    extensions: {},
+  }
+  const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
+  const ledger = new Ledger({ identity, now })
+  const deps = { ledger, now, models: new Map(models.map((model) => [model.name, model])) }
+  const routes = createProofRoutes({ identity, ledger, quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
+  const created = Math.floor(now().getTime() / 1000)
+  const list = JSON.stringify({ object: 'list', data: models.map(({ name }) => ({ id: name, object: 'model', created, owned_by: 'veritee' })) })
+  routes.get('/v1/models', (c) => text(c, list))
+  const others = getRequestListener(routes.fetch)
+  return {
+    identity,
+    ledger,
+    handler: (request, response) => {
+      response.setHeader('x-aci-version', 'aci/1')
+      response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
+      const done = request.method === 'POST' && request.url === chatEndpoint ? handleChat(deps, request, response) : others(request, response)
+      Promise.resolve(done).catch((error: unknown) => sendError(response, error))
+    },
+  }
+}

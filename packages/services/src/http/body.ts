@@ -1,0 +1,58 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { errorBody, HttpError, toHttpError } from './errors.ts'
+
+/** The whole request body, bounded in bytes. Throws 413 and 400 as {@link HttpError}; the connection closes after a body that is too large. */
+export async function readRequestBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
+  const tooLarge = (): HttpError =>
+    new HttpError(413, 'invalid_request_error', `expected a body of at most ${maxBytes} bytes`, {
+      code: 'body_too_large',
+      headers: { connection: 'close' },
+    })
+  const declared = Number(request.headers['content-length'] ?? 0)
+  if (declared > maxBytes) throw tooLarge()
+  const parts: Buffer[] = []
+  let length = 0
+  try {
+    for await (const part of request as AsyncIterable<Buffer>) {
+      length += part.length
+      if (length > maxBytes) throw tooLarge()
+      parts.push(part)
+    }
+  } catch (cause) {
+    if (cause instanceof HttpError) throw cause
+    throw new HttpError(400, 'invalid_request_error', 'the request body broke off', { cause })
+  }
+  return Buffer.concat(parts)
+}
+
+/** Answers with an error in OpenAI's shape, or, where the response has begun, cuts the connection. Returns the body sent. */
+export function sendError(response: ServerResponse, error: unknown): string {
+  const known = toHttpError(error)
+  const body = errorBody(known)
+  if (response.headersSent) response.destroy()
+  else response.writeHead(known.status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), ...known.headers }).end(body)
+  return body
+}
+
+export function sendJson(response: ServerResponse, text: string, status = 200): void {
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }).end(text)
+}
+
+/** Writes and waits until the peer can take more. Gives false where the peer has gone. */
+export async function write(response: ServerResponse, bytes: Uint8Array): Promise<boolean> {
+  if (response.destroyed || response.writableEnded) return false
+  if (response.write(bytes)) return true
+  const { promise, resolve } = Promise.withResolvers<void>()
+  response.once('drain', resolve)
+  response.once('close', resolve)
+  await promise
+  response.off('drain', resolve)
+  response.off('close', resolve)
+  return !response.destroyed
+}
+
+/** The bearer token of a request, or null. */
+export function bearer(request: IncomingMessage): string | null {
+  const found = /^Bearer ([\x21-\x7e]{1,512})$/.exec(request.headers.authorization ?? '')
+  return found?.[1] ?? null
+}

@@ -1,0 +1,28 @@
+import type { IncomingMessage } from 'node:http'
+import { isHex } from 'veritee/bytes'
+import { HttpError } from './errors.ts'
+
+/** What worker and controller read alike of a chat request. */
+
+export const chatEndpoint = '/v1/chat/completions'
+
+/** The requester's nonce (rule S10), or null. Throws 400 for anything else in its header. */
+export function nonceHeader(incoming: IncomingMessage): string | null {
+  const value = incoming.headers['x-veritee-nonce']
+  if (value === undefined) return null
+  if (!isHex(value, 32))
+    throw new HttpError(400, 'invalid_request_error', 'X-Veritee-Nonce: expected 64 lower-case hex digits', { param: 'X-Veritee-Nonce' })
+  return value
+}
+
+export function unknownModel(model: string, served: readonly string[]): HttpError {
+  return new HttpError(
+    404,
+    'invalid_request_error',
+    `model ${JSON.stringify(model.slice(0, 100))} is not served here; served: ${served.join(', ') || 'none'}`,
+    {
+      code: 'model_not_found',
+      param: 'model',
+    },
+  )
+}

@@ -1,0 +1,76 @@
+import http, { type RequestListener, type Server } from 'node:http'
+import https from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { isLoopbackHost } from 'veritee/client'
+import { fail } from 'veritee/errors'
+
+/** Where a service listens, and what was said on the command line about the risk (rules S15 and S22). */
+export interface Bind {
+  readonly host: string
+  readonly port: number
+  readonly tls: { readonly key: string; readonly cert: string } | null
+  /** A simulated enclave protects nothing. */
+  readonly simulated: boolean
+  readonly apiKeys: boolean
+  /** `--open`: anybody may use it. */
+  readonly open?: boolean
+  /** `--behind-tls`: TLS ends in a proxy in front. */
+  readonly behindTls?: boolean
+  /** `--i-know-this-is-simulated` */
+  readonly knowsSimulated?: boolean
+}
+
+/** Throws `usage` for an address beyond loopback that nobody has asked for in so many words. */
+export function checkBind(bind: Bind): void {
+  if (isLoopbackHost(bind.host)) return
+  if (bind.simulated && bind.knowsSimulated !== true)
+    throw fail('usage', `a SIMULATED enclave protects nothing and stays on loopback; to bind ${bind.host} say --i-know-this-is-simulated`)
+  if (!bind.apiKeys && bind.open !== true)
+    throw fail('usage', `binding ${bind.host} without API keys lets anybody use this service; configure keys or say --open`)
+  if (bind.tls === null && bind.behindTls !== true)
+    throw fail('usage', `binding ${bind.host} with plain HTTP lets anybody read it; use TLS or say --behind-tls`)
+}
+
+export interface Listening {
+  readonly host: string
+  readonly port: number
+  readonly url: string
+  close(): Promise<void>
+}
+
+/** Starts a server with bounded headers, times and connections. Throws `usage` (see {@link checkBind}) and `port_unavailable`. */
+export async function listen(bind: Bind, handler: RequestListener): Promise<Listening> {
+  checkBind(bind)
+  const limits = { maxHeaderSize: 16_384, headersTimeout: 15_000, requestTimeout: 60_000, keepAliveTimeout: 60_000 }
+  const server: Server =
+    bind.tls === null ? http.createServer(limits, handler) : https.createServer({ ...limits, ...bind.tls, minVersion: 'TLSv1.3' }, handler)
+  server.maxConnections = 4096
+  server.on('clientError', (_error, socket) => {
+    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nX-ACI-Version: aci/1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+  })
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  server.once('error', (cause: NodeJS.ErrnoException) => {
+    const busy = cause.code === 'EADDRINUSE'
+    reject(
+      fail(
+        'port_unavailable',
+        `cannot listen on ${bind.host}:${bind.port}: ${busy ? 'another program uses this port; choose another' : (cause.code ?? cause.message)}`,
+        cause,
+      ),
+    )
+  })
+  server.listen(bind.port, bind.host, resolve)
+  await promise
+  const { port } = server.address() as AddressInfo
+  return {
+    host: bind.host,
+    port,
+    url: `${bind.tls === null ? 'http' : 'https'}://${bind.host.includes(':') ? `[${bind.host}]` : bind.host}:${port}`,
+    close: () => {
+      const closed = Promise.withResolvers<void>()
+      server.close(() => closed.resolve())
+      server.closeAllConnections()
+      return closed.promise
+    },
+  }
+}

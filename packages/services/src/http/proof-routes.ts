@@ -1,0 +1,75 @@
+import type { HttpBindings } from '@hono/node-server'
+import { type Context, Hono } from 'hono'
+import type { Identity } from '../enclave/runtime/identity.ts'
+import { type Ledger, type Lookup, prefixProofText } from '../enclave/runtime/ledger.ts'
+import { errorBody, HttpError, toHttpError } from './errors.ts'
+import type { RateLimit } from './rate-limit.ts'
+
+export type Env = { Bindings: HttpBindings }
+
+export interface ProofDeps {
+  readonly identity: Identity
+  readonly ledger: Ledger
+  /** Challenged reports cost a quote each: this many per address (rule S22). */
+  readonly quoteLimit: RateLimit
+}
+
+/** The part of aci/1 that every service has: report and receipts. Errors are in OpenAI's shape, unknown paths too. */
+export function createProofRoutes(deps: ProofDeps): Hono<Env> {
+  const app = new Hono<Env>()
+  app.get('/v1/aci/attestation', async (c) => {
+    const nonce = c.req.query('nonce') ?? null
+    if (nonce !== null && !/^[0-9a-f]{64}$/.test(nonce))
+      throw new HttpError(400, 'invalid_request_error', `nonce: expected 64 lower-case hex digits, found ${nonce.length} characters`, {
+        param: 'nonce',
+      })
+    if (nonce !== null) {
+      const wait = deps.quoteLimit.take(c.env.incoming.socket.remoteAddress ?? 'unknown')
+      if (wait > 0)
+        throw new HttpError(429, 'rate_limit_error', `too many challenges from this address; retry in ${wait} s`, {
+          headers: { 'retry-after': String(wait) },
+        })
+    }
+    return text(c, await deps.identity.report(nonce))
+  })
+  app.get('/v1/aci/receipts/:id', async (c) => {
+    const found = demandFound(await deps.ledger.find(c.req.param('id'), bearerOf(c)))
+    const prefix = c.req.query('prefix')
+    if (prefix === undefined) return text(c, found.text)
+    return text(c, demandProof(await prefixProofText(found.stream, parsePrefix(prefix))))
+  })
+  app.get('/healthz', (c) => c.json({ status: 'ok' }))
+  app.notFound((c) => answer(c, new HttpError(404, 'not_found', `no such route: ${c.req.method} ${c.req.path.slice(0, 200)}`)))
+  app.onError((error, c) => answer(c, toHttpError(error)))
+  return app
+}
+
+/** aci/1 section 7.6: no credential is 401, a wrong one is as if the receipt did not exist. */
+export function demandFound(lookup: Lookup): Extract<Lookup, { kind: 'found' }> {
+  if (lookup.kind === 'found') return lookup
+  if (lookup.kind === 'unauthorized') throw new HttpError(401, 'unauthorized', 'this receipt needs the API key that made the request')
+  throw new HttpError(404, 'not_found', 'no such receipt, or it has expired')
+}
+
+export function parsePrefix(value: string): number {
+  if (!/^[1-9][0-9]{0,8}$/.test(value))
+    throw new HttpError(400, 'invalid_request_error', 'prefix: expected a number of events, at least 1', { param: 'prefix' })
+  return Number(value)
+}
+
+export function demandProof(proof: string | null): string {
+  if (proof === null) throw new HttpError(404, 'not_found', 'this receipt has no stream of that many events')
+  return proof
+}
+
+export function bearerOf(c: Context<Env>): string | null {
+  return /^Bearer ([\x21-\x7e]{1,512})$/.exec(c.req.header('authorization') ?? '')?.[1] ?? null
+}
+
+export function text(c: Context<Env>, body: string): Response {
+  return c.body(body, 200, { 'content-type': 'application/json' })
+}
+
+function answer(_c: Context<Env>, error: HttpError): Response {
+  return new Response(errorBody(error), { status: error.status, headers: { 'content-type': 'application/json', ...error.headers } })
+}

@@ -1,0 +1,30 @@
+/** A token bucket for each address. Bounded: at most `maxAddresses` are remembered, the oldest forgotten first. */
+export class RateLimit {
+  readonly #perSecond: number
+  readonly #burst: number
+  readonly #now: () => Date
+  readonly #maxAddresses: number
+  readonly #buckets = new Map<string, { tokens: number; at: number }>()
+
+  constructor(options: { perSecond: number; burst: number; now: () => Date; maxAddresses?: number }) {
+    this.#perSecond = options.perSecond
+    this.#burst = options.burst
+    this.#now = options.now
+    this.#maxAddresses = options.maxAddresses ?? 10_000
+  }
+
+  /** 0 where the request may go on, else the seconds to wait. */
+  take(address: string): number {
+    const at = this.#now().getTime() / 1000
+    const bucket = this.#buckets.get(address) ?? { tokens: this.#burst, at }
+    bucket.tokens = Math.min(this.#burst, bucket.tokens + Math.max(0, at - bucket.at) * this.#perSecond)
+    bucket.at = at
+    this.#buckets.delete(address)
+    this.#buckets.set(address, bucket)
+    const oldest = this.#buckets.keys().next().value
+    if (this.#buckets.size > this.#maxAddresses && oldest !== undefined) this.#buckets.delete(oldest)
+    if (bucket.tokens < 1) return Math.ceil((1 - bucket.tokens) / this.#perSecond)
+    bucket.tokens -= 1
+    return 0
+  }
+}

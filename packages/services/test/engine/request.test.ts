@@ -1,0 +1,152 @@
+import { describe, expect, test } from 'vitest'
+import { parseChatRequest, RequestError } from '../../src/enclave/worker/engine/index.ts'
+
+const minimal = { model: 'm', messages: [{ role: 'user', content: 'hi' }] }
+
+function refusal(members: unknown): RequestError {
+  try {
+    parseChatRequest(members)
+  } catch (error) {
+    if (error instanceof RequestError) return error
+    throw error
+  }
+  throw new Error('accepted')
+}
+
+test('defaults are filled in', () => {
+  expect(parseChatRequest(minimal)).toEqual({
+    model: 'm',
+    messages: [{ role: 'user', content: 'hi' }],
+    sampling: { temperature: 1, topP: 1, minP: 0, topK: 1024 },
+    maxTokens: null,
+    stop: [],
+    stream: false,
+    includeUsage: false,
+    seed: null,
+    logprobs: false,
+    topLogprobs: 0,
+    ignored: [],
+  })
+})
+
+test('every parameter is read', () => {
+  const request = parseChatRequest({
+    model: 'm',
+    messages: [
+      { role: 'developer', content: 'be brief' },
+      {
+        role: 'user',
+        name: 'ann',
+        content: [
+          { type: 'text', text: 'a' },
+          { type: 'text', text: 'b' },
+        ],
+      },
+      { role: 'assistant', content: 'c', refusal: null, tool_calls: [] },
+    ],
+    temperature: 0.7,
+    top_p: 0.9,
+    top_k: 40,
+    min_p: 0.05,
+    max_completion_tokens: 12,
+    stop: 'END',
+    stream: true,
+    stream_options: { include_usage: true },
+    seed: -5,
+    logprobs: true,
+    top_logprobs: 3,
+    n: 1,
+    presence_penalty: 0,
+    frequency_penalty: 0,
+    response_format: { type: 'text' },
+    tools: [],
+    logit_bias: {},
+  })
+  expect(request.sampling).toEqual({ temperature: 0.7, topP: 0.9, topK: 40, minP: 0.05 })
+  expect(request.messages).toEqual([
+    { role: 'developer', content: 'be brief' },
+    { role: 'user', name: 'ann', content: 'ab' },
+    { role: 'assistant', content: 'c' },
+  ])
+  expect(request).toMatchObject({
+    maxTokens: 12,
+    stop: ['END'],
+    stream: true,
+    includeUsage: true,
+    seed: -5,
+    logprobs: true,
+    topLogprobs: 3,
+    ignored: [],
+  })
+})
+
+test('unknown members are named, never dropped silently; null is absent; what the caller handled is neither', () => {
+  const request = parseChatRequest({ ...minimal, user: 'u', zeta: 1, metadata: {}, temperature: null, provider: { x: 1 } }, { handled: ['provider'] })
+  expect(request.ignored).toEqual(['metadata', 'user', 'zeta'])
+  expect(request.sampling.temperature).toBe(1)
+})
+
+test('top_k 0 and -1 are the widest candidate set', () => {
+  for (const topK of [0, -1]) expect(parseChatRequest({ ...minimal, top_k: topK }).sampling.topK).toBe(1024)
+})
+
+describe('refused', () => {
+  test.each([
+    ['no object', [], null],
+    ['no model', { ...minimal, model: undefined }, 'model'],
+    ['an empty model', { ...minimal, model: '' }, 'model'],
+    ['no messages', { model: 'm' }, 'messages'],
+    ['empty messages', { ...minimal, messages: [] }, 'messages'],
+    ['too many messages', { ...minimal, messages: Array(1025).fill(minimal.messages[0]) }, 'messages'],
+    ['an unknown role', { ...minimal, messages: [{ role: 'root', content: 'x' }] }, 'messages[0].role'],
+    ['the tool role', { ...minimal, messages: [...minimal.messages, { role: 'tool', content: 'x', tool_call_id: '1' }] }, 'messages[1].role'],
+    ['the function role', { ...minimal, messages: [{ role: 'function', content: 'x', name: 'f' }] }, 'messages[0].role'],
+    ['tool calls', { ...minimal, messages: [{ role: 'assistant', content: 'x', tool_calls: [{}] }] }, 'messages[0]'],
+    ['no content', { ...minimal, messages: [{ role: 'user' }] }, 'messages[0].content'],
+    ['null content', { ...minimal, messages: [{ role: 'user', content: null }] }, 'messages[0].content'],
+    ['an image', { ...minimal, messages: [{ role: 'user', content: [{ type: 'image_url', image_url: {} }] }] }, 'messages[0].content[0]'],
+    ['a lone surrogate', { ...minimal, messages: [{ role: 'user', content: '\ud800' }] }, 'messages[0].content'],
+    ['a name with a space', { ...minimal, messages: [{ role: 'user', content: 'x', name: 'a b' }] }, 'messages[0].name'],
+    ['temperature above 2', { ...minimal, temperature: 2.1 }, 'temperature'],
+    ['temperature below 0', { ...minimal, temperature: -0.1 }, 'temperature'],
+    ['temperature as text', { ...minimal, temperature: '1' }, 'temperature'],
+    ['top_p 0', { ...minimal, top_p: 0 }, 'top_p'],
+    ['top_p above 1', { ...minimal, top_p: 1.5 }, 'top_p'],
+    ['min_p above 1', { ...minimal, min_p: 2 }, 'min_p'],
+    ['a fractional top_k', { ...minimal, top_k: 1.5 }, 'top_k'],
+    ['top_k above the bound', { ...minimal, top_k: 1025 }, 'top_k'],
+    ['max_tokens 0', { ...minimal, max_tokens: 0 }, 'max_tokens'],
+    ['two different limits', { ...minimal, max_tokens: 1, max_completion_tokens: 2 }, 'max_tokens'],
+    ['five stop strings', { ...minimal, stop: ['a', 'b', 'c', 'd', 'e'] }, 'stop'],
+    ['an empty stop string', { ...minimal, stop: [''] }, 'stop'],
+    ['stream as text', { ...minimal, stream: 'yes' }, 'stream'],
+    ['stream_options without stream', { ...minimal, stream_options: { include_usage: true } }, 'stream_options'],
+    ['an unknown stream option', { ...minimal, stream: true, stream_options: { x: 1 } }, 'stream_options'],
+    ['a seed that is not exact', { ...minimal, seed: 2 ** 53 }, 'seed'],
+    ['a fractional seed', { ...minimal, seed: 0.5 }, 'seed'],
+    ['top_logprobs without logprobs', { ...minimal, top_logprobs: 2 }, 'top_logprobs'],
+    ['top_logprobs above 20', { ...minimal, logprobs: true, top_logprobs: 21 }, 'top_logprobs'],
+    ['n 2', { ...minimal, n: 2 }, 'n'],
+    ['a frequency penalty', { ...minimal, frequency_penalty: 0.1 }, 'frequency_penalty'],
+    ['a presence penalty', { ...minimal, presence_penalty: -1 }, 'presence_penalty'],
+    ['a logit bias', { ...minimal, logit_bias: { 1: 2 } }, 'logit_bias'],
+    ['tools', { ...minimal, tools: [{ type: 'function' }] }, 'tools'],
+    ['functions', { ...minimal, functions: [{}] }, 'functions'],
+    ['a required tool', { ...minimal, tool_choice: 'required' }, 'tool_choice'],
+    ['JSON mode', { ...minimal, response_format: { type: 'json_object' } }, 'response_format'],
+    ['audio', { ...minimal, modalities: ['text', 'audio'] }, 'modalities'],
+    ['a member with a malformed name', { ...minimal, 'a b': 1 }, null],
+    ['many unknown members', { ...minimal, ...Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`x${i}`, 1])) }, null],
+  ])('%s', (_, body, param) => {
+    expect(refusal(body)).toMatchObject({ status: 400, type: 'invalid_request_error', param })
+  })
+
+  test('what is known but not offered has its own code', () => {
+    for (const members of [{ n: 2 }, { tools: [{}] }, { response_format: { type: 'json_schema' } }])
+      expect(refusal({ ...minimal, ...members }).code).toBe('unsupported_value')
+  })
+
+  test('messages of errors hold nothing of the content', () => {
+    expect(refusal({ ...minimal, messages: [{ role: 'secret words', content: 'secret words' }] }).message).not.toContain('secret')
+  })
+})

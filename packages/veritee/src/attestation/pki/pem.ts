@@ -1,0 +1,44 @@
+import { fromBase64 } from '../../bytes/base64.ts'
+import { fail } from '../../errors.ts'
+
+const begin = '-----BEGIN CERTIFICATE-----'
+const end = '-----END CERTIFICATE-----'
+// A chain of three is about 4 KiB.
+const maxLength = 65_536
+const maxCertificates = 16
+
+/**
+ * The certificates of a PEM text (RFC 7468, label CERTIFICATE only), as DER in the order of the text. At least one.
+ *
+ * Strict: nothing but line ends between the blocks (no headers, no explanatory text, no NUL), canonical base64, at most 64 KiB and 16 certificates.
+ * Line length is free. The contents are not looked at. Throws `malformed_encoding`.
+ *
+ * @example parsePem(collateral.tcbInfoIssuerChain).map(parseCertificate)
+ */
+export function parsePem(text: string): Uint8Array[] {
+  if (text.length > maxLength) throw fail('malformed_encoding', `expected at most ${maxLength} characters of PEM, found ${text.length}`)
+  const found: Uint8Array[] = []
+  let at = lineEnds(text, 0)
+  while (at < text.length) {
+    if (!text.startsWith(begin, at)) throw fail('malformed_encoding', `expected '${begin}' at offset ${at}`)
+    if (found.length === maxCertificates) throw fail('malformed_encoding', `expected at most ${maxCertificates} certificates`)
+    const from = at + begin.length
+    const to = text.indexOf(end, from)
+    if (to < 0) throw fail('malformed_encoding', `expected '${end}' after offset ${from}`)
+    const body = text.slice(from, to)
+    if (!/^\r?\n/.test(body) || !body.endsWith('\n')) throw fail('malformed_encoding', `expected PEM markers on lines of their own at offset ${at}`)
+    found.push(fromBase64(body.replace(/\r?\n/g, '')))
+    at = to + end.length
+    const next = lineEnds(text, at)
+    if (next === at && at < text.length) throw fail('malformed_encoding', `expected a line end at offset ${at}`)
+    at = next
+  }
+  if (found.length === 0) throw fail('malformed_encoding', 'expected at least one PEM certificate')
+  return found
+}
+
+function lineEnds(text: string, from: number): number {
+  let at = from
+  while (text[at] === '\n' || (text[at] === '\r' && text[at + 1] === '\n')) at++
+  return at
+}

@@ -1,0 +1,47 @@
+import { toHex } from '../../bytes/hex.ts'
+import type { QuoteClaims } from '../claims.ts'
+import type { Quote } from '../quote/quote.ts'
+import { holdsIntelKey } from '../roots/intel.ts'
+import { isSgxDebug, sgxClaims } from '../sgx/report.ts'
+import type { TcbEvaluation } from '../tcb/evaluate.ts'
+import type { QeIdentity } from '../tcb/qe-identity.ts'
+import type { TcbInfo } from '../tcb/tcb-info.ts'
+import { isTdDebug, tdxClaims } from '../tdx/report.ts'
+import { type Pck, pckAuthority } from './pck.ts'
+import type { RevocationLists } from './revocation.ts'
+import type { Session } from './session.ts'
+
+/** Puts into words what the steps established. It checks nothing: only `verifyQuote` may call the result verified. */
+export function collectClaims(
+  session: Session,
+  quote: Quote,
+  pck: Pck,
+  lists: RevocationLists,
+  tcbInfo: TcbInfo,
+  identity: QeIdentity,
+  tcb: TcbEvaluation,
+): QuoteClaims {
+  const { tcbComponents: _, ...platform } = pck.sgx
+  const { body } = quote
+  const issued = [tcbInfo.issueDate, identity.issueDate, lists.pck.thisUpdate]
+  const certificates = session.chains.flatMap((chain) => chain.map(({ notAfter }) => notAfter))
+  return {
+    quoteVersion: quote.version,
+    body: body.kind === 'sgx' ? sgxClaims(body) : tdxClaims(body),
+    debug: body.kind === 'sgx' ? isSgxDebug(body) : isTdDebug(body),
+    reportData: toHex(body.reportData),
+    platform: { ...platform, ca: pckAuthority(pck) },
+    tcb: { ...tcb.launch, ...tcb, evaluationDataNumber: Math.min(tcbInfo.evaluationDataNumber, identity.evaluationDataNumber) },
+    simulated: !holdsIntelKey(pck.root),
+    collateral: {
+      earliestIssue: extreme(Math.min, issued),
+      latestIssue: extreme(Math.max, issued),
+      earliestExpiration: extreme(Math.min, [tcbInfo.nextUpdate, identity.nextUpdate, lists.root.nextUpdate, lists.pck.nextUpdate, ...certificates]),
+    },
+    trailingBytes: quote.trailingBytes,
+  }
+}
+
+function extreme(pick: (...values: number[]) => number, dates: readonly Date[]): Date {
+  return new Date(pick(...dates.map((date) => date.getTime())))
+}

@@ -1,0 +1,82 @@
+import { equal, fromUtf8 } from '../../bytes/bytes.ts'
+import { fail } from '../../errors.ts'
+import type { Certificate } from '../pki/certificate.ts'
+import { type CertificatePool, type Chain, checkWindow, rootOf, verifyChain } from '../pki/chain.ts'
+import { parseSgxExtension, type SgxExtension } from '../pki/sgx-extension.ts'
+import type { Quote } from '../quote/quote.ts'
+import { holdsIntelKey, type Root } from '../roots/intel.ts'
+import { type Session, validAt } from './session.ts'
+
+/** The certificates a quote carries for its quoting enclave's key. */
+export interface Pck {
+  readonly chain: Chain
+  readonly leaf: Certificate
+  readonly intermediate: Certificate
+  readonly root: Certificate
+  readonly sgx: SgxExtension
+}
+
+/** Common names of a PCK chain, leaf to root: parts of names, as Intel's library has them. */
+export const pckNames: readonly string[] = ['SGX PCK Certificate', 'CA', 'SGX Root CA']
+
+/**
+ * `pck.*`: reads the PCK chain of a quote, compares its root with the trusted ones, checks chain and windows.
+ * Throws `quote_no_pck_chain`, `malformed_encoding`, `certificate_malformed`, `chain_untrusted`, `chain_invalid`, `certificate_expired`,
+ * `certificate_not_yet_valid`, each as `VerificationError`.
+ */
+export async function verifyPck(session: Session, quote: Quote): Promise<Pck> {
+  const { checks, pool, roots, at } = session
+  const pck = await checks.take(
+    'pck.format',
+    () => readPck(pool, quote),
+    ({ sgx }) => `PCK certificate of FMSPC ${sgx.fmspc}`,
+  )
+  await checks.take(
+    'pck.root',
+    () => checkRoot(pck.root, roots),
+    () => (holdsIntelKey(pck.root) ? "Intel's root" : "a trusted root, but not Intel's: SIMULATED"),
+  )
+  await checks.take(
+    'pck.chain',
+    async () => {
+      await verifyChain(pool, pck.chain, pckNames)
+      return pckAuthority(pck)
+    },
+    (authority) => `issued by the PCK ${authority} CA`,
+  )
+  await checks.take('pck.window', () => checkWindow(pck.chain, at), validAt(session))
+  session.chains.push(pck.chain)
+  return pck
+}
+
+function readPck(pool: CertificatePool, quote: Quote): Pck {
+  const { certification } = quote
+  if (certification.kind !== 'pck-chain')
+    throw fail('quote_no_pck_chain', `expected certification data of type 5, found ${certification.type}: fetch the PCK chain of this platform`)
+  // Intel's library ends the text with NUL; NUL inside the text is not ignored.
+  let length = certification.pem.length
+  while (length > 0 && certification.pem[length - 1] === 0) length--
+  const chain = pool.chain(fromUtf8(certification.pem.subarray(0, length)), 3)
+  const [leaf, intermediate] = chain
+  if (intermediate === undefined) throw fail('chain_invalid', 'expected an intermediate authority')
+  return { chain, leaf, intermediate, root: rootOf(chain), sgx: parseSgxExtension(leaf) }
+}
+
+/** Whole certificates are compared, so the root's own signature, constraints and dates are the trusted ones. */
+function checkRoot(root: Certificate, roots: readonly Root[]): void {
+  if (!roots.some((trusted) => equal(trusted, root.der)))
+    throw fail('chain_untrusted', `the root '${(root.subject.commonName ?? '').slice(0, 64)}' is not one you trust`)
+}
+
+/** Which of Intel's two authorities issued the leaf. Throws `chain_invalid` for any other. */
+export function pckAuthority(pck: Pck): 'processor' | 'platform' {
+  const name = pck.intermediate.subject.commonName ?? ''
+  if (name.includes('SGX PCK Processor CA')) return 'processor'
+  if (name.includes('SGX PCK Platform CA')) return 'platform'
+  throw fail('chain_invalid', `expected the PCK Processor or Platform CA, found '${name.slice(0, 64)}'`)
+}
+
+/** All collateral must come from the quote's own root: with several trusted roots, one vendor must not vouch for another's platforms (S15). */
+export function checkSameRoot(chain: Chain, pck: Pck): void {
+  if (!equal(rootOf(chain).der, pck.root.der)) throw fail('chain_untrusted', "the collateral's root is not the root of the quote")
+}

@@ -1,0 +1,59 @@
+import { equal } from '../../bytes/bytes.ts'
+import { fail } from '../../errors.ts'
+import type { Certificate } from '../pki/certificate.ts'
+import { type Chain, checkWindow, verifyChain } from '../pki/chain.ts'
+import { type Crl, parseCrl } from '../pki/crl.ts'
+import { checkNotRevoked, verifyCrl } from '../pki/revocation.ts'
+import { checkSameRoot, type Pck, pckNames } from './pck.ts'
+import type { Session } from './session.ts'
+
+export interface RevocationLists {
+  readonly root: Crl
+  readonly pck: Crl
+}
+
+/**
+ * `crl.*` and `pck.revocation`: the root's list is signed by the root, the PCK list by the very authority that issued the PCK certificate
+ * (Processor and Platform CA have a list each), both cover the time, and neither authority nor leaf is on them.
+ */
+export async function verifyRevocation(session: Session, pck: Pck): Promise<RevocationLists> {
+  const { checks, collateral } = session
+  const describe = (crl: Crl): string => `${crl.revoked.length} revoked, next update ${crl.nextUpdate.toISOString()}`
+  const root = await checks.take('crl.root', () => verifiedList(session, collateral.rootCaCrl, pck.root), describe)
+  const issuer = await checks.take(
+    'crl.pck-issuer',
+    () => verifyIssuerChain(session, pck),
+    (chain) => `'${chain[0].subject.commonName}'`,
+  )
+  session.chains.push(issuer)
+  const list = await checks.take('crl.pck', () => verifiedList(session, collateral.pckCrl, pck.intermediate), describe)
+  await checks.take(
+    'pck.revocation',
+    () => {
+      checkNotRevoked(root, pck.intermediate)
+      checkNotRevoked(list, pck.leaf)
+    },
+    () => 'neither the PCK certificate nor its authority is revoked',
+  )
+  return { root, pck: list }
+}
+
+async function verifiedList(session: Session, der: Uint8Array, authority: Certificate): Promise<Crl> {
+  const crl = parseCrl(der)
+  await verifyCrl(crl, authority, session.at)
+  return crl
+}
+
+/** The chain that came with the PCK list must lead to the authority that issued the PCK certificate: same name, same key, same root. */
+async function verifyIssuerChain(session: Session, pck: Pck): Promise<Chain> {
+  const { pool, collateral, at } = session
+  const chain = pool.chain(collateral.pckCrlIssuerChain, 2)
+  checkSameRoot(chain, pck)
+  const [issuer] = chain
+  if (!equal(issuer.subject.der, pck.intermediate.subject.der) || !equal(issuer.spki, pck.intermediate.spki))
+    throw fail('crl_issuer_mismatch', `expected the chain of '${pck.intermediate.subject.commonName}', found '${issuer.subject.commonName}'`)
+  // With the leaf below it, the issuer is held to the rules for an intermediate.
+  await verifyChain(pool, [pck.leaf, ...chain], pckNames)
+  checkWindow(chain, at)
+  return chain
+}

@@ -1,0 +1,76 @@
+import type { Check, QuoteClaims, Verified } from './claims.ts'
+import type { Collateral } from './collateral.ts'
+import { parseQuote, type Quote } from './quote/quote.ts'
+import type { Root } from './roots/intel.ts'
+import { collectClaims } from './steps/claims.ts'
+import { verifyQeIdentity, verifyTcbInfo } from './steps/documents.ts'
+import { type Pck, verifyPck } from './steps/pck.ts'
+import { verifyReports } from './steps/reports.ts'
+import { verifyRevocation } from './steps/revocation.ts'
+import { openSession, type Session } from './steps/session.ts'
+import { evaluateTcb, type TcbEvaluation } from './tcb/evaluate.ts'
+import type { QeIdentity } from './tcb/qe-identity.ts'
+import type { TcbInfo } from './tcb/tcb-info.ts'
+
+/** Whom the caller trusts to say what genuine hardware is. Never empty. */
+export interface Trust {
+  readonly roots: readonly [Root, ...Root[]]
+}
+
+export interface VerifiedQuote {
+  readonly claims: Verified<QuoteClaims>
+  /** Every check taken, in order; all passed. */
+  readonly checks: readonly Check[]
+}
+
+/**
+ * Verifies that a quote comes from genuine hardware, offline, at the time `at`, and says how current that hardware's TCB is.
+ *
+ * In the order of `checkIds`: the PCK chain up to one of `trust.roots` (compared as whole certificates) and its windows; the root's and the PCK
+ * authority's revocation lists; the signing chain, signature, window and match of TCB info and of the QE identity; the TDX module; the quoting
+ * enclave's report, its binding of the attestation key, its identity; the quote signature; the TCB level. Every piece of collateral must be present,
+ * signed under the same root as the quote, and current: nothing is optional (P1 to P5).
+ *
+ * It does not judge what runs: measurements, report data, debug mode and the TCB status are claims for a policy. In particular `Revoked`,
+ * `NotSupported` and every other TCB status is *returned* in `claims.tcb.status`, not thrown. A revoked certificate is thrown.
+ *
+ * Throws `VerificationError`, whose `checks` end with the failed one. No root, an invalid date and values of wrong types are `TypeError`.
+ *
+ * @example const { claims } = await verifyQuote(parseQuote(bytes), parseCollateral(text), { roots: [intelSgxRootCa] }, at)
+ */
+export async function verifyQuote(quote: Quote, collateral: Collateral, trust: Trust, at: Date): Promise<VerifiedQuote> {
+  const roots: readonly Root[] = trust.roots
+  if (!Array.isArray(roots) || roots.length === 0 || !roots.every((root) => root instanceof Uint8Array))
+    throw new TypeError('verifyQuote: expected at least one trusted root, each the DER of a certificate')
+  if (!(at instanceof Date) || Number.isNaN(at.getTime())) throw new TypeError('verifyQuote: expected a valid date')
+  // What the caller holds may change while this awaits; what was asked about may not. So roots and time are copied, and the quote is read again
+  // from its bytes, which also rules out a body that is not the signed one.
+  const session = openSession({ ...collateral }, [...roots], new Date(at))
+  const { checks } = session
+  const own = await checks.take(
+    'quote.format',
+    () => ({ ...parseQuote(quote.bytes), trailingBytes: quote.trailingBytes }),
+    ({ tee, version, bytes, trailingBytes }) => `${tee} quote of version ${version}, ${bytes.length} bytes and ${trailingBytes} after its end`,
+  )
+  const pck = await verifyPck(session, own)
+  const lists = await verifyRevocation(session, pck)
+  const tcbInfo = await verifyTcbInfo(session, pck, lists, own)
+  const identity = await verifyQeIdentity(session, pck, lists, own)
+  await verifyReports(session, own, pck, tcbInfo, identity)
+  const tcb = await evaluate(session, own, pck, tcbInfo, identity)
+  const claims = collectClaims(session, own, pck, lists, tcbInfo, identity, tcb)
+  // The one place where claims become verified: every check above has passed.
+  return { claims: claims as Verified<QuoteClaims>, checks: checks.taken }
+}
+
+function evaluate(session: Session, quote: Quote, pck: Pck, tcbInfo: TcbInfo, identity: QeIdentity): Promise<TcbEvaluation> {
+  const { body } = quote
+  const svns = { sgxComponents: pck.sgx.tcbComponents, pceSvn: pck.sgx.pceSvn, qeIsvSvn: quote.qeReport.isvSvn }
+  const launchSvn = body.kind === 'sgx' ? null : body.teeTcbSvn
+  const currentSvn = body.kind === 'td15' || body.kind === 'td15ex' ? body.teeTcbSvn2 : null
+  return session.checks.take(
+    'tcb.level',
+    () => evaluateTcb(tcbInfo, identity, svns, launchSvn, currentSvn),
+    ({ launch, current }) => `evaluated: ${launch.status}${current.status === launch.status ? '' : `, current ${current.status}`}`,
+  )
+}

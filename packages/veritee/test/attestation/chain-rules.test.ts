@@ -1,0 +1,228 @@
+import { describe, expect, it } from 'vitest'
+import { intelSgxRootCa, parseQuote, type Trust, verifyQuote } from '../../src/attestation/index.ts'
+import { basicConstraints, type Extension, issueCertificate, keyUsage } from '../../src/attestation/pki/issue.ts'
+import { type Alteration, type CertificateProfile, caProfile, createSimVendor, issueAuthorityCrl, type VendorAlterations } from '../../src/attestation/sim/index.ts'
+import { type Changes, sharedVendor, synthesize, syntheticAt, syntheticWindow } from './synthetic.ts'
+import { failure, intel } from './vectors.ts'
+
+async function failureOf(changes: Changes, trust?: Trust): Promise<string> {
+  const evidence = await synthesize(changes)
+  return failure(evidence.quote, evidence.collateral, syntheticAt, trust ?? evidence.trust)
+}
+
+async function failureUnder(alter: VendorAlterations): Promise<string> {
+  return failureOf({ vendor: await createSimVendor(syntheticAt, alter) })
+}
+
+const without = (oid: string) => (profile: CertificateProfile) => ({ ...profile, extensions: profile.extensions.filter((extension) => extension.oid !== oid) })
+const replacing = (extension: Extension): Alteration => (profile) => {
+  const rest = without(extension.oid)(profile)
+  return { ...rest, extensions: [...rest.extensions, extension] }
+}
+const named = (commonName: string): Alteration => (profile) => ({ ...profile, subject: [['CN', commonName], ...profile.subject.slice(1)] })
+const constraintsOid = '2.5.29.19'
+const usageOid = '2.5.29.15'
+const unknownCritical: Extension = { oid: '1.3.6.1.4.1.99999.1', critical: true, value: Uint8Array.of(5, 0) }
+const year = 365 * 86_400_000
+
+describe('synthetic evidence', () => {
+  it.each([
+    ['SGX v3', {}],
+    ['SGX v3 of the Processor CA', { ca: 'processor' }],
+    ['SGX v4', { version: 4 }],
+    ['SGX v5', { version: 5 }],
+    ['TDX v4', { version: 4, td: { kind: 'td10' } }],
+    ['TDX v5, TD 1.0', { version: 5, td: { kind: 'td10' } }],
+    ['TDX v5, TD 1.5', { version: 5, td: { kind: 'td15' } }],
+    ['TDX v5, TD 1.5 extended', { version: 5, td: { kind: 'td15ex' } }],
+  ] as const)('verifies under its own root: %s', async (_, changes: Changes) => {
+    const { quote, collateral, trust } = await synthesize(changes)
+    const { claims } = await verifyQuote(parseQuote(quote), collateral, trust, syntheticAt)
+    expect(claims.tcb).toMatchObject({ status: 'UpToDate', evaluationDataNumber: 19 })
+    expect(claims.platform.ca).toBe(changes.ca ?? 'platform')
+    expect(claims.simulated).toBe(true)
+  })
+
+  it('S15: it is SIMULATED also when its root is passed beside Intel’s, and refused without it', async () => {
+    const { quote, collateral, trust } = await synthesize()
+    const { claims } = await verifyQuote(parseQuote(quote), collateral, { roots: [intelSgxRootCa, ...trust.roots] }, syntheticAt)
+    expect(claims.simulated).toBe(true)
+    expect(await failure(quote, collateral, syntheticAt, intel)).toBe('pck.root chain_untrusted')
+  })
+
+  it('S15: collateral under another trusted root does not vouch for the quote', async () => {
+    const other = await createSimVendor(syntheticAt)
+    const mine = await synthesize()
+    const theirs = await synthesize({ vendor: other })
+    const trust: Trust = { roots: [...mine.trust.roots, ...theirs.trust.roots] }
+    const { tcbInfo, tcbInfoSignature, tcbInfoIssuerChain, qeIdentity, qeIdentitySignature, qeIdentityIssuerChain, pckCrlIssuerChain } = theirs.collateral
+    const swapped = [
+      [{ tcbInfo, tcbInfoSignature, tcbInfoIssuerChain }, 'tcb-info.chain chain_untrusted'],
+      [{ qeIdentity, qeIdentitySignature, qeIdentityIssuerChain }, 'qe-identity.chain chain_untrusted'],
+      [{ pckCrlIssuerChain }, 'crl.pck-issuer chain_untrusted'],
+    ] as const
+    for (const [change, code] of swapped) expect(await failure(mine.quote, { ...mine.collateral, ...change }, syntheticAt, trust)).toBe(code)
+    expect(await failure(mine.quote, theirs.collateral, syntheticAt, trust)).toBe('crl.root crl_signature_invalid')
+  })
+
+  it('a root of the right name and another key is not the root', async () => {
+    const other = await createSimVendor(syntheticAt)
+    expect(await failureOf({ chain: (pck, ca) => [pck, ca, other.root] })).toBe('pck.root chain_untrusted')
+  })
+})
+
+describe('RFC 5280 rules for chains', () => {
+  it.each([
+    ['an intermediate without basicConstraints', { platformCa: without(constraintsOid) }],
+    ['an intermediate that is not a CA', { platformCa: replacing(basicConstraints(null)) }],
+    ['an intermediate without keyUsage', { platformCa: without(usageOid) }],
+    ['an intermediate that may not sign certificates', { platformCa: replacing(keyUsage('cRLSign')) }],
+    ['an intermediate with an unknown critical extension', { platformCa: replacing(unknownCritical) }],
+    ['an intermediate of another name', { platformCa: named('Another Authority') }],
+    ['a root whose path length is too short', { root: replacing(basicConstraints(0)) }],
+    ['a root without basicConstraints', { root: without(constraintsOid) }],
+    ['a root with an unknown critical extension', { root: replacing(unknownCritical) }],
+    ['a root of another name', { root: named('Some Root') }],
+  ] as const)('PCK chain: %s', async (_, alter: VendorAlterations) => {
+    expect(await failureUnder(alter)).toBe('pck.chain chain_invalid')
+  })
+
+  it.each([
+    ['that is a CA', replacing(basicConstraints(0))],
+    ['that may not sign', replacing(keyUsage('keyCertSign'))],
+    ['without keyUsage', without(usageOid)],
+    ['with an unknown critical extension', replacing(unknownCritical)],
+    ['of another name', named('Intel SGX TCB Signing')],
+  ] as const)('a PCK certificate %s', async (_, alterPck: Alteration) => {
+    expect(await failureOf({ alterPck })).toBe('pck.chain chain_invalid')
+  })
+
+  it.each([
+    ['that is a CA', replacing(basicConstraints(0)), 'tcb-info.chain chain_invalid'],
+    ['that may not sign', replacing(keyUsage('cRLSign')), 'tcb-info.chain chain_invalid'],
+    ['with an unknown critical extension', replacing(unknownCritical), 'tcb-info.chain chain_invalid'],
+    ['of another name', named('Intel SGX PCK Certificate'), 'tcb-info.chain chain_invalid'],
+    ['that is not valid yet', (profile) => ({ ...profile, notBefore: new Date(syntheticAt.getTime() + 1000) }), 'tcb-info.chain certificate_not_yet_valid'],
+    ['that has expired', (profile) => ({ ...profile, notAfter: new Date(syntheticAt.getTime() - 1000) }), 'tcb-info.chain certificate_expired'],
+  ] as readonly (readonly [string, Alteration, string])[])('a TCB signing certificate %s', async (_, tcbSigning, expected) => {
+    expect(await failureUnder({ tcbSigning })).toBe(expected)
+  })
+
+  it('unknown extensions that are not critical are allowed', async () => {
+    expect(await failureOf({ alterPck: replacing({ ...unknownCritical, critical: false }) })).toBe('accepted')
+  })
+
+  it('bounds of certificates are inclusive on both sides', async () => {
+    const exactly: Alteration = (profile) => ({ ...profile, notBefore: syntheticAt, notAfter: syntheticAt })
+    expect(await failureOf({ alterPck: exactly })).toBe('accepted')
+    const later: Alteration = (profile) => ({ ...profile, notBefore: new Date(syntheticAt.getTime() + 1000) })
+    expect(await failureOf({ alterPck: later })).toBe('pck.window certificate_not_yet_valid')
+    const earlier: Alteration = (profile) => ({ ...profile, notAfter: new Date(syntheticAt.getTime() - 1000) })
+    expect(await failureOf({ alterPck: earlier })).toBe('pck.window certificate_expired')
+  })
+
+  it('every certificate of the chain has a window', async () => {
+    const expired: Alteration = (profile) => ({ ...profile, notAfter: new Date(syntheticAt.getTime() - 1000) })
+    expect(await failureUnder({ root: expired })).toBe('pck.window certificate_expired')
+    expect(await failureUnder({ platformCa: expired })).toBe('pck.window certificate_expired')
+  })
+
+  it('a chain longer or shorter than three, with a doubled or a foreign member, is refused', async () => {
+    const vendor = await sharedVendor()
+    expect(await failureOf({ chain: (pck, ca) => [pck, ca] })).toBe('pck.format chain_invalid')
+    expect(await failureOf({ chain: (pck, _ca, root) => [pck, root] })).toBe('pck.format chain_invalid')
+    expect(await failureOf({ chain: (pck, ca, root) => [pck, ca, root, root] })).toBe('pck.format chain_invalid')
+    expect(await failureOf({ chain: (pck, ca) => [pck, ca, ca] })).toBe('pck.format chain_invalid')
+    expect(await failureOf({ chain: (pck, _ca, root) => [pck, vendor.processorCa, root] })).toBe('pck.format chain_invalid')
+    expect(await failureOf({ chain: (pck, ca, root) => [root, pck, ca] })).toBe('accepted')
+  })
+
+  it('a PCK certificate signed by an authority of the same name and another key', async () => {
+    const imposter = (await createSimVendor(syntheticAt)).platformCa
+    const { root } = await sharedVendor()
+    const imposed = await synthesize({ vendor: { ...(await sharedVendor()), platformCa: imposter } })
+    expect(await failure(imposed.quote, imposed.collateral, syntheticAt, { roots: [root.certificate] })).toBe('pck.chain chain_invalid')
+  })
+
+  it('TCB info signed by another key of the root, such as the PCK authority', async () => {
+    const vendor = await sharedVendor()
+    expect(await failureOf({ vendor: { ...vendor, tcbSigning: vendor.platformCa } })).toBe('tcb-info.chain chain_invalid')
+  })
+})
+
+describe('revocation', () => {
+  it.each([
+    ['the PCK certificate', 'pck', 'pck.revocation certificate_revoked'],
+    ['the PCK authority', 'authority', 'pck.revocation certificate_revoked'],
+    ['the TCB signing certificate', 'signer', 'tcb-info.chain certificate_revoked'],
+  ] as const)('%s', async (_, who, expected) => {
+    const found = await failureOf({
+      pieces: async (_pieces, vendor, pckCa, pck) =>
+        who === 'pck'
+          ? { pckCrl: await issueAuthorityCrl(pckCa, [vendor.root.serial, pck.serial], syntheticWindow) }
+          : { rootCaCrl: await issueAuthorityCrl(vendor.root, [who === 'authority' ? pckCa.serial : vendor.tcbSigning.serial], syntheticWindow) },
+    })
+    expect(found).toBe(expected)
+  })
+
+  it('the serial of another authority’s certificate revokes nothing here', async () => {
+    expect(
+      await failureOf({
+        pieces: async (_pieces, vendor, pckCa, pck) => ({
+          rootCaCrl: await issueAuthorityCrl(vendor.root, [pck.serial], syntheticWindow),
+          pckCrl: await issueAuthorityCrl(pckCa, [pckCa.serial], syntheticWindow),
+        }),
+      }),
+    ).toBe('accepted')
+  })
+
+  it('P2: lists out of their window on either side', async () => {
+    const at = syntheticAt.getTime()
+    const windows = [
+      { from: new Date(at + 1000), to: new Date(at + year) },
+      { from: new Date(at - year), to: new Date(at - 1000) },
+    ]
+    for (const window of windows) {
+      expect(await failureOf({ pieces: async (_p, _v, pckCa) => ({ pckCrl: await issueAuthorityCrl(pckCa, [], window) }) })).toBe('crl.pck crl_expired')
+      expect(await failureOf({ pieces: async (_p, { root }) => ({ rootCaCrl: await issueAuthorityCrl(root, [], window) }) })).toBe('crl.root crl_expired')
+    }
+    const now = { from: syntheticAt, to: syntheticAt }
+    expect(await failureOf({ pieces: async (_p, _v, pckCa) => ({ pckCrl: await issueAuthorityCrl(pckCa, [], now) }) })).toBe('accepted')
+  })
+
+  it('P2: a list of the right name by another key', async () => {
+    const { root, platformCa } = await createSimVendor(syntheticAt)
+    expect(await failureOf({ pieces: async () => ({ pckCrl: await issueAuthorityCrl(platformCa, [], syntheticWindow) }) })).toBe('crl.pck crl_signature_invalid')
+    expect(await failureOf({ pieces: async () => ({ rootCaCrl: await issueAuthorityCrl(root, [], syntheticWindow) }) })).toBe('crl.root crl_signature_invalid')
+  })
+
+  it('an authority that may not sign lists', async () => {
+    expect(await failureUnder({ platformCa: replacing(keyUsage('keyCertSign')) })).toBe('crl.pck crl_issuer_mismatch')
+    expect(await failureUnder({ root: replacing(keyUsage('keyCertSign')) })).toBe('crl.root crl_issuer_mismatch')
+  })
+
+  it('the list’s own chain may carry a reissued authority of the same name and key, and no other', async () => {
+    const vendor = await sharedVendor()
+    const other = await createSimVendor(syntheticAt)
+    const { platformCa, root } = vendor
+    const { extensions, subject, notBefore } = caProfile('Intel SGX PCK Platform CA', 0, new Date('2026-01-01T00:00:00Z'), syntheticAt)
+    const reissue = (notAfter: Date): Promise<Uint8Array> =>
+      issueCertificate(
+        { serial: Uint8Array.of(9), issuer: root.subject, subject, notBefore, notAfter, publicKey: platformCa.key.publicKey, extensions },
+        root.key.sign,
+      )
+    const until = new Date(syntheticAt.getTime() + 5000)
+    const evidence = await synthesize()
+    const reissued = { ...evidence.collateral, pckCrlIssuerChain: chain(await reissue(until), root.certificate) }
+    const { claims } = await verifyQuote(parseQuote(evidence.quote), reissued, evidence.trust, syntheticAt)
+    expect(claims.collateral.earliestExpiration).toEqual(until)
+    const stale = { ...evidence.collateral, pckCrlIssuerChain: chain(await reissue(new Date(syntheticAt.getTime() - 1000)), root.certificate) }
+    expect(await failure(evidence.quote, stale, syntheticAt, evidence.trust)).toBe('crl.pck-issuer certificate_expired')
+    const changed = await failureOf({ collateral: () => ({ pckCrlIssuerChain: chain(other.platformCa.certificate, vendor.root.certificate) }) })
+    expect(changed).toBe('crl.pck-issuer crl_issuer_mismatch')
+  })
+})
+
+function chain(...certificates: readonly Uint8Array[]): string {
+  return certificates.map((der) => `-----BEGIN CERTIFICATE-----\n${Buffer.from(der).toString('base64')}\n-----END CERTIFICATE-----\n`).join('')
+}
