@@ -1,0 +1,135 @@
+import { fromUtf8 } from '../bytes/index.ts'
+import { type Answer, ask, chatBody, connect, fetchText, nodeTransport, type Service } from '../client/index.ts'
+import { fail } from '../errors.ts'
+import { type Role, roles } from '../policy/index.ts'
+import { one, policyWhy, readArgs, required } from './args.ts'
+import { readPolicy, readTrust } from './files.ts'
+import { writeJson } from './print.ts'
+
+export const chatHelp = `veritee chat --url URL --policy FILE "PROMPT": ask a service that was verified first, and verify the answer
+
+  --url URL        the service, such as http://127.0.0.1:8000
+  --policy FILE    what you accept (spec/policy.md)
+  --role ROLE      role of the service (default: controller)
+  --model NAME     default: the only model served
+  --root FILE      a further root certificate, such as a simulator's
+  --max-tokens N, --temperature T, --seed N
+  --no-stream      wait for the whole answer
+  --json           answer and proof as one JSON document
+
+The API key, where the service needs one, is read from VERITEE_API_KEY. Nothing is sent before the service is verified.
+The answer goes to stdout, the proof to stderr.
+Exit codes: 0 verified, 1 rejected, 2 wrong usage or policy, 3 something needed was unavailable.
+`
+
+export async function chatCommand(args: readonly string[]): Promise<number> {
+  const { values, positionals } = readArgs(args, {
+    url: { type: 'string' },
+    policy: { type: 'string' },
+    role: { type: 'string', default: 'controller' },
+    model: { type: 'string' },
+    root: { type: 'string' },
+    'max-tokens': { type: 'string' },
+    temperature: { type: 'string' },
+    seed: { type: 'string' },
+    'no-stream': { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+  })
+  const prompt = one(positionals, 'PROMPT')
+  const policy = await readPolicy(required(values.policy, '--policy', policyWhy))
+  const url = required(values.url, '--url', 'the service to talk to')
+  if (!roles.includes(values.role as Role)) throw fail('usage', `--role: expected one of ${roles.join(', ')}`)
+  const trust = await readTrust(values.root)
+  const apiKey = process.env.VERITEE_API_KEY
+  const transport = nodeTransport(url)
+  try {
+    const service = await connect(transport, {
+      policy,
+      trust,
+      role: values.role as Role,
+      now: () => new Date(),
+      ...(apiKey === undefined ? {} : { apiKey }),
+    })
+    const body = chatBody(values.model ?? (await onlyModel(service)), prompt, {
+      stream: !values['no-stream'],
+      ...number('maxTokens', '--max-tokens', values['max-tokens']),
+      ...number('temperature', '--temperature', values.temperature),
+      ...number('seed', '--seed', values.seed),
+    })
+    const answer = await ask(service, '/v1/chat/completions', body, values.json ? {} : { onEvent: printEvent })
+    if (values.json) writeJson(answerJson(answer))
+    else {
+      if (values['no-stream']) process.stdout.write(messageText(answer.responseBody))
+      process.stdout.write('\n')
+      for (const line of proofLines(answer)) process.stderr.write(`${line}\n`)
+    }
+    return 0
+  } finally {
+    transport.close()
+  }
+}
+
+function number<N extends string>(name: N, option: string, text: string | undefined): { [K in N]?: number } {
+  if (text === undefined) return {}
+  const value = Number(text)
+  if (text.trim() === '' || !Number.isFinite(value)) throw fail('usage', `${option}: expected a number, found ${JSON.stringify(text)}`)
+  return { [name]: value } as { [K in N]?: number }
+}
+
+async function onlyModel(service: Service): Promise<string> {
+  const text = await fetchText(service.transport, { method: 'GET', path: '/v1/models' }, 1 << 20)
+  const models = (JSON.parse(text) as { data?: { id?: unknown }[] }).data ?? []
+  const [only] = models
+  if (models.length !== 1 || typeof only?.id !== 'string')
+    throw fail(
+      'usage',
+      `--model: the service has ${models.length} models (${models
+        .map(({ id }) => String(id))
+        .join(', ')
+        .slice(0, 300)}); say which`,
+    )
+  return only.id
+}
+
+/** Model output is data: control characters other than new lines never reach the terminal. */
+function printable(text: string): string {
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '')
+}
+
+function printEvent(event: Uint8Array): boolean {
+  const text = fromUtf8(event)
+  if (text.startsWith('data: {')) {
+    const chunk = JSON.parse(text.slice(6)) as { choices?: { delta?: { content?: unknown } }[] }
+    const content = chunk.choices?.[0]?.delta?.content
+    if (typeof content === 'string') process.stdout.write(printable(content))
+  }
+  return true
+}
+
+function messageText(body: Uint8Array): string {
+  const content = (JSON.parse(fromUtf8(body)) as { choices?: { message?: { content?: unknown } }[] }).choices?.[0]?.message?.content
+  return typeof content === 'string' ? printable(content) : ''
+}
+
+function proofLines({ proof }: Answer): string[] {
+  const worker = proof.worker?.report ?? null
+  return [
+    '',
+    `${proof.simulated ? 'SIMULATED ' : ''}${proof.outcome}: ${proof.model.name}, weights ${proof.model.files.map((file) => file.sha256).join(', ')}`,
+    `receipt ${proof.receipt.receiptId}${worker === null ? '' : `, worker ${worker.keysetDigest}`}`,
+    ...(proof.simulated ? ['SIMULATED: no hardware protects this exchange; it shows the flow only'] : []),
+  ]
+}
+
+function answerJson({ proof, requestBody, responseBody, records }: Answer): object {
+  return {
+    outcome: proof.outcome,
+    simulated: proof.simulated,
+    model: proof.model,
+    checks: proof.checks,
+    request: fromUtf8(requestBody),
+    response: fromUtf8(responseBody),
+    receipts: { service: proof.receipt.document, worker: proof.worker?.receipt.document ?? null },
+    session: records.session === null ? null : (JSON.parse(records.session) as object),
+  }
+}

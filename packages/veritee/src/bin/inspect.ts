@@ -1,0 +1,41 @@
+import { parseQuote, type Quote } from '../attestation/index.ts'
+import { toHex } from '../bytes/index.ts'
+import { one, readArgs } from './args.ts'
+import { readQuote } from './files.ts'
+import { writeJson, writeLines } from './print.ts'
+
+export const inspectHelp = `veritee inspect QUOTE [--json]: what a quote says, unverified
+
+  QUOTE     a file with the raw quote (or the same as hex)
+
+Nothing is judged: anybody can write a quote that says anything. Use veritee verify to judge it.
+Exit codes: 0 readable, 1 not a quote, 2 wrong usage, 3 file unavailable.
+`
+
+export async function inspectCommand(args: readonly string[]): Promise<number> {
+  const { values, positionals } = readArgs(args, { json: { type: 'boolean', default: false } })
+  const quote = describeQuote(parseQuote(await readQuote(one(positionals, 'QUOTE file'))))
+  if (values.json) writeJson(quote)
+  else
+    writeLines([
+      ...Object.entries(quote).flatMap(([name, value]) => entry(name, value)),
+      '',
+      'UNVERIFIED: this is what the quote says, not what is so',
+    ])
+  return 0
+}
+
+function entry(name: string, value: unknown): string[] {
+  if (value === null || typeof value !== 'object') return [`${name.padEnd(18)} ${String(value)}`]
+  return [name, ...Object.entries(value).map(([inner, item]) => `  ${inner.padEnd(16)} ${String(item)}`)]
+}
+
+/** A quote's fields as plain data; bytes are lower-case hex. Nothing in it is verified. */
+export function describeQuote(quote: Quote): Record<string, unknown> {
+  const body = Object.fromEntries(
+    Object.entries(quote.body)
+      .filter(([name]) => name !== 'bytes')
+      .map(([name, value]) => [name, value instanceof Uint8Array ? toHex(value) : value]),
+  )
+  return { version: quote.version, tee: quote.tee, body, trailingBytes: quote.trailingBytes }
+}

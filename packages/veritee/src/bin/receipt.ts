@@ -1,0 +1,89 @@
+import { sha256Digest } from '../bytes/index.ts'
+import { fail, VeriteeError } from '../errors.ts'
+import { policyFor, type Role, roles, type Verdict } from '../policy/index.ts'
+import { evaluateReport, parseReceipt, parseReport, type Receipt, verifyReceipt, verifyReport } from '../receipt/index.ts'
+import { one, policyWhy, readArgs, required } from './args.ts'
+import { readBytes, readPolicy, readText, readTime, readTrust } from './files.ts'
+import { errorOf, failedVerdict, verdictLines, writeJson, writeLines } from './print.ts'
+
+export const receiptHelp = `veritee receipt verify FILE --report FILE --policy FILE [options]: check a receipt against the service that signed it
+
+  FILE             the receipt, as GET /v1/aci/receipts/{id} served it
+  --report FILE    the service's attestation report, as GET /v1/aci/attestation served it
+  --policy FILE    what you accept (spec/policy.md)
+  --role ROLE      which role the service must have (default: controller)
+  --nonce HEX      the nonce you drew for the report; without it the report proves no freshness
+  --request FILE   the request body you sent, byte for byte; without it the request is not compared
+  --response FILE  the response body you received, byte for byte; without it the response is not compared
+  --at TIME        RFC 3339 or Unix seconds (default: now)
+  --root FILE      a further root certificate, such as a simulator's
+  --json
+
+Exit codes: 0 accepted, 1 rejected, 2 wrong usage or policy, 3 something needed was unavailable.
+`
+
+export async function receiptCommand(args: readonly string[]): Promise<number> {
+  if (args[0] !== 'verify') throw fail('usage', 'expected: veritee receipt verify FILE ...')
+  const { values, positionals } = readArgs(args.slice(1), {
+    report: { type: 'string' },
+    policy: { type: 'string' },
+    role: { type: 'string', default: 'controller' },
+    nonce: { type: 'string' },
+    request: { type: 'string' },
+    response: { type: 'string' },
+    at: { type: 'string' },
+    root: { type: 'string' },
+    json: { type: 'boolean', default: false },
+  })
+  const path = one(positionals, 'receipt FILE')
+  const policy = await readPolicy(required(values.policy, '--policy', policyWhy))
+  const reportPath = required(values.report, '--report', 'a receipt is checked against the keys that a report binds')
+  if (!roles.includes(values.role as Role)) throw fail('usage', `--role: expected one of ${roles.join(', ')}`)
+  if (values.nonce !== undefined && !/^[0-9a-f]{64}$/.test(values.nonce)) throw fail('usage', '--nonce: expected 64 lower-case hex digits')
+  const role = values.role as Role
+  const section = policyFor(policy, role)
+  const at = readTime(values.at)
+  const trust = await readTrust(values.root)
+  const texts = { receipt: await readText(path), report: await readText(reportPath) }
+  const bodies = { request: await digestOf(values.request), response: await digestOf(values.response) }
+
+  let verdict: Verdict
+  let receipt: Receipt | null = null
+  try {
+    receipt = parseReceipt(texts.receipt)
+    const report = await verifyReport(parseReport(texts.report), values.nonce ?? 'stated', trust, at)
+    const attestedAt = report.fresh ? at : null
+    verdict = evaluateReport(report, section, { role, at, attestedAt, channel: 'stored' })
+    if (verdict.error === null) {
+      const expectation = { requestHash: bodies.request, responseHash: bodies.response, clientNonce: null }
+      verdict = await judge(verdict, () => verifyReceipt(receipt as Receipt, report.keyset, report.keysetDigest, expectation), bodies)
+    }
+  } catch (error) {
+    if (!(error instanceof VeriteeError) || error.kind === 'configuration') throw error
+    verdict = failedVerdict(error, 'policy')
+  }
+  if (values.json) writeJson({ ...verdict, receipt: receipt?.document ?? null })
+  else writeLines(verdictLines(verdict))
+  return verdict.verdict === 'accepted' ? 0 : 1
+}
+
+async function digestOf(path: string | undefined): Promise<string | null> {
+  return path === undefined ? null : sha256Digest(await readBytes(path))
+}
+
+/** Adds the receipt's own checks to the service's verdict. */
+async function judge(verdict: Verdict, check: () => Promise<unknown>, bodies: { request: string | null; response: string | null }): Promise<Verdict> {
+  const compared = (name: 'request' | 'response'): Verdict['checks'][number] =>
+    bodies[name] === null
+      ? { id: `receipt.${name}`, status: 'waived', detail: `not compared: pass --${name} FILE` }
+      : { id: `receipt.${name}`, status: 'pass', detail: `over exactly these ${name} bytes` }
+  try {
+    await check()
+    const signed = { id: 'receipt.signature', status: 'pass', detail: 'signed by a key that the quote binds' } as const
+    return { ...verdict, checks: [...verdict.checks, signed, compared('request'), compared('response')] }
+  } catch (error) {
+    if (!(error instanceof VeriteeError)) throw error
+    const failed = { id: 'receipt', status: 'fail', detail: error.message } as const
+    return { ...verdict, verdict: 'rejected', checks: [...verdict.checks, failed], error: errorOf(error) }
+  }
+}
