@@ -51,6 +51,8 @@ export interface Changes {
   readonly body?: Partial<SgxReportFields>
   readonly qeReport?: Partial<SgxReportFields>
   readonly qeAuthData?: Uint8Array
+  /** The last byte of the QE report's data, which should be zero. */
+  readonly qeReportTail?: number
   readonly alterPck?: Alteration
   readonly tcbInfo?: (document: UnsignedDocument) => UnsignedDocument
   readonly qeIdentity?: (document: UnsignedDocument) => UnsignedDocument
@@ -111,6 +113,7 @@ async function makeQuote(changes: Changes, pck: Authority, pem: string, version:
     isvProdId: 1,
   }
   const bound = await qeReportData(key.publicKey, authData)
+  bound[63] = changes.qeReportTail ?? 0
   const qeReport = sgxReport({ ...zero, mrsigner, isvSvn: 8, reportData: bound, ...changes.qeReport })
   const sgx = sgxReport({ ...zero, mrsigner: 'aa'.repeat(32), isvSvn: 1, reportData: new Uint8Array(64).fill(9), ...changes.body })
   const body = td === null || td === undefined ? sgx : tdReport(td)

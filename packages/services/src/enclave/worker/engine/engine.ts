@@ -68,7 +68,7 @@ export interface Vocabulary {
   readonly specials: ReadonlyMap<string, SpecialToken>
   /** Tokens of plain text. Text that looks like a control token stays text; user-defined tokens are recognised. */
   encode(text: string): number[]
-  /** The exact bytes of a token; empty for control tokens. A character may span several tokens. */
+  /** The exact bytes of a token; empty for control tokens and the unknown token. A character may span several tokens. */
   bytes(token: number): Uint8Array
   /** The text of a token as the vocabulary writes it, control tokens included. */
   name(token: number): string

@@ -219,7 +219,7 @@ class LlamaEngine implements Engine {
       // The greedy choice alone needs no sorting of the vocabulary: without options the engine selects the highest logit, of equal ones the
       // lowest id, as we do. (includeMax would say it, but this release of the binding returns nothing for it.)
       const filter = wanted === 1 ? { tokens: [], includeSelected: true } : { tokens: [], includeTop: wanted + tieMargin }
-      await null
+      await sequence.clearHistory()
       let input = generation.promptTokens as readonly Token[]
       for (; input.length > batchSize; input = input.slice(batchSize)) {
         checkAbort()

@@ -4,6 +4,7 @@ import { fail } from 'veritee/errors'
 import type { SpecialToken, Vocabulary } from './engine.ts'
 
 // llama.cpp's token types in a GGUF file
+const typeUnknown = 2
 const typeControl = 3
 const typeUserDefined = 4
 const typeByte = 6
@@ -47,6 +48,7 @@ export function readVocabulary(model: LlamaModel): Vocabulary {
       const name = names[token]
       if (name === undefined) throw new TypeError(`vocabulary: no token ${token}`)
       const special = specials.get(name)
+      if (types?.[token] === typeUnknown) return new Uint8Array(0)
       if (special?.id === token) return special.kind === 'control' ? new Uint8Array(0) : utf8(name)
       return plainBytes(name, types?.[token] === typeByte)
     },
