@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { intelSgxRootCa, parseQuote, type Trust, verifyQuote } from '../../src/attestation/index.ts'
 import { basicConstraints, type Extension, issueCertificate, keyUsage } from '../../src/attestation/pki/issue.ts'
-import { type Alteration, type CertificateProfile, caProfile, createSimVendor, issueAuthorityCrl, type VendorAlterations } from '../../src/attestation/sim/index.ts'
+import {
+  type Alteration,
+  type CertificateProfile,
+  caProfile,
+  createSimVendor,
+  issueAuthorityCrl,
+  type VendorAlterations,
+} from '../../src/attestation/sim/index.ts'
 import { type Changes, sharedVendor, synthesize, syntheticAt, syntheticWindow } from './synthetic.ts'
 import { failure, intel } from './vectors.ts'
 
@@ -14,12 +21,19 @@ async function failureUnder(alter: VendorAlterations): Promise<string> {
   return failureOf({ vendor: await createSimVendor(syntheticAt, alter) })
 }
 
-const without = (oid: string) => (profile: CertificateProfile) => ({ ...profile, extensions: profile.extensions.filter((extension) => extension.oid !== oid) })
-const replacing = (extension: Extension): Alteration => (profile) => {
-  const rest = without(extension.oid)(profile)
-  return { ...rest, extensions: [...rest.extensions, extension] }
-}
-const named = (commonName: string): Alteration => (profile) => ({ ...profile, subject: [['CN', commonName], ...profile.subject.slice(1)] })
+const without = (oid: string) => (profile: CertificateProfile) => ({
+  ...profile,
+  extensions: profile.extensions.filter((extension) => extension.oid !== oid),
+})
+const replacing =
+  (extension: Extension): Alteration =>
+  (profile) => {
+    const rest = without(extension.oid)(profile)
+    return { ...rest, extensions: [...rest.extensions, extension] }
+  }
+const named =
+  (commonName: string): Alteration =>
+  (profile) => ({ ...profile, subject: [['CN', commonName], ...profile.subject.slice(1)] })
 const constraintsOid = '2.5.29.19'
 const usageOid = '2.5.29.15'
 const unknownCritical: Extension = { oid: '1.3.6.1.4.1.99999.1', critical: true, value: Uint8Array.of(5, 0) }
@@ -55,7 +69,8 @@ describe('synthetic evidence', () => {
     const mine = await synthesize()
     const theirs = await synthesize({ vendor: other })
     const trust: Trust = { roots: [...mine.trust.roots, ...theirs.trust.roots] }
-    const { tcbInfo, tcbInfoSignature, tcbInfoIssuerChain, qeIdentity, qeIdentitySignature, qeIdentityIssuerChain, pckCrlIssuerChain } = theirs.collateral
+    const { tcbInfo, tcbInfoSignature, tcbInfoIssuerChain, qeIdentity, qeIdentitySignature, qeIdentityIssuerChain, pckCrlIssuerChain } =
+      theirs.collateral
     const swapped = [
       [{ tcbInfo, tcbInfoSignature, tcbInfoIssuerChain }, 'tcb-info.chain chain_untrusted'],
       [{ qeIdentity, qeIdentitySignature, qeIdentityIssuerChain }, 'qe-identity.chain chain_untrusted'],
@@ -102,7 +117,11 @@ describe('RFC 5280 rules for chains', () => {
     ['that may not sign', replacing(keyUsage('cRLSign')), 'tcb-info.chain chain_invalid'],
     ['with an unknown critical extension', replacing(unknownCritical), 'tcb-info.chain chain_invalid'],
     ['of another name', named('Intel SGX PCK Certificate'), 'tcb-info.chain chain_invalid'],
-    ['that is not valid yet', (profile) => ({ ...profile, notBefore: new Date(syntheticAt.getTime() + 1000) }), 'tcb-info.chain certificate_not_yet_valid'],
+    [
+      'that is not valid yet',
+      (profile) => ({ ...profile, notBefore: new Date(syntheticAt.getTime() + 1000) }),
+      'tcb-info.chain certificate_not_yet_valid',
+    ],
     ['that has expired', (profile) => ({ ...profile, notAfter: new Date(syntheticAt.getTime() - 1000) }), 'tcb-info.chain certificate_expired'],
   ] as readonly (readonly [string, Alteration, string])[])('a TCB signing certificate %s', async (_, tcbSigning, expected) => {
     expect(await failureUnder({ tcbSigning })).toBe(expected)
@@ -183,8 +202,12 @@ describe('revocation', () => {
       { from: new Date(at - year), to: new Date(at - 1000) },
     ]
     for (const window of windows) {
-      expect(await failureOf({ pieces: async (_p, _v, pckCa) => ({ pckCrl: await issueAuthorityCrl(pckCa, [], window) }) })).toBe('crl.pck crl_expired')
-      expect(await failureOf({ pieces: async (_p, { root }) => ({ rootCaCrl: await issueAuthorityCrl(root, [], window) }) })).toBe('crl.root crl_expired')
+      expect(await failureOf({ pieces: async (_p, _v, pckCa) => ({ pckCrl: await issueAuthorityCrl(pckCa, [], window) }) })).toBe(
+        'crl.pck crl_expired',
+      )
+      expect(await failureOf({ pieces: async (_p, { root }) => ({ rootCaCrl: await issueAuthorityCrl(root, [], window) }) })).toBe(
+        'crl.root crl_expired',
+      )
     }
     const now = { from: syntheticAt, to: syntheticAt }
     expect(await failureOf({ pieces: async (_p, _v, pckCa) => ({ pckCrl: await issueAuthorityCrl(pckCa, [], now) }) })).toBe('accepted')
@@ -192,8 +215,12 @@ describe('revocation', () => {
 
   it('P2: a list of the right name by another key', async () => {
     const { root, platformCa } = await createSimVendor(syntheticAt)
-    expect(await failureOf({ pieces: async () => ({ pckCrl: await issueAuthorityCrl(platformCa, [], syntheticWindow) }) })).toBe('crl.pck crl_signature_invalid')
-    expect(await failureOf({ pieces: async () => ({ rootCaCrl: await issueAuthorityCrl(root, [], syntheticWindow) }) })).toBe('crl.root crl_signature_invalid')
+    expect(await failureOf({ pieces: async () => ({ pckCrl: await issueAuthorityCrl(platformCa, [], syntheticWindow) }) })).toBe(
+      'crl.pck crl_signature_invalid',
+    )
+    expect(await failureOf({ pieces: async () => ({ rootCaCrl: await issueAuthorityCrl(root, [], syntheticWindow) }) })).toBe(
+      'crl.root crl_signature_invalid',
+    )
   })
 
   it('an authority that may not sign lists', async () => {

@@ -19,7 +19,9 @@ describe.skipIf(!haveVectors)(`collateral is verified, every piece of it${vector
 
   it('P1, P5: changed text of TCB info or QE identity fails its signature', async () => {
     expect(await with_({ tcbInfo: collateral.tcbInfo.replace('"OutOfDate"', '"UpToDate"') })).toBe('tcb-info.signature tcb_info_signature_invalid')
-    expect(await with_({ qeIdentity: collateral.qeIdentity.replace('"isvsvn":8', '"isvsvn":1') })).toBe('qe-identity.signature qe_identity_signature_invalid')
+    expect(await with_({ qeIdentity: collateral.qeIdentity.replace('"isvsvn":8', '"isvsvn":1') })).toBe(
+      'qe-identity.signature qe_identity_signature_invalid',
+    )
   })
 
   it('P6: the exact text is signed: the same JSON written otherwise is refused', async () => {
@@ -58,7 +60,9 @@ describe.skipIf(!haveVectors)(`collateral is verified, every piece of it${vector
     expect(await with_({ tcbInfoSignature })).toBe('tcb-info.signature tcb_info_signature_invalid')
     expect(await with_({ qeIdentitySignature })).toBe('qe-identity.signature qe_identity_signature_invalid')
     // One signed document in the place of the other.
-    expect(await with_({ tcbInfo: collateral.qeIdentity, tcbInfoSignature: collateral.qeIdentitySignature })).toBe('tcb-info.format collateral_malformed')
+    expect(await with_({ tcbInfo: collateral.qeIdentity, tcbInfoSignature: collateral.qeIdentitySignature })).toBe(
+      'tcb-info.format collateral_malformed',
+    )
   })
 
   it('issuer chains in each other’s place, cut, and doubled', async () => {
@@ -129,20 +133,23 @@ describe.skipIf(!haveVectors)(`collateral is verified, every piece of it${vector
 })
 
 describe.skipIf(!haveVectors)(`time${vectorsNote}`, () => {
-  it.each(genuinePairs.filter((_, index) => index % 3 === 0).map((pair) => [titleOf(pair), pair] as const))('bounds are inclusive: %s', async (_, pair) => {
-    const { bytes, collateral, at } = load(pair)
-    const { claims } = await verifyQuote(parseQuote(bytes), collateral, intel, at)
-    const end = claims.collateral.earliestExpiration
-    const last = await verifyQuote(parseQuote(bytes), collateral, intel, end)
-    expect(last.claims).toEqual(claims)
-    const codes = ['certificate_expired', 'crl_expired', 'tcb_info_expired', 'qe_identity_expired']
-    const after = await failure(bytes, collateral, new Date(end.getTime() + 1000))
-    expect(codes).toContain(after.split(' ')[1])
-    // The latest of the issue dates of documents: a second before, one of them is not out yet.
-    const documents = [parseTcbInfo(collateral.tcbInfo), parseQeIdentity(collateral.qeIdentity)]
-    const out = Math.max(...documents.map(({ issueDate }) => issueDate.getTime()), claims.collateral.latestIssue.getTime())
-    expect(await failure(bytes, collateral, new Date(out - 1000))).toMatch(/ (?:tcb_info_expired|qe_identity_expired|crl_expired)$/)
-  })
+  it.each(genuinePairs.filter((_, index) => index % 3 === 0).map((pair) => [titleOf(pair), pair] as const))(
+    'bounds are inclusive: %s',
+    async (_, pair) => {
+      const { bytes, collateral, at } = load(pair)
+      const { claims } = await verifyQuote(parseQuote(bytes), collateral, intel, at)
+      const end = claims.collateral.earliestExpiration
+      const last = await verifyQuote(parseQuote(bytes), collateral, intel, end)
+      expect(last.claims).toEqual(claims)
+      const codes = ['certificate_expired', 'crl_expired', 'tcb_info_expired', 'qe_identity_expired']
+      const after = await failure(bytes, collateral, new Date(end.getTime() + 1000))
+      expect(codes).toContain(after.split(' ')[1])
+      // The latest of the issue dates of documents: a second before, one of them is not out yet.
+      const documents = [parseTcbInfo(collateral.tcbInfo), parseQeIdentity(collateral.qeIdentity)]
+      const out = Math.max(...documents.map(({ issueDate }) => issueDate.getTime()), claims.collateral.latestIssue.getTime())
+      expect(await failure(bytes, collateral, new Date(out - 1000))).toMatch(/ (?:tcb_info_expired|qe_identity_expired|crl_expired)$/)
+    },
+  )
 
   it('long before and long after, the certificates are out of their windows', async () => {
     const { bytes, collateral } = load(pairOf(sgx))

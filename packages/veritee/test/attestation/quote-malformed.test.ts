@@ -47,7 +47,8 @@ describe('the header of a quote', () => {
   })
 
   it('anything but bytes is a TypeError', () => {
-    for (const value of [null, undefined, 'AwACAA==', [3, 0], new ArrayBuffer(8)]) expect(() => parseQuote(value as unknown as Uint8Array)).toThrow(TypeError)
+    for (const value of [null, undefined, 'AwACAA==', [3, 0], new ArrayBuffer(8)])
+      expect(() => parseQuote(value as unknown as Uint8Array)).toThrow(TypeError)
   })
 })
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseQuote } from '../../src/attestation/index.ts'
-import { flipped, genuinePairs, haveVectors, load, type Pair, outcome, pairOf, titleOf, vectorsNote } from './vectors.ts'
+import { flipped, genuinePairs, haveVectors, load, outcome, type Pair, pairOf, titleOf, vectorsNote } from './vectors.ts'
 
 /** Where the parts of an SGX quote of version 3 with 32 bytes of QE authentication data stand. */
 const parts: readonly (readonly [string, number, number, readonly string[]])[] = [

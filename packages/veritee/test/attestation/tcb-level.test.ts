@@ -135,7 +135,8 @@ describe('QE report against QE identity', () => {
   })
 
   it('P16: QE authentication data of any length', async () => {
-    for (const length of [0, 1, 31, 33, 1000, 65_535]) expect(await failureOf({ qeAuthData: new Uint8Array(length).fill(length & 0xff) })).toBe('accepted')
+    for (const length of [0, 1, 31, 33, 1000, 65_535])
+      expect(await failureOf({ qeAuthData: new Uint8Array(length).fill(length & 0xff) })).toBe('accepted')
   })
 
   it('the second half of the QE report data must be zero', async () => {
@@ -199,7 +200,9 @@ describe('TDX', () => {
     expect(await failureOf(signed)).toBe('tdx.module tdx_module_mismatch')
     // With an identity for the version, tdxModule does not count.
     expect(await failureOf({ ...signed, ...info({ tdxModule: module }) })).toBe('tdx.module tdx_module_mismatch')
-    expect(await failureOf({ ...signed, ...info({ tdxModuleIdentities: [{ ...jsonModule('TDX_03', [[6, 'UpToDate']]), mrsigner }] }) })).toBe('accepted')
+    expect(await failureOf({ ...signed, ...info({ tdxModuleIdentities: [{ ...jsonModule('TDX_03', [[6, 'UpToDate']]), mrsigner }] }) })).toBe(
+      'accepted',
+    )
     // Without a version, only tdxModule counts.
     const old = tdx({ teeTcbSvn: td(1, 0), mrSignerSeam: new Uint8Array(48).fill(0x77) })
     const oldLevels = { tcbLevels: [jsonLevel(components, 13, 'UpToDate', td(1, 0))] }
@@ -241,7 +244,14 @@ describe('launch and current TCB', () => {
   const evaluate = (launch: string, current: string): { launch: string; current: string } => {
     const old = td(2, 5)
     const now = td(2, 9)
-    const base = { id: 'TDX', version: 3, issueDate: '2026-01-01T00:00:00Z', nextUpdate: '2026-02-01T00:00:00Z', fmspc: '00'.repeat(6), pceId: '0000' }
+    const base = {
+      id: 'TDX',
+      version: 3,
+      issueDate: '2026-01-01T00:00:00Z',
+      nextUpdate: '2026-02-01T00:00:00Z',
+      fmspc: '00'.repeat(6),
+      pceId: '0000',
+    }
     const module = { mrsigner: '00'.repeat(48), attributes: '00'.repeat(8), attributesMask: '00'.repeat(8) }
     const document = {
       ...base,
@@ -284,13 +294,20 @@ describe('launch and current TCB', () => {
         launch: { status: 'TDRelaunchAdvised', advisories: ['INTEL-SA-OutOfDate'] },
         current: { status: 'UpToDate', advisories: ['INTEL-SA-UpToDate'] },
       })
-    expect(await tcbOf({ version: 5, td: { kind: 'td10', ...body }, tcbInfo })).toMatchObject({ status: 'OutOfDate', current: { status: 'OutOfDate' } })
+    expect(await tcbOf({ version: 5, td: { kind: 'td10', ...body }, tcbInfo })).toMatchObject({
+      status: 'OutOfDate',
+      current: { status: 'OutOfDate' },
+    })
   })
 
   it('a launch or a current TCB that matches nothing makes both NotSupported', async () => {
     const old = { kind: 'td15', teeTcbSvn: td(2, 0), teeTcbSvn2: tdSvn } as const
     const newer = { kind: 'td15', teeTcbSvn: tdSvn, teeTcbSvn2: td(1, 4) } as const
     for (const body of [old, newer])
-      expect(await tcbOf({ version: 5, td: body })).toMatchObject({ status: 'NotSupported', launch: { status: 'NotSupported' }, current: { status: 'NotSupported' } })
+      expect(await tcbOf({ version: 5, td: body })).toMatchObject({
+        status: 'NotSupported',
+        launch: { status: 'NotSupported' },
+        current: { status: 'NotSupported' },
+      })
   })
 })

@@ -1,6 +1,20 @@
 import { describe, expect, it } from 'vitest'
 import { checkIds, intelSgxRootCa, parseQeIdentity, parseQuote, parseTcbInfo, verifyQuote } from '../../src/attestation/index.ts'
-import { collateralText, failure, genuinePairs, haveVectors, intel, load, metaOf, type Pair, pairOf, pairs, quoteOf, titleOf, vectorsNote } from './vectors.ts'
+import {
+  collateralText,
+  failure,
+  genuinePairs,
+  haveVectors,
+  intel,
+  load,
+  metaOf,
+  type Pair,
+  pairOf,
+  pairs,
+  quoteOf,
+  titleOf,
+  vectorsNote,
+} from './vectors.ts'
 
 const iso = (date: Date | null): string | null => (date === null ? null : date.toISOString().replace('.000Z', 'Z'))
 
@@ -64,7 +78,12 @@ describe.skipIf(!haveVectors)(`real quotes against Intel's own verdicts${vectors
   it('P12: a platform that matches no level is NotSupported, not OutOfDate', async () => {
     const { bytes, collateral, at } = load(pairOf('tdx/v4-google-tdx_prod'))
     const { claims } = await verifyQuote(parseQuote(bytes), collateral, intel, at)
-    expect(claims.tcb).toMatchObject({ status: 'NotSupported', tcbDate: null, launch: { status: 'NotSupported' }, current: { status: 'NotSupported' } })
+    expect(claims.tcb).toMatchObject({
+      status: 'NotSupported',
+      tcbDate: null,
+      launch: { status: 'NotSupported' },
+      current: { status: 'NotSupported' },
+    })
   })
 
   it('the same quote is judged by the evaluation its collateral is of', async () => {
@@ -99,14 +118,18 @@ describe.skipIf(!haveVectors)(`real quotes against Intel's own verdicts${vectors
       const { claims } = await verifyQuote(quote, collateral, intel, at)
       const { parsed } = metaOf(pair.vector)
       const common = { version: claims.quoteVersion, tee: claims.body.tee.toUpperCase(), debug: claims.debug, trailingBytes: claims.trailingBytes }
-      expect({ ...common, reportData: claims.reportData, qeIsvSvn: quote.qeReport.isvSvn, pckCa: claims.platform.ca }).toEqual(pick(parsed, commonNames))
+      expect({ ...common, reportData: claims.reportData, qeIsvSvn: quote.qeReport.isvSvn, pckCa: claims.platform.ca }).toEqual(
+        pick(parsed, commonNames),
+      )
       const { ppid, fmspc, pceid, cpusvn, pcesvn } = parsed.pck as Record<string, unknown>
       expect(claims.platform).toMatchObject({ ppid, fmspc, pceId: pceid, cpuSvn: cpusvn, pceSvn: pcesvn })
       if (claims.body.tee === 'sgx') {
         expect(pick({ ...claims.body }, sgxNames)).toEqual(pick(parsed, sgxNames))
       } else {
         const { teeTcbSvn, mrsignerSeam, seamAttributes, tdAttributes, xfam, mrtd } = claims.body
-        expect({ teeTcbSvn, mrSignerSeam: mrsignerSeam, seamAttr: seamAttributes, tdAttr: tdAttributes, xfam, mrTd: mrtd }).toEqual(pick(parsed, tdxNames))
+        expect({ teeTcbSvn, mrSignerSeam: mrsignerSeam, seamAttr: seamAttributes, tdAttr: tdAttributes, xfam, mrTd: mrtd }).toEqual(
+          pick(parsed, tdxNames),
+        )
       }
     }
   })

@@ -1,5 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { type Collateral, intelSgxRootCa, parseCollateral, parseQuote, type Trust, VerificationError, verifyQuote } from '../../src/attestation/index.ts'
+import {
+  type Collateral,
+  intelSgxRootCa,
+  parseCollateral,
+  parseQuote,
+  type Trust,
+  VerificationError,
+  verifyQuote,
+} from '../../src/attestation/index.ts'
 import { VeriteeError } from '../../src/errors.ts'
 
 /** Real quotes with Intel's verdicts, beside the repository; they are not part of it. */

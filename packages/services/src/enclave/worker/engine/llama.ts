@@ -102,8 +102,6 @@ export async function openLlamaEngine(options: LlamaEngineOptions): Promise<Engi
 }
 
 async function startLlama(threads: number): Promise<Llama> {
-  // The option skipDownload covers this call; the variable covers whatever else the binding decides by itself.
-  process.env.NODE_LLAMA_CPP_SKIP_DOWNLOAD = 'true'
   try {
     return await getLlama({
       gpu: false,
@@ -114,6 +112,7 @@ async function startLlama(threads: number): Promise<Llama> {
       // Off in the native code, not only in a logger here: what it has queued when a model fails to load would otherwise go to stdout.
       logLevel: LlamaLogLevel.disabled,
       logger: () => undefined,
+      debug: false,
     })
   } catch (cause) {
     throw fail('engine_unavailable', 'no llama.cpp build of this package runs on this machine', cause)

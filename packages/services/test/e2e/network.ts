@@ -1,0 +1,94 @@
+import type { Transport, TransportRequest, TransportResponse } from 'veritee/client'
+import { type ConnectOptions, nodeTransport } from 'veritee/client'
+import type { Policy } from 'veritee/policy'
+import {
+  admit,
+  type LoadedModel,
+  loadModel,
+  policyOf,
+  type RunningController,
+  type RunningWorker,
+  type SimulatedMachine,
+  simulateMachine,
+  startController,
+  startWorker,
+} from '../../src/demo/system.ts'
+import { resolveModel } from '../../src/models/locate.ts'
+
+/** A whole simulated network on free ports, in this process, with the demo model. */
+export interface Network {
+  readonly machine: SimulatedMachine
+  readonly model: LoadedModel
+  readonly policy: Policy
+  readonly worker: RunningWorker
+  readonly controller: RunningController
+  readonly sessionId: string
+  options(changes?: Partial<ConnectOptions>): ConnectOptions
+  close(): Promise<void>
+}
+
+export const now = (): Date => new Date()
+
+export async function startNetwork(): Promise<Network> {
+  const machine = await simulateMachine(now)
+  const model = await loadModel(await resolveModel('demo'))
+  const policy = policyOf(machine, [model])
+  const worker = await startWorker(machine, [model.served], 0, now)
+  const controller = await startController(machine, policy, { api: 0, control: 0 }, now)
+  const sessionId = await admit(controller, worker)
+  return {
+    machine,
+    model,
+    policy,
+    worker,
+    controller,
+    sessionId,
+    options: (changes = {}) => ({ policy, trust: machine.trust, role: 'controller', now, ...changes }),
+    close: async () => {
+      await controller.api.close()
+      await controller.control.close()
+      await controller.controller.close()
+      await worker.server.close()
+      await model.engine.dispose()
+    },
+  }
+}
+
+export async function bytesOf(response: TransportResponse): Promise<Buffer> {
+  const parts: Uint8Array[] = []
+  for await (const part of response.body) parts.push(part)
+  return Buffer.concat(parts)
+}
+
+/** Somebody between client and service: sees every request, may edit it, and may edit every answer. */
+export interface Meddler {
+  readonly request?: (request: TransportRequest) => TransportRequest
+  readonly response?: (request: TransportRequest, body: Buffer, status: number) => Buffer | Promise<Buffer>
+}
+
+export function meddled(url: string, meddler: Meddler): Transport & { readonly sent: TransportRequest[] } {
+  const inner = nodeTransport(url)
+  const sent: TransportRequest[] = []
+  return {
+    sent,
+    origin: inner.origin,
+    loopback: inner.loopback,
+    get spki() {
+      return inner.spki
+    },
+    close: () => inner.close(),
+    send: async (request) => {
+      sent.push(request)
+      const answer = await inner.send(meddler.request?.(request) ?? request)
+      const edit = meddler.response
+      if (edit === undefined) return answer
+      const edited = await edit(request, await bytesOf(answer), answer.status)
+      return {
+        ...answer,
+        body: (async function* () {
+          yield edited
+        })(),
+      }
+    },
+  }
+}

@@ -1,0 +1,90 @@
+import OpenAI from 'openai'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Network, startNetwork } from './network.ts'
+
+let network: Network
+let client: OpenAI
+
+beforeAll(async () => {
+  network = await startNetwork()
+  client = new OpenAI({ baseURL: `${network.controller.api.url}/v1`, apiKey: 'unused', maxRetries: 0 })
+})
+afterAll(() => network.close())
+
+const capital = { model: 'veritee-demo', temperature: 0, messages: [{ role: 'user' as const, content: 'what is the capital of japan' }] }
+
+describe('the official openai client, unmodified', () => {
+  test('lists models', async () => {
+    expect((await client.models.list()).data.map(({ id }) => id)).toEqual(['veritee-demo'])
+  })
+
+  test('gets a chat completion', async () => {
+    const answer = await client.chat.completions.create(capital)
+    expect(answer.choices[0]?.message.content).toBe('The capital of Japan is Tokyo.')
+    expect(answer.choices[0]?.finish_reason).toBe('stop')
+    expect(answer.usage?.total_tokens).toBe((answer.usage?.prompt_tokens ?? 0) + (answer.usage?.completion_tokens ?? 0))
+    expect(answer.usage?.completion_tokens).toBeGreaterThan(3)
+  })
+
+  test('streams a chat completion, with usage when asked', async () => {
+    const stream = await client.chat.completions.create({ ...capital, stream: true, stream_options: { include_usage: true } })
+    let text = ''
+    const finishes: string[] = []
+    let total = 0
+    for await (const chunk of stream) {
+      text += chunk.choices[0]?.delta.content ?? ''
+      if (typeof chunk.choices[0]?.finish_reason === 'string') finishes.push(chunk.choices[0].finish_reason)
+      total += chunk.usage?.total_tokens ?? 0
+    }
+    expect(text).toBe('The capital of Japan is Tokyo.')
+    expect(finishes).toEqual(['stop'])
+    expect(total).toBeGreaterThan(10)
+  })
+
+  test('gives the same sampled answer for the same seed', async () => {
+    const ask = async (): Promise<string | null | undefined> =>
+      (
+        await client.chat.completions.create({
+          ...capital,
+          temperature: 1.5,
+          seed: 7,
+          messages: [{ role: 'user', content: 'Tell me a story about a fox.' }],
+        })
+      ).choices[0]?.message.content
+    expect(await ask()).toBe(await ask())
+  })
+
+  test('stops at max_tokens with finish_reason length', async () => {
+    const answer = await client.chat.completions.create({ ...capital, max_tokens: 2 })
+    expect(answer.choices[0]?.finish_reason).toBe('length')
+    expect(answer.usage?.completion_tokens).toBe(2)
+  })
+
+  test.for([
+    ['an unknown model', { ...capital, model: 'gpt-4o' }, 404, 'model_not_found'],
+    ['a temperature out of range', { ...capital, temperature: 9 }, 400, null],
+    ['no messages', { ...capital, messages: [] }, 400, null],
+    ['tools', { ...capital, tools: [{ type: 'function' as const, function: { name: 'f' } }] }, 400, null],
+  ] as const)('sees its own error class for %s', async ([, body, status, code]) => {
+    const error: unknown = await client.chat.completions
+      .create(body as OpenAI.ChatCompletionCreateParamsNonStreaming)
+      .catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(OpenAI.APIError)
+    const { status: found, type, code: foundCode, requestID: _, message } = error as InstanceType<typeof OpenAI.APIError>
+    expect(found).toBe(status)
+    expect(type).toBe('invalid_request_error')
+    if (code !== null) expect(foundCode).toBe(code)
+    expect(message).not.toMatch(/\n\s+at /)
+  })
+
+  test('may leave a stream early; the next request is served', async () => {
+    const stream = await client.chat.completions.create({
+      ...capital,
+      stream: true,
+      messages: [{ role: 'user', content: 'Tell me a story about a dragon named Ruby.' }],
+    })
+    for await (const _ of stream) break
+    expect((await client.chat.completions.create(capital)).choices[0]?.message.content).toBe('The capital of Japan is Tokyo.')
+    expect(network.controller.controller.registry.all()[0]?.quarantine).toBeNull()
+  })
+})
