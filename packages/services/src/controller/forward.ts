@@ -39,10 +39,10 @@ export async function handleForward(deps: ForwardDeps, incoming: IncomingMessage
     const request = await readChatRequest(incoming)
     const candidates = candidatesFor(deps.registry, request)
     if (candidates instanceof HttpError) return await refuse(request, candidates, receipt, response)
-    const served = await dispatch(candidates, request, abort.signal)
+    const served = await dispatch(deps.registry, candidates, request, abort.signal)
     if (served instanceof HttpError) return await refuse(request, served, receipt, response)
     try {
-      await relay(request, served, receipt, response)
+      await relay(deps.registry, request, served, receipt, response)
     } finally {
       served.worker.outstanding--
     }
@@ -88,7 +88,12 @@ function candidatesFor(registry: Registry, { spliced, model }: Request): Admitte
 }
 
 /** Tries the least busy workers, at most three, as long as none has answered. */
-async function dispatch(candidates: readonly AdmittedWorker[], request: Request, signal: AbortSignal): Promise<Served | HttpError> {
+async function dispatch(
+  registry: Registry,
+  candidates: readonly AdmittedWorker[],
+  request: Request,
+  signal: AbortSignal,
+): Promise<Served | HttpError> {
   for (const worker of candidates.slice(0, 3)) {
     const upstreamNonce = request.clientNonce ?? randomBytes(32).toString('hex')
     worker.outstanding++
@@ -105,7 +110,7 @@ async function dispatch(candidates: readonly AdmittedWorker[], request: Request,
       worker.outstanding--
       if (signal.aborted) throw new HttpError(499, 'invalid_request_error', 'the requester went away', { cause: error })
       if (error instanceof Error && 'code' in error && error.code === 'channel_mismatch')
-        worker.quarantine = 'its TLS key is no longer the attested one'
+        registry.quarantine(worker, 'its TLS key is no longer the attested one')
     }
   }
   return new HttpError(503, 'upstream_verification_failed', 'no verified worker could be reached', { headers: { 'retry-after': '5' } })
@@ -131,7 +136,7 @@ async function refuse(request: Request, error: HttpError, receipt: PendingReceip
     .end(body)
 }
 
-async function relay(request: Request, served: Served, receipt: PendingReceipt, response: ServerResponse): Promise<void> {
+async function relay(registry: Registry, request: Request, served: Served, receipt: PendingReceipt, response: ServerResponse): Promise<void> {
   const { worker, answer } = served
   const type = header(answer, 'content-type') ?? 'application/json'
   if (answer.statusCode !== 200) return await relayRefusal(request, served, receipt, response)
@@ -140,7 +145,7 @@ async function relay(request: Request, served: Served, receipt: PendingReceipt, 
   if (receiptKey !== null) response.setHeader('x-veritee-receipt-key', receiptKey)
   if (!type.startsWith('text/event-stream')) {
     const relayed = await holdPlain(answer)
-    const check = await check10(request, served, relayed)
+    const check = await checkReceipt(registry, request, served, relayed)
     if (check.event.result !== 'match') return await withhold(request, served, check, receipt, response)
     await sign(request, worker, relayed, check, receipt)
     response.writeHead(200, { 'content-type': type, 'content-length': relayed.held?.length ?? 0 }).end(relayed.held)
@@ -148,13 +153,18 @@ async function relay(request: Request, served: Served, receipt: PendingReceipt, 
   }
   response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store' })
   const relayed = await relayStream(answer.body, response)
-  const check = await check10(request, served, relayed)
+  const check = await checkReceipt(registry, request, served, relayed)
   await sign(request, worker, relayed, check, receipt)
   response.end()
 }
 
 /** The check of rule S10; whatever is not a match ends the worker's service. */
-async function check10(request: Request, { worker, answer, upstreamNonce }: Served, relayed: Relayed): Promise<UpstreamCheck> {
+async function checkReceipt(
+  registry: Registry,
+  request: Request,
+  { worker, answer, upstreamNonce }: Served,
+  relayed: Relayed,
+): Promise<UpstreamCheck> {
   const check = await checkUpstream(worker, header(answer, 'x-receipt-id'), {
     requestHash: request.forwardedHash,
     clientNonce: upstreamNonce,
@@ -162,7 +172,7 @@ async function check10(request: Request, { worker, answer, upstreamNonce }: Serv
     complete: relayed.complete,
     stream: relayed.received,
   })
-  if (check.event.result !== 'match') worker.quarantine = `its receipt did not match: ${check.event.reason ?? check.event.result}`
+  if (check.event.result !== 'match') registry.quarantine(worker, `its receipt did not match: ${check.event.reason ?? check.event.result}`)
   return check
 }
 

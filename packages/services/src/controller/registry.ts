@@ -16,7 +16,7 @@ export interface AdmittedWorker {
   readonly session: { readonly id: string; readonly document: SessionDocument; readonly text: string }
   readonly pool: Pool
   outstanding: number
-  /** Set where the worker must get no more requests. */
+  /** Why the worker gets no more requests; null while it may. Set by {@link Registry.quarantine}. */
   quarantine: string | null
 }
 
@@ -40,6 +40,8 @@ export class Registry {
   /** Sessions outlive workers: receipts cite them (aci/1 section 8, retention). */
   readonly #sessions = new Map<string, AdmittedWorker['session']>()
   readonly #admitting = new Map<string, Promise<AdmittedWorker>>()
+  /** Keysets that lost this controller's trust: registering again does not bring it back. The oldest are forgotten; keysets die within a day. */
+  readonly #quarantined = new Set<string>()
 
   constructor(options: RegistryOptions) {
     this.#options = options
@@ -48,7 +50,7 @@ export class Registry {
   /**
    * Challenges the worker at `url` with a fresh nonce, verifies and evaluates its evidence, pins its TLS key and opens a session.
    * `keysetDigest` is what the worker said of itself; another keyset there is a refusal.
-   * Throws `address_refused`, `registry_full`, `keyset_changed` and every code of `connect`.
+   * Throws `address_refused`, `registry_full`, `keyset_changed`, `worker_quarantined` and every code of `connect`.
    */
   admit(url: string, keysetDigest: string): Promise<AdmittedWorker> {
     const origin = workerOrigin(url, this.#options.allowLoopback)
@@ -69,6 +71,7 @@ export class Registry {
       const service = await connect(transport, { policy, trust, role: 'worker', now })
       if (service.report.keysetDigest !== keysetDigest)
         throw fail('keyset_changed', `the worker registered ${keysetDigest}, its evidence binds ${service.report.keysetDigest}`)
+      if (this.#quarantined.has(keysetDigest)) throw fail('worker_quarantined', 'this keyset was quarantined; a worker starts anew with new keys')
       const document = await sessionDocument(service, `worker ${origin}`)
       const session = { id: await sessionId(document), document, text: jcs(document as unknown as Json) }
       const pool = openPool(origin, document.channel_binding[0]?.spki_sha256 ?? '')
@@ -82,6 +85,14 @@ export class Registry {
     } finally {
       transport.close()
     }
+  }
+
+  /** Ends a worker's service, with the reason. */
+  quarantine(worker: AdmittedWorker, reason: string): void {
+    worker.quarantine = reason
+    this.#quarantined.add(worker.service.report.keysetDigest)
+    const oldest = this.#quarantined.values().next().value
+    if (this.#quarantined.size > 100_000 && oldest !== undefined) this.#quarantined.delete(oldest)
   }
 
   /** Workers that may serve a model now, the least busy first. */

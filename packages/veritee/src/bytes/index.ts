@@ -1,5 +1,5 @@
 export { fromBase64, toBase64 } from './base64.ts'
-export { compare, concat, equal, fromUtf8, isZero, utf8 } from './bytes.ts'
+export { compare, concat, concatAll, equal, fromUtf8, isZero, utf8 } from './bytes.ts'
 export { jcsDigest, sha256Digest } from './digest.ts'
 export { fromHex, isHex, toHex } from './hex.ts'
 export { type Json, jcs } from './jcs.ts'

@@ -17,9 +17,17 @@ export function jcs(value: Json): string {
     if (!value.isWellFormed()) throw new TypeError('jcs: a string holds a lone surrogate')
     return JSON.stringify(value)
   }
-  if (Array.isArray(value)) return `[${value.map((item) => jcs(item as Json)).join(',')}]`
+  // Array.from turns the holes of a sparse array into undefined, which is refused; map would skip them.
+  if (Array.isArray(value)) return `[${Array.from(value, (item) => jcs(item as Json)).join(',')}]`
   if (typeof value !== 'object') throw new TypeError(`jcs: cannot encode ${typeof value}`)
+  if (!isPlain(value)) throw new TypeError('jcs: cannot encode an object of a class')
   const object = value as { readonly [name: string]: Json }
   const members = Object.keys(object).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
   return `{${members.map((name) => `${jcs(name)}:${jcs(object[name] as Json)}`).join(',')}}`
+}
+
+/** An object literal or what JSON parsing gives, of any realm: dates, maps and byte arrays would all come out as `{}` or worse. */
+function isPlain(value: object): boolean {
+  const prototype: object | null = Object.getPrototypeOf(value) as object | null
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }

@@ -121,7 +121,7 @@ class Parser {
       if (found === '"') break
       if (found !== '\\') throw this.#error('a string')
       escapeSequence.lastIndex = this.#at
-      if (!escapeSequence.test(this.#text)) throw this.#error('an escapeSequence sequence')
+      if (!escapeSequence.test(this.#text)) throw this.#error('an escape sequence')
       this.#at = escapeSequence.lastIndex
       escaped = true
     }

@@ -50,6 +50,12 @@ export class Shape {
     return value
   }
 
+  /** A number of either sign that JCS can encode. */
+  safeInteger(value: unknown, where: string): number {
+    if (!Number.isSafeInteger(value)) throw this.refuse(where, 'integer numbers only')
+    return value as number
+  }
+
   oneOf<const T extends string>(value: unknown, where: string, allowed: readonly T[]): T {
     if (!allowed.includes(value as T)) throw this.refuse(where, `one of ${allowed.map((word) => JSON.stringify(word)).join(', ')}`)
     return value as T

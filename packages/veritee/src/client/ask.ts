@@ -4,7 +4,7 @@ import { sha256Digest } from '../bytes/digest.ts'
 import { toHex } from '../bytes/hex.ts'
 import { fail, VeriteeError } from '../errors.ts'
 import { type Exchange, type VerifiedExchange, verifyExchange } from '../receipt/exchange.ts'
-import { eventOf, maxReceiptBytes, parseReceipt } from '../receipt/receipt.ts'
+import { eventOf, maxReceiptBytes, parseReceipt, upstreamOf } from '../receipt/receipt.ts'
 import { maxSessionBytes } from '../receipt/session.ts'
 import { EventSplitter, StreamTree } from '../receipt/stream.ts'
 import { checkStillVerified, type Service } from './connect.ts'
@@ -118,12 +118,15 @@ async function prove(service: Service, receiptId: string, exchange: Exchange): P
   const prefix = exchange.complete || exchange.stream === null ? null : exchange.stream.leaves.length
   const receipt = await get(`/v1/aci/receipts/${receiptId}`, maxReceiptBytes)
   const prefixProof = prefix === null ? null : await get(`/v1/aci/receipts/${receiptId}?prefix=${prefix}`, maxReceiptBytes)
-  const upstream = eventOf(parseReceipt(receipt), 'upstream.verified')
+  const stated = parseReceipt(receipt)
+  const upstream = upstreamOf(stated)
   const verified = upstream?.result === 'verified' ? upstream : null
+  // Where the controller itself says that the worker's receipt did not match, there is none to fetch, and verification says so.
+  const cited = verified !== null && eventOf(stated, 'veritee.upstream_receipt')?.result === 'match'
   const session = verified === null ? null : { id: verified.session_id, text: await get(`/v1/aci/sessions/${verified.session_id}`, maxSessionBytes) }
   const workerPath = `/v1/veritee/receipts/${receiptId}/upstream`
-  const workerReceipt = verified === null ? null : await get(workerPath, maxReceiptBytes)
-  const workerPrefixProof = verified === null || prefix === null ? null : await get(`${workerPath}?prefix=${prefix}`, maxReceiptBytes)
+  const workerReceipt = !cited ? null : await get(workerPath, maxReceiptBytes)
+  const workerPrefixProof = !cited || prefix === null ? null : await get(`${workerPath}?prefix=${prefix}`, maxReceiptBytes)
   const { report, options } = service
   const records = { receipt, prefixProof, session, workerReceipt, workerPrefixProof }
   const proof = await verifyExchange(exchange, records, report, options.policy, options.trust, options.now())

@@ -13,7 +13,9 @@ export async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
 }
 
 export async function hmacSha256(key: Uint8Array, bytes: Uint8Array): Promise<Uint8Array> {
-  const imported = await crypto.subtle.importKey('raw', view(key), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign'])
+  // WebCrypto refuses an empty key. HMAC pads keys with zeros, so one zero byte is the same key.
+  const raw = key.length === 0 ? new Uint8Array(1) : key
+  const imported = await crypto.subtle.importKey('raw', view(raw), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign'])
   return new Uint8Array(await crypto.subtle.sign('HMAC', imported, view(bytes)))
 }
 
@@ -57,5 +59,8 @@ export function generateEd25519(): Promise<SigningKey> {
 }
 
 export function randomBytes(length: number): Uint8Array {
-  return crypto.getRandomValues(new Uint8Array(length))
+  const out = new Uint8Array(length)
+  // WebCrypto gives 65,536 bytes at a time at most.
+  for (let at = 0; at < length; at += 65_536) crypto.getRandomValues(out.subarray(at, at + 65_536))
+  return out
 }

@@ -1,4 +1,4 @@
-import type { Check, QuoteClaims, SgxClaims, TdxClaims, Verified } from '../attestation/claims.ts'
+import type { Check, QuoteClaims, SgxClaims, TcbLevelResult, TcbStatus, TdxClaims, Verified } from '../attestation/claims.ts'
 import { fromHex } from '../bytes/hex.ts'
 import { type ErrorCode, fail } from '../errors.ts'
 import type { AllowDeny, Any, EvidencePolicy, Identity, MaskedValue } from './policy.ts'
@@ -11,14 +11,14 @@ const simulatedDetail = "SIMULATED: the chain does not end in Intel's key, so th
  * debug mode and each other status below UpToDate is a warning.
  */
 export function evaluateGenuineness(claims: Verified<QuoteClaims>, checks: readonly Check[]): Verdict {
-  const { status } = claims.tcb
-  const hopeless = status === 'Revoked' || status === 'NotSupported' || status === 'Unrecognized'
+  const { status, current } = claims.tcb
+  const hopeless = isHopeless(status) || isHopeless(current.status)
   const findings: Finding[] = [
     ...checks,
     claims.simulated
       ? failed('genuine.simulated', 'policy_simulated', simulatedDetail)
       : passed('genuine.simulated', "the chain ends in Intel's key"),
-    hopeless ? failed('genuine.tcb-status', 'policy_tcb_status', `found ${status}`) : passed('genuine.tcb-status', status),
+    hopeless ? failed('genuine.tcb-status', 'policy_tcb_status', `found ${bothStatuses(claims)}`) : passed('genuine.tcb-status', status),
   ]
   const warnings = [...commonWarnings(claims), 'the code in it was not judged: pass a policy to judge it']
   return concludeVerdict('genuineness', claims, findings, warnings)
@@ -27,11 +27,12 @@ export function evaluateGenuineness(claims: Verified<QuoteClaims>, checks: reado
 /**
  * Evaluates verified claims under one role's section of a policy, in the order of spec/policy.md. Never throws for a rejection.
  *
- * What only a report can show (role, models, engine, operator, attestation age, channel) is not judged here: see `evaluateReport`.
+ * What only a report can show (role, models, engine, operator, attestation age, channel) is not judged here: see `evaluateReport`. A warning says so.
  * Throws `policy_unsupported` where the policy demands a check that does not exist yet.
  */
 export function evaluate(claims: Verified<QuoteClaims>, policy: EvidencePolicy, at: Date, checks: readonly Check[] = []): Verdict {
-  return concludeVerdict('policy', claims, [...checks, ...quoteFindings(claims, policy, at)], policyWarnings(claims, policy))
+  const notShown = 'a quote alone does not show role, models, engine, operator, attestation age or channel: what the policy demands of them was not judged'
+  return concludeVerdict('policy', claims, [...checks, ...quoteFindings(claims, policy, at)], [...policyWarnings(claims, policy), notShown])
 }
 
 /** The findings of {@link evaluate} alone, for verdicts over more than a quote. */
@@ -43,7 +44,7 @@ export function quoteFindings(claims: Verified<QuoteClaims>, policy: EvidencePol
     among('policy.tee', 'policy_tee', policy.tee, claims.body.tee),
     simulated(claims, policy),
     debug(claims, policy),
-    identity(claims, policy),
+    ...identity(claims, policy),
     ...(claims.body.tee === 'sgx' ? [maskedValue('policy.attributes', policy.attributes, claims.body.attributes)] : tdx(claims.body, policy)),
     tcbStatus(claims, policy, at),
     advisories(claims, policy),
@@ -54,9 +55,7 @@ export function quoteFindings(claims: Verified<QuoteClaims>, policy: EvidencePol
     flag('policy.dynamic-platform', policy.platform.dynamicPlatform, claims.platform.dynamicPlatform),
     flag('policy.cached-keys', policy.platform.cachedKeys, claims.platform.cachedKeys),
     flag('policy.smt', policy.platform.smt, claims.platform.smtEnabled),
-    policy.physical === 'any'
-      ? waived('policy.physical', "the machine's owner could have opened it")
-      : passed('policy.physical', 'the machine is on the list of the trusted site'),
+    physical(claims, policy),
     waived('policy.release', 'no release statement is demanded'),
     waived('policy.log', 'no log inclusion is demanded'),
   ]
@@ -107,12 +106,16 @@ function debug(claims: QuoteClaims, policy: EvidencePolicy): Finding {
   return policy.debug === 'any' ? waived('policy.debug', detail) : failed('policy.debug', 'policy_debug', detail)
 }
 
-function identity(claims: QuoteClaims, policy: EvidencePolicy): Finding {
+function identity(claims: QuoteClaims, policy: EvidencePolicy): Finding[] {
   const found = describe(claims.body)
-  return policy.identity.some((wanted) => matches(wanted, claims.body))
-    ? passed('policy.identity', found)
-    : failed('policy.identity', 'policy_identity', `expected one of ${policy.identity.length} listed identities, found ${found}`)
+  const match = policy.identity.find((wanted) => matches(wanted, claims.body))
+  if (match === undefined)
+    return [failed('policy.identity', 'policy_identity', `expected one of ${policy.identity.length} listed identities, found ${found}`)]
+  const free = 'mrtd' in match ? registers.filter((name) => match[name] === 'any') : []
+  return [passed('policy.identity', found), ...free.map((name) => waived(`policy.identity.${name}`, 'the matching identity leaves it open'))]
 }
+
+const registers = ['rtmr0', 'rtmr1', 'rtmr2', 'rtmr3', 'mrseam'] as const
 
 function describe(body: SgxClaims | TdxClaims): string {
   return body.tee === 'sgx'
@@ -125,7 +128,7 @@ function matches(wanted: Identity, body: SgxClaims | TdxClaims): boolean {
   if ('mrsigner' in wanted)
     return body.tee === 'sgx' && body.mrsigner === wanted.mrsigner && body.isvProdId === wanted.isvProdId && body.isvSvn >= wanted.minIsvSvn
   if (body.tee !== 'tdx' || body.mrtd !== wanted.mrtd) return false
-  return (['rtmr0', 'rtmr1', 'rtmr2', 'rtmr3', 'mrseam'] as const).every((name) => wanted[name] === 'any' || wanted[name] === body[name])
+  return registers.every((name) => wanted[name] === 'any' || wanted[name] === body[name])
 }
 
 function maskedValue(id: string, wanted: MaskedValue | Any, found: string): Finding {
@@ -156,10 +159,34 @@ function tdx(body: TdxClaims, policy: EvidencePolicy): Finding[] {
   ]
 }
 
+/** A site vouches for machines that the policy names, so without a list of them nobody vouches. */
+function physical(claims: QuoteClaims, { physical: wanted, platform }: EvidencePolicy): Finding {
+  const id = 'policy.physical'
+  if (wanted === 'any') return waived(id, "the machine's owner could have opened it")
+  const { ppid } = claims.platform
+  return platform.ppid.allow !== 'any' && platform.ppid.allow.includes(ppid) && !platform.ppid.deny.includes(ppid)
+    ? passed(id, 'the machine is on the list of the trusted site')
+    : failed(id, 'policy_platform', `expected a machine on the list of the trusted site, found PPID ${ppid}`)
+}
+
+/** Nothing accepts these, whatever a policy made in code may list. */
+function isHopeless(status: TcbStatus): boolean {
+  return status === 'Revoked' || status === 'NotSupported' || status === 'Unrecognized'
+}
+
+function bothStatuses({ tcb }: QuoteClaims): string {
+  return tcb.current.status === tcb.status ? tcb.status : `${tcb.status}, current ${tcb.current.status}`
+}
+
+/** Both at launch and now, where a quote tells the two apart. */
 function tcbStatus(claims: QuoteClaims, policy: EvidencePolicy, at: Date): Finding {
+  const levels = [claims.tcb, claims.tcb.current].map((level) => tcbLevel(level, policy, at))
+  return levels.find(({ status }) => status === 'fail') ?? levels.find(({ status }) => status === 'waived') ?? passed('policy.tcb-status', bothStatuses(claims))
+}
+
+function tcbLevel({ status, tcbDate }: TcbLevelResult, policy: EvidencePolicy, at: Date): Finding {
   const id = 'policy.tcb-status'
-  const { status, tcbDate } = claims.tcb
-  if (policy.tcb.statuses.includes(status)) return passed(id, status)
+  if (!isHopeless(status) && policy.tcb.statuses.includes(status)) return passed(id, status)
   const outOfDate = status === 'OutOfDate' || status === 'OutOfDateConfigurationNeeded'
   if (outOfDate && tcbDate !== null && policy.tcb.gracePeriod > 0 && at.getTime() - tcbDate.getTime() <= policy.tcb.gracePeriod * 1000)
     return waived(id, `${status}, within the grace period of ${policy.tcb.gracePeriod} s from ${tcbDate.toISOString()}`)
@@ -168,7 +195,7 @@ function tcbStatus(claims: QuoteClaims, policy: EvidencePolicy, at: Date): Findi
 
 function advisories(claims: QuoteClaims, policy: EvidencePolicy): Finding {
   const id = 'policy.advisories'
-  const found = claims.tcb.advisories
+  const found = [...new Set([...claims.tcb.advisories, ...claims.tcb.current.advisories])].sort()
   const accepted = policy.tcb.advisories
   if (accepted === 'any') return waived(id, found.length === 0 ? 'none' : found.join(', '))
   const foreign = found.filter((advisory) => !accepted.includes(advisory))

@@ -1,4 +1,6 @@
 import { tcbStatuses } from '../attestation/claims.ts'
+import { isZero } from '../bytes/bytes.ts'
+import { fromHex } from '../bytes/hex.ts'
 import { parseJson } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
 import { fail, VeriteeError } from '../errors.ts'
@@ -149,7 +151,13 @@ function identity(value: unknown, at: string): Identity {
 
 function masked(value: unknown, at: string, length: number): MaskedValue {
   const o = shape.object(value, at, ['mask', 'value'])
-  return { mask: shape.hex(o.mask, `${at}.mask`, length), value: shape.hex(o.value, `${at}.value`, length) }
+  const mask = shape.hex(o.mask, `${at}.mask`, length)
+  const wanted = shape.hex(o.value, `${at}.value`, length)
+  // A mask of zeros would pass everything without saying so; a value with bits outside its mask would match nothing.
+  if (isZero(fromHex(mask))) throw shape.refuse(`${at}.mask`, 'at least one bit; write "any" to waive the check')
+  const maskBytes = fromHex(mask)
+  if (!fromHex(wanted).every((byte, i) => (byte & (maskBytes[i] as number)) === byte)) throw shape.refuse(`${at}.value`, 'no bits outside the mask')
+  return { mask, value: wanted }
 }
 
 function tdx(value: unknown, at: string): TdxPolicy {

@@ -144,13 +144,15 @@ export function parseEvent(value: unknown, at: string): ReceiptEvent | null {
 }
 
 function upstreamVerified(value: unknown, at: string): UpstreamVerified | UpstreamFailed {
-  const o = shape.object(value, at, ['type', 'result', 'required', 'model_id'], ['session_id', 'reason', 'upstream_name'])
+  const result = shape.oneOf(shape.record(value, at).result, `${at}.result`, ['verified', 'failed'])
+  const o = shape.object(value, at, ['type', 'result', 'required', 'model_id', result === 'verified' ? 'session_id' : 'reason'], ['upstream_name'])
+  if (Object.hasOwn(o, 'upstream_name')) shape.string(o.upstream_name, `${at}.upstream_name`, 256)
   const common = {
     type: 'upstream.verified' as const,
     required: shape.boolean(o.required, `${at}.required`),
     model_id: shape.string(o.model_id, `${at}.model_id`, 256),
   }
-  return shape.oneOf(o.result, `${at}.result`, ['verified', 'failed']) === 'verified'
+  return result === 'verified'
     ? { ...common, result: 'verified', session_id: shape.hex(o.session_id, `${at}.session_id`, 32) }
     : { ...common, result: 'failed', reason: shape.string(o.reason, `${at}.reason`, 512) }
 }

@@ -9,7 +9,7 @@ import type { Verdict } from '../policy/verdict.ts'
 import { spliceConstraints } from './constraints.ts'
 import { evaluateReport } from './evaluate-report.ts'
 import type { ModelEvent, Outcome } from './events.ts'
-import { eventOf, parseReceipt, type Receipt, receiptDigest, verifyReceipt } from './receipt.ts'
+import { eventOf, parseReceipt, type Receipt, receiptDigest, upstreamOf, verifyReceipt } from './receipt.ts'
 import { type VerifiedReport, verifyReport } from './report.ts'
 import { parseSession, type Session } from './session.ts'
 import { type PrefixProof, parsePrefixProof, type StreamTree, verifyPrefix } from './stream.ts'
@@ -51,6 +51,18 @@ export class WorkerFault extends VeriteeError {
     this.worker = worker
   }
 }
+
+/**
+ * Rejections over what the worker's quote does not bind: collateral lies beside the quote, and the time of attestation is the controller's word.
+ * A controller could bring them about for an honest worker, so they are held against nobody (rules S5, S19).
+ */
+const ofTheController: ReadonlySet<ErrorCode> = new Set([
+  'policy_tcb_status',
+  'policy_advisory',
+  'policy_evaluation_number',
+  'policy_collateral_age',
+  'policy_attestation_age',
+])
 
 /** A verified answer: who served it, with which weights, over which bytes, and what was waived. */
 export interface VerifiedExchange {
@@ -124,9 +136,11 @@ async function verifyUpstream(
   at: Date,
   checks: Check[],
 ): Promise<{ session: Session; worker: { report: VerifiedReport; receipt: Receipt; verdict: Verdict } }> {
-  const upstream = eventOf(receipt, 'upstream.verified')
+  const upstream = upstreamOf(receipt)
   if (upstream?.result !== 'verified')
     throw fail('policy_receipt', `expected a verified worker, found ${upstream?.reason ?? 'no upstream.verified event'}`)
+  // aci/1 section 9.3, point 5: a result that was not required is informational.
+  if (!upstream.required) throw fail('policy_receipt', 'expected a worker whose verification was required, found best effort')
   if (records.session === null || records.session.id !== upstream.session_id)
     throw fail('session_mismatch', `expected the session ${upstream.session_id} that the receipt cites`)
   const session = await parseSession(records.session.text, upstream.session_id)
@@ -138,11 +152,16 @@ async function verifyUpstream(
     )
   checks.push(passed('session', `content address ${session.id}`))
 
-  const report = await verifyReport(session.report, session.nonce, trust, at)
+  // The controller drew the nonce, not this verifier: the evidence binds keys, and its age is what the controller says.
+  const report = await verifyReport(session.report, 'stated', trust, at)
   checkChannelBinding(session, report)
   const attestedAt = new Date(document.established_at * 1000)
   const verdict = evaluateReport(report, policy, { role: 'worker', at, attestedAt, channel: 'attested' })
-  if (verdict.error !== null) throw new WorkerFault(report.keysetDigest, verdict.error.code, `the worker is not accepted: ${verdict.error.message}`)
+  if (verdict.error !== null) {
+    const { code, message } = verdict.error
+    const refusal = `the worker is not accepted: ${message}`
+    throw ofTheController.has(code) ? fail(code, refusal) : new WorkerFault(report.keysetDigest, code, refusal)
+  }
   checks.push(passed('worker.evidence', `re-verified on this machine: ${report.keysetDigest}`))
 
   const worker = await verifyWorkerReceipt(exchange, records, receipt, report)

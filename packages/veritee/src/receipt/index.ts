@@ -12,6 +12,7 @@ export {
   type ReceiptExpectation,
   receiptDigest,
   type UnsignedReceipt,
+  upstreamOf,
   verifyReceipt,
 } from './receipt.ts'
 export { maxReportBytes, parseReport, type Report, reportFromJson, type VerifiedReport, verifyReport } from './report.ts'

@@ -1,4 +1,5 @@
-import { jcsDigest } from '../bytes/digest.ts'
+import { jcsDigest, sha256Digest } from '../bytes/digest.ts'
+import { fromHex } from '../bytes/hex.ts'
 import type { Json } from '../bytes/jcs.ts'
 import { Shape } from '../bytes/shape.ts'
 import { fail } from '../errors.ts'
@@ -22,8 +23,8 @@ const clockSkewSeconds = 300
 const shape = new Shape('report_malformed')
 
 /**
- * Reads a keyset: shape, bounds, distinct key ids, and no key in two roles. Throws `report_malformed`.
- * Does not verify that a quote binds it: see `verifyReport`.
+ * Reads a keyset: shape, bounds, distinct key ids, and no named key twice. Throws `report_malformed`.
+ * Does not verify that a quote binds it, nor that no TLS key has a second role: see `verifyReport`.
  */
 export function parseKeyset(value: unknown): Keyset {
   const o = shape.object(value, 'workload_keyset', ['not_after', 'receipt_signing_keys', 'e2ee_public_keys', 'tls_public_keys'], ['subject'])
@@ -35,8 +36,9 @@ export function parseKeyset(value: unknown): Keyset {
     e2ee_public_keys: namedKeys(o.e2ee_public_keys, 'e2ee_public_keys'),
     tls_public_keys: shape.array(o.tls_public_keys, 'tls_public_keys', 16).map((item, i) => tlsKey(item, `tls_public_keys[${i}]`)),
   }
-  const named = [...keyset.receipt_signing_keys, ...keyset.e2ee_public_keys]
-  if (new Set(named.map((key) => key.public_key)).size !== named.length) throw shape.refuse('workload_keyset', 'each key in one role only')
+  // Hex of either case is the same key.
+  const named = [...keyset.receipt_signing_keys, ...keyset.e2ee_public_keys].map((key) => key.public_key.toLowerCase())
+  if (new Set(named).size !== named.length) throw shape.refuse('workload_keyset', 'each key in one role only')
   return keyset
 }
 
@@ -57,6 +59,19 @@ function tlsKey(value: unknown, at: string): TlsKey {
   const o = shape.object(value, at, ['spki_sha256'], ['domain'])
   const spki = shape.hex(o.spki_sha256, `${at}.spki_sha256`, 32)
   return Object.hasOwn(o, 'domain') ? { spki_sha256: spki, domain: shape.string(o.domain, `${at}.domain`, 253) } : { spki_sha256: spki }
+}
+
+// SubjectPublicKeyInfo of a raw key of 32 bytes (RFC 8410 section 4).
+const rawKeyPrefixes = ['302a300506032b6570032100', '302a300506032b656e032100'] as const
+
+/** A receipt or E2EE key must not be a TLS key too (aci/1 section 3.1). TLS keys are known by digest only. Throws `report_malformed`. */
+export async function checkKeyRoles(keyset: Keyset): Promise<void> {
+  const tls = new Set(keyset.tls_public_keys.map((key) => `sha256:${key.spki_sha256}`))
+  for (const { public_key: key } of [...keyset.receipt_signing_keys, ...keyset.e2ee_public_keys]) {
+    if (!/^[0-9a-fA-F]{64}$/.test(key)) continue
+    for (const prefix of rawKeyPrefixes)
+      if (tls.has(await sha256Digest(fromHex(prefix + key)))) throw shape.refuse('workload_keyset', 'each key in one role only')
+  }
 }
 
 /** `workload_keyset_digest`: sha256: and hex of SHA-256 over the keyset's JCS form (aci/1 section 3.1). */

@@ -7,7 +7,7 @@ import { type Json, jcs } from '../bytes/jcs.ts'
 import { parseJson } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
 import { fail, VeriteeError } from '../errors.ts'
-import { parseEvent, type ReceiptEvent } from './events.ts'
+import { parseEvent, type ReceiptEvent, type UpstreamFailed, type UpstreamVerified } from './events.ts'
 import { type Keyset, receiptKey } from './keyset.ts'
 
 /** The signed record of one inference (aci/1 section 7.3). `Unsigned` is the same document before its signature. */
@@ -61,6 +61,7 @@ const single: readonly ReceiptEvent['type'][] = [
   'request.forwarded',
   'response.returned',
   'veritee.request',
+  'veritee.model',
   'veritee.inference',
   'veritee.chain',
   'veritee.stream',
@@ -84,8 +85,12 @@ export function parseReceipt(text: string): Receipt {
   if (shape.record(log[0], 'event_log[0]').type !== 'request.received') throw shape.refuse('event_log[0]', 'the event request.received')
   for (const type of single)
     if (events.filter((event) => event.type === type).length > 1) throw shape.refuse('event_log', `at most one event ${type}`)
+  // aci/1 section 7.5 allows events for further attempts, but one worker served.
+  if (events.filter((event) => event.type === 'upstream.verified' && event.result === 'verified').length > 1)
+    throw shape.refuse('event_log', 'at most one upstream that was verified')
   if (!events.some((event) => event.type === 'response.returned')) throw shape.refuse('event_log', 'an event response.returned')
   onlyIntegers(value, 'receipt')
+  shape.string(o.method, 'method', 16)
   return {
     document: value as { readonly [name: string]: Json },
     receiptId: shape.string(o.receipt_id, 'receipt_id', 128),
@@ -102,13 +107,19 @@ export function parseReceipt(text: string): Receipt {
 
 /** aci/1 documents have integer numbers only; anything else has no agreed canonical form here. */
 function onlyIntegers(value: unknown, at: string): void {
-  if (typeof value === 'number' && !Number.isSafeInteger(value)) throw shape.refuse(at, 'integer numbers only')
+  if (typeof value === 'number') shape.safeInteger(value, at)
   if (value !== null && typeof value === 'object') for (const item of Object.values(value)) onlyIntegers(item, at)
 }
 
-/** The event of a type that occurs once at most. */
+/** The event of a type that occurs once at most. (Of `upstream.verified` there may be several: see {@link upstreamOf}.) */
 export function eventOf<T extends ReceiptEvent['type']>(receipt: Receipt, type: T): Extract<ReceiptEvent, { type: T }> | undefined {
   return receipt.events.find((event): event is Extract<ReceiptEvent, { type: T }> => event.type === type)
+}
+
+/** What the receipt says of the worker that served: the verified attempt where there is one, else the first that failed. */
+export function upstreamOf(receipt: Receipt): UpstreamVerified | UpstreamFailed | undefined {
+  const attempts = receipt.events.filter((event) => event.type === 'upstream.verified')
+  return attempts.find(({ result }) => result === 'verified') ?? attempts[0]
 }
 
 /** Digest of a receipt for citing it: `sha256:` over the JCS form of the whole document, signature included. */

@@ -6,7 +6,7 @@ import { parseJson } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
 import { fail, VeriteeError } from '../errors.ts'
 import { descriptorSubject, parseDescriptor, type ServiceDescriptor } from './descriptor.ts'
-import { checkKeysetWindow, type Keyset, keysetDigest, parseKeyset } from './keyset.ts'
+import { checkKeyRoles, checkKeysetWindow, type Keyset, keysetDigest, parseKeyset } from './keyset.ts'
 import { statementReportData } from './statement.ts'
 
 /** An aci/1 attestation report with Veritee's SGX evidence (spec/aci-sgx.md), as parsed: nothing in it is verified. */
@@ -41,7 +41,7 @@ export const maxReportBytes: number = 1 << 20
 const shape = new Shape('report_malformed')
 
 /**
- * Reads a report as `GET /v1/aci/attestation` serves it (aci/1 section 4.1). Throws `report_malformed` or a code of the collateral reader.
+ * Reads a report as `GET /v1/aci/attestation` serves it (aci/1 section 4.1). Throws `report_malformed`, `malformed_encoding` or a code of the collateral reader.
  * Verifies nothing. Unknown `service_capabilities` are ignored, as Appendix B demands.
  */
 export function parseReport(text: string): Report {
@@ -78,8 +78,8 @@ export function reportFromJson(value: unknown): Report {
 
 /**
  * Verifies a report, in this order: the keyset hashes to the stated digest; the quote is genuine under `trust` at `at`;
- * the quote's report data is the statement over that digest and the nonce, bytes 32..63 zero; the keyset is in its window;
- * the descriptor hashes to the keyset's subject.
+ * the quote's report data is the statement over that digest and the nonce, bytes 32..63 zero; the keyset is in its window, each key in one role;
+ * the descriptor hashes to the keyset's subject, and the way of serving that the report states is that of the descriptor's role.
  *
  * `nonce` is what the caller drew, or `'stated'` to take the report's word for it: that proves binding but no freshness.
  * Does not judge identity, TCB status, debug mode or simulation: see `evaluateReport`. Nor the channel the report came over.
@@ -99,15 +99,19 @@ export async function verifyReport(report: Report, nonce: string | null | 'state
       `expected report data ${expected}, found ${claims.reportData} in the quote and ${report.reportData} beside it`,
     )
   checkKeysetWindow(report.keyset, at)
+  await checkKeyRoles(report.keyset)
   const subject = await descriptorSubject(report.descriptor)
   if (report.keyset.subject !== subject)
     throw fail('report_descriptor_mismatch', `expected the keyset's subject to be ${subject}, found ${report.keyset.subject ?? 'none'}`)
+  // `service_capabilities` is not under the quote (rule S7): the role says how a service serves.
+  const serving = report.descriptor.role === 'controller' ? 'aggregator' : 'direct'
+  if (report.serving !== serving) throw fail('report_malformed', `expected a ${report.descriptor.role} to say it serves ${serving}, found ${report.serving}`)
   const fresh = nonce !== 'stated' && nonce !== null
   return {
     keyset: report.keyset,
     keysetDigest: digest,
     descriptor: report.descriptor,
-    serving: report.serving,
+    serving,
     claims,
     checks: [
       ...checks,

@@ -65,8 +65,8 @@ export async function sessionEvidence(reportText: string, nonce: string): Promis
 }
 
 /**
- * Reads a session record and recomputes its id and evidence digest (aci/1 section 9.2, points 1 and 2). Throws `session_mismatch`, `report_malformed`.
- * Does not verify the evidence: pass `report` and `nonce` to `verifyReport` (deep audit).
+ * Reads a session record and recomputes its id and evidence digest (aci/1 section 9.2, points 1 and 2). Throws `session_mismatch`, `malformed_encoding`
+ * and what the report reader throws. Does not verify the evidence: pass `report` to `verifyReport` (deep audit), with the nonce as stated.
  */
 export async function parseSession(text: string, id: string): Promise<Session> {
   const value = strict(text, maxSessionBytes)
@@ -103,7 +103,10 @@ export async function parseSession(text: string, id: string): Promise<Session> {
   const digest = await sha256Digest(bytes)
   if (digest !== document.evidence.digest) throw fail('session_mismatch', `expected evidence of digest ${document.evidence.digest}, found ${digest}`)
   const bundle = shape.object(strict(fromUtf8(bytes), maxSessionBytes), 'evidence', ['nonce', 'report'])
-  return { id, document, report: reportFromJson(bundle.report), nonce: shape.hex(bundle.nonce, 'evidence.nonce', 32) }
+  const nonce = shape.hex(bundle.nonce, 'evidence.nonce', 32)
+  const report = reportFromJson(bundle.report)
+  if (report.statedNonce !== nonce) throw fail('session_mismatch', `expected evidence over the session's nonce ${nonce}, found ${report.statedNonce ?? 'none'}`)
+  return { id, document, report, nonce }
 }
 
 function strict(text: string, maxLength: number): unknown {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { intelSgxRootCa, parseQuote, type Trust, verifyQuote } from '../../src/attestation/index.ts'
+import { CertificatePool } from '../../src/attestation/pki/chain.ts'
 import { basicConstraints, type Extension, issueCertificate, keyUsage } from '../../src/attestation/pki/issue.ts'
 import {
   type Alteration,
@@ -245,8 +246,36 @@ describe('revocation', () => {
     expect(claims.collateral.earliestExpiration).toEqual(until)
     const stale = { ...evidence.collateral, pckCrlIssuerChain: chain(await reissue(new Date(syntheticAt.getTime() - 1000)), root.certificate) }
     expect(await failure(evidence.quote, stale, syntheticAt, evidence.trust)).toBe('crl.pck-issuer certificate_expired')
+    const forged = await issueCertificate(
+      { serial: Uint8Array.of(9), issuer: root.subject, subject, notBefore, notAfter: until, publicKey: platformCa.key.publicKey, extensions },
+      other.root.key.sign,
+    )
+    const unsigned = { ...evidence.collateral, pckCrlIssuerChain: chain(forged, root.certificate) }
+    expect(await failure(evidence.quote, unsigned, syntheticAt, evidence.trust)).toBe('crl.pck-issuer chain_invalid')
     const changed = await failureOf({ collateral: () => ({ pckCrlIssuerChain: chain(other.platformCa.certificate, vendor.root.certificate) }) })
     expect(changed).toBe('crl.pck-issuer crl_issuer_mismatch')
+  })
+})
+
+describe('the certificates of one verification', () => {
+  it('a signature that was checked under one issuer says nothing about another', async () => {
+    const one = await sharedVendor()
+    const two = await createSimVendor(syntheticAt)
+    const pool = new CertificatePool()
+    const [signer, root] = pool.chain(chain(one.tcbSigning.certificate, one.root.certificate), 2)
+    const [, other] = pool.chain(chain(two.tcbSigning.certificate, two.root.certificate), 2)
+    if (root === undefined || other === undefined) throw new Error('expected two chains of two')
+    expect(await pool.signed(root, signer)).toBe(true)
+    expect(await pool.signed(other, signer)).toBe(false)
+    expect(await pool.signed(root, signer)).toBe(true)
+  })
+
+  it('equal certificates are parsed once', async () => {
+    const { tcbSigning, root } = await sharedVendor()
+    const pool = new CertificatePool()
+    const text = chain(tcbSigning.certificate, root.certificate)
+    const [first] = pool.chain(text, 2)
+    expect(pool.chain(text, 2)[0]).toBe(first)
   })
 })
 

@@ -90,6 +90,15 @@ describe('platform levels', () => {
   })
 })
 
+describe('TCB info is for one platform family', () => {
+  it.each([
+    ['FMSPC', { fmspc: '00906ed50001' }],
+    ['PCE id', { pceId: '0001' }],
+  ])('another %s', async (_, change) => {
+    expect(await failureOf({ tcbInfo: (document) => ({ ...document, ...change }) })).toBe('tcb-info.match tcb_info_mismatch')
+  })
+})
+
 describe('the quoting enclave’s level', () => {
   it('converges with the platform’s', async () => {
     const expected = {

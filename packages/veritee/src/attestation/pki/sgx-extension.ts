@@ -59,7 +59,7 @@ function members(reader: DerReader, prefix: string, count: number): ReadonlyMap<
   for (const member of reader.elements(derTag.sequence, what, count)) {
     const id = member.oid(what)
     const number = id.startsWith(`${prefix}.`) ? Number(id.slice(prefix.length + 1)) : Number.NaN
-    if (!(number >= 1 && number <= count)) throw fail(code, `expected a field of ${prefix}, found ${id}`)
+    if (!Number.isInteger(number) || number < 1 || number > count) throw fail(code, `expected a field of ${prefix}, found ${id}`)
     if (found.has(number)) throw fail(code, `expected each field once, found ${id} twice`)
     found.set(number, member)
   }

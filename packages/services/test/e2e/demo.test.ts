@@ -1,0 +1,133 @@
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { copyFile, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+
+/** The demo command as a person runs it: exit codes, what is on stdout, what stays behind. */
+
+const root = fileURLToPath(new URL('../../../../', import.meta.url))
+const command = ['--conditions=@veritee/source', join(root, 'packages/services/src/bin/veriteed.ts')]
+const gguf = join(root, 'models/demo/veritee-demo-q8_0.gguf')
+let directory: string
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'veritee-test-'))
+})
+afterAll(() => rm(directory, { recursive: true, force: true }))
+
+interface Ended {
+  readonly code: number | null
+  readonly out: string
+  readonly err: string
+}
+
+function start(args: readonly string[], onOutput: (text: string, stop: (signal: NodeJS.Signals) => void) => void = () => undefined): Promise<Ended> {
+  const { promise, resolve } = Promise.withResolvers<Ended>()
+  const child = spawn(process.execPath, [...command, ...args], { cwd: directory, stdio: ['ignore', 'pipe', 'pipe'] })
+  let out = ''
+  let err = ''
+  child.stdout.on('data', (part) => {
+    out += String(part)
+    onOutput(out, (signal) => child.kill(signal))
+  })
+  child.stderr.on('data', (part) => {
+    err += String(part)
+  })
+  child.on('close', (code) => resolve({ code, out, err }))
+  return promise
+}
+
+async function freePortBase(): Promise<string> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  const port = typeof address === 'object' && address !== null ? address.port : 0
+  return String(Math.min(port, 64_000))
+}
+
+describe('veriteed demo', () => {
+  test('--once --json: one JSON document on stdout, the rest on stderr, exit 0', async () => {
+    const base = Number(await freePortBase())
+    const { code, out, err } = await start(['demo', '--once', '--json', '--port-base', String(base)])
+    expect(code).toBe(0)
+    const demo = JSON.parse(out) as Record<string, Record<string, unknown>>
+    const weights = createHash('sha256')
+      .update(await readFile(gguf))
+      .digest('hex')
+    expect(demo).toMatchObject({
+      ok: true,
+      simulated: true,
+      model: { name: 'veritee-demo', sha256: weights },
+      ports: { api: base, control: base + 1, broker: base + 2, workers: [base + 10] },
+      report: { role: 'controller', verdict: { verdict: 'accepted', scope: 'policy', simulated: true } },
+      exchange: { outcome: 'verified' },
+      validator: { records: [{ verdict: 'pass' }, { verdict: 'pass' }, { verdict: 'pass' }], scores: [{ audits: 3, passed: 3 }] },
+    })
+    expect(err).toContain('SIMULATED')
+    expect(err).toContain('ALL VERIFIED')
+    await expect(stat(join(directory, '.veritee', `demo-${base}`))).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+
+  test('--model PATH serves any GGUF under the name of its file', async () => {
+    const path = join(directory, 'other-model.gguf')
+    await copyFile(gguf, path)
+    const { code, out } = await start(['demo', '--once', '--json', '--model', path, '--port-base', await freePortBase()])
+    expect(code).toBe(0)
+    expect(JSON.parse(out)).toMatchObject({ model: { name: 'other-model', file: 'other-model.gguf' } })
+  })
+
+  test.for(['SIGINT', 'SIGTERM'] as const)('stays up, says how to talk to it, and %s stops it cleanly', async (signal) => {
+    const base = await freePortBase()
+    let signalled = false
+    const { code, out, err } = await start(['demo', '--port-base', base], (text, stop) => {
+      if (signalled || !text.includes('veritee chat')) return
+      signalled = true
+      stop(signal)
+    })
+    expect(err).toBe('')
+    expect(code).toBe(0)
+    expect(out).toContain(`curl http://127.0.0.1:${base}/v1/chat/completions`)
+    expect(out).toContain('new OpenAI(')
+    expect(out).toContain('stopping')
+    expect(out.match(/SIMULATED/g)?.length).toBeGreaterThan(2)
+  })
+
+  test('a busy port is one line and exit 3', async () => {
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const address = server.address()
+    const port = typeof address === 'object' && address !== null ? address.port : 0
+    const { code, out, err } = await start(['demo', '--once', '--json', '--port-base', String(port)])
+    await new Promise((resolve) => server.close(resolve))
+    expect(code).toBe(3)
+    expect(JSON.parse(out)).toMatchObject({ ok: false, error: { code: 'port_unavailable' } })
+    expect(err).toMatch(new RegExp(`port_unavailable: .*127\\.0\\.0\\.1:${port}.*another program`))
+    expect(err).not.toMatch(/\n\s+at /)
+  })
+
+  test.for([
+    [['demo', '--unknown'], 2, 'usage'],
+    [['demo', '--port-base', '99999'], 2, 'usage'],
+    [['demo', '--port-base', 'x'], 2, 'usage'],
+    [['demo', 'surplus'], 2, 'usage'],
+    [['demo', '--once', '--model', 'hf:malformed'], 2, 'usage'],
+    [['nonsense'], 2, 'unknown command'],
+    [[], 2, 'expected a command'],
+    [['demo', '--once', '--model', '/nonexistent.gguf'], 3, 'model_unavailable'],
+    [['demo', '--once', '--model', join(root, 'package.json')], 1, 'model_malformed'],
+  ] as const)('%j exits %i', async ([args, expected, word]) => {
+    const { code, err } = await start(args)
+    expect({ code, line: err.trimEnd().split('\n').at(-1) }).toEqual({ code: expected, line: expect.stringContaining(word) as string })
+    expect(err).not.toMatch(/\n\s+at /)
+  })
+
+  test('--help and --version', async () => {
+    expect(await start(['--help'])).toMatchObject({ code: 0, out: expect.stringContaining('veriteed demo') as string })
+    expect(await start(['demo', '--help'])).toMatchObject({ code: 0, out: expect.stringContaining('--port-base') as string })
+    expect(await start(['--version'])).toMatchObject({ code: 0, out: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) as string })
+  })
+})

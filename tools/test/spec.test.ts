@@ -1,0 +1,209 @@
+import { parsePolicy } from 'veritee/policy'
+import { parseDescriptor, parseReceipt, parseReport, parseSession } from 'veritee/receipt'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { type Documents, digestOf, makeDocuments } from './documents.ts'
+import { complaints, schemas, validatorOf } from './schemas.ts'
+
+let documents: Documents
+beforeAll(async () => {
+  documents = await makeDocuments()
+})
+
+type Tree = { [name: string]: Tree } & Tree[]
+
+/** A copy of a JSON value, edited. */
+function edited(value: unknown, edit: (copy: Tree) => void): unknown {
+  const copy = structuredClone(value) as Tree
+  edit(copy)
+  return copy
+}
+
+/** Sets the member at a path, or deletes it where the value is absent. */
+function put(copy: Tree, path: string, ...value: [unknown?]): void {
+  const names = path.split('/')
+  const last = names.pop() ?? ''
+  const parent = names.reduce<Tree>((at, name) => {
+    const next = at[name]
+    if (next === undefined) throw new TypeError(`no member ${path}`)
+    return next
+  }, copy)
+  if (value.length === 0) {
+    if (!(last in parent)) throw new TypeError(`no member ${path}`)
+    delete parent[last]
+  } else (parent as { [name: string]: unknown })[last] = value[0]
+}
+
+test.for([...schemas.keys()])('schema %s compiles strictly', (name) => {
+  expect(schemas.get(name)).toMatchObject({
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    $id: expect.stringMatching(/^urn:veritee:schema:/),
+  })
+  expect(validatorOf(name)).toBeTypeOf('function')
+})
+
+describe('documents of the running code are valid', () => {
+  test('policy', () => {
+    expect(complaints('policy', documents.policy)).toEqual([])
+    expect(() => parsePolicy(JSON.stringify(documents.policy))).not.toThrow()
+  })
+
+  test('service descriptors', () => {
+    for (const descriptor of Object.values(documents.descriptors)) expect(complaints('service-descriptor', descriptor)).toEqual([])
+  })
+
+  test('reports', () => {
+    for (const report of Object.values(documents.reports)) {
+      expect(complaints('report', JSON.parse(report))).toEqual([])
+      expect(() => parseReport(report)).not.toThrow()
+    }
+  })
+
+  test('session', async () => {
+    const { id, document } = documents.session
+    expect(complaints('session', document)).toEqual([])
+    expect((await parseSession(JSON.stringify(document), id)).id).toBe(id)
+  })
+
+  test('receipts', () => {
+    for (const receipt of Object.values(documents.receipts)) {
+      expect(complaints('receipt', JSON.parse(receipt))).toEqual([])
+      expect(() => parseReceipt(receipt)).not.toThrow()
+    }
+    const types = new Set(Object.values(documents.receipts).flatMap((receipt) => parseReceipt(receipt).events.map((event) => event.type)))
+    expect(types.size).toBe(12)
+  })
+
+  test('verdicts: accepted, with quote, failed early', () => {
+    expect(documents.verdict.verdict).toBe('accepted')
+    expect(complaints('verdict', documents.verdict)).toEqual([])
+    const error = { code: 'usage', message: 'no' }
+    expect(complaints('verdict', { verdict: 'rejected', error })).toEqual([])
+    expect(complaints('verdict', { ...documents.verdict, verdict: 'rejected' })).not.toEqual([])
+    expect(complaints('verdict', { ...documents.verdict, error })).not.toEqual([])
+    const known = (schemas.get('verdict') as { $defs: { verdict: { properties: object } } }).$defs.verdict.properties
+    for (const member of Object.keys(documents.verdict)) expect(Object.keys(known)).toContain(member)
+  })
+})
+
+/** Name of the mutation, path, new value; without a value the member goes. */
+type Mutation = readonly [name: string, path: string, ...value: [unknown?]]
+
+const worker = 'roles/worker'
+const policyMutations: readonly Mutation[] = [
+  ['another version', 'version', 'veritee.policy.v2'],
+  ['no roles', 'roles', {}],
+  ['an unknown role', 'roles/client', {}],
+  ['an unknown member', `${worker}/mrenclave`, '0'.repeat(64)],
+  ...['tee', 'simulated', 'physical', 'debug', 'identity', 'attributes', 'tdx', 'tcb', 'platform', 'models', 'release', 'log', 'channel'].map(
+    (name): Mutation => [`no ${name}`, `${worker}/${name}`],
+  ),
+  ['an empty tee list', `${worker}/tee`, []],
+  ['an unknown tee', `${worker}/tee`, ['sev']],
+  ['simulated "any"', `${worker}/simulated`, 'any'],
+  ['debug "allow"', `${worker}/debug`, 'allow'],
+  ['identity "any"', `${worker}/identity`, 'any'],
+  ['no identity', `${worker}/identity`, []],
+  ['an empty identity', `${worker}/identity`, [{}]],
+  ['S14: MRSIGNER alone', `${worker}/identity`, [{ mrsigner: '0'.repeat(64) }]],
+  [
+    'S14: a public signer',
+    `${worker}/identity`,
+    [{ mrsigner: '83d719e77deaca1470f6baf62a4d774303c899db69020f9c70ee1dfc08c7ce9e', isvProdId: 1, minIsvSvn: 1 }],
+  ],
+  ['S14: an unreviewed value', `${worker}/identity`, [{ mrenclave: `UNREVIEWED:${'0'.repeat(64)}` }]],
+  ['upper-case hex', `${worker}/identity`, [{ mrenclave: 'A'.repeat(64) }]],
+  ['two kinds of identity in one', `${worker}/identity`, [{ mrenclave: '0'.repeat(64), mrsigner: '0'.repeat(64), isvProdId: 1, minIsvSvn: 1 }]],
+  ['an SVN out of range', `${worker}/identity`, [{ mrsigner: '0'.repeat(64), isvProdId: 1, minIsvSvn: 65_536 }]],
+  ['a TD identity without MRSEAM', `${worker}/identity`, [{ mrtd: '0'.repeat(96), rtmr0: 'any', rtmr1: 'any', rtmr2: 'any', rtmr3: 'any' }]],
+  ['a mask of 8 bytes for SGX', `${worker}/attributes`, { mask: '0'.repeat(16), value: '0'.repeat(16) }],
+  ['a TDX section without a member', `${worker}/tdx`, { attributes: 'any', xfam: 'any', septVeDisable: 'any' }],
+  ['status Revoked', `${worker}/tcb/statuses`, ['Revoked']],
+  ['no status', `${worker}/tcb/statuses`, []],
+  ['statuses "any"', `${worker}/tcb/statuses`, 'any'],
+  ['no advisories', `${worker}/tcb/advisories`],
+  ['a negative grace period', `${worker}/tcb/gracePeriod`, -1],
+  ['a fractional age', `${worker}/maxCollateralAge`, 0.5],
+  ['an age above ten years', `${worker}/maxAttestationAge`, 316_224_001],
+  ['an age as text', `${worker}/maxAttestationAge`, '3600'],
+  ['an FMSPC of 5 bytes', `${worker}/platform/fmspc`, { allow: ['0'.repeat(10)], deny: [] }],
+  ['deny "any"', `${worker}/platform/ppid`, { allow: 'any', deny: 'any' }],
+  ['smt "allow"', `${worker}/platform/smt`, 'allow'],
+  ['S25: a trusted site without machines', `${worker}/physical`, 'trusted-site'],
+  ['no models', `${worker}/models`, {}],
+  ['a model without weights', `${worker}/models`, { m: [] }],
+  ['a bare hex digest', `${worker}/models`, { m: ['0'.repeat(64)] }],
+  ['an engine without a CPU variant', `${worker}/engine`, [{ build: digestOf('0') }]],
+  ['a short operator key', `${worker}/operator`, ['00']],
+  ['a threshold of 0', `${worker}/release`, { keys: ['0'.repeat(64)], threshold: 0, maxReleaseAge: 1 }],
+  ['one release key twice', `${worker}/release`, { keys: ['0'.repeat(64), '0'.repeat(64)], threshold: 2, maxReleaseAge: 1 }],
+  ['a log without witnesses', `${worker}/log`, { origin: 'o', key: 'k', witnesses: [], quorum: 1 }],
+  ['channel "any"', `${worker}/channel`, 'any'],
+]
+
+const descriptorMutations: readonly Mutation[] = [
+  ['another version', 'version', 'veritee.descriptor.v2'],
+  ['an unknown member', 'owner', 'me'],
+  ['an unknown role', 'role', 'client'],
+  ...['configuration_digest', 'models', 'engine', 'admission', 'operator_key', 'release', 'extensions'].map((name): Mutation => [`no ${name}`, name]),
+  ['a bare hex digest', 'configuration_digest', '0'.repeat(64)],
+  ['another format', 'models/0/format', 'safetensors'],
+  ['sealed as text', 'models/0/sealed', 'no'],
+  ['a file without a size', 'models/0/files/0/size'],
+  ['a negative size', 'models/0/files/0/size', -1],
+  ['an engine without a CPU variant', 'engine/cpu_variant'],
+  ['a short admission key', 'admission/keys', ['00']],
+  ['an upper-case operator key', 'operator_key', 'A'.repeat(64)],
+  ['a release without a commit', 'release/commit'],
+  ['extensions as a list', 'extensions', []],
+]
+
+const receiptMutations: readonly Mutation[] = [
+  ['another protocol', 'api_version', 'aci/2'],
+  ['an unknown member', 'score', 1],
+  ['no chat id', 'chat_id'],
+  ['a bare hex digest', 'workload_keyset_digest', '0'.repeat(64)],
+  ['a fractional time', 'served_at', 1.5],
+  ['a short signature', 'signature', '00'],
+  ['an empty log', 'event_log', []],
+  ['a log that begins elsewhere', 'event_log/0/type', 'request.forwarded'],
+  ['an unknown member in a known event', 'event_log/2/extra', 1],
+  ['a nonce of another length', 'event_log/2/client_nonce', 'ab'],
+  ['weights of unknown provenance', 'event_log/3/provenance', 'guessed'],
+  ['a token digest with a prefix', 'event_log/4/prompt_tokens_hmac', digestOf('0')],
+  ['a fractional parameter', 'event_log/4/parameters/temperature', 0.7],
+  ['a parameter that is an object', 'event_log/4/parameters/top_k', {}],
+  ['an unknown outcome', 'event_log/4/outcome', 'fine'],
+  ['a stream without a root', 'event_log/5/root'],
+  ['no response.returned', 'event_log/6', { type: 'some.other' }],
+  ['request.received twice', 'event_log/7', { type: 'request.received', body_hash: digestOf('0') }],
+  ['a negative sequence', 'event_log/7/sequence', -1],
+  ['a fraction in an unknown event', 'event_log/7', { type: 'some.other', deep: [{ value: 0.5 }] }],
+]
+
+describe('schema and parser refuse alike', () => {
+  test.for(policyMutations)('policy: %s', ([, path, ...value]) => {
+    const mutated = edited(documents.policy, (copy) => put(copy, path, ...value))
+    expect(complaints('policy', mutated)).not.toEqual([])
+    expect(() => parsePolicy(JSON.stringify(mutated))).toThrow(expect.objectContaining({ code: 'policy_invalid' }))
+  })
+
+  test.for(descriptorMutations)('service descriptor: %s', ([, path, ...value]) => {
+    const mutated = edited(documents.descriptors.worker, (copy) => put(copy, path, ...value))
+    expect(complaints('service-descriptor', mutated)).not.toEqual([])
+    expect(() => parseDescriptor(mutated)).toThrow(expect.objectContaining({ code: 'report_malformed' }))
+  })
+
+  test.for(receiptMutations)('receipt: %s', ([, path, ...value]) => {
+    const mutated = edited(JSON.parse(documents.receipts.worker), (copy) => put(copy, path, ...value))
+    expect(complaints('receipt', mutated)).not.toEqual([])
+    expect(() => parseReceipt(JSON.stringify(mutated))).toThrow(expect.objectContaining({ code: 'receipt_malformed' }))
+  })
+
+  test('an event of an unknown type is left alone by both', () => {
+    const extended = edited(JSON.parse(documents.receipts.worker), (copy) =>
+      copy.event_log?.push({ type: 'some.other', note: 'x' } as unknown as Tree),
+    )
+    expect(complaints('receipt', extended)).toEqual([])
+    expect(() => parseReceipt(JSON.stringify(extended))).not.toThrow()
+  })
+})
