@@ -80,7 +80,7 @@ describe('documents of the running code are valid', () => {
     expect(complaints('verdict', { verdict: 'rejected', error })).toEqual([])
     expect(complaints('verdict', { ...documents.verdict, verdict: 'rejected' })).not.toEqual([])
     expect(complaints('verdict', { ...documents.verdict, error })).not.toEqual([])
-    const known = (schemas.get('verdict') as { $defs: { verdict: { properties: object } } }).$defs.verdict.properties
+    const known = (schemas.get('verdict') as unknown as { $defs: { verdict: { properties: object } } }).$defs.verdict.properties
     for (const member of Object.keys(documents.verdict)) expect(Object.keys(known)).toContain(member)
   })
 })
@@ -116,6 +116,7 @@ const policyMutations: readonly Mutation[] = [
   ['an SVN out of range', `${worker}/identity`, [{ mrsigner: '0'.repeat(64), isvProdId: 1, minIsvSvn: 65_536 }]],
   ['a TD identity without MRSEAM', `${worker}/identity`, [{ mrtd: '0'.repeat(96), rtmr0: 'any', rtmr1: 'any', rtmr2: 'any', rtmr3: 'any' }]],
   ['a mask of 8 bytes for SGX', `${worker}/attributes`, { mask: '0'.repeat(16), value: '0'.repeat(16) }],
+  ['a mask that lets everything pass', `${worker}/attributes`, { mask: '0'.repeat(32), value: '0'.repeat(32) }],
   ['a TDX section without a member', `${worker}/tdx`, { attributes: 'any', xfam: 'any', septVeDisable: 'any' }],
   ['status Revoked', `${worker}/tcb/statuses`, ['Revoked']],
   ['no status', `${worker}/tcb/statuses`, []],
@@ -155,7 +156,18 @@ const descriptorMutations: readonly Mutation[] = [
   ['an upper-case operator key', 'operator_key', 'A'.repeat(64)],
   ['a release without a commit', 'release/commit'],
   ['extensions as a list', 'extensions', []],
+  ['a fraction deep in the extensions', 'extensions/note/depth', 0.5],
 ]
+
+const modelEvent = {
+  type: 'veritee.model',
+  name: 'm',
+  files: [],
+  format: 'gguf',
+  sealed: false,
+  provenance: 'hashed_while_loading',
+  chat_template_digest: null,
+} as const
 
 const receiptMutations: readonly Mutation[] = [
   ['another protocol', 'api_version', 'aci/2'],
@@ -164,6 +176,7 @@ const receiptMutations: readonly Mutation[] = [
   ['a bare hex digest', 'workload_keyset_digest', '0'.repeat(64)],
   ['a fractional time', 'served_at', 1.5],
   ['a short signature', 'signature', '00'],
+  ['a method that is no text', 'method', 5],
   ['an empty log', 'event_log', []],
   ['a log that begins elsewhere', 'event_log/0/type', 'request.forwarded'],
   ['an unknown member in a known event', 'event_log/2/extra', 1],
@@ -176,6 +189,13 @@ const receiptMutations: readonly Mutation[] = [
   ['a stream without a root', 'event_log/5/root'],
   ['no response.returned', 'event_log/6', { type: 'some.other' }],
   ['request.received twice', 'event_log/7', { type: 'request.received', body_hash: digestOf('0') }],
+  ['two models', 'event_log/7', { ...modelEvent }],
+  ['an upstream that failed without a reason', 'event_log/7', { type: 'upstream.verified', result: 'failed', required: true, model_id: 'm' }],
+  [
+    'a verified upstream with a reason',
+    'event_log/7',
+    { type: 'upstream.verified', result: 'verified', required: true, model_id: 'm', session_id: '0'.repeat(64), reason: 'none' },
+  ],
   ['a negative sequence', 'event_log/7/sequence', -1],
   ['a fraction in an unknown event', 'event_log/7', { type: 'some.other', deep: [{ value: 0.5 }] }],
 ]

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { copyFile, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
@@ -22,6 +22,15 @@ interface Ended {
   readonly code: number | null
   readonly out: string
   readonly err: string
+}
+
+/** Another program under the same Node. */
+function run(args: readonly string[], env: { readonly [name: string]: string } = {}): Promise<Ended> {
+  const { promise, resolve } = Promise.withResolvers<Ended>()
+  execFile(process.execPath, ['--conditions=@veritee/source', ...args], { env: { ...process.env, ...env } }, (error, out, err) =>
+    resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : null, out, err }),
+  )
+  return promise
 }
 
 function start(args: readonly string[], onOutput: (text: string, stop: (signal: NodeJS.Signals) => void) => void = () => undefined): Promise<Ended> {
@@ -94,6 +103,48 @@ describe('veriteed demo', () => {
     expect(out).toContain('new OpenAI(')
     expect(out).toContain('stopping')
     expect(out.match(/SIMULATED/g)?.length).toBeGreaterThan(2)
+  })
+
+  test('what it prints works: the examples, and veritee chat and receipt verify with the files it wrote', async () => {
+    const base = await freePortBase()
+    const files = join(directory, '.veritee', `demo-${base}`)
+    const results: { readonly [name: string]: Ended } = {}
+    const { code } = await start(['demo', '--port-base', base], (text, stop) => {
+      const nonce = /--nonce ([0-9a-f]{64})/.exec(text)?.[1]
+      if (nonce === undefined || Object.keys(results).length > 0) return
+      const trust = ['--policy', join(files, 'policy.json'), '--root', join(files, 'root.pem')]
+      const env = { VERITEE_URL: `http://127.0.0.1:${base}`, VERITEE_DEMO: files }
+      const veritee = join(root, 'packages/veritee/src/bin/veritee.ts')
+      Object.assign(results, { started: { code: 0, out: '', err: '' } })
+      void (async () => {
+        Object.assign(results, {
+          openai: await run([join(root, 'examples/openai.ts')], { VERITEE_URL: `${env.VERITEE_URL}/v1` }),
+          library: await run([join(root, 'examples/verified-chat.ts')], env),
+          chat: await run([veritee, 'chat', '--url', env.VERITEE_URL, ...trust, 'Who are you?']),
+          receipt: await run([
+            veritee,
+            'receipt',
+            'verify',
+            join(files, 'receipt.json'),
+            '--report',
+            join(files, 'report.json'),
+            '--nonce',
+            nonce,
+            ...trust,
+          ]),
+        })
+        stop('SIGINT')
+      })()
+    })
+    expect(code).toBe(0)
+    expect(results.openai).toMatchObject({ code: 0, out: expect.stringContaining('Remote attestation') as string })
+    expect(results.library).toMatchObject({ code: 0, out: expect.stringContaining('SIMULATED verified: veritee-demo') as string })
+    expect(results.chat).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('Veritee Demo') as string,
+      err: expect.stringContaining('SIMULATED verified') as string,
+    })
+    expect(results.receipt).toMatchObject({ code: 0, out: expect.stringContaining('ACCEPTED, SIMULATED') as string })
   })
 
   test('a busy port is one line and exit 3', async () => {

@@ -1,10 +1,10 @@
-import { fromUtf8 } from '../bytes/index.ts'
+import { fromUtf8, parseJson, Shape } from '../bytes/index.ts'
 import { type Answer, ask, chatBody, connect, fetchText, nodeTransport, type Service } from '../client/index.ts'
 import { fail } from '../errors.ts'
 import { type Role, roles } from '../policy/index.ts'
 import { one, policyWhy, readArgs, required } from './args.ts'
 import { readPolicy, readTrust } from './files.ts'
-import { writeJson } from './print.ts'
+import { printable, writeJson, writeNotes } from './print.ts'
 
 export const chatHelp = `veritee chat --url URL --policy FILE "PROMPT": ask a service that was verified first, and verify the answer
 
@@ -41,6 +41,7 @@ export async function chatCommand(args: readonly string[]): Promise<number> {
   if (!roles.includes(values.role as Role)) throw fail('usage', `--role: expected one of ${roles.join(', ')}`)
   const trust = await readTrust(values.root)
   const apiKey = process.env.VERITEE_API_KEY
+  if (apiKey !== undefined && !/^[\x21-\x7e]{1,512}$/.test(apiKey)) throw fail('usage', 'VERITEE_API_KEY: expected 1 to 512 visible ASCII characters')
   const transport = nodeTransport(url)
   try {
     const service = await connect(transport, {
@@ -61,7 +62,7 @@ export async function chatCommand(args: readonly string[]): Promise<number> {
     else {
       if (values['no-stream']) process.stdout.write(messageText(answer.responseBody))
       process.stdout.write('\n')
-      for (const line of proofLines(answer)) process.stderr.write(`${line}\n`)
+      writeNotes(proofLines(answer))
     }
     return 0
   } finally {
@@ -76,39 +77,40 @@ function number<N extends string>(name: N, option: string, text: string | undefi
   return { [name]: value } as { [K in N]?: number }
 }
 
-async function onlyModel(service: Service): Promise<string> {
-  const text = await fetchText(service.transport, { method: 'GET', path: '/v1/models' }, 1 << 20)
-  const models = (JSON.parse(text) as { data?: { id?: unknown }[] }).data ?? []
-  const [only] = models
-  if (models.length !== 1 || typeof only?.id !== 'string')
-    throw fail(
-      'usage',
-      `--model: the service has ${models.length} models (${models
-        .map(({ id }) => String(id))
-        .join(', ')
-        .slice(0, 300)}); say which`,
-    )
-  return only.id
+function modelNames(text: string): string[] {
+  const shape = new Shape('service_refused')
+  const list = shape.record(parseJson(text, { maxLength: 1 << 20, maxDepth: 8 }), '/v1/models')
+  return shape.array(list.data, '/v1/models data', 1024).map((item, i) => shape.string(shape.record(item, `data[${i}]`).id, `data[${i}].id`, 256))
 }
 
-/** Model output is data: control characters other than new lines never reach the terminal. */
-function printable(text: string): string {
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '')
+async function onlyModel(service: Service): Promise<string> {
+  const text = await fetchText(service.transport, { method: 'GET', path: '/v1/models' }, 1 << 20)
+  const names = modelNames(text)
+  const [only] = names
+  if (only === undefined || names.length !== 1)
+    throw fail('usage', `--model: the service has ${names.length} models (${names.join(', ').slice(0, 300)}); say which`)
+  return only
 }
 
 function printEvent(event: Uint8Array): boolean {
-  const text = fromUtf8(event)
-  if (text.startsWith('data: {')) {
-    const chunk = JSON.parse(text.slice(6)) as { choices?: { delta?: { content?: unknown } }[] }
-    const content = chunk.choices?.[0]?.delta?.content
-    if (typeof content === 'string') process.stdout.write(printable(content))
-  }
+  const text = new TextDecoder().decode(event)
+  if (text.startsWith('data: {')) process.stdout.write(contentOf(text.slice(6), 'delta'))
   return true
 }
 
 function messageText(body: Uint8Array): string {
-  const content = (JSON.parse(fromUtf8(body)) as { choices?: { message?: { content?: unknown } }[] }).choices?.[0]?.message?.content
-  return typeof content === 'string' ? printable(content) : ''
+  return contentOf(new TextDecoder().decode(body), 'message')
+}
+
+/** The text of the first choice; nothing where the document is not what OpenAI's API gives. The bytes are verified either way. */
+function contentOf(text: string, member: 'delta' | 'message'): string {
+  try {
+    const { choices } = JSON.parse(text) as { choices?: { delta?: { content?: unknown } | null; message?: { content?: unknown } | null }[] }
+    const content = choices?.[0]?.[member]?.content
+    return typeof content === 'string' ? printable(content) : ''
+  } catch {
+    return ''
+  }
 }
 
 function proofLines({ proof }: Answer): string[] {

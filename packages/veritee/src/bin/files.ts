@@ -1,6 +1,6 @@
-import { readFile, stat } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
 import { intelSgxRootCa, parseCertificate, parsePem, type Trust } from '../attestation/index.ts'
-import { fromHex, fromUtf8 } from '../bytes/index.ts'
+import { concatAll, fromHex, fromUtf8 } from '../bytes/index.ts'
 import { fail } from '../errors.ts'
 import { type Policy, parsePolicy } from '../policy/index.ts'
 
@@ -9,9 +9,15 @@ const maxFileBytes = 4 << 20
 /** A file, bounded. Throws `file_unavailable`. */
 export async function readBytes(path: string): Promise<Uint8Array> {
   try {
-    const { size } = await stat(path)
-    if (size > maxFileBytes) throw fail('file_unavailable', `${path}: expected at most ${maxFileBytes} bytes, found ${size}`)
-    return new Uint8Array(await readFile(path))
+    // Bounded while reading: devices and pipes do not say how much they will give.
+    const parts: Uint8Array[] = []
+    let length = 0
+    for await (const part of createReadStream(path) as AsyncIterable<Uint8Array>) {
+      length += part.length
+      if (length > maxFileBytes) throw fail('file_unavailable', `${path}: expected at most ${maxFileBytes} bytes`)
+      parts.push(part)
+    }
+    return concatAll(parts)
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'file_unavailable') throw cause
     throw fail('file_unavailable', `cannot read ${path}: ${cause instanceof Error && 'code' in cause ? String(cause.code) : 'failed'}`, cause)
@@ -40,17 +46,28 @@ export async function readPolicy(path: string): Promise<Policy> {
 export async function readTrust(path: string | undefined): Promise<Trust> {
   if (path === undefined) return { roots: [intelSgxRootCa] }
   const bytes = await readBytes(path)
-  const isPem = bytes[0] === 0x2d
-  const certificates = isPem ? parsePem(fromUtf8(bytes)) : [bytes]
-  for (const certificate of certificates) parseCertificate(certificate)
-  return { roots: [intelSgxRootCa, ...certificates] }
+  try {
+    const isPem = bytes[0] === 0x2d
+    const certificates = isPem ? parsePem(fromUtf8(bytes)) : [bytes]
+    for (const certificate of certificates) parseCertificate(certificate)
+    return { roots: [intelSgxRootCa, ...certificates] }
+  } catch (cause) {
+    // The caller's own file, not evidence.
+    throw fail('usage', `--root: expected a certificate in PEM or DER: ${cause instanceof Error ? cause.message : 'unreadable'}`, cause)
+  }
 }
 
 /** RFC 3339, or Unix seconds; now where absent. Throws `usage`. */
 export function readTime(text: string | undefined): Date {
   if (text === undefined) return new Date()
   const rfc3339 = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)$/.test(text)
-  const at = /^\d{1,11}$/.test(text) ? new Date(Number(text) * 1000) : rfc3339 ? new Date(text) : null
+  const at = /^\d{1,11}$/.test(text) ? new Date(Number(text) * 1000) : rfc3339 && isDay(text.slice(0, 10)) ? new Date(text.toUpperCase()) : null
   if (at === null || Number.isNaN(at.getTime())) throw fail('usage', `--at: expected RFC 3339 or Unix seconds, found ${JSON.stringify(text)}`)
   return at
+}
+
+/** February 30 would otherwise be read as a day in March. */
+function isDay(text: string): boolean {
+  const day = new Date(`${text}T00:00:00Z`)
+  return !Number.isNaN(day.getTime()) && day.toISOString().startsWith(text)
 }

@@ -6,16 +6,16 @@ const marks = { pass: '✓', fail: '✗', waived: '–' } as const
 
 export function checkLines(checks: readonly Check[]): string[] {
   const width = Math.max(0, ...checks.map(({ id }) => id.length))
-  return checks.map(({ id, status, detail }) => `${marks[status]} ${id.padEnd(width)}  ${detail}`)
+  return checks.map(({ id, status, detail }) => `${marks[status]} ${id.padEnd(width)}  ${oneLine(detail)}`)
 }
 
 /** A verdict as a person reads it: the checks, what is waived or warned of, and the conclusion last. */
 export function verdictLines(verdict: Verdict): string[] {
   const lines = checkLines(verdict.checks)
   if (verdict.tcb !== null) lines.push('', tcbLine(verdict.tcb))
-  for (const warning of verdict.warnings) lines.push(`warning: ${warning}`)
+  for (const warning of verdict.warnings) lines.push(`warning: ${oneLine(warning)}`)
   lines.push('')
-  if (verdict.error !== null) return [...lines, `REJECTED: ${verdict.error.code}: ${verdict.error.message}`]
+  if (verdict.error !== null) return [...lines, `REJECTED: ${verdict.error.code}: ${oneLine(verdict.error.message)}`]
   if (verdict.scope === 'genuineness') return [...lines, 'GENUINE HARDWARE; THE CODE IN IT WAS NOT JUDGED']
   return [...lines, verdict.simulated ? 'ACCEPTED, SIMULATED: this proves nothing about hardware' : 'ACCEPTED']
 }
@@ -35,12 +35,28 @@ export function errorOf(error: VeriteeError): { code: VeriteeError['code']; mess
   return { code: error.code, message: `${errorTable[error.code][1]}: ${error.message}` }
 }
 
+/** What others wrote is data: control characters other than tabs and new lines never reach the terminal. */
+export function printable(text: string): string {
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/g, '')
+}
+
+function oneLine(text: string): string {
+  return printable(text.replace(/\s+/g, ' '))
+}
+
 export function writeJson(value: object): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+  // JSON.stringify leaves DEL and the C1 controls as they are.
+  const text = JSON.stringify(value, null, 2).replace(/[\u007f-\u009f]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`)
+  process.stdout.write(`${text}\n`)
 }
 
 export function writeLines(lines: readonly string[]): void {
-  process.stdout.write(`${lines.join('\n')}\n`)
+  process.stdout.write(`${lines.map(printable).join('\n')}\n`)
+}
+
+/** Lines beside the result: each stays one line, whatever is in it. */
+export function writeNotes(lines: readonly string[]): void {
+  for (const line of lines) process.stderr.write(`${oneLine(line)}\n`)
 }
 
 /** 1 for rejections, 2 for usage and policies, 3 for what was unavailable. */

@@ -1,7 +1,7 @@
 import { sha256Digest } from '../bytes/index.ts'
 import { fail, VeriteeError } from '../errors.ts'
 import { policyFor, type Role, roles, type Verdict } from '../policy/index.ts'
-import { evaluateReport, parseReceipt, parseReport, type Receipt, verifyReceipt, verifyReport } from '../receipt/index.ts'
+import { evaluateReport, eventOf, parseReceipt, parseReport, type Receipt, upstreamOf, verifyReceipt, verifyReport } from '../receipt/index.ts'
 import { one, policyWhy, readArgs, required } from './args.ts'
 import { readBytes, readPolicy, readText, readTime, readTrust } from './files.ts'
 import { errorOf, failedVerdict, verdictLines, writeJson, writeLines } from './print.ts'
@@ -50,13 +50,15 @@ export async function receiptCommand(args: readonly string[]): Promise<number> {
   let verdict: Verdict
   let receipt: Receipt | null = null
   try {
-    receipt = parseReceipt(texts.receipt)
+    const parsed = parseReceipt(texts.receipt)
+    receipt = parsed
     const report = await verifyReport(parseReport(texts.report), values.nonce ?? 'stated', trust, at)
     const attestedAt = report.fresh ? at : null
     verdict = evaluateReport(report, section, { role, at, attestedAt, channel: 'stored' })
     if (verdict.error === null) {
       const expectation = { requestHash: bodies.request, responseHash: bodies.response, clientNonce: null }
-      verdict = await judge(verdict, () => verifyReceipt(receipt as Receipt, report.keyset, report.keysetDigest, expectation), bodies)
+      const check = (): Promise<unknown> => verifyReceipt(parsed, report.keyset, report.keysetDigest, expectation)
+      verdict = await judge(verdict, parsed, report.serving === 'aggregator', check, bodies)
     }
   } catch (error) {
     if (!(error instanceof VeriteeError) || error.kind === 'configuration') throw error
@@ -71,8 +73,24 @@ async function digestOf(path: string | undefined): Promise<string | null> {
   return path === undefined ? null : sha256Digest(await readBytes(path))
 }
 
+/** What a controller signed must not itself say that no verified worker served (aci/1 section 9.3, point 5; rule S10). */
+function checkUpstream(receipt: Receipt): Verdict['checks'][number] {
+  const upstream = upstreamOf(receipt)
+  if (upstream?.result !== 'verified' || !upstream.required)
+    throw fail('policy_receipt', `expected a worker whose verification was required and passed, found ${upstream?.result ?? 'none'}`)
+  const cited = eventOf(receipt, 'veritee.upstream_receipt')
+  if (cited?.result !== 'match') throw fail('receipt_upstream_mismatch', `expected a matching worker's receipt, found ${cited?.result ?? 'none'}`)
+  return { id: 'receipt.upstream', status: 'waived', detail: `the controller's word: session ${upstream.session_id} was not verified here` }
+}
+
 /** Adds the receipt's own checks to the service's verdict. */
-async function judge(verdict: Verdict, check: () => Promise<unknown>, bodies: { request: string | null; response: string | null }): Promise<Verdict> {
+async function judge(
+  verdict: Verdict,
+  receipt: Receipt,
+  aggregator: boolean,
+  check: () => Promise<unknown>,
+  bodies: { request: string | null; response: string | null },
+): Promise<Verdict> {
   const compared = (name: 'request' | 'response'): Verdict['checks'][number] =>
     bodies[name] === null
       ? { id: `receipt.${name}`, status: 'waived', detail: `not compared: pass --${name} FILE` }
@@ -80,7 +98,9 @@ async function judge(verdict: Verdict, check: () => Promise<unknown>, bodies: { 
   try {
     await check()
     const signed = { id: 'receipt.signature', status: 'pass', detail: 'signed by a key that the quote binds' } as const
-    return { ...verdict, checks: [...verdict.checks, signed, compared('request'), compared('response')] }
+    const nonce = { id: 'receipt.nonce', status: 'waived', detail: 'not compared: an older receipt over equal bytes would pass' } as const
+    const checks = [...verdict.checks, signed, compared('request'), compared('response'), nonce]
+    return { ...verdict, checks: aggregator ? [...checks, checkUpstream(receipt)] : checks }
   } catch (error) {
     if (!(error instanceof VeriteeError)) throw error
     const failed = { id: 'receipt', status: 'fail', detail: error.message } as const

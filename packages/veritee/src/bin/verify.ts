@@ -30,6 +30,7 @@ export async function verifyCommand(args: readonly string[]): Promise<number> {
   })
   const path = one(positionals, 'QUOTE file')
   const collateralPath = required(values.collateral, '--collateral', "a quote cannot be judged without the vendor's signed data")
+  if (values.role !== undefined && values.policy === undefined) throw fail('usage', '--role names a section of a policy: pass --policy too')
   const at = readTime(values.at)
   const trust = await readTrust(values.root)
   const policy = values.policy === undefined ? null : sectionOf(await readPolicy(values.policy), values.role)

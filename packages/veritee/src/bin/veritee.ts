@@ -3,7 +3,7 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { VeriteeError } from '../errors.ts'
 import { chatCommand, chatHelp } from './chat.ts'
 import { inspectCommand, inspectHelp } from './inspect.ts'
-import { errorOf, exitCodes, writeJson } from './print.ts'
+import { errorOf, exitCodes, failedVerdict, writeJson, writeNotes } from './print.ts'
 import { receiptCommand, receiptHelp } from './receipt.ts'
 import { verifyCommand, verifyHelp } from './verify.ts'
 
@@ -53,9 +53,10 @@ try {
 } catch (error) {
   const known = error instanceof VeriteeError ? errorOf(error) : null
   // One line whatever happens; a defect is named as one.
-  process.stderr.write(
-    `veritee: ${known === null ? `unexpected failure: ${error instanceof Error ? error.message : String(error)}` : `${known.code}: ${known.message}`}\n`,
-  )
-  if (args.includes('--json') && known !== null) writeJson({ verdict: 'rejected', error: known })
+  writeNotes([
+    `veritee: ${known === null ? `unexpected failure: ${error instanceof Error ? error.message : String(error)}` : `${known.code}: ${known.message}`}`,
+  ])
+  if (args.includes('--json') && error instanceof VeriteeError)
+    writeJson({ ...failedVerdict(error, args.includes('--policy') ? 'policy' : 'genuineness'), quote: null })
   process.exitCode = error instanceof VeriteeError ? exitCodes[error.kind] : 1
 }

@@ -1,5 +1,5 @@
 import * as crypto from '#crypto'
-import { concat, utf8 } from '../bytes/bytes.ts'
+import { concatAll, utf8 } from '../bytes/bytes.ts'
 import { sha256Digest } from '../bytes/digest.ts'
 import { toHex } from '../bytes/hex.ts'
 import { fail, VeriteeError } from '../errors.ts'
@@ -13,6 +13,8 @@ import type { TransportResponse } from './transport.ts'
 
 /** Bytes of the longest response kept for verification. */
 const maxResponseBytes = 64 << 20
+/** Events of the longest stream: each costs far more memory than the two bytes it may have. */
+const maxEvents = 1 << 20
 
 export interface AskOptions {
   readonly signal?: AbortSignal
@@ -48,9 +50,15 @@ export async function ask(service: Service, path: string, requestBody: Uint8Arra
     body: requestBody,
     signal: options.signal === undefined ? abort.signal : AbortSignal.any([abort.signal, options.signal]),
   })
-  checkStillVerified(service, response.headers['x-aci-keyset-digest'] ?? 'none')
+  try {
+    checkStillVerified(service, response.headers['x-aci-keyset-digest'] ?? 'none')
+  } catch (error) {
+    // Nobody reads on: give the connection up rather than hold it open.
+    abort.abort()
+    throw error
+  }
   const contentType = response.headers['content-type'] ?? ''
-  const streaming = contentType.startsWith('text/event-stream')
+  const streaming = response.status === 200 && contentType.startsWith('text/event-stream')
   const received = await receive(response, streaming, options, abort)
   if (response.status !== 200)
     throw fail(
@@ -85,6 +93,7 @@ async function receive(response: TransportResponse, streaming: boolean, options:
   const stream = streaming ? new StreamTree() : null
   const splitter = new EventSplitter()
   let length = 0
+  let callback: { readonly error: unknown } | null = null
   try {
     for await (const part of response.body) {
       length += part.length
@@ -95,21 +104,31 @@ async function receive(response: TransportResponse, streaming: boolean, options:
       }
       for (const event of splitter.push(part)) {
         parts.push(event)
+        if (parts.length > maxEvents) throw fail('response_too_large', `expected at most ${maxEvents} events`)
         await stream.append(event)
-        if (options.onEvent?.(event) === false) {
+        let wanted: boolean | undefined
+        try {
+          wanted = options.onEvent?.(event)
+        } catch (error) {
+          callback = { error }
+          throw error
+        }
+        if (wanted === false) {
           abort.abort()
-          return { body: concat(...parts), stream, complete: false }
+          return { body: concatAll(parts), stream, complete: false }
         }
       }
     }
   } catch (cause) {
+    // A failure of the caller's own callback is the caller's, not a broken stream.
+    if (callback !== null) throw callback.error
     if (cause instanceof VeriteeError) throw cause
     // Cut off or aborted: what came whole can still be verified as a prefix.
     if (stream === null || stream.leaves.length === 0) throw fail('service_unavailable', `the answer broke off after ${length} bytes`, cause)
-    return { body: concat(...parts), stream, complete: false }
+    return { body: concatAll(parts), stream, complete: false }
   }
   // Bytes after the last blank line belong to the body that the receipt hashes; they are no event.
-  return { body: concat(...parts, splitter.rest), stream, complete: true }
+  return { body: concatAll([...parts, splitter.rest]), stream, complete: true }
 }
 
 async function prove(service: Service, receiptId: string, exchange: Exchange): Promise<Pick<Answer, 'records' | 'proof'>> {

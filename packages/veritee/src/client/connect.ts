@@ -52,10 +52,12 @@ export class RejectedError extends VeriteeError {
 export async function connect(transport: Transport, options: ConnectOptions): Promise<Service> {
   const policy = policyFor(options.policy, options.role)
   const nonce = toHex(crypto.randomBytes(32))
-  const reportText = await fetchText(transport, { method: 'GET', path: `/v1/aci/attestation?nonce=${nonce}` }, maxReportBytes)
+  // The age of the attestation counts from the drawing of the nonce: a slow answer must not make it younger.
   const attestedAt = options.now()
-  const report = await verifyReport(parseReport(reportText), nonce, options.trust, attestedAt)
-  const verdict = evaluateReport(report, policy, { role: options.role, at: attestedAt, attestedAt, channel: channelOf(transport, report) })
+  const reportText = await fetchText(transport, { method: 'GET', path: `/v1/aci/attestation?nonce=${nonce}` }, maxReportBytes)
+  const at = options.now()
+  const report = await verifyReport(parseReport(reportText), nonce, options.trust, at)
+  const verdict = evaluateReport(report, policy, { role: options.role, at, attestedAt, channel: channelOf(transport, report) })
   if (verdict.error !== null) throw new RejectedError(verdict.error.code, verdict.error.message, verdict)
   return { transport, options, report, verdict, reportText, nonce, attestedAt }
 }

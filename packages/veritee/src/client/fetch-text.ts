@@ -1,4 +1,4 @@
-import { concat, fromUtf8 } from '../bytes/bytes.ts'
+import { concatAll, fromUtf8 } from '../bytes/bytes.ts'
 import { type ErrorCode, fail } from '../errors.ts'
 import type { Transport, TransportRequest, TransportResponse } from './transport.ts'
 
@@ -16,7 +16,7 @@ export async function readBody(response: TransportResponse, maxBytes: number): P
     if (cause instanceof Error && 'code' in cause && cause.code === 'response_too_large') throw cause
     throw fail('service_unavailable', `the answer broke off after ${length} bytes`, cause)
   }
-  return concat(...parts)
+  return concatAll(parts)
 }
 
 /** Sends a request and reads a text of at most `maxBytes`. A status other than 200 is `refused` (default `service_refused`) with the service's own message. */
@@ -27,17 +27,20 @@ export async function fetchText(
   refused: ErrorCode = 'service_refused',
 ): Promise<string> {
   const response = await transport.send(request)
-  const text = fromUtf8(await readBody(response, maxBytes))
+  const body = await readBody(response, maxBytes)
   if (response.status !== 200)
-    throw fail(refused, `${transport.origin}${request.path.split('?')[0]} answered ${response.status}: ${serviceMessage(text)}`)
-  return text
+    throw fail(
+      refused,
+      `${transport.origin}${request.path.split('?')[0]} answered ${response.status}: ${serviceMessage(new TextDecoder().decode(body))}`,
+    )
+  return fromUtf8(body)
 }
 
-/** The message of an error body in OpenAI's shape, shortened; it is the service's word and nothing more. */
+/** The message of an error body in OpenAI's shape, shortened to one line without control characters; it is the service's word and nothing more. */
 export function serviceMessage(text: string): string {
   try {
     const message: unknown = (JSON.parse(text) as { error?: { message?: unknown } }).error?.message
-    if (typeof message === 'string') return message.slice(0, 300)
+    if (typeof message === 'string') return message.slice(0, 300).replace(/[\p{Cc}\u2028\u2029]+/gu, ' ')
   } catch {
     // Not JSON: fall through to the plain words.
   }

@@ -7,6 +7,8 @@ import tls from 'node:tls'
 import { fail } from '../errors.ts'
 import type { Transport, TransportRequest, TransportResponse } from './transport.ts'
 
+const defaultIdleTimeoutMs = 60_000
+
 const loopbackAddresses = new BlockList()
 loopbackAddresses.addSubnet('127.0.0.0', 8, 'ipv4')
 loopbackAddresses.addAddress('::1', 'ipv6')
@@ -62,7 +64,14 @@ function pinned(url: URL, pin: string | null): Transport {
       minVersion: 'TLSv1.3',
       rejectUnauthorized: false,
     })
+    // Until the handshake is over no request watches this socket, and a peer that says nothing would hold it for ever.
+    const { timeout } = options as { timeout?: number }
+    const silent = (): void => {
+      socket.destroy(new Error('no answer in time'))
+    }
+    if (timeout !== undefined) socket.setTimeout(timeout, silent)
     socket.once('secureConnect', () => {
+      socket.setTimeout(0).removeListener('timeout', silent)
       const spki = spkiOf(socket)
       if (spki === null || (seen !== null && spki !== seen)) {
         socket.destroy()
@@ -105,14 +114,17 @@ function send(url: URL, request: TransportRequest, open: (options: https.Request
     path: url.pathname.replace(/\/$/, '') + request.path,
     method: request.method,
     headers,
+    timeout: request.idleTimeoutMs ?? defaultIdleTimeoutMs,
     ...(request.signal === undefined ? {} : { signal: request.signal }),
   })
   const refuse = (error: unknown): void => {
     if (error instanceof Error && 'code' in error && error.code === 'channel_mismatch') reject(error)
     else reject(fail('service_unavailable', `${url.origin}: ${error instanceof Error ? error.message || error.name : 'no answer'}`, error))
   }
-  outgoing.setTimeout(request.idleTimeoutMs ?? 60_000, () => outgoing.destroy(new Error('no answer in time')))
-  outgoing.once('error', refuse)
+  outgoing.setTimeout(request.idleTimeoutMs ?? defaultIdleTimeoutMs, () => outgoing.destroy(new Error('no answer in time')))
+  outgoing.on('error', refuse)
+  // Also where the connection ended without an error or an answer, as after a refused upgrade.
+  outgoing.once('close', () => refuse(new Error('the connection was closed')))
   outgoing.once('response', (incoming) => {
     const received: Record<string, string> = {}
     for (const [name, value] of Object.entries(incoming.headers))

@@ -31,7 +31,8 @@ export function evaluateGenuineness(claims: Verified<QuoteClaims>, checks: reado
  * Throws `policy_unsupported` where the policy demands a check that does not exist yet.
  */
 export function evaluate(claims: Verified<QuoteClaims>, policy: EvidencePolicy, at: Date, checks: readonly Check[] = []): Verdict {
-  const notShown = 'a quote alone does not show role, models, engine, operator, attestation age or channel: what the policy demands of them was not judged'
+  const notShown =
+    'a quote alone does not show role, models, engine, operator, attestation age or channel: what the policy demands of them was not judged'
   return concludeVerdict('policy', claims, [...checks, ...quoteFindings(claims, policy, at)], [...policyWarnings(claims, policy), notShown])
 }
 
@@ -181,7 +182,11 @@ function bothStatuses({ tcb }: QuoteClaims): string {
 /** Both at launch and now, where a quote tells the two apart. */
 function tcbStatus(claims: QuoteClaims, policy: EvidencePolicy, at: Date): Finding {
   const levels = [claims.tcb, claims.tcb.current].map((level) => tcbLevel(level, policy, at))
-  return levels.find(({ status }) => status === 'fail') ?? levels.find(({ status }) => status === 'waived') ?? passed('policy.tcb-status', bothStatuses(claims))
+  return (
+    levels.find(({ status }) => status === 'fail') ??
+    levels.find(({ status }) => status === 'waived') ??
+    passed('policy.tcb-status', bothStatuses(claims))
+  )
 }
 
 function tcbLevel({ status, tcbDate }: TcbLevelResult, policy: EvidencePolicy, at: Date): Finding {

@@ -47,15 +47,16 @@ export function spliceConstraints(body: Uint8Array, limits: { readonly maxLength
 }
 
 function cut(text: string, members: readonly MemberSpan[], unwanted: (member: MemberSpan) => boolean): string {
-  const kept = members.filter((member) => !unwanted(member))
   const first = members[0]
   const last = members.at(-1)
   if (first === undefined || last === undefined) return text
   // Each kept member keeps its own bytes; between two kept members stands what stood before the later one.
-  const body = kept.map((member, i) => {
-    const before = members[members.indexOf(member) - 1]
-    return i === 0 || before === undefined ? text.slice(member.start, member.end) : text.slice(before.end, member.end)
-  })
+  const body: string[] = []
+  let before = first.start
+  for (const member of members) {
+    if (!unwanted(member)) body.push(text.slice(body.length === 0 ? member.start : before, member.end))
+    before = member.end
+  }
   return text.slice(0, first.start) + body.join('') + text.slice(last.end)
 }
 

@@ -105,7 +105,8 @@ export async function verifyReport(report: Report, nonce: string | null | 'state
     throw fail('report_descriptor_mismatch', `expected the keyset's subject to be ${subject}, found ${report.keyset.subject ?? 'none'}`)
   // `service_capabilities` is not under the quote (rule S7): the role says how a service serves.
   const serving = report.descriptor.role === 'controller' ? 'aggregator' : 'direct'
-  if (report.serving !== serving) throw fail('report_malformed', `expected a ${report.descriptor.role} to say it serves ${serving}, found ${report.serving}`)
+  if (report.serving !== serving)
+    throw fail('report_malformed', `expected a ${report.descriptor.role} to say it serves ${serving}, found ${report.serving}`)
   const fresh = nonce !== 'stated' && nonce !== null
   return {
     keyset: report.keyset,

@@ -105,7 +105,8 @@ export async function parseSession(text: string, id: string): Promise<Session> {
   const bundle = shape.object(strict(fromUtf8(bytes), maxSessionBytes), 'evidence', ['nonce', 'report'])
   const nonce = shape.hex(bundle.nonce, 'evidence.nonce', 32)
   const report = reportFromJson(bundle.report)
-  if (report.statedNonce !== nonce) throw fail('session_mismatch', `expected evidence over the session's nonce ${nonce}, found ${report.statedNonce ?? 'none'}`)
+  if (report.statedNonce !== nonce)
+    throw fail('session_mismatch', `expected evidence over the session's nonce ${nonce}, found ${report.statedNonce ?? 'none'}`)
   return { id, document, report, nonce }
 }
 

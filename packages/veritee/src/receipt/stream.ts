@@ -1,4 +1,3 @@
-import { concat } from '../bytes/bytes.ts'
 import { fromHex, toHex } from '../bytes/hex.ts'
 import { parseJson } from '../bytes/json.ts'
 import { leafHash, merkleRoot, verifyConsistency } from '../bytes/merkle.ts'
@@ -15,35 +14,54 @@ const lf = 0x0a
  * Only LF framing is an event boundary here: aci/1 hashes the stream as it is, and this product emits nothing else.
  */
 export class EventSplitter {
-  #rest: Uint8Array = new Uint8Array(0)
-  /** How far `#rest` was searched, so that many small chunks of one long event cost linear time. */
-  #searched = 0
+  /** The bytes after the last whole event, at its start; it grows by doubling, so that many small chunks of one long event cost linear time. */
+  #buffer: Uint8Array = new Uint8Array(0)
+  #length = 0
 
   /** Whole events that end in this chunk. Throws `response_too_large` where one event exceeds {@link maxEventBytes}. */
   push(chunk: Uint8Array): Uint8Array[] {
-    const bytes = this.#rest.length === 0 ? chunk : concat(this.#rest, chunk)
+    const searched = this.#length
+    const bytes = this.#append(chunk)
     const events: Uint8Array[] = []
     let start = 0
-    let at = Math.max(0, this.#searched - 1)
+    // The last byte searched may be the first of the two line feeds.
+    let at = Math.max(0, searched - 1)
     for (;;) {
       const found = bytes.indexOf(lf, at)
       if (found < 0 || found + 1 >= bytes.length) break
       if (bytes[found + 1] === lf) {
+        if (found + 2 - start > maxEventBytes) throw tooLarge()
         events.push(bytes.slice(start, found + 2))
         start = found + 2
         at = start
       } else at = found + 1
     }
-    this.#rest = bytes.slice(start)
-    this.#searched = this.#rest.length
-    if (this.#rest.length > maxEventBytes) throw fail('response_too_large', `expected events of at most ${maxEventBytes} bytes`)
+    this.#buffer.copyWithin(0, start, this.#length)
+    this.#length -= start
+    if (this.#length > maxEventBytes) throw tooLarge()
     return events
   }
 
   /** Bytes after the last whole event. */
   get rest(): Uint8Array {
-    return this.#rest
+    return this.#buffer.slice(0, this.#length)
   }
+
+  #append(chunk: Uint8Array): Uint8Array {
+    const length = this.#length + chunk.length
+    if (length > this.#buffer.length) {
+      const larger = new Uint8Array(Math.max(length, 2 * this.#buffer.length))
+      larger.set(this.#buffer.subarray(0, this.#length))
+      this.#buffer = larger
+    }
+    this.#buffer.set(chunk, this.#length)
+    this.#length = length
+    return this.#buffer.subarray(0, length)
+  }
+}
+
+function tooLarge(): Error {
+  return fail('response_too_large', `expected events of at most ${maxEventBytes} bytes`)
 }
 
 /** Leaf hashes of a stream, for its root and for prefix proofs. */
