@@ -6,7 +6,8 @@ import { breaches, root } from './layers.ts'
 const bin = (name: string): string => join(root, 'node_modules', ...name.split('/'))
 
 const commands: readonly (readonly [string, readonly string[]])[] = [
-  ['types', [bin('typescript/bin/tsc'), '-p', 'tsconfig.json']],
+  ['types', [bin('typescript/lib/tsc.js'), '-p', 'tsconfig.json']],
+  ['types of the library without Node', [bin('typescript/lib/tsc.js'), '-p', 'packages/veritee/tsconfig.pure.json']],
   ['lint and format', [bin('@biomejs/biome/bin/biome'), 'check', '--error-on-warnings', '.']],
   ['unused code', [bin('knip/bin/knip.js'), '--no-progress']],
   ['error reference', ['--conditions=@veritee/source', 'tools/errors-doc.ts', '--check']],

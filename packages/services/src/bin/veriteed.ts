@@ -11,6 +11,9 @@ Usage: veriteed demo [options]      a whole network on this machine, SIMULATED; 
        veriteed --version | --help
 `
 
+/** A close that hangs must not keep a terminal. */
+const closeWithinMs = 10_000
+
 const exitCodes = { configuration: 2, unavailable: 3, untrusted: 1, rejected: 1 } as const
 
 async function main(args: readonly string[]): Promise<number> {
@@ -43,11 +46,12 @@ async function demo(options: DemoOptions): Promise<number> {
     out.write(`${line}\n`)
   }
   const stop = Promise.withResolvers<void>()
-  // Registered before anything starts, so that an early Ctrl-C still closes what is up.
-  const interrupt = (): void => stop.resolve()
-  process.once('SIGINT', interrupt)
-  process.once('SIGTERM', interrupt)
-  process.once('SIGHUP', interrupt)
+  // Registered before anything starts, so that an early Ctrl-C still closes what is up, and for good: a terminal and npm may both pass one on.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => {
+      stop.resolve()
+      setTimeout(() => process.exit(1), closeWithinMs).unref()
+    })
   for (const line of [`Veritee ${release.version}`, ...simulatedNotice, '']) print(line)
   const started = performance.now()
   const running = runDemo(options, print, process.stderr)
