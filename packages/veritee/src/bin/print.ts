@@ -1,6 +1,7 @@
 import type { Check } from '../attestation/index.ts'
 import { errorTable, type VeriteeError } from '../errors.ts'
 import type { Verdict } from '../policy/index.ts'
+import { nextStep } from './advice.ts'
 
 const marks = { pass: '✓', fail: '✗', waived: '–' } as const
 
@@ -15,7 +16,10 @@ export function verdictLines(verdict: Verdict): string[] {
   if (verdict.tcb !== null) lines.push('', tcbLine(verdict.tcb))
   for (const warning of verdict.warnings) lines.push(`warning: ${oneLine(warning)}`)
   lines.push('')
-  if (verdict.error !== null) return [...lines, `REJECTED: ${verdict.error.code}: ${oneLine(verdict.error.message)}`]
+  if (verdict.error !== null) {
+    const next = nextStep(verdict.error.code)
+    return [...lines, `REJECTED: ${verdict.error.code}: ${oneLine(verdict.error.message)}`, ...(next === null ? [] : [`next: ${next}`])]
+  }
   if (verdict.scope === 'genuineness') return [...lines, 'GENUINE HARDWARE; THE CODE IN IT WAS NOT JUDGED']
   return [...lines, verdict.simulated ? 'ACCEPTED, SIMULATED: this proves nothing about hardware' : 'ACCEPTED']
 }
