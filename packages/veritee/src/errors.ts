@@ -43,6 +43,7 @@ export const errorTable = {
   qe_identity_signature_invalid: ['untrusted', 'the QE identity is not signed by its signing certificate'],
   qe_identity_expired: ['untrusted', 'the verification time is outside the QE identity window; fetch fresh collateral'],
   tdx_module_mismatch: ['untrusted', 'the TDX module is not one the vendor names'],
+  collateral_unavailable: ['unavailable', 'no source gave a complete and current set of collateral; each source and its reason are named'],
 
   // policy
   policy_invalid: ['configuration', 'the policy is incomplete, has unknown fields or accepts too much'],
@@ -85,6 +86,7 @@ export const errorTable = {
   receipt_nonce_mismatch: ['untrusted', 'the receipt does not echo the nonce of this request'],
   receipt_upstream_mismatch: ['untrusted', 'the worker receipt is not the one the controller cites, or the two disagree'],
   receipt_stream_mismatch: ['untrusted', 'the received events are not a prefix of the stream the receipt commits to'],
+  bundle_malformed: ['untrusted', 'the evidence bundle is not a well-formed veritee.bundle.v1 document'],
 
   // models and the engine
   model_unavailable: ['unavailable', 'the model could not be found, downloaded or read; see the cause'],

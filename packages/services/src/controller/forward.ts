@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
+import { isHex } from 'veritee/bytes'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
 import type { Ledger, PendingReceipt } from '../enclave/runtime/ledger.ts'
 import { bearer, readRequestBody, sendError, sendJson } from '../http/body.ts'
@@ -110,7 +111,7 @@ async function dispatch(
       worker.outstanding--
       if (signal.aborted) throw new HttpError(499, 'invalid_request_error', 'the requester went away', { cause: error })
       if (error instanceof Error && 'code' in error && error.code === 'channel_mismatch')
-        registry.quarantine(worker, 'its TLS key is no longer the attested one')
+        registry.quarantine(worker, 'its TLS key is no longer the attested one', 'session')
     }
   }
   return new HttpError(503, 'upstream_verification_failed', 'no verified worker could be reached', { headers: { 'retry-after': '5' } })
@@ -138,20 +139,19 @@ async function refuse(request: Request, error: HttpError, receipt: PendingReceip
 
 async function relay(registry: Registry, request: Request, served: Served, receipt: PendingReceipt, response: ServerResponse): Promise<void> {
   const { worker, answer } = served
-  const type = header(answer, 'content-type') ?? 'application/json'
   if (answer.statusCode !== 200) return await relayRefusal(request, served, receipt, response)
   response.setHeader('x-receipt-id', receipt.id)
   const receiptKey = header(answer, 'x-veritee-receipt-key')
-  if (receiptKey !== null) response.setHeader('x-veritee-receipt-key', receiptKey)
-  if (!type.startsWith('text/event-stream')) {
+  if (receiptKey !== null && isHex(receiptKey, 32)) response.setHeader('x-veritee-receipt-key', receiptKey)
+  if (header(answer, 'content-type')?.startsWith('text/event-stream') !== true) {
     const relayed = await holdPlain(answer)
     const check = await checkReceipt(registry, request, served, relayed)
     if (check.event.result !== 'match') return await withhold(request, served, check, receipt, response)
     await sign(request, worker, relayed, check, receipt)
-    response.writeHead(200, { 'content-type': type, 'content-length': relayed.held?.length ?? 0 }).end(relayed.held)
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': relayed.held?.length ?? 0 }).end(relayed.held)
     return
   }
-  response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store' })
+  response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
   const relayed = await relayStream(answer.body, response)
   const check = await checkReceipt(registry, request, served, relayed)
   await sign(request, worker, relayed, check, receipt)
@@ -172,7 +172,8 @@ async function checkReceipt(
     complete: relayed.complete,
     stream: relayed.received,
   })
-  if (check.event.result !== 'match') registry.quarantine(worker, `its receipt did not match: ${check.event.reason ?? check.event.result}`)
+  const { result, reason } = check.event
+  if (result !== 'match') registry.quarantine(worker, `its receipt did not match: ${reason ?? result}`, result === 'mismatch' ? 'keyset' : 'session')
   return check
 }
 
@@ -229,11 +230,12 @@ async function relayRefusal(request: Request, { worker, answer }: Served, receip
   ]
   await receipt.finish({ chatId: null, model: request.model, endpoint: chatEndpoint, stream: null, events })
   const retryAfter = header(answer, 'retry-after')
-  response.writeHead(answer.statusCode, {
+  // A refusal is an error; a worker does not get to redirect the requester.
+  response.writeHead(answer.statusCode >= 400 && answer.statusCode <= 599 ? answer.statusCode : 502, {
     'content-type': 'application/json',
     'content-length': body.length,
     'x-receipt-id': receipt.id,
-    ...(retryAfter === null ? {} : { 'retry-after': retryAfter }),
+    ...(retryAfter === null || !/^[0-9]{1,6}$/.test(retryAfter) ? {} : { 'retry-after': retryAfter }),
   })
   response.end(body)
 }

@@ -26,6 +26,10 @@ export interface RegistryOptions {
   readonly now: () => Date
   readonly allowLoopback: boolean
   readonly maxWorkers?: number
+  /** Sessions that are no longer in use and still served to who holds a receipt that cites them; the oldest go first. */
+  readonly maxPastSessions?: number
+  /** How long one admission may take in all, however slowly the other side speaks. */
+  readonly admissionMs?: number
   /** Connections to a worker whose key is known. Tests put their own here. */
   readonly openPool?: (origin: string, spki: string) => Pool
 }
@@ -65,8 +69,10 @@ export class Registry {
   }
 
   async #admit(origin: string, keysetDigest: string): Promise<AdmittedWorker> {
-    const { policy, trust, now, openPool = pinnedPool } = this.#options
+    const { policy, trust, now, openPool = pinnedPool, admissionMs = 30_000 } = this.#options
     const transport = nodeTransport(origin)
+    // Whoever drips bytes would hold a place among the admissions for ever.
+    const deadline = setTimeout(() => transport.close(), admissionMs)
     try {
       const service = await connect(transport, { policy, trust, role: 'worker', now })
       if (service.report.keysetDigest !== keysetDigest)
@@ -74,22 +80,44 @@ export class Registry {
       if (this.#quarantined.has(keysetDigest)) throw fail('worker_quarantined', 'this keyset was quarantined; a worker starts anew with new keys')
       const document = await sessionDocument(service, `worker ${origin}`)
       const session = { id: await sessionId(document), document, text: jcs(document as unknown as Json) }
-      const pool = openPool(origin, document.channel_binding[0]?.spki_sha256 ?? '')
-      const worker: AdmittedWorker = { origin, service, session, pool, outstanding: 0, quarantine: null }
       const before = this.#workers.get(origin)
+      // The same keys are the same worker: answers under way still need its connections, for the receipt that comes after them.
+      const kept = before?.service.report.keysetDigest === keysetDigest && spkiOf(before.session) === spkiOf(session) ? before.pool : null
+      const pool = kept ?? openPool(origin, spkiOf(session))
+      const worker: AdmittedWorker = { origin, service, session, pool, outstanding: 0, quarantine: null }
       this.#workers.set(origin, worker)
       this.#sessions.set(session.id, session)
+      this.#forgetSessions()
       // Requests under way on the old connections end on them.
-      if (before !== undefined) before.pool.close().catch(() => undefined)
+      if (before !== undefined && kept === null) before.pool.close().catch(() => undefined)
       return worker
     } finally {
+      clearTimeout(deadline)
       transport.close()
     }
   }
 
-  /** Ends a worker's service, with the reason. */
-  quarantine(worker: AdmittedWorker, reason: string): void {
+  /** Registering costs nothing, and each registration leaves a session: only so many that are not in use are kept. */
+  #forgetSessions(): void {
+    const { maxPastSessions = 1024 } = this.#options
+    let past = this.#sessions.size - this.#workers.size
+    if (past <= maxPastSessions) return
+    const inUse = new Set([...this.#workers.values()].map((worker) => worker.session.id))
+    for (const id of this.#sessions.keys()) {
+      if (past <= maxPastSessions) return
+      if (inUse.has(id)) continue
+      this.#sessions.delete(id)
+      past--
+    }
+  }
+
+  /**
+   * Ends a worker's service, with the reason. `keyset`: for what only the enclave itself can have said over its pinned channel; the keyset does not
+   * come back. `session`: for what anybody on the wire can bring about (rule S5); a fresh challenge brings the worker back.
+   */
+  quarantine(worker: AdmittedWorker, reason: string, scope: 'keyset' | 'session'): void {
     worker.quarantine = reason
+    if (scope === 'session') return
     this.#quarantined.add(worker.service.report.keysetDigest)
     const oldest = this.#quarantined.values().next().value
     if (this.#quarantined.size > 100_000 && oldest !== undefined) this.#quarantined.delete(oldest)
@@ -122,4 +150,8 @@ export class Registry {
   async close(): Promise<void> {
     await Promise.all([...this.#workers.values()].map((worker) => worker.pool.destroy().catch(() => undefined)))
   }
+}
+
+function spkiOf(session: AdmittedWorker['session']): string {
+  return session.document.channel_binding[0]?.spki_sha256 ?? ''
 }

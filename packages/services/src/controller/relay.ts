@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { utf8 } from 'veritee/bytes'
-import { EventSplitter, type Outcome, type ReceiptEvent, StreamTree } from 'veritee/receipt'
+import { EventSplitter, maxStreamEvents, type Outcome, type ReceiptEvent, StreamTree } from 'veritee/receipt'
 import { write } from '../http/body.ts'
 import { errorBody, HttpError } from '../http/errors.ts'
 import { readAll } from './upstream.ts'
@@ -56,6 +56,8 @@ export async function relayStream(body: Readable, response: ServerResponse): Pro
   try {
     for await (const part of body as AsyncIterable<Buffer>) {
       for (const event of splitter.push(part)) {
+        // One more is left for the error event.
+        if (tree.leaves.length === maxStreamEvents - 1) throw new HttpError(502, 'server_error', 'the worker sent more events than an answer has')
         chatId ??= chatIdOf(
           Buffer.from(event)
             .toString('utf8')
@@ -122,7 +124,7 @@ export function digestOf(hash: { digest(encoding: 'hex'): string }): string {
 function chatIdOf(text: string): string | null {
   try {
     const id: unknown = (JSON.parse(text) as { id?: unknown }).id
-    return typeof id === 'string' && id.length <= 256 ? id : null
+    return typeof id === 'string' && /^[\w.:-]{1,128}$/.test(id) ? id : null
   } catch {
     return null
   }

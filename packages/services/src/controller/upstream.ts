@@ -46,8 +46,11 @@ export async function readAll(body: Readable, maxBytes: number): Promise<Buffer>
   return Buffer.concat(parts)
 }
 
-async function get(worker: AdmittedWorker, path: string): Promise<string> {
-  const response: Dispatcher.ResponseData = await worker.pool.request({ method: 'GET', path, headersTimeout: 15_000, bodyTimeout: 15_000 })
+/** The requester waits for this: it has an end, however slowly the worker speaks. */
+const fetchMs = 15_000
+
+async function get(worker: AdmittedWorker, path: string, timeoutMs = fetchMs): Promise<string> {
+  const response: Dispatcher.ResponseData = await worker.pool.request({ method: 'GET', path, signal: AbortSignal.timeout(timeoutMs) })
   const body = await readAll(response.body, maxReceiptBytes)
   if (response.statusCode !== 200) throw new HttpError(502, 'server_error', `the worker answered ${response.statusCode}`)
   return body.toString('utf8')
@@ -56,18 +59,23 @@ async function get(worker: AdmittedWorker, path: string): Promise<string> {
 /**
  * Fetches the worker's receipt over the pinned connection and verifies it before this controller signs anything (rule S10):
  * signature under the session's keyset, the request forwarded, the bytes (or events) received, the nonce, and the weights the quote binds.
- * Never throws: `absent` and `mismatch` are results.
+ * Never throws: `absent` (nothing came, which the wire can bring about too) and `mismatch` (what came over the pinned channel is wrong) are results.
  */
-export async function checkUpstream(worker: AdmittedWorker, receiptId: string | null, forwarded: Forwarded): Promise<UpstreamCheck> {
+export async function checkUpstream(
+  worker: AdmittedWorker,
+  receiptId: string | null,
+  forwarded: Forwarded,
+  timeoutMs: number = fetchMs,
+): Promise<UpstreamCheck> {
   const failed = (result: 'absent' | 'mismatch', reason: string): UpstreamCheck => ({
-    event: { type: 'veritee.upstream_receipt', digest: null, result, reason: reason.slice(0, 500) },
+    event: { type: 'veritee.upstream_receipt', digest: null, result, reason: reason.slice(0, 500).toWellFormed() },
     receipt: null,
   })
-  if (receiptId === null) return failed('absent', 'the worker announced no receipt')
+  if (receiptId === null || !/^[\w-]{1,128}$/.test(receiptId)) return failed('absent', 'the worker announced no receipt')
   const path = `/v1/aci/receipts/${receiptId}`
   let text: string
   try {
-    text = await get(worker, path)
+    text = await get(worker, path, timeoutMs)
   } catch (error) {
     return failed('absent', `the worker's receipt could not be fetched: ${error instanceof Error ? error.message : 'unknown failure'}`)
   }
@@ -85,7 +93,7 @@ export async function checkUpstream(worker: AdmittedWorker, receiptId: string | 
       if (signed === undefined) return failed('mismatch', "the worker's receipt does not commit to the stream it sent")
       const proof = complete
         ? { prefix: signed.events, consistency: [] }
-        : parsePrefixProof(await get(worker, `${path}?prefix=${stream.leaves.length}`))
+        : parsePrefixProof(await get(worker, `${path}?prefix=${stream.leaves.length}`, timeoutMs))
       await verifyPrefix(stream, signed, proof)
     }
     const model = eventOf(receipt, 'veritee.model')
@@ -97,6 +105,7 @@ export async function checkUpstream(worker: AdmittedWorker, receiptId: string | 
       receipt: { text, prefixProof: (prefix) => get(worker, `${path}?prefix=${prefix}`) },
     }
   } catch (error) {
-    return failed('mismatch', error instanceof VeriteeError ? `${error.code}: ${error.message}` : "the worker's receipt could not be verified")
+    if (error instanceof VeriteeError && error.code !== 'channel_mismatch') return failed('mismatch', `${error.code}: ${error.message}`)
+    return failed('absent', `the worker's prefix proof could not be fetched: ${error instanceof Error ? error.message : 'unknown failure'}`)
   }
 }

@@ -38,14 +38,19 @@ export function sendJson(response: ServerResponse, text: string, status = 200): 
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }).end(text)
 }
 
-/** Writes and waits until the peer can take more. Gives false where the peer has gone. */
-export async function write(response: ServerResponse, bytes: Uint8Array): Promise<boolean> {
+/**
+ * Writes and waits until the peer can take more. Gives false where the peer has gone, which a peer that takes nothing for `stalledMs` has:
+ * it would hold a slot of the engine for as long as it likes.
+ */
+export async function write(response: ServerResponse, bytes: Uint8Array, stalledMs = 60_000): Promise<boolean> {
   if (response.destroyed || response.writableEnded) return false
   if (response.write(bytes)) return true
   const { promise, resolve } = Promise.withResolvers<void>()
   response.once('drain', resolve)
   response.once('close', resolve)
+  const timer = setTimeout(() => response.destroy(), stalledMs)
   await promise
+  clearTimeout(timer)
   response.off('drain', resolve)
   response.off('close', resolve)
   return !response.destroyed

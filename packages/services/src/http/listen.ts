@@ -61,6 +61,8 @@ export async function listen(bind: Bind, handler: RequestListener): Promise<List
   })
   server.listen(bind.port, bind.host, resolve)
   await promise
+  // A connection that could not be accepted, as when the process is out of file descriptors, is no reason to stop serving the others.
+  server.on('error', () => undefined)
   const { port } = server.address() as AddressInfo
   return {
     host: bind.host,

@@ -55,7 +55,13 @@ async function audit({ service, model, seed }: RoundOptions, index: number): Pro
   }
 }
 
+/** Empty where the answer is not what OpenAI's API gives: the bytes are verified either way. */
 function textOf(body: Uint8Array): string {
-  const parsed = JSON.parse(new TextDecoder().decode(body)) as { choices?: { message?: { content?: string } }[] }
-  return parsed.choices?.[0]?.message?.content ?? ''
+  try {
+    const { choices } = JSON.parse(new TextDecoder().decode(body)) as { choices?: { message?: { content?: unknown } | null }[] }
+    const content = choices?.[0]?.message?.content
+    return typeof content === 'string' ? content : ''
+  } catch {
+    return ''
+  }
 }

@@ -4,7 +4,7 @@ import { fail } from '../errors.ts'
 import { type Role, roles } from '../policy/index.ts'
 import { one, policyWhy, readArgs, required } from './args.ts'
 import { readPolicy, readTrust } from './files.ts'
-import { printable, writeJson, writeNotes } from './print.ts'
+import { exitCodes, printable, writeJson, writeNotes } from './print.ts'
 
 export const chatHelp = `veritee chat --url URL --policy FILE "PROMPT": ask a service that was verified first, and verify the answer
 
@@ -19,7 +19,7 @@ export const chatHelp = `veritee chat --url URL --policy FILE "PROMPT": ask a se
 
 The API key, where the service needs one, is read from VERITEE_API_KEY. Nothing is sent before the service is verified.
 The answer goes to stdout, the proof to stderr.
-Exit codes: 0 verified, 1 rejected, 2 wrong usage or policy, 3 something needed was unavailable.
+Exit codes: 0 verified, 1 rejected, 2 wrong usage or policy, 3 something needed was unavailable, or the answer broke off.
 `
 
 export async function chatCommand(args: readonly string[]): Promise<number> {
@@ -64,7 +64,7 @@ export async function chatCommand(args: readonly string[]): Promise<number> {
       process.stdout.write('\n')
       writeNotes(proofLines(answer))
     }
-    return 0
+    return isWhole(answer) ? 0 : exitCodes.unavailable
   } finally {
     transport.close()
   }
@@ -113,12 +113,19 @@ function contentOf(text: string, member: 'delta' | 'message'): string {
   }
 }
 
-function proofLines({ proof }: Answer): string[] {
+/** This command never stops early: a part of an answer, or one that ended in an error, is the service's or the network's doing. */
+function isWhole({ proof }: Answer): boolean {
+  return proof.outcome === 'verified' && proof.inferenceOutcome !== 'error'
+}
+
+function proofLines(answer: Answer): string[] {
+  const { proof } = answer
   const worker = proof.worker?.report ?? null
   return [
     '',
     `${proof.simulated ? 'SIMULATED ' : ''}${proof.outcome}: ${proof.model.name}, weights ${proof.model.files.map((file) => file.sha256).join(', ')}`,
     `receipt ${proof.receipt.receiptId}${worker === null ? '' : `, worker ${worker.keysetDigest}`}`,
+    ...(isWhole(answer) ? [] : ['INCOMPLETE: the answer broke off; what came of it is genuine']),
     ...(proof.simulated ? ['SIMULATED: no hardware protects this exchange; it shows the flow only'] : []),
   ]
 }

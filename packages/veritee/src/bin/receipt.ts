@@ -1,7 +1,19 @@
 import { sha256Digest } from '../bytes/index.ts'
 import { fail, VeriteeError } from '../errors.ts'
-import { policyFor, type Role, roles, type Verdict } from '../policy/index.ts'
-import { evaluateReport, eventOf, parseReceipt, parseReport, type Receipt, upstreamOf, verifyReceipt, verifyReport } from '../receipt/index.ts'
+import { type EvidencePolicy, policyFor, type Role, roles, type Verdict } from '../policy/index.ts'
+import { checkModel } from '../receipt/exchange.ts'
+import {
+  evaluateReport,
+  eventOf,
+  maxKeysetSeconds,
+  parseReceipt,
+  parseReport,
+  type Receipt,
+  upstreamOf,
+  type VerifiedReport,
+  verifyReceipt,
+  verifyReport,
+} from '../receipt/index.ts'
 import { one, policyWhy, readArgs, required } from './args.ts'
 import { readBytes, readPolicy, readText, readTime, readTrust } from './files.ts'
 import { errorOf, failedVerdict, verdictLines, writeJson, writeLines } from './print.ts'
@@ -21,6 +33,8 @@ export const receiptHelp = `veritee receipt verify FILE --report FILE --policy F
 
 Exit codes: 0 accepted, 1 rejected, 2 wrong usage or policy, 3 something needed was unavailable.
 `
+
+type Checks = Verdict['checks']
 
 export async function receiptCommand(args: readonly string[]): Promise<number> {
   if (args[0] !== 'verify') throw fail('usage', 'expected: veritee receipt verify FILE ...')
@@ -53,12 +67,14 @@ export async function receiptCommand(args: readonly string[]): Promise<number> {
     const parsed = parseReceipt(texts.receipt)
     receipt = parsed
     const report = await verifyReport(parseReport(texts.report), values.nonce ?? 'stated', trust, at)
-    const attestedAt = report.fresh ? at : null
+    // When the nonce was drawn is not in the report. No earlier than the keyset was made, which is known: at most that old is the attestation.
+    const attestedAt = report.fresh ? new Date((report.keyset.not_after - maxKeysetSeconds) * 1000) : null
     verdict = evaluateReport(report, section, { role, at, attestedAt, channel: 'stored' })
     if (verdict.error === null) {
       const expectation = { requestHash: bodies.request, responseHash: bodies.response, clientNonce: null }
       const check = (): Promise<unknown> => verifyReceipt(parsed, report.keyset, report.keysetDigest, expectation)
-      verdict = await judge(verdict, parsed, report.serving === 'aggregator', check, bodies)
+      const served = (): Checks => (report.serving === 'aggregator' ? [checkUpstream(parsed)] : checkWeights(parsed, report, section))
+      verdict = await judge(verdict, check, served, bodies)
     }
   } catch (error) {
     if (!(error instanceof VeriteeError) || error.kind === 'configuration') throw error
@@ -74,7 +90,7 @@ async function digestOf(path: string | undefined): Promise<string | null> {
 }
 
 /** What a controller signed must not itself say that no verified worker served (aci/1 section 9.3, point 5; rule S10). */
-function checkUpstream(receipt: Receipt): Verdict['checks'][number] {
+function checkUpstream(receipt: Receipt): Checks[number] {
   const upstream = upstreamOf(receipt)
   if (upstream?.result !== 'verified' || !upstream.required)
     throw fail('policy_receipt', `expected a worker whose verification was required and passed, found ${upstream?.result ?? 'none'}`)
@@ -83,12 +99,20 @@ function checkUpstream(receipt: Receipt): Verdict['checks'][number] {
   return { id: 'receipt.upstream', status: 'waived', detail: `the controller's word: session ${upstream.session_id} was not verified here` }
 }
 
+/** What a worker signed must name weights that its quote binds and the policy lists. No other role answers. */
+function checkWeights(receipt: Receipt, report: VerifiedReport, policy: EvidencePolicy): Checks {
+  const { role } = report.descriptor
+  if (role !== 'worker') throw fail('policy_role', `expected the receipt of a worker or a controller, found that of a ${role}`)
+  const checks: Checks[number][] = []
+  checkModel(receipt, report, policy, checks)
+  return checks.map((check) => ({ ...check, id: 'receipt.model' }))
+}
+
 /** Adds the receipt's own checks to the service's verdict. */
 async function judge(
   verdict: Verdict,
-  receipt: Receipt,
-  aggregator: boolean,
   check: () => Promise<unknown>,
+  served: () => Checks,
   bodies: { request: string | null; response: string | null },
 ): Promise<Verdict> {
   const compared = (name: 'request' | 'response'): Verdict['checks'][number] =>
@@ -100,7 +124,7 @@ async function judge(
     const signed = { id: 'receipt.signature', status: 'pass', detail: 'signed by a key that the quote binds' } as const
     const nonce = { id: 'receipt.nonce', status: 'waived', detail: 'not compared: an older receipt over equal bytes would pass' } as const
     const checks = [...verdict.checks, signed, compared('request'), compared('response'), nonce]
-    return { ...verdict, checks: aggregator ? [...checks, checkUpstream(receipt)] : checks }
+    return { ...verdict, checks: [...checks, ...served()] }
   } catch (error) {
     if (!(error instanceof VeriteeError)) throw error
     const failed = { id: 'receipt', status: 'fail', detail: error.message } as const

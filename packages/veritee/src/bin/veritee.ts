@@ -40,7 +40,9 @@ async function main(args: readonly string[]): Promise<number> {
     process.stderr.write(`veritee: ${name === undefined ? 'expected a command' : `unknown command ${JSON.stringify(name)}`}; see veritee --help\n`)
     return exitCodes.configuration
   }
-  if (rest.includes('--help') || rest.includes('-h')) {
+  // What follows -- is a prompt or a file name, whatever it says.
+  const options = rest.slice(0, rest.includes('--') ? rest.indexOf('--') : rest.length)
+  if (options.includes('--help') || options.includes('-h')) {
     process.stdout.write(command.help)
     return 0
   }

@@ -1,4 +1,5 @@
 export { type Answer, type AskOptions, ask, chatBody } from './ask.ts'
+export * from './collateral/index.ts'
 export { type ConnectOptions, checkStillVerified, connect, RejectedError, type Service } from './connect.ts'
 export { fetchText, readBody } from './fetch-text.ts'
 export { isLoopbackHost, nodeTransport, spkiOf } from './node-transport.ts'

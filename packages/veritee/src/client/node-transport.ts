@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import http from 'node:http'
 import https from 'node:https'
-import { BlockList, isIP } from 'node:net'
+import net, { BlockList, isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import { fail } from '../errors.ts'
@@ -40,8 +40,17 @@ export function nodeTransport(url: string, pinnedSpki: string | null = null): Tr
   return parsed.protocol === 'http:' ? plain(parsed) : pinned(parsed, pinnedSpki)
 }
 
+/**
+ * Between the end of an answer and the return of its socket to the agent nobody listens to the socket, and an abort in that moment would end
+ * the process. The request hears of every error that matters to it on its own.
+ */
+function ignore(): void {
+  // Nothing to do.
+}
+
 function plain(url: URL): Transport {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
+  agent.createConnection = (options): Duplex => net.connect(options as net.NetConnectOpts).on('error', ignore)
   return {
     origin: url.origin,
     loopback: isLoopbackHost(url.hostname),
@@ -53,6 +62,8 @@ function plain(url: URL): Transport {
 
 function pinned(url: URL, pin: string | null): Transport {
   let seen = pin
+  /** The agent does not know these yet, so it cannot end them. */
+  const handshaking = new Set<tls.TLSSocket>()
   // A resumed session shows no certificate to check, so none is kept.
   const agent = new https.Agent({ keepAlive: true, maxSockets: 64, maxCachedSessions: 0 })
   // The check stands in createConnection: a socket that shows another key never reaches a request.
@@ -64,6 +75,8 @@ function pinned(url: URL, pin: string | null): Transport {
       minVersion: 'TLSv1.3',
       rejectUnauthorized: false,
     })
+    handshaking.add(socket)
+    socket.once('close', () => handshaking.delete(socket))
     // Until the handshake is over no request watches this socket, and a peer that says nothing would hold it for ever.
     const { timeout } = options as { timeout?: number }
     const silent = (): void => {
@@ -71,6 +84,7 @@ function pinned(url: URL, pin: string | null): Transport {
     }
     if (timeout !== undefined) socket.setTimeout(timeout, silent)
     socket.once('secureConnect', () => {
+      handshaking.delete(socket)
       socket.setTimeout(0).removeListener('timeout', silent)
       const spki = spkiOf(socket)
       if (spki === null || (seen !== null && spki !== seen)) {
@@ -81,7 +95,7 @@ function pinned(url: URL, pin: string | null): Transport {
       seen = spki
       callback?.(null, socket)
     })
-    socket.once('error', (error) => callback?.(error, socket))
+    socket.on('error', ignore).once('error', (error) => callback?.(error, socket))
     return undefined as unknown as Duplex
   }
   return {
@@ -91,7 +105,10 @@ function pinned(url: URL, pin: string | null): Transport {
       return seen
     },
     send: (request) => send(url, request, (options) => https.request({ ...options, agent })),
-    close: () => agent.destroy(),
+    close: () => {
+      agent.destroy()
+      for (const socket of handshaking) socket.destroy(new Error('the transport was closed'))
+    },
   }
 }
 
@@ -123,6 +140,11 @@ function send(url: URL, request: TransportRequest, open: (options: https.Request
   }
   outgoing.setTimeout(request.idleTimeoutMs ?? defaultIdleTimeoutMs, () => outgoing.destroy(new Error('no answer in time')))
   outgoing.on('error', refuse)
+  // A request that has no connection yet does not tell that it was aborted.
+  const aborted = (): void => refuse(request.signal?.reason)
+  const forget = (): void => request.signal?.removeEventListener('abort', aborted)
+  request.signal?.addEventListener('abort', aborted, { once: true })
+  promise.then(forget, forget)
   // Also where the connection ended without an error or an answer, as after a refused upgrade.
   outgoing.once('close', () => refuse(new Error('the connection was closed')))
   outgoing.once('response', (incoming) => {

@@ -57,7 +57,7 @@ export type InferenceEvent = {
   readonly prompt_tokens_hmac: string
   readonly completion_tokens_hmac: string
   readonly parameters: { readonly [name: string]: string | number | boolean | null | readonly string[] }
-  /** Hex of the seed bytes; null for greedy decoding. */
+  /** Hex of the 1 to 64 seed bytes; null where an engine has none. */
   readonly seed: string | null
   readonly ignored_parameters: readonly string[]
   readonly outcome: Outcome
@@ -193,10 +193,16 @@ function inference(value: unknown, at: string): InferenceEvent {
     prompt_tokens_hmac: shape.hex(o.prompt_tokens_hmac, `${at}.prompt_tokens_hmac`, 32),
     completion_tokens_hmac: shape.hex(o.completion_tokens_hmac, `${at}.completion_tokens_hmac`, 32),
     parameters: parameters(o.parameters, `${at}.parameters`),
-    seed: o.seed === null ? null : shape.string(o.seed, `${at}.seed`, 128),
+    seed: o.seed === null ? null : seed(o.seed, `${at}.seed`),
     ignored_parameters: strings(o.ignored_parameters, `${at}.ignored_parameters`),
     outcome: shape.oneOf(o.outcome, `${at}.outcome`, outcomes),
   }
+}
+
+function seed(value: unknown, at: string): string {
+  const text = shape.string(value, at, 128)
+  if (!/^(?:[0-9a-f]{2}){1,64}$/.test(text)) throw shape.refuse(at, '1 to 64 bytes of lower-case hex')
+  return text
 }
 
 function parameters(value: unknown, at: string): InferenceEvent['parameters'] {

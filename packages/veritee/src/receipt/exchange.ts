@@ -101,17 +101,25 @@ export async function verifyExchange(
   })
   await checkStream(exchange, receipt, records.prefixProof)
   const checks: Check[] = [passed('receipt', `signed by the service over ${exchange.complete ? 'exactly' : 'a stream that begins with'} these bytes`)]
-  const outcome = exchange.complete ? 'verified' : 'verified-prefix'
   if (service.serving === 'direct') {
     const model = checkModel(receipt, service, policyFor(policy, 'worker'), checks)
+    // A broker or validator was judged under its own section, which says nothing about answering (rule S7).
+    if (service.descriptor.role !== 'worker')
+      throw fail('policy_role', `expected a worker or a controller to answer, found a ${service.descriptor.role}`)
     const inferenceOutcome = eventOf(receipt, 'veritee.inference')?.outcome ?? null
+    const outcome = outcomeOf(exchange, inferenceOutcome)
     return { outcome, simulated: service.claims.simulated, receipt, session: null, worker: null, model, inferenceOutcome, checks }
   }
   const upstream = await verifyUpstream(exchange, records, receipt, policyFor(policy, 'worker'), trust, at, checks)
   const model = workerModel(upstream.worker, policyFor(policy, 'worker'), checks)
   const inferenceOutcome = eventOf(upstream.worker.receipt, 'veritee.inference')?.outcome ?? null
   const simulated = service.claims.simulated || upstream.worker.report.claims.simulated
-  return { outcome, simulated, receipt, ...upstream, model, inferenceOutcome, checks }
+  return { outcome: outcomeOf(exchange, inferenceOutcome), simulated, receipt, ...upstream, model, inferenceOutcome, checks }
+}
+
+/** What the worker says was aborted is a part of an answer, however cleanly it ended on its way here (rule S9). */
+function outcomeOf(exchange: Exchange, inferenceOutcome: Outcome | null): VerifiedExchange['outcome'] {
+  return exchange.complete && inferenceOutcome !== 'aborted' ? 'verified' : 'verified-prefix'
 }
 
 /** A whole stream must have the signed tree; a part of one needs the proof that it is a prefix. */
@@ -160,7 +168,12 @@ async function verifyUpstream(
   if (verdict.error !== null) {
     const { code, message } = verdict.error
     const refusal = `the worker is not accepted: ${message}`
-    throw ofTheController.has(code) ? fail(code, refusal) : new WorkerFault(report.keysetDigest, code, refusal)
+    // Anybody can name a worker. It is at fault only where its own receipt shows that it served this request.
+    const served = await verifyWorkerReceipt(exchange, records, receipt, report).then(
+      () => true,
+      () => false,
+    )
+    throw served && !ofTheController.has(code) ? new WorkerFault(report.keysetDigest, code, refusal) : fail(code, refusal)
   }
   checks.push(passed('worker.evidence', `re-verified on this machine: ${report.keysetDigest}`))
 
@@ -216,8 +229,11 @@ function workerModel(worker: { report: VerifiedReport; receipt: Receipt }, polic
   }
 }
 
-/** The weights that ran: stated in the signed receipt, bound by the quote through the descriptor, and on the policy's list. */
-function checkModel(receipt: Receipt, report: VerifiedReport, policy: EvidencePolicy, checks: Check[]): ModelEvent {
+/**
+ * The weights that ran: stated in the signed receipt, bound by the quote through the descriptor, and on the policy's list; what passed is added
+ * to `checks`. The receipt must have been verified. Throws `policy_models`.
+ */
+export function checkModel(receipt: Receipt, report: VerifiedReport, policy: EvidencePolicy, checks: Check[]): ModelEvent {
   const model = receipt.events.find((event): event is ModelEvent => event.type === 'veritee.model')
   if (model === undefined) throw fail('policy_models', "expected the worker's receipt to name the weights that ran")
   const bound = report.descriptor.models.find((entry) => entry.name === model.name)

@@ -29,4 +29,4 @@ export {
   sessionId,
 } from './session.ts'
 export { statement, statementReportData } from './statement.ts'
-export { EventSplitter, maxEventBytes, type PrefixProof, parsePrefixProof, StreamTree, verifyPrefix } from './stream.ts'
+export { EventSplitter, maxEventBytes, maxStreamEvents, type PrefixProof, parsePrefixProof, StreamTree, verifyPrefix } from './stream.ts'

@@ -7,6 +7,8 @@ import type { StreamEvent } from './events.ts'
 
 /** Bytes of the largest SSE event accepted. */
 export const maxEventBytes: number = 1 << 20
+/** Events of the longest stream accepted: one for each token of the largest contexts. Events may be two bytes, their hashes are not. */
+export const maxStreamEvents: number = 1 << 17
 const lf = 0x0a
 
 /**
@@ -69,7 +71,9 @@ export class StreamTree {
   readonly leaves: Uint8Array[] = []
   #bytes = 0
 
+  /** Throws `response_too_large` past {@link maxStreamEvents}. */
   async append(event: Uint8Array): Promise<void> {
+    if (this.leaves.length >= maxStreamEvents) throw fail('response_too_large', `expected streams of at most ${maxStreamEvents} events`)
     this.#bytes += event.length
     this.leaves.push(await leafHash(event))
   }

@@ -14,7 +14,7 @@ import {
   verifyQuote,
 } from '../../src/attestation/index.ts'
 import { VeriteeError } from '../../src/errors.ts'
-import { synthesize, syntheticAt } from './synthetic.ts'
+import { at as madeAt, synthesize } from './synthetic.ts'
 import { genuinePairs, intel, load } from './vectors.ts'
 
 /** Runs, and lets nothing but a VeriteeError out. */
@@ -123,8 +123,8 @@ describe('parsers let nothing but a VeriteeError out', () => {
 
 describe('verifyQuote lets nothing but a VeriteeError out', () => {
   const cases = [
-    { quote: simulated.quote, collateral: simulated.collateral, trust: simulated.trust, at: syntheticAt },
-    { quote: plain.quote, collateral: plain.collateral, trust: plain.trust, at: syntheticAt },
+    { quote: simulated.quote, collateral: simulated.collateral, trust: simulated.trust, at: madeAt },
+    { quote: plain.quote, collateral: plain.collateral, trust: plain.trust, at: madeAt },
     ...real.map(({ bytes, collateral, at }) => ({ quote: bytes, collateral, trust: intel, at })),
   ]
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { parseQuote, type Quote } from '../../src/attestation/index.ts'
 import { concat } from '../../src/bytes/index.ts'
-import { type Changes, synthesize, syntheticAt } from './synthetic.ts'
-import { codeOf, failure } from './vectors.ts'
+import { type Changes, judged, synthesize } from './synthetic.ts'
+import { codeOf } from './vectors.ts'
 
 const quoteOf = async (changes: Changes = {}): Promise<Uint8Array> => (await synthesize(changes)).quote
 const sgx = await quoteOf()
@@ -152,7 +152,7 @@ describe('certification data', () => {
         const short = patched(concat(patched(head, lengthAt, 4, length - 1), data.subarray(1)), 432, 4, 1051 + length - 436)
         expect(codeFor(short)).toBe('quote_malformed')
       }
-      expect(await failure(bytes, collateral, syntheticAt, trust)).toBe('pck.format quote_no_pck_chain')
+      expect(await judged({ quote: bytes, collateral, trust })).toBe('pck.format quote_no_pck_chain')
     }
   })
 })

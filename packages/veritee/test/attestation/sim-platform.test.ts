@@ -134,7 +134,7 @@ describe('quotes of the simulated platform', async () => {
 
   it('keep no private key within reach', () => {
     expect(JSON.stringify(platform)).not.toMatch(/"d"|PRIVATE|privateKey|"key"/)
-    expect(Object.keys(platform).sort()).toEqual(['collateral', 'fmspc', 'ppid', 'quote', 'refreshCollateral', 'root'])
+    expect(Object.keys(platform).sort()).toEqual(['collateral', 'fmspc', 'ppid', 'quote', 'refreshCollateral', 'root', 'tdQuote', 'tdxCollateral'])
   })
 })
 

@@ -13,7 +13,7 @@ import {
   type UnsignedDocument,
   type Window,
 } from '../../src/attestation/sim/index.ts'
-import { at, claimsOf, daysLater, edited, evidenceOf, outcome, soon } from './synthetic-evidence.ts'
+import { at, claimsOf, daysLater, edited, evidenceOf, outcome, soon } from './synthetic.ts'
 
 const vendor = await createSimVendor(at)
 const platform = await createSimPlatform({ at, vendor })
@@ -89,7 +89,7 @@ describe('every piece of collateral is needed and judged', () => {
   })
 
   it("S15: with both roots trusted, one vendor still does not vouch for the other's platform", async () => {
-    const roots = [honest.root, stranger.root] as const
+    const roots = [platform.root, stranger.root] as const
     const { tcbInfo, tcbInfoSignature, tcbInfoIssuerChain, qeIdentity, qeIdentitySignature, qeIdentityIssuerChain } = stranger.collateral
     const both = (changes: Partial<Collateral>): Promise<unknown> => verifyQuote(parseQuote(honest.quote), { ...good, ...changes }, { roots }, soon)
     await expect(both({ tcbInfo, tcbInfoSignature, tcbInfoIssuerChain })).rejects.toMatchObject({ code: 'chain_untrusted' })

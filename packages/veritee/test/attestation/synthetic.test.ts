@@ -1,30 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { checkIds, intelSgxRootCa, parseQuote, verifyQuote } from '../../src/attestation/index.ts'
-import { createSimPlatform, createSimVendor, type SimTcbLevel } from '../../src/attestation/sim/index.ts'
+import { createSimPlatform, createSimVendor } from '../../src/attestation/sim/index.ts'
 import { concat, toHex } from '../../src/bytes/index.ts'
-import {
-  at,
-  claimsOf,
-  daysLater,
-  type Evidence,
-  edited,
-  enclave,
-  evidenceOf,
-  handmadeQuote,
-  honestComponents,
-  outcome,
-  reportData,
-  soon,
-} from './synthetic-evidence.ts'
-
-const level = (status: string, changes: Partial<SimTcbLevel> = {}): SimTcbLevel => ({
-  components: honestComponents,
-  pceSvn: 16,
-  status,
-  tcbDate: new Date('2026-02-01T00:00:00Z'),
-  ...changes,
-})
+import { at, claimsOf, daysLater, type Evidence, enclave, evidenceOf, outcome, reportData, sharedVendor, soon, synthesize } from './synthetic.ts'
 
 describe('a synthetic platform', async () => {
   const vendor = await createSimVendor(at)
@@ -32,7 +11,7 @@ describe('a synthetic platform', async () => {
   const evidence = await evidenceOf(platform)
 
   it('is UpToDate under its own root, with every claim as it was made, and simulated', async () => {
-    const { claims, checks } = await verifyQuote(parseQuote(evidence.quote), evidence.collateral, { roots: [evidence.root] }, soon)
+    const { claims, checks } = await verifyQuote(parseQuote(evidence.quote), evidence.collateral, evidence.trust, soon)
     expect(claims).toMatchObject({
       quoteVersion: 3,
       body: { tee: 'sgx', ...enclave, attributes: '0500000000000000e700000000000000', miscSelect: '00000000' },
@@ -65,12 +44,12 @@ describe('a synthetic platform', async () => {
   })
 
   it("S15: is never genuine under Intel's root, nor under another simulator's", async () => {
-    expect(await outcome({ ...evidence, root: intelSgxRootCa })).toBe('chain_untrusted')
-    expect(await outcome({ ...evidence, root: (await createSimVendor(at)).root.certificate })).toBe('chain_untrusted')
+    expect(await outcome({ ...evidence, trust: { roots: [intelSgxRootCa] } })).toBe('chain_untrusted')
+    expect(await outcome({ ...evidence, trust: { roots: [(await createSimVendor(at)).root.certificate] } })).toBe('chain_untrusted')
   })
 
   it("S15: stays simulated when its root is passed among Intel's", async () => {
-    for (const roots of [[intelSgxRootCa, evidence.root] as const, [evidence.root, intelSgxRootCa] as const])
+    for (const roots of [[intelSgxRootCa, platform.root] as const, [platform.root, intelSgxRootCa] as const])
       expect((await verifyQuote(parseQuote(evidence.quote), evidence.collateral, { roots }, soon)).claims.simulated).toBe(true)
   })
 
@@ -79,7 +58,7 @@ describe('a synthetic platform', async () => {
     const forged = await evidenceOf(
       await createSimPlatform({ at, vendor: { ...impostor, root: { ...impostor.root, certificate: vendor.root.certificate } } }),
     )
-    expect(await outcome({ ...forged, root: evidence.root })).toBe('chain_invalid')
+    expect(await outcome({ ...forged, trust: evidence.trust })).toBe('chain_invalid')
   })
 
   it('says when the enclave is in debug mode', async () => {
@@ -91,158 +70,16 @@ describe('a synthetic platform', async () => {
     const claims = await claimsOf({ ...evidence, quote: concat(evidence.quote, new Uint8Array([0, 1, 2])) })
     expect(claims).toMatchObject({ trailingBytes: 3, tcb: { status: 'UpToDate' } })
   })
-
-  it('P16: takes authentication data of any length', async () => {
-    for (const length of [0, 1, 32, 1000, 65_535])
-      expect(await outcome(await evidenceOf(await createSimPlatform({ at, qeAuthData: new Uint8Array(length).fill(9) }))), String(length)).toBe(
-        'UpToDate',
-      )
-  })
-})
-
-describe('TCB levels of a synthetic platform', async () => {
-  const vendor = await createSimVendor(at)
-  const statusWith = async (tcbLevels: readonly SimTcbLevel[]): Promise<string> =>
-    outcome(await evidenceOf(await createSimPlatform({ at, vendor, tcbLevels })))
-
-  const all = [
-    'UpToDate',
-    'SWHardeningNeeded',
-    'ConfigurationNeeded',
-    'ConfigurationAndSWHardeningNeeded',
-    'OutOfDate',
-    'OutOfDateConfigurationNeeded',
-    'Revoked',
-  ]
-  it.each(all)('P28: %s is reported as itself', async (status) => {
-    expect(await statusWith([level(status)])).toBe(status)
-  })
-
-  it('P12: no matching level is NotSupported, with no date', async () => {
-    const evidence = await evidenceOf(await createSimPlatform({ at, vendor, tcbLevels: [level('UpToDate', { pceSvn: 17 })] }))
-    expect((await claimsOf(evidence)).tcb).toMatchObject({ status: 'NotSupported', tcbDate: null, advisories: [] })
-  })
-
-  it('every component counts: one too low anywhere falls to the next level', async () => {
-    for (let index = 0; index < 16; index++) {
-      const components = honestComponents.map((svn, i) => (i === index ? svn + 1 : svn))
-      if (components.some((svn) => svn > 255)) continue
-      expect(await statusWith([level('UpToDate', { components }), level('OutOfDate')]), String(index)).toBe('OutOfDate')
-    }
-    expect(await statusWith([level('UpToDate', { pceSvn: 17 }), level('OutOfDate')])).toBe('OutOfDate')
-  })
-
-  it('the order of the levels does not matter', async () => {
-    const levels = [level('UpToDate'), level('OutOfDate', { pceSvn: 5 }), level('Revoked', { pceSvn: 1 })]
-    expect(await statusWith(levels)).toBe('UpToDate')
-    expect(await statusWith([...levels].reverse())).toBe('UpToDate')
-  })
-
-  it('P11: components come from the PCK certificate, not from the report', async () => {
-    const platform = await createSimPlatform({ at, vendor })
-    const low = honestComponents.map(() => 0)
-    const boasting = await handmadeQuote(vendor, platform, { components: low, reportCpuSvn: new Uint8Array(16).fill(255) })
-    const modest = await handmadeQuote(vendor, platform, { reportCpuSvn: new Uint8Array(16) })
-    const evidence = await evidenceOf(platform)
-    expect(await outcome({ ...evidence, quote: boasting })).toBe('OutOfDate')
-    expect(await outcome({ ...evidence, quote: modest })).toBe('UpToDate')
-  })
-
-  const malformed: [string, readonly SimTcbLevel[]][] = [
-    ['an unknown status', [level('Fine')]],
-    ['a status in another case', [level('uptodate')]],
-    ['a status only TDX can have', [level('TDRelaunchAdvised')]],
-    ['no levels', []],
-    ['a level twice', [level('UpToDate'), level('OutOfDate')]],
-    ['an SVN of 256', [level('UpToDate', { components: [256, ...honestComponents.slice(1)] })]],
-    ['a negative SVN', [level('UpToDate', { components: [-1, ...honestComponents.slice(1)] })]],
-    ['a fractional SVN', [level('UpToDate', { components: [1.5, ...honestComponents.slice(1)] })]],
-    ['15 components', [level('UpToDate', { components: honestComponents.slice(1) })]],
-    ['17 components', [level('UpToDate', { components: [...honestComponents, 0] })]],
-    ['a PCESVN of 65536', [level('UpToDate', { pceSvn: 65_536 })]],
-  ]
-  it.each(malformed)('P25: %s is refused, although signed', async (_, levels) => {
-    expect(await statusWith(levels)).toBe('collateral_malformed')
-  })
-
-  const convergence: Record<string, Record<string, string>> = {
-    UpToDate: { UpToDate: 'UpToDate', OutOfDate: 'OutOfDate', Revoked: 'Revoked' },
-    SWHardeningNeeded: { UpToDate: 'SWHardeningNeeded', OutOfDate: 'OutOfDate', Revoked: 'Revoked' },
-    ConfigurationNeeded: { UpToDate: 'ConfigurationNeeded', OutOfDate: 'OutOfDateConfigurationNeeded', Revoked: 'Revoked' },
-    ConfigurationAndSWHardeningNeeded: {
-      UpToDate: 'ConfigurationAndSWHardeningNeeded',
-      OutOfDate: 'OutOfDateConfigurationNeeded',
-      Revoked: 'Revoked',
-    },
-    OutOfDate: { UpToDate: 'OutOfDate', OutOfDate: 'OutOfDate', Revoked: 'Revoked' },
-    OutOfDateConfigurationNeeded: { UpToDate: 'OutOfDateConfigurationNeeded', OutOfDate: 'OutOfDateConfigurationNeeded', Revoked: 'Revoked' },
-    Revoked: { UpToDate: 'Revoked', OutOfDate: 'Revoked', Revoked: 'Revoked' },
-  }
-  const pairs = Object.entries(convergence).flatMap(([platform, row]) =>
-    Object.entries(row).map(([qe, expected]) => [platform, qe, expected] as const),
-  )
-  it.each(pairs)('platform %s with quoting enclave %s is %s', async (platform, qe, expected) => {
-    const tcbLevels = [level(platform, { advisories: ['INTEL-SA-00002', 'INTEL-SA-00001'] })]
-    const qeLevels = [{ isvSvn: 10, status: qe, tcbDate: new Date('2025-01-01T00:00:00Z'), advisories: ['INTEL-SA-00003', 'INTEL-SA-00001'] }]
-    const { tcb } = await claimsOf(await evidenceOf(await createSimPlatform({ at, vendor, tcbLevels, qeLevels })))
-    expect(tcb).toMatchObject({ status: expected, tcbDate: new Date('2025-01-01T00:00:00Z') })
-    expect(tcb.advisories).toEqual(['INTEL-SA-00001', 'INTEL-SA-00002', 'INTEL-SA-00003'])
-    expect(tcb.launch).toEqual(tcb.current)
-  })
-
-  it('P12: a quoting enclave below every level is NotSupported', async () => {
-    const qeLevels = [{ isvSvn: 11, status: 'UpToDate', tcbDate: at }]
-    expect(await outcome(await evidenceOf(await createSimPlatform({ at, vendor, qeLevels })))).toBe('NotSupported')
-  })
-
-  it('a quoting enclave level takes the first SVN it reaches, whatever the order', async () => {
-    const tcbDate = at
-    const levels = [11, 9, 10, 8].map((isvSvn) => ({ isvSvn, status: isvSvn === 10 ? 'UpToDate' : 'Revoked', tcbDate }))
-    expect(await outcome(await evidenceOf(await createSimPlatform({ at, vendor, qeLevels: levels })))).toBe('UpToDate')
-  })
-
-  it('the evaluation number is the lower of the two documents', async () => {
-    const evidence = await evidenceOf(await createSimPlatform({ at, vendor, evaluationDataNumber: 20 }))
-    const lower = await edited(evidence.collateral, 'qeIdentity', (document) => ({ ...document, tcbEvaluationDataNumber: 17 }), vendor.tcbSigning)
-    expect((await claimsOf({ ...evidence, collateral: lower })).tcb.evaluationDataNumber).toBe(17)
-  })
 })
 
 describe('the quoting enclave of a synthetic platform', async () => {
-  const vendor = await createSimVendor(at)
+  const vendor = await sharedVendor()
   const platform = await createSimPlatform({ at, vendor })
   const honest = await evidenceOf(platform)
-  const withQe = async (qeReport: object): Promise<string> => outcome(await evidenceOf(await createSimPlatform({ at, vendor, qeReport })))
-
-  it('P1: must be the one the QE identity names', async () => {
-    const attributes = (flags: string): Uint8Array => Uint8Array.from(Buffer.from(`${flags}00000000000000e700000000000000`, 'hex'))
-    expect(await withQe({ mrsigner: '11'.repeat(32) })).toBe('qe_identity_mismatch')
-    expect(await withQe({ isvProdId: 2 })).toBe('qe_identity_mismatch')
-    expect(await withQe({ miscSelect: 1 })).toBe('qe_identity_mismatch')
-    expect(await withQe({ attributes: attributes('17') }), 'DEBUG').toBe('qe_identity_mismatch')
-    expect(await withQe({ attributes: attributes('05') }), 'no PROVISION_KEY').toBe('qe_identity_mismatch')
-    expect(await withQe({ attributes: attributes('11') }), 'MODE64BIT is outside the mask').toBe('UpToDate')
-    expect(await withQe({ mrenclave: '11'.repeat(32) }), 'MRENCLAVE is not part of the identity').toBe('UpToDate')
-  })
-
-  it('P9: an identity for TDX does not serve for SGX', async () => {
-    const collateral = await edited(honest.collateral, 'qeIdentity', (document) => ({ ...document, id: 'TD_QE' }), vendor.tcbSigning)
-    expect(await outcome({ ...honest, collateral })).toBe('qe_identity_mismatch')
-  })
-
-  it('must bind the attestation key, and nothing more', async () => {
-    expect(await withQe({ reportData: new Uint8Array(64) })).toBe('qe_report_data_mismatch')
-    for (const index of [32, 63]) {
-      const tail = await handmadeQuote(vendor, platform, {
-        alterQeReport: (report) => ({ ...report, reportData: report.reportData.map((octet, i) => (i === index ? 1 : octet)) }),
-      })
-      expect(await outcome({ ...honest, quote: tail }), String(index)).toBe('qe_report_data_mismatch')
-    }
-  })
 
   it('must be certified by the PCK key', async () => {
     for (const qeSigner of [vendor.platformCa, vendor.root, vendor.tcbSigning])
-      expect(await outcome({ ...honest, quote: await handmadeQuote(vendor, platform, { qeSigner }) })).toBe('qe_report_signature_invalid')
+      expect(await outcome(await synthesize({ qeSigner }))).toBe('qe_report_signature_invalid')
   })
 
   it('does not let one quote borrow from another', async () => {

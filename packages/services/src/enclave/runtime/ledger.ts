@@ -57,6 +57,7 @@ interface Entry {
   stream: StreamTree | null
   upstream: UpstreamReceipt | null
   chatId: string | null
+  finished: boolean
 }
 
 /**
@@ -79,7 +80,14 @@ export class Ledger {
   open(credential: string | null): PendingReceipt {
     const id = `rcpt-${randomBytes(16).toString('hex')}`
     const { promise, resolve } = Promise.withResolvers<string | null>()
-    const entry: Entry = { credential: credential === null ? null : digest(credential), text: promise, stream: null, upstream: null, chatId: null }
+    const entry: Entry = {
+      credential: credential === null ? null : digest(credential),
+      text: promise,
+      stream: null,
+      upstream: null,
+      chatId: null,
+      finished: false,
+    }
     this.#entries.set(id, entry)
     return {
       id,
@@ -87,14 +95,20 @@ export class Ledger {
         const text = this.#sign(id, facts)
         entry.stream = facts.stream
         entry.upstream = facts.upstream ?? null
-        entry.chatId = facts.chatId
-        if (facts.chatId !== null) this.#byChatId.set(facts.chatId, id)
+        entry.finished = true
+        // A chat id comes from a worker: the first receipt under it keeps it, so that no later answer takes another requester's place.
+        if (facts.chatId !== null && !this.#byChatId.has(facts.chatId)) {
+          entry.chatId = facts.chatId
+          this.#byChatId.set(facts.chatId, id)
+        }
         this.#leaves += facts.stream?.leaves.length ?? 0
         resolve(text)
         this.#evict()
         return Promise.resolve(text)
       },
       abandon: () => {
+        // What is signed has its place in the chain and stays.
+        if (entry.finished) return
         this.#entries.delete(id)
         resolve(null)
       },
@@ -103,7 +117,7 @@ export class Ledger {
 
   /** A receipt by its id or its chat id. Waits a little for one that is still being written. */
   async find(idOrChatId: string, credential: string | null): Promise<Lookup> {
-    const id = this.#byChatId.get(idOrChatId) ?? idOrChatId
+    const id = this.#entries.has(idOrChatId) ? idOrChatId : (this.#byChatId.get(idOrChatId) ?? idOrChatId)
     const entry = this.#entries.get(id)
     if (entry === undefined) return { kind: 'not_found' }
     if (entry.credential !== null) {
@@ -146,6 +160,8 @@ export class Ledger {
   #evict(): void {
     for (const [id, entry] of this.#entries) {
       if (this.#entries.size <= this.#options.maxReceipts && this.#leaves <= this.#options.maxLeaves) return
+      // One that is being written is bounded by its connection; without its entry, what it is about to add would never be taken away.
+      if (!entry.finished) continue
       this.#entries.delete(id)
       this.#leaves -= entry.stream?.leaves.length ?? 0
       if (entry.chatId !== null) this.#byChatId.delete(entry.chatId)

@@ -1,17 +1,16 @@
 import type { Collateral } from '../collateral.ts'
 import { type Authority, issueAuthorityCrl, type Window } from './authority.ts'
-import { qeIdentityDocument, type SimQeLevel, type SimTcbLevel, tcbInfoDocument } from './documents.ts'
+import { type QeIdentityFields, qeIdentityDocument, type TcbInfoFields, tcbInfoDocument } from './documents.ts'
 import { chainPem, type SignedDocument, type SimVendor, signDocument } from './vendor.ts'
 
+/** The two documents about one kind of platform and one kind of TEE. */
+export interface DocumentFields {
+  readonly tcbInfo: TcbInfoFields
+  readonly qeIdentity: QeIdentityFields
+}
+
 /** What the simulated vendor says about one kind of platform. */
-export interface CollateralFields {
-  readonly fmspc: string
-  readonly pceId: string
-  readonly evaluationDataNumber: number
-  readonly tcbLevels: readonly SimTcbLevel[]
-  readonly qeMrsigner: string
-  readonly qeIsvProdId: number
-  readonly qeLevels: readonly SimQeLevel[]
+export interface CollateralFields extends DocumentFields {
   /** Serials on the root's list and on the PCK authority's list. */
   readonly revokedByRoot: readonly Uint8Array[]
   readonly revokedByPckCa: readonly Uint8Array[]
@@ -28,17 +27,22 @@ export interface CollateralPieces {
 
 /** Signs every piece, all of them valid in one window. */
 export async function issuePieces(vendor: SimVendor, pckCa: Authority, fields: CollateralFields, window: Window): Promise<CollateralPieces> {
-  const { fmspc, pceId, evaluationDataNumber } = fields
-  const tcbInfo = tcbInfoDocument({ fmspc, pceId, evaluationDataNumber, levels: fields.tcbLevels }, window)
-  const qeIdentity = qeIdentityDocument(
-    { mrsigner: fields.qeMrsigner, isvProdId: fields.qeIsvProdId, evaluationDataNumber, levels: fields.qeLevels },
-    window,
-  )
   return {
     rootCaCrl: await issueAuthorityCrl(vendor.root, fields.revokedByRoot, window, fields.crlNumber),
     pckCrl: await issueAuthorityCrl(pckCa, fields.revokedByPckCa, window, fields.crlNumber),
-    tcbInfo: await signDocument(tcbInfo, vendor.tcbSigning),
-    qeIdentity: await signDocument(qeIdentity, vendor.tcbSigning),
+    ...(await issueDocuments(vendor, fields, window)),
+  }
+}
+
+/** Signs the two documents alone. A TDX set shares all other pieces with the SGX set of its platform. */
+export async function issueDocuments(
+  vendor: SimVendor,
+  fields: DocumentFields,
+  window: Window,
+): Promise<Pick<CollateralPieces, 'tcbInfo' | 'qeIdentity'>> {
+  return {
+    tcbInfo: await signDocument(tcbInfoDocument(fields.tcbInfo, window), vendor.tcbSigning),
+    qeIdentity: await signDocument(qeIdentityDocument(fields.qeIdentity, window), vendor.tcbSigning),
   }
 }
 

@@ -4,13 +4,15 @@ import type { Window } from './authority.ts'
 export interface SimTcbLevel {
   /** The 16 TCB component SVNs. */
   readonly components: readonly number[]
+  /** For TDX: 16 more, compared with TEE_TCB_SVN. */
+  readonly tdxComponents?: readonly number[]
   readonly pceSvn: number
   readonly status: string
   readonly tcbDate: Date
   readonly advisories?: readonly string[]
 }
 
-/** One TCB level of the simulated quoting enclave. */
+/** One TCB level of what has a single ISVSVN: a simulated quoting enclave or TDX module. */
 export interface SimQeLevel {
   readonly isvSvn: number
   readonly status: string
@@ -18,37 +20,88 @@ export interface SimQeLevel {
   readonly advisories?: readonly string[]
 }
 
+/** Who may have signed a TDX module, and its attributes: hex of 48, 8 and 8 bytes. */
+export interface SimTdxModule {
+  readonly mrsigner: string
+  readonly attributes: string
+  readonly attributesMask: string
+}
+
+/** The identity of TDX modules of one major version; `id` is any text. */
+export interface SimModuleIdentity extends SimTdxModule {
+  readonly id: string
+  readonly levels: readonly SimQeLevel[]
+}
+
+/** What TCB info says. With `tdx` it is for TDX, whose `identities` may be null: absent, as for TDX 1.0. */
+export interface TcbInfoFields {
+  /** 2 has the components as members of their own, and no TDX; 3 where not given. */
+  readonly version?: 2 | 3
+  readonly fmspc: string
+  readonly pceId: string
+  readonly evaluationDataNumber: number
+  readonly levels: readonly SimTcbLevel[]
+  readonly tdx?: { readonly module: SimTdxModule; readonly identities: readonly SimModuleIdentity[] | null }
+}
+
+/** What the identity of a quoting enclave says: `QE` for SGX, `TD_QE` for TDX; `QE` where not given. */
+export interface QeIdentityFields {
+  readonly id?: 'QE' | 'TD_QE'
+  readonly mrsigner: string
+  readonly isvProdId: number
+  readonly evaluationDataNumber: number
+  readonly levels: readonly SimQeLevel[]
+}
+
 /** A JSON object still to be signed: edit its members, then hand it to `signDocument`. */
 export type UnsignedDocument = Readonly<Record<string, unknown>>
 
-/** TCB info of version 3 for SGX (Intel SGX PCS API v4, Get TCB Info), with members in Intel's order. */
-export function tcbInfoDocument(
-  fields: { readonly fmspc: string; readonly pceId: string; readonly evaluationDataNumber: number; readonly levels: readonly SimTcbLevel[] },
-  window: Window,
-): UnsignedDocument {
+/** TCB info of version 3 (Intel SGX PCS API v4, Get TCB Info) or 2 (API v3), with members in Intel's order. */
+export function tcbInfoDocument(fields: TcbInfoFields, window: Window): UnsignedDocument {
+  const { version = 3, tdx } = fields
   return {
-    id: 'SGX',
-    version: 3,
+    ...(version === 2 ? {} : { id: tdx === undefined ? 'SGX' : 'TDX' }),
+    version,
     issueDate: utcSeconds(window.from),
     nextUpdate: utcSeconds(window.to),
     fmspc: fields.fmspc.toUpperCase(),
     pceId: fields.pceId.toUpperCase(),
     tcbType: 0,
     tcbEvaluationDataNumber: fields.evaluationDataNumber,
-    tcbLevels: fields.levels.map((level) => ({
-      tcb: { sgxtcbcomponents: level.components.map((svn) => ({ svn })), pcesvn: level.pceSvn },
-      ...standing(level),
-    })),
+    ...(tdx === undefined ? {} : modules(tdx)),
+    tcbLevels: fields.levels.map((level) => ({ tcb: version === 2 ? namedComponents(level) : listedComponents(level), ...standing(level) })),
   }
 }
 
-/** QE identity of version 2 for SGX (Intel SGX PCS API v4, Get QE Identity), with members in Intel's order. */
-export function qeIdentityDocument(
-  fields: { readonly mrsigner: string; readonly isvProdId: number; readonly evaluationDataNumber: number; readonly levels: readonly SimQeLevel[] },
-  window: Window,
-): UnsignedDocument {
+function namedComponents(level: SimTcbLevel): UnsignedDocument {
+  const named = level.components.map((svn, index) => [`sgxtcbcomp${String(index + 1).padStart(2, '0')}svn`, svn] as const)
+  return { ...Object.fromEntries(named), pcesvn: level.pceSvn }
+}
+
+function listedComponents(level: SimTcbLevel): UnsignedDocument {
+  const listed = (svns: readonly number[]): unknown => svns.map((svn) => ({ svn }))
   return {
-    id: 'QE',
+    sgxtcbcomponents: listed(level.components),
+    pcesvn: level.pceSvn,
+    ...(level.tdxComponents === undefined ? {} : { tdxtcbcomponents: listed(level.tdxComponents) }),
+  }
+}
+
+function modules(tdx: NonNullable<TcbInfoFields['tdx']>): UnsignedDocument {
+  const signer = ({ mrsigner, attributes, attributesMask }: SimTdxModule): UnsignedDocument => ({ mrsigner, attributes, attributesMask })
+  const { module, identities } = tdx
+  return {
+    tdxModule: signer(module),
+    ...(identities === null
+      ? {}
+      : { tdxModuleIdentities: identities.map((one) => ({ id: one.id, ...signer(one), tcbLevels: one.levels.map(isvLevel) })) }),
+  }
+}
+
+/** QE identity of version 2 (Intel SGX PCS API v4, Get Enclave Identity), with members in Intel's order. */
+export function qeIdentityDocument(fields: QeIdentityFields, window: Window): UnsignedDocument {
+  return {
+    id: fields.id ?? 'QE',
     version: 2,
     issueDate: utcSeconds(window.from),
     nextUpdate: utcSeconds(window.to),
@@ -60,8 +113,12 @@ export function qeIdentityDocument(
     attributesMask: 'FBFFFFFFFFFFFFFF0000000000000000',
     mrsigner: fields.mrsigner.toUpperCase(),
     isvprodid: fields.isvProdId,
-    tcbLevels: fields.levels.map((level) => ({ tcb: { isvsvn: level.isvSvn }, ...standing(level) })),
+    tcbLevels: fields.levels.map(isvLevel),
   }
+}
+
+function isvLevel(level: SimQeLevel): UnsignedDocument {
+  return { tcb: { isvsvn: level.isvSvn }, ...standing(level) }
 }
 
 function standing(level: SimTcbLevel | SimQeLevel): UnsignedDocument {

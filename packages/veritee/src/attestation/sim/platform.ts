@@ -2,24 +2,21 @@ import * as crypto from '#crypto'
 import { fromHex, isHex, toHex, utf8 } from '../../bytes/index.ts'
 import type { Collateral } from '../collateral.ts'
 import { type Alteration, issueAuthority, leafProfile } from './authority.ts'
-import { assembleCollateral, issuePieces } from './collateral.ts'
-import type { SimQeLevel, SimTcbLevel } from './documents.ts'
-import { type SgxReportFields, sgxReport } from './quote.ts'
+import { assembleCollateral, issueDocuments, issuePieces } from './collateral.ts'
+import {
+  type CertificationFields,
+  chainCertification,
+  leafCertification,
+  platformCertification,
+  type QuoteBody,
+  type SgxReportFields,
+  sgxReport,
+} from './quote.ts'
 import { createQuotingEnclave } from './quoting-enclave.ts'
 import { sgxExtension } from './sgx-extension.ts'
+import { type PlatformFacts, quotingEnclaves, type SimStanding, sgxDocuments, tdxDocuments } from './standing.ts'
+import { type SimTd, securityVersions, type TdBodyKind, tdReport } from './td-report.ts'
 import { chainPem, createSimVendor, type SimVendor, yearsAfter } from './vendor.ts'
-
-/** What the simulated vendor publishes about a platform. All of it may change when collateral is issued again. */
-export interface SimStanding {
-  /** How long revocation lists and documents are valid from `at`; 30 where not given, as Intel's. */
-  readonly validDays?: number
-  /** Levels in any order; where not given, the platform is UpToDate and everything below it OutOfDate. */
-  readonly tcbLevels?: readonly SimTcbLevel[]
-  readonly qeLevels?: readonly SimQeLevel[]
-  readonly evaluationDataNumber?: number
-  /** Whose certificates are on their issuer's revocation list. */
-  readonly revoked?: readonly ('pck' | 'intermediate' | 'tcbSigning')[]
-}
 
 export interface SimPlatformOptions extends SimStanding {
   /** When collateral is issued, cut to whole seconds. Certificates are valid from the day before. */
@@ -34,8 +31,11 @@ export interface SimPlatformOptions extends SimStanding {
   /** The 16 TCB component SVNs of the PCK certificate. */
   readonly cpuSvn?: readonly number[]
   readonly pceSvn?: number
-  /** What the quoting enclave reports about itself, where it should differ from what the QE identity demands. */
+  /** The 16 TDX security versions: [0] and [1] are the minor and major version of the TDX module, or all are components where [1] is 0. */
+  readonly teeTcbSvn?: readonly number[]
+  /** What the quoting enclaves for SGX and for TDX report about themselves, where it should differ from what their identities demand. */
   readonly qeReport?: Partial<SgxReportFields>
+  readonly tdQeReport?: Partial<SgxReportFields>
   readonly qeAuthData?: Uint8Array
   readonly alterPck?: Alteration
 }
@@ -53,30 +53,41 @@ export interface SimEnclave {
   readonly attributes?: string
 }
 
+/** How the quote names the PCK certificate: 5, the whole chain, where not given. */
+export interface SimQuoteForm {
+  readonly certification?: 1 | 2 | 3 | 4 | 5
+}
+
 /** A machine without hardware: quotes in the real binary format, and collateral, under a root that is nobody's. */
 export interface SimPlatform {
   /** DER of the root certificate: who passes it as a trusted root trusts this process and nothing more. */
   readonly root: Uint8Array
   readonly ppid: string
   readonly fmspc: string
-  /** What was issued last. */
+  /** What was issued last: for SGX quotes, and for TDX quotes of the same machine. */
   readonly collateral: Collateral
-  /** A quote over exactly 64 bytes of report data. Throws `TypeError` for another length or a malformed identity. */
-  quote(enclave: SimEnclave, reportData: Uint8Array): Promise<Uint8Array>
-  /** Issues revocation lists, TCB info and QE identity again, from `at`. What `changes` does not name stays as it was. */
+  readonly tdxCollateral: Collateral
+  /** A quote (of version 3 where not given) over exactly 64 bytes of report data. Throws `TypeError` for another length or a malformed identity. */
+  quote(enclave: SimEnclave, reportData: Uint8Array, form?: SimQuoteForm & { readonly version?: 3 | 4 | 5 }): Promise<Uint8Array>
+  /**
+   * The same for a TD. Version 4 holds TD 1.0 bodies only, version 5 all of them; version 5 with a TD 1.5 body where not given.
+   * Throws `TypeError` for a body that the version has no place for.
+   */
+  tdQuote(td: SimTd, reportData: Uint8Array, form?: SimQuoteForm & { readonly version?: 4 | 5; readonly body?: TdBodyKind }): Promise<Uint8Array>
+  /** Issues revocation lists, TCB infos and QE identities again, from `at`. What `changes` does not name stays as it was. Returns the SGX set. */
   refreshCollateral(at: Date, changes?: SimStanding): Promise<Collateral>
 }
 
 const day = 86_400_000
-const qeIsvSvn = 10
 
 /**
- * A simulated SGX platform for tests, demos and development. Verification judges it with the same code as hardware; it is told apart by
- * its root alone, and nothing here is marked in a way that anything would trust. Every private key is made here, stays in memory and is
+ * A simulated SGX and TDX platform for tests, demos and development. Verification judges it with the same code as hardware; it is told apart
+ * by its root alone, and nothing here is marked in a way that anything would trust. Every private key is made here, stays in memory and is
  * never written anywhere. Throws `TypeError` for malformed options.
  */
 export async function createSimPlatform(options: SimPlatformOptions): Promise<SimPlatform> {
   const { at, ca = 'platform', cpuSvn = [12, 12, 3, 3, 255, 255, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], pceSvn = 16 } = options
+  const { teeTcbSvn = [6, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] } = options
   const fmspc = hex(options.fmspc ?? '53494d000000', 6, 'fmspc')
   const ppid = hex(options.ppid ?? toHex(crypto.randomBytes(16)), 16, 'ppid')
   const pceId = hex(options.pceId ?? '0000', 2, 'pceId')
@@ -92,57 +103,49 @@ export async function createSimPlatform(options: SimPlatformOptions): Promise<Si
   })
   const profile = leafProfile('Intel SGX PCK Certificate', new Date(at.getTime() - day), yearsAfter(at, 7), extension)
   const pck = await issueAuthority((options.alterPck ?? ((unaltered) => unaltered))(profile), pckCa)
-  const rawCpuSvn = Uint8Array.from(cpuSvn)
+  const rawCpuSvn = securityVersions(cpuSvn)
+  securityVersions(teeTcbSvn)
 
   const qeMrsigner = toHex(await crypto.sha256(utf8('veritee simulated quoting enclave signer')))
-  const quotingEnclave = await createQuotingEnclave(
-    {
-      report: {
-        cpuSvn: rawCpuSvn,
-        // INIT, MODE64BIT and PROVISION_KEY, as the real one.
-        attributes: fromHex('1500000000000000e700000000000000'),
-        miscSelect: 0,
-        mrenclave: toHex(await crypto.sha256(utf8('veritee simulated quoting enclave'))),
-        mrsigner: qeMrsigner,
-        isvProdId: 1,
-        isvSvn: qeIsvSvn,
-      },
-      pceSvn,
-      authData: options.qeAuthData ?? Uint8Array.from({ length: 32 }, (_, index) => index),
-      chain: chainPem(pck, pckCa, vendor.root),
-    },
-    pck,
-    (report) => ({ ...report, ...options.qeReport }),
-  )
+  const quotingEnclave = async (tee: 'sgx' | 'tdx', altered: Partial<SgxReportFields> | undefined) => {
+    const { isvProdId, isvSvn } = quotingEnclaves[tee]
+    const report = {
+      cpuSvn: rawCpuSvn,
+      // INIT, MODE64BIT and PROVISION_KEY, as the real one.
+      attributes: fromHex('1500000000000000e700000000000000'),
+      miscSelect: 0,
+      mrenclave: toHex(await crypto.sha256(utf8(`veritee simulated quoting enclave${tee === 'sgx' ? '' : ' for TDX'}`))),
+      mrsigner: qeMrsigner,
+      isvProdId,
+      isvSvn,
+    }
+    const authData = options.qeAuthData ?? Uint8Array.from({ length: 32 }, (_, index) => index)
+    return createQuotingEnclave({ report, pceSvn, authData }, pck, (unaltered) => ({ ...unaltered, ...altered }))
+  }
+  const quoteSgx = await quotingEnclave('sgx', options.qeReport)
+  const quoteTdx = await quotingEnclave('tdx', options.tdQeReport)
+  const certification = ({ certification: type = 5 }: SimQuoteForm): CertificationFields => {
+    if (type === 5) return chainCertification(chainPem(pck, pckCa, vendor.root))
+    if (type === 4) return leafCertification(chainPem(pck))
+    return platformCertification(type, { ppid, cpuSvn: rawCpuSvn, pceSvn, pceId })
+  }
 
+  const facts: PlatformFacts = { at, fmspc, pceId, components: cpuSvn, pceSvn, teeTcbSvn, qeMrsigner }
   let standing: SimStanding = options
   let issued = 0
-  const issue = async (from: Date): Promise<Collateral> => {
+  const issue = async (from: Date): Promise<{ readonly sgx: Collateral; readonly tdx: Collateral }> => {
     const start = new Date(Math.floor(from.getTime() / 1000) * 1000)
+    const window = { from: start, to: new Date(start.getTime() + (standing.validDays ?? 30) * day) }
     const revoked = standing.revoked ?? []
-    const serials = [
+    const revokedByRoot = [
       ...(revoked.includes('intermediate') ? [pckCa.serial] : []),
       ...(revoked.includes('tcbSigning') ? [vendor.tcbSigning.serial] : []),
     ]
     issued++
-    const pieces = await issuePieces(
-      vendor,
-      pckCa,
-      {
-        fmspc,
-        pceId,
-        evaluationDataNumber: standing.evaluationDataNumber ?? 20,
-        tcbLevels: standing.tcbLevels ?? defaultTcbLevels(at, cpuSvn, pceSvn),
-        qeMrsigner,
-        qeIsvProdId: 1,
-        qeLevels: standing.qeLevels ?? defaultQeLevels(at),
-        revokedByRoot: serials,
-        revokedByPckCa: revoked.includes('pck') ? [pck.serial] : [],
-        crlNumber: issued,
-      },
-      { from: start, to: new Date(start.getTime() + (standing.validDays ?? 30) * day) },
-    )
-    return assembleCollateral(vendor, pckCa, pieces)
+    const lists = { revokedByRoot, revokedByPckCa: revoked.includes('pck') ? [pck.serial] : [], crlNumber: issued }
+    const pieces = await issuePieces(vendor, pckCa, { ...sgxDocuments(facts, standing), ...lists }, window)
+    const tdx = await issueDocuments(vendor, tdxDocuments(facts, standing), window)
+    return { sgx: assembleCollateral(vendor, pckCa, pieces), tdx: assembleCollateral(vendor, pckCa, { ...pieces, ...tdx }) }
   }
   let collateral = await issue(at)
 
@@ -151,22 +154,30 @@ export async function createSimPlatform(options: SimPlatformOptions): Promise<Si
     ppid,
     fmspc,
     get collateral() {
-      return collateral
+      return collateral.sgx
     },
-    quote: async (enclave, reportData) => quotingEnclave(enclaveReport(enclave, reportData, rawCpuSvn)),
+    get tdxCollateral() {
+      return collateral.tdx
+    },
+    quote: async (enclave, reportData, form = {}) => quoteSgx(form.version ?? 3, enclaveReport(enclave, reportData, rawCpuSvn), certification(form)),
+    tdQuote: async (td, reportData, form = {}) => {
+      const { version = 5 } = form
+      const body = form.body ?? (version === 4 ? 'td10' : 'td15')
+      return quoteTdx(version, tdReport(td, body, reportData, teeTcbSvn), certification(form))
+    },
     refreshCollateral: async (from, changes = {}) => {
       standing = { ...standing, ...changes }
       collateral = await issue(from)
-      return collateral
+      return collateral.sgx
     },
   }
 }
 
 /** The report body of an enclave on a processor with this CPU SVN. Throws `TypeError` for malformed fields. */
-export function enclaveReport(enclave: SimEnclave, reportData: Uint8Array, cpuSvn: Uint8Array): Uint8Array {
+export function enclaveReport(enclave: SimEnclave, reportData: Uint8Array, cpuSvn: Uint8Array): QuoteBody {
   const attributes = fromHex(hex(enclave.attributes ?? '0500000000000000e700000000000000', 16, 'attributes'))
-  if (enclave.debug === true) attributes[0] = (attributes[0] ?? 0) | 0x02
-  return sgxReport({
+  if (enclave.debug === true) attributes[0] = (attributes[0] as number) | 0x02
+  const bytes = sgxReport({
     cpuSvn,
     attributes,
     miscSelect: 0,
@@ -176,24 +187,7 @@ export function enclaveReport(enclave: SimEnclave, reportData: Uint8Array, cpuSv
     isvSvn: enclave.isvSvn,
     reportData,
   })
-}
-
-function defaultTcbLevels(at: Date, components: readonly number[], pceSvn: number): SimTcbLevel[] {
-  return [
-    { components, pceSvn, status: 'UpToDate', tcbDate: midnightBefore(at, 90) },
-    { components: components.map(() => 0), pceSvn: 0, status: 'OutOfDate', tcbDate: midnightBefore(at, 455), advisories: ['INTEL-SA-00000'] },
-  ]
-}
-
-function defaultQeLevels(at: Date): SimQeLevel[] {
-  return [
-    { isvSvn: qeIsvSvn, status: 'UpToDate', tcbDate: midnightBefore(at, 90) },
-    { isvSvn: 1, status: 'OutOfDate', tcbDate: midnightBefore(at, 455), advisories: ['INTEL-SA-00000'] },
-  ]
-}
-
-function midnightBefore(at: Date, days: number): Date {
-  return new Date((Math.floor(at.getTime() / day) - days) * day)
+  return { kind: 'sgx', bytes }
 }
 
 function hex(value: string, length: number, what: string): string {

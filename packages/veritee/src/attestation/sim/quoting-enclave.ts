@@ -1,7 +1,7 @@
 import * as crypto from '#crypto'
 import { concat } from '../../bytes/index.ts'
 import type { Authority } from './authority.ts'
-import { assembleQuote, qeReportData, type SgxReportFields, sgxReport } from './quote.ts'
+import { assembleQuote, type CertificationFields, type QuoteBody, qeReportData, type SgxReportFields, sgxReport } from './quote.ts'
 
 /** What a simulated quoting enclave is. `report.reportData` is overwritten unless {@link createQuotingEnclave} is told otherwise. */
 export interface QuotingEnclaveFields {
@@ -9,12 +9,10 @@ export interface QuotingEnclaveFields {
   readonly pceSvn: number
   /** Any length up to 65535 bytes; hardware has 32. */
   readonly authData: Uint8Array
-  /** PEM, leaf to root. */
-  readonly chain: string
 }
 
-/** Turns a report body of 384 bytes into a quote over it. */
-export type QuotingEnclave = (report: Uint8Array) => Promise<Uint8Array>
+/** Turns a report body into a quote over it, in a version that has a place for it. */
+export type QuotingEnclave = (version: 3 | 4 | 5, body: QuoteBody, certification: CertificationFields) => Promise<Uint8Array>
 
 /**
  * A quoting enclave with a fresh attestation key, certified once by the PCK key as on hardware.
@@ -36,7 +34,6 @@ export async function createQuotingEnclave(
     qeReportSignature: await pck.key.sign(qeReport),
     qeAuthData: fields.authData,
     attestationKey: key.publicKey,
-    certificationChain: fields.chain,
   }
-  return (report) => assembleQuote({ ...parts, report }, key.sign)
+  return (version, body, certification) => assembleQuote({ ...parts, version, body, certification }, key.sign)
 }

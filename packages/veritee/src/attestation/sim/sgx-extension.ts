@@ -1,6 +1,7 @@
 import { derBoolean, derEnumerated, derInteger, derOctetString, derOid, derSequence } from '../../bytes/der-writer.ts'
 import { fromHex } from '../../bytes/index.ts'
 import type { Extension } from '../pki/issue.ts'
+import { securityVersions } from './td-report.ts'
 
 /** What Intel's extension of a PCK certificate says (Intel SGX PCK Certificate and CRL Profile, section 1.3.5). Hex of either case. */
 export interface SgxExtensionFields {
@@ -28,12 +29,10 @@ export const sgxExtensionOid = '1.2.840.113741.1.13.1'
 /** The extension, in the order and with the types that real certificates have. Throws `TypeError` for components that are not 16 bytes. */
 export function sgxExtension(fields: SgxExtensionFields): Extension {
   const { components, platform } = fields
-  if (components.length !== 16 || !components.every((svn) => Number.isInteger(svn) && svn >= 0 && svn <= 255))
-    throw new TypeError('sim: expected 16 TCB components of 0 to 255')
   const tcb = derSequence(
     ...components.map((svn, index) => entry(`2.${index + 1}`, derInteger(svn))),
     entry('2.17', derInteger(fields.pceSvn)),
-    entry('2.18', derOctetString(Uint8Array.from(components))),
+    entry('2.18', derOctetString(securityVersions(components))),
   )
   const value = derSequence(
     entry('1', derOctetString(fromHex(fields.ppid, 16))),

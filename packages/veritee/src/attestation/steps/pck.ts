@@ -1,8 +1,10 @@
 import { equal, fromUtf8 } from '../../bytes/bytes.ts'
+import { toHex } from '../../bytes/hex.ts'
 import { fail } from '../../errors.ts'
 import type { Certificate } from '../pki/certificate.ts'
 import { type CertificatePool, type Chain, checkWindow, rootOf, verifyChain } from '../pki/chain.ts'
 import { parseSgxExtension, type SgxExtension } from '../pki/sgx-extension.ts'
+import type { CertificationData } from '../quote/certification.ts'
 import type { Quote } from '../quote/quote.ts'
 import { holdsIntelKey, type Root } from '../roots/intel.ts'
 import { type Session, validAt } from './session.ts'
@@ -52,7 +54,7 @@ export async function verifyPck(session: Session, quote: Quote): Promise<Pck> {
 function readPck(pool: CertificatePool, quote: Quote): Pck {
   const { certification } = quote
   if (certification.kind !== 'pck-chain')
-    throw fail('quote_no_pck_chain', `expected certification data of type 5, found ${certification.type}: fetch the PCK chain of this platform`)
+    throw fail('quote_no_pck_chain', `expected certification data of type 5, found ${certification.type}: ${whatToFetch(certification)}`)
   // Intel's library ends the text with NUL; NUL inside the text is not ignored.
   let length = certification.pem.length
   while (length > 0 && certification.pem[length - 1] === 0) length--
@@ -60,6 +62,13 @@ function readPck(pool: CertificatePool, quote: Quote): Pck {
   const [leaf, intermediate] = chain
   if (intermediate === undefined) throw fail('chain_invalid', 'expected an intermediate authority')
   return { chain, leaf, intermediate, root: rootOf(chain), sgx: parseSgxExtension(leaf) }
+}
+
+/** What the vendor's service asks for, so that whoever reads the message can fetch the certificate. */
+function whatToFetch(data: Exclude<CertificationData, { readonly kind: 'pck-chain' }>): string {
+  if (data.kind === 'pck-leaf') return 'fetch the chain of the PCK certificate in it'
+  const ppid = `${data.type === 1 ? 'PPID' : 'encrypted PPID'} ${toHex(data.ppid)}`
+  return `fetch the PCK chain of ${ppid}, PCE id ${toHex(data.pceId)}, CPU SVN ${toHex(data.cpuSvn)}, PCE SVN ${data.pceSvn}`
 }
 
 /** Whole certificates are compared, so the root's own signature, constraints and dates are the trusted ones. */

@@ -1,0 +1,399 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { connect as connectSocket, createServer, type Server } from 'node:net'
+import { ask, chatBody, connect, nodeTransport } from 'veritee/client'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { workerOrigin } from '../../src/controller/address.ts'
+import { Registry } from '../../src/controller/registry.ts'
+import { checkUpstream } from '../../src/controller/upstream.ts'
+import { admit, type RunningController, startController, startWorker } from '../../src/demo/system.ts'
+import { type Listening, listen } from '../../src/http/listen.ts'
+import { type Network, now, startNetwork } from './network.ts'
+
+/** What somebody who can reach the control port, or sits before a worker, can do to honest workers and to the controller. */
+
+let network: Network
+beforeAll(async () => {
+  network = await startNetwork()
+})
+afterAll(() => network.close())
+
+const endpoint = '/v1/chat/completions'
+const body = (stream: boolean, prompt = 'Who are you?'): Uint8Array => chatBody('veritee-demo', prompt, { stream, temperature: 0 })
+
+async function withController(run: (controller: RunningController) => Promise<void>): Promise<void> {
+  const controller = await startController(network.machine, network.policy, { api: 0, control: 0 }, now)
+  try {
+    await run(controller)
+  } finally {
+    for (const stop of [controller.api.close, controller.control.close, controller.controller.close]) await stop()
+  }
+}
+
+/** A TCP forwarder: TLS still ends in the worker's enclave, but the wire is ours. */
+async function forwarder(port: number): Promise<{ port: number; cut(): void; mute(on: boolean): void; close(): void }> {
+  const pairs = new Set<() => void>()
+  let muted = false
+  const server: Server = createServer((inner) => {
+    if (muted) {
+      inner.destroy()
+      return
+    }
+    const outer = connectSocket(port, '127.0.0.1')
+    const end = (): void => {
+      inner.destroy()
+      outer.destroy()
+      pairs.delete(end)
+    }
+    pairs.add(end)
+    inner.on('error', end).on('close', end).pipe(outer)
+    outer.on('error', end).on('close', end).pipe(inner)
+  })
+  const { promise, resolve } = Promise.withResolvers<void>()
+  server.listen(0, '127.0.0.1', resolve)
+  await promise
+  const address = server.address()
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : 0,
+    cut: () => {
+      for (const end of [...pairs]) end()
+    },
+    mute: (on) => {
+      muted = on
+    },
+    close: () => {
+      for (const end of [...pairs]) end()
+      server.close()
+    },
+  }
+}
+
+describe('re-admission', () => {
+  test('S19: a worker registered again while it answers keeps its connections and its good name', async () => {
+    await withController(async (controller) => {
+      await admit(controller, network.worker)
+      const service = await connect(nodeTransport(controller.api.url), network.options())
+      let again: Promise<string> | null = null
+      // Anybody who can reach the control port can do this: origin and keyset digest are public.
+      const answer = await ask(service, endpoint, body(true, 'Tell me a story about a dragon named Ruby.'), {
+        onEvent: () => {
+          again ??= admit(controller, network.worker)
+          return true
+        },
+      })
+      expect(answer.proof.outcome).toBe('verified')
+      expect(await again).toMatch(/^[0-9a-f]{64}$/)
+      expect(controller.controller.registry.all().map(({ quarantine }) => quarantine)).toEqual([null])
+      await expect(admit(controller, network.worker)).resolves.toMatch(/^[0-9a-f]{64}$/)
+      service.transport.close()
+    })
+  })
+
+  test('sessions of one worker registered over and over stay bounded, and the live one is always served', async () => {
+    const registry = new Registry({ policy: network.policy, trust: network.machine.trust, now, allowLoopback: true, maxPastSessions: 2 })
+    const ids: string[] = []
+    for (let i = 0; i < 5; i++) ids.push((await registry.admit(network.worker.server.url, network.worker.worker.identity.keysetDigest)).session.id)
+    expect(new Set(ids).size).toBe(5)
+    expect(ids.map((id) => registry.session(id) !== undefined)).toEqual([false, false, true, true, true])
+    await registry.close()
+  })
+})
+
+describe('S5: what the wire did is not held against the keyset', () => {
+  test('a receipt lost on the wire ends the session, not the keyset: a fresh challenge brings the worker back', async () => {
+    const wire = await forwarder(network.worker.server.port)
+    await withController(async (controller) => {
+      const url = `https://127.0.0.1:${wire.port}`
+      const { registry } = controller.controller
+      const { keysetDigest } = network.worker.worker.identity
+      await registry.admit(url, keysetDigest)
+      const service = await connect(nodeTransport(controller.api.url), network.options())
+      let events = 0
+      const failure = ask(service, endpoint, body(true, 'Tell me a story about a dragon named Ruby.'), {
+        onEvent: () => {
+          if (++events === 3) {
+            wire.mute(true)
+            wire.cut()
+          }
+          return true
+        },
+      })
+      await expect(failure).rejects.toMatchObject({ code: 'receipt_upstream_mismatch' })
+      expect(registry.serving()).toEqual([])
+      wire.mute(false)
+      const back = await registry.admit(url, keysetDigest)
+      expect(back.quarantine).toBeNull()
+      expect((await ask(service, endpoint, body(false))).proof.outcome).toBe('verified')
+      service.transport.close()
+    })
+    wire.close()
+  })
+
+  test('somebody who shows another TLS key once does not get the worker banned', async () => {
+    const wire = await forwarder(network.worker.server.port)
+    const other = await startWorker(network.machine, [network.model.served], 0, now)
+    const impostor = await forwarder(other.server.port)
+    await withController(async (controller) => {
+      const { registry } = controller.controller
+      const { keysetDigest } = network.worker.worker.identity
+      const url = `https://127.0.0.1:${wire.port}`
+      await registry.admit(url, keysetDigest)
+      // The same port now leads to another enclave.
+      wire.close()
+      const { port } = wire
+      const swapped: Server = createServer((inner) => {
+        const outer = connectSocket(impostor.port, '127.0.0.1')
+        inner.on('error', () => outer.destroy()).pipe(outer)
+        outer.on('error', () => inner.destroy()).pipe(inner)
+      })
+      const ready = Promise.withResolvers<void>()
+      swapped.listen(port, '127.0.0.1', ready.resolve)
+      await ready.promise
+      const before = other.worker.ledger.size
+      const service = await connect(nodeTransport(controller.api.url), network.options())
+      await expect(ask(service, endpoint, body(false))).rejects.toMatchObject({ code: 'service_refused' })
+      // No request reached the other enclave.
+      expect(other.worker.ledger.size).toBe(before)
+      swapped.close()
+      expect((await registry.admit(network.worker.server.url, keysetDigest)).quarantine).toBeNull()
+      service.transport.close()
+    })
+    impostor.close()
+    await other.server.close()
+  })
+})
+
+describe('S22: admission cannot be used up', () => {
+  test('an address that takes the connection and never speaks TLS gives its place back', async () => {
+    const silent = createServer(() => undefined)
+    const ready = Promise.withResolvers<void>()
+    silent.listen(0, '127.0.0.1', ready.resolve)
+    await ready.promise
+    const address = silent.address()
+    const port = typeof address === 'object' && address !== null ? address.port : 0
+    const registry = new Registry({ policy: network.policy, trust: network.machine.trust, now, allowLoopback: true, maxWorkers: 1, admissionMs: 300 })
+    const { keysetDigest } = network.worker.worker.identity
+    await expect(registry.admit(`https://127.0.0.1:${port}`, keysetDigest)).rejects.toMatchObject({ code: 'service_unavailable' })
+    // The only place is free again.
+    expect((await registry.admit(network.worker.server.url, keysetDigest)).quarantine).toBeNull()
+    await registry.close()
+    silent.close()
+  })
+
+  test('a report that drips a byte at a time does not hold its place for ever', async () => {
+    const drip = await listen(
+      { host: '127.0.0.1', port: 0, tls: network.worker.worker.identity.tls, simulated: true, apiKeys: false },
+      (_incoming: IncomingMessage, response: ServerResponse) => {
+        response.writeHead(200, { 'content-type': 'application/json' })
+        const timer = setInterval(() => response.write(' '), 50)
+        response.once('close', () => clearInterval(timer))
+      },
+    )
+    const registry = new Registry({ policy: network.policy, trust: network.machine.trust, now, allowLoopback: true, admissionMs: 400 })
+    await expect(registry.admit(drip.url, network.worker.worker.identity.keysetDigest)).rejects.toMatchObject({ code: 'service_unavailable' })
+    await registry.close()
+    await drip.close()
+  })
+
+  test.for([
+    ['https://127.1', 'https://127.0.0.1'],
+    ['https://2130706433', 'https://127.0.0.1'],
+    ['https://0x7f.1', 'https://127.0.0.1'],
+    ['https://127.0.0.1.', 'https://127.0.0.1'],
+    ['https://[::1]', 'https://[::1]'],
+    ['https://[::ffff:127.0.0.1]', null],
+    ['https://localhost', null],
+  ] as const)('a loopback address in another dress is still one: %s', ([url, origin]) => {
+    expect(() => workerOrigin(url, false)).toThrow(expect.objectContaining({ code: 'address_refused' }))
+    if (origin === null) expect(() => workerOrigin(url, true)).toThrow(expect.objectContaining({ code: 'address_refused' }))
+    else expect(workerOrigin(url, true)).toBe(origin)
+  })
+})
+
+describe('what a worker with a genuine key says is data', () => {
+  async function withFakeWorker(
+    chat: (incoming: IncomingMessage, response: ServerResponse) => void,
+    run: (controller: RunningController) => Promise<void>,
+  ): Promise<void> {
+    const { worker, server } = await startWorker(network.machine, [network.model.served], 0, now)
+    const front: Listening = await listen(
+      { host: '127.0.0.1', port: 0, tls: worker.identity.tls, simulated: true, apiKeys: false },
+      (incoming, response) => (incoming.method === 'POST' ? chat(incoming, response) : worker.handler(incoming, response)),
+    )
+    await withController(async (controller) => {
+      await admit(controller, { worker, server: front })
+      await run(controller)
+    })
+    await front.close()
+    await server.close()
+  }
+
+  const send = async (controller: RunningController): Promise<{ status: number; headers: { readonly [name: string]: string }; body: string }> => {
+    const transport = nodeTransport(controller.api.url)
+    const answer = await transport.send({ method: 'POST', path: endpoint, body: body(false) })
+    const parts: Uint8Array[] = []
+    for await (const part of answer.body) parts.push(part)
+    transport.close()
+    return { status: answer.status, headers: answer.headers, body: Buffer.concat(parts).toString() }
+  }
+
+  test('a refusal is passed on as an error of its own kind only: no other status, type or header is chosen by the worker', async () => {
+    const refuse = (_: IncomingMessage, response: ServerResponse): void => {
+      response.writeHead(302, {
+        'content-type': 'text/html',
+        location: 'https://example.com/',
+        'set-cookie': 'a=b',
+        'retry-after': '5\u00e9',
+        'x-receipt-id': 'mine',
+      })
+      response.end('{"error":{"message":"<script>"}}')
+    }
+    await withFakeWorker(refuse, async (controller) => {
+      const { status, headers } = await send(controller)
+      expect(status).toBe(502)
+      expect(headers['content-type']).toBe('application/json')
+      expect(headers.location).toBeUndefined()
+      expect(headers['set-cookie']).toBeUndefined()
+      expect(headers['retry-after']).toBeUndefined()
+      expect(headers['x-receipt-id']).toMatch(/^rcpt-[0-9a-f]{32}$/)
+    })
+  })
+
+  test('type and receipt key of an answer are not echoed unread, and the controller lives on', async () => {
+    const stream = (_: IncomingMessage, response: ServerResponse): void => {
+      response.writeHead(200, {
+        'content-type': 'text/event-stream; x="\u00e9"',
+        'x-veritee-receipt-key': 'not\u00e9hex',
+        'x-receipt-id': '../../v1/models?',
+      })
+      response.end('data: {"id":"rcpt-00000000000000000000000000000000"}\n\n')
+    }
+    await withFakeWorker(stream, async (controller) => {
+      const { status, headers } = await send(controller)
+      expect(status).toBe(200)
+      expect(headers['content-type']).toBe('text/event-stream; charset=utf-8')
+      expect(headers['x-veritee-receipt-key']).toBeUndefined()
+      expect(controller.controller.registry.serving()).toEqual([])
+      const transport = nodeTransport(controller.api.url)
+      const receipt = await transport.send({ method: 'GET', path: `/v1/aci/receipts/${headers['x-receipt-id']}` })
+      const parts: Uint8Array[] = []
+      for await (const part of receipt.body) parts.push(part)
+      const log = (JSON.parse(Buffer.concat(parts).toString()) as { event_log: { type: string }[] }).event_log
+      expect(log.find(({ type }) => type === 'veritee.upstream_receipt')).toMatchObject({
+        result: 'absent',
+        reason: 'the worker announced no receipt',
+      })
+      transport.close()
+    })
+  })
+
+  test('a stream of more events than any answer has ends with an error event, and the memory of the controller is bounded', async () => {
+    const flood = (_: IncomingMessage, response: ServerResponse): void => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      const chunk = Buffer.from('\n\n'.repeat(16_384))
+      const pump = (): void => {
+        while (!response.destroyed && response.write(chunk));
+        if (!response.destroyed) response.once('drain', pump)
+      }
+      pump()
+    }
+    await withFakeWorker(flood, async (controller) => {
+      const { body: received } = await send(controller)
+      expect(received.length).toBeLessThan(4 << 20)
+      expect(received).toContain('upstream_broken')
+      expect(controller.controller.registry.serving()).toEqual([])
+    })
+  })
+
+  test('S10: a receipt that drips is absent in the end: the requester is not held for ever', async () => {
+    const { tls } = network.worker.worker.identity
+    const drip = await listen({ host: '127.0.0.1', port: 0, tls, simulated: true, apiKeys: false }, (incoming, response) => {
+      if (incoming.url?.startsWith('/v1/aci/attestation') === true) {
+        network.worker.worker.handler(incoming, response)
+        return
+      }
+      response.writeHead(200, { 'content-type': 'application/json' })
+      const timer = setInterval(() => response.write(' '), 50)
+      response.once('close', () => clearInterval(timer))
+    })
+    const registry = new Registry({ policy: network.policy, trust: network.machine.trust, now, allowLoopback: true })
+    const worker = await registry.admit(drip.url, network.worker.worker.identity.keysetDigest)
+    const hash = `sha256:${'0'.repeat(64)}`
+    const forwarded = { requestHash: hash, responseHash: hash, clientNonce: '0'.repeat(64), complete: true, stream: null }
+    const { event } = await checkUpstream(worker, 'rcpt-1', forwarded, 300)
+    expect(event).toMatchObject({ result: 'absent', digest: null })
+    await registry.close()
+    await drip.close()
+  })
+})
+
+test('S19: requesters who leave at any moment harm neither the worker nor the engine, and nothing stays behind', async () => {
+  await withController(async (controller) => {
+    await admit(controller, network.worker)
+    const [admitted] = controller.controller.registry.all()
+    const transport = nodeTransport(controller.api.url)
+    const leave = async (i: number): Promise<void> => {
+      const abort = new AbortController()
+      const stream = i % 3 !== 0
+      const timer = setTimeout(() => abort.abort(), i * 7)
+      try {
+        const request = {
+          method: 'POST',
+          path: endpoint,
+          body: body(stream, 'Tell me a story about a dragon named Ruby.'),
+          signal: abort.signal,
+        } as const
+        const answer = await transport.send(request)
+        for await (const _ of answer.body) if (i % 5 === 1) abort.abort()
+      } catch {
+        // Left.
+      }
+      clearTimeout(timer)
+    }
+    await Promise.all(Array.from({ length: 40 }, (_, i) => leave(i)))
+    const { engine } = network.model
+    await expect.poll(() => [admitted?.outstanding, engine.load.running, engine.load.waiting], { timeout: 15_000 }).toEqual([0, 0, 0])
+    expect(admitted?.quarantine).toBeNull()
+    const service = await connect(transport, network.options())
+    expect((await ask(service, endpoint, body(true))).proof.outcome).toBe('verified')
+    transport.close()
+  })
+})
+
+test('S22: odd but well-framed requests end in an answer or a closed connection, never in a crash', async () => {
+  const { port } = network.controller.api
+  const raw = (text: string): Promise<string> => {
+    const { promise, resolve } = Promise.withResolvers<string>()
+    let seen = ''
+    const socket = connectSocket(port, '127.0.0.1', () => socket.end(text))
+    socket.setTimeout(3000, () => socket.destroy())
+    socket.on('data', (part) => {
+      seen += part.toString()
+    })
+    socket.on('close', () => resolve(seen))
+    socket.on('error', () => undefined)
+    return promise
+  }
+  const odd = [
+    'GET /v1/models HTTP/1.1\r\n\r\n',
+    'GET /v1/models HTTP/1.1\r\nHost: a b\r\n\r\n',
+    'GET http://[::/ HTTP/1.1\r\nHost: x\r\n\r\n',
+    'GET //evil.example/v1/models HTTP/1.1\r\nHost: x\r\n\r\n',
+    'OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n',
+    'CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n',
+    'GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n',
+    'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nExpect: nonsense\r\nContent-Length: 2\r\n\r\n{}',
+    'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}',
+    'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"model":',
+    'GET /v1/aci/receipts/%ff%fe HTTP/1.1\r\nHost: x\r\n\r\n',
+    'GET /v1/aci/receipts/__proto__ HTTP/1.1\r\nHost: x\r\n\r\n',
+    'GET /v1/aci/sessions/constructor HTTP/1.1\r\nHost: x\r\n\r\n',
+  ]
+  for (const request of odd) {
+    const seen = await raw(request)
+    expect(seen === '' || /^HTTP\/1\.1 (4\d\d|200) /.test(seen), `${JSON.stringify(request.slice(0, 60))}: ${seen.slice(0, 80)}`).toBe(true)
+  }
+  const transport = nodeTransport(network.controller.api.url)
+  expect((await transport.send({ method: 'GET', path: '/v1/models' })).status).toBe(200)
+  transport.close()
+})

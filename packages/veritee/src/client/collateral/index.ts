@@ -1,0 +1,8 @@
+export { type CollateralContents, type Evaluation, readContents } from './contents.ts'
+export { type DiskCacheOptions, defaultCacheDirectory, diskCache } from './disk-cache.ts'
+export { completeQuote, type FetchCollateralOptions, fetchCollateral, type SourceOutcome } from './fetch.ts'
+export type { Get, GetOptions, GetResult } from './get.ts'
+export { nodeGet } from './node-get.ts'
+export { withPckChain } from './pck-certificate.ts'
+export { intelPcs, SourceError } from './source.ts'
+export type { CollateralKey, CollateralStore } from './store.ts'

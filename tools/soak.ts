@@ -1,0 +1,104 @@
+// `npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]`: mutation fuzzing of every parser and of verifyQuote.
+// Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
+// returns is noticed here and named.
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { loadCorpus, makeCorpus } from '../bench/soak/corpus.ts'
+import { measureGrowth } from '../bench/soak/growth.ts'
+import { type SoakResult, soak } from '../bench/soak/soak.ts'
+
+interface Work {
+  readonly seed: number
+  readonly iterations: number
+  readonly from: number
+  /** The number of the input that is being judged, for the watcher. */
+  readonly at: Float64Array
+}
+
+const defaultIterations = 10_000_000
+const reportEveryMs = 15_000
+const hungAfterMs = 180_000
+
+function usage(message: string): never {
+  process.stderr.write(`soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n`)
+  process.exit(2)
+}
+
+function whole(text: string | undefined, name: string, fallback: number): number {
+  const value = text === undefined ? fallback : Number(text)
+  if (!Number.isSafeInteger(value) || value < 0) usage(`--${name}: expected a whole number, found '${text}'`)
+  return value
+}
+
+async function inThread({ seed, iterations, from, at }: Work): Promise<void> {
+  const result = await soak({ corpus: loadCorpus(), seed, iterations, from, progress: (iteration) => (at[0] = iteration) })
+  parentPort?.postMessage(result)
+}
+
+function supervised(seed: number, iterations: number, from: number): Promise<SoakResult> {
+  const at = new Float64Array(new SharedArrayBuffer(8))
+  at[0] = from
+  const worker = new Worker(new URL(import.meta.url), { workerData: { seed, iterations, from, at } satisfies Work })
+  return new Promise((resolve, reject) => {
+    let last = { iteration: -1, since: Date.now() }
+    const watch = setInterval(() => {
+      const iteration = at[0] ?? 0
+      const now = Date.now()
+      if (iteration !== last.iteration) last = { iteration, since: now }
+      else if (now - last.since > hungAfterMs) {
+        clearInterval(watch)
+        void worker.terminate()
+        reject(new Error(`iteration ${iteration} has not returned for ${hungAfterMs / 1000} s: repeat it with --seed ${seed} --only ${iteration}`))
+      }
+      process.stderr.write(`soak: ${iteration - from} of ${iterations} inputs (${(((iteration - from) / iterations) * 100).toFixed(1)} %)\n`)
+    }, reportEveryMs)
+    worker.once('message', (result: SoakResult) => {
+      clearInterval(watch)
+      resolve(result)
+    })
+    worker.once('error', (error) => {
+      clearInterval(watch)
+      reject(error)
+    })
+  })
+}
+
+function git(...args: string[]): string {
+  return spawnSync('git', args, { encoding: 'utf8' }).stdout?.trim() ?? ''
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    options: { iterations: { type: 'string' }, seed: { type: 'string' }, only: { type: 'string' }, freeze: { type: 'boolean', default: false } },
+    allowPositionals: true,
+  })
+  if (positionals.length !== 1 || positionals[0] !== 'attestation') usage("expected 'attestation'")
+  if (values.freeze) {
+    writeFileSync(new URL('../bench/soak/corpus.json', import.meta.url), await makeCorpus(new Date('2026-05-06T07:08:09.000Z')))
+    process.stderr.write('soak: bench/soak/corpus.json has new seeds\n')
+    return
+  }
+  const seed = whole(values.seed, 'seed', 1)
+  const only = values.only === undefined ? null : whole(values.only, 'only', 0)
+  const iterations = only === null ? whole(values.iterations, 'iterations', defaultIterations) : 1
+  const date = new Date().toISOString()
+  const start = process.cpuUsage()
+  const startedAt = performance.now()
+  const result = await supervised(seed, iterations, only ?? 0)
+  const { user, system } = process.cpuUsage(start)
+  const seconds = { wall: Math.round((performance.now() - startedAt) / 1000), cpu: Math.round((user + system) / 1e6) }
+  process.stderr.write('soak: how time grows with size\n')
+  const growth = only === null ? await measureGrowth(loadCorpus()) : []
+  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.versions.node }
+  const commit = { id: git('rev-parse', 'HEAD'), changed: git('status', '--porcelain', '--', 'packages', 'bench/soak', 'tools/soak.ts') !== '' }
+  process.stdout.write(`${JSON.stringify({ soak: 'attestation', date, machine, commit, seconds, ...result, growth }, null, 2)}\n`)
+  const steep = growth.filter(({ superlinear }) => superlinear)
+  process.stderr.write(`soak: ${result.findings.length} findings, ${steep.length} kinds of input with superlinear time\n`)
+  if (result.findings.length + steep.length > 0) process.exitCode = 1
+}
+
+if (isMainThread) await main()
+else await inThread(workerData as Work)
