@@ -113,6 +113,7 @@ export const errorTable = {
   service_unavailable: ['unavailable', 'the service did not answer'],
   service_refused: ['unavailable', 'the service answered with an error'],
   address_refused: ['rejected', 'the address is not one a worker may be reached at'],
+  worker_duplicate: ['rejected', 'the keyset serves under another address already'],
   worker_quarantined: ['rejected', 'the worker lost the trust of this controller'],
   registry_full: ['unavailable', 'this controller takes no more workers'],
   port_unavailable: ['unavailable', 'a port could not be listened on'],

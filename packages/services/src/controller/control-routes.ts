@@ -27,9 +27,10 @@ export function createControlRoutes({ registry, registerLimit }: ControlDeps): H
         throw new HttpError(429, 'rate_limit_error', `too many registrations from this address; retry in ${wait} s`, {
           headers: { 'retry-after': String(wait) },
         })
-      const o = shape.object(parseJson(await c.req.text(), { maxLength: 65_536, maxDepth: 4 }), 'registration', ['url', 'keyset_digest'])
+      const o = shape.object(parseJson(await c.req.text(), { maxLength: 65_536, maxDepth: 4 }), 'registration', ['url', 'keyset_digest'], ['ticket'])
+      const ticket = Object.hasOwn(o, 'ticket') ? ([shape.hex(o.ticket, 'ticket', 16)] as const) : []
       try {
-        const worker = await registry.admit(shape.string(o.url, 'url', 512), shape.digest(o.keyset_digest, 'keyset_digest'))
+        const worker = await registry.admit(shape.string(o.url, 'url', 512), shape.digest(o.keyset_digest, 'keyset_digest'), ...ticket)
         return c.json(described(worker), 201)
       } catch (error) {
         // The worker must learn why it was not admitted, with the code of the check that failed.

@@ -34,6 +34,8 @@ export interface RegistryOptions {
   readonly openPool?: (origin: string, spki: string) => Pool
 }
 
+const forgetSeconds = 3600
+
 /**
  * The workers of this controller. Only what this process verified itself, against a nonce of its own, is ever routed to (rule S3);
  * nothing here is read from a store.
@@ -53,31 +55,36 @@ export class Registry {
 
   /**
    * Challenges the worker at `url` with a fresh nonce, verifies and evaluates its evidence, pins its TLS key and opens a session.
-   * `keysetDigest` is what the worker said of itself; another keyset there is a refusal.
-   * Throws `address_refused`, `registry_full`, `keyset_changed`, `worker_quarantined` and every code of `connect`.
+   * `keysetDigest` is what the worker said of itself; another keyset there is a refusal. `ticket` is what the worker wants to see on the challenge,
+   * so that it keeps a place for it.
+   * Throws `address_refused`, `registry_full`, `keyset_changed`, `worker_quarantined`, `worker_duplicate` and every code of `connect`.
    */
-  admit(url: string, keysetDigest: string): Promise<AdmittedWorker> {
+  admit(url: string, keysetDigest: string, ticket?: string): Promise<AdmittedWorker> {
     const origin = workerOrigin(url, this.#options.allowLoopback)
     const running = this.#admitting.get(origin)
     if (running !== undefined) return running
+    this.#forgetWorkers()
     const maxWorkers = this.#options.maxWorkers ?? 10_000
     if (!this.#workers.has(origin) && this.#workers.size + this.#admitting.size >= maxWorkers)
       throw fail('registry_full', `this controller takes at most ${maxWorkers} workers`)
-    const admission = this.#admit(origin, keysetDigest).finally(() => this.#admitting.delete(origin))
+    const admission = this.#admit(origin, keysetDigest, ticket).finally(() => this.#admitting.delete(origin))
     this.#admitting.set(origin, admission)
     return admission
   }
 
-  async #admit(origin: string, keysetDigest: string): Promise<AdmittedWorker> {
+  async #admit(origin: string, keysetDigest: string, ticket: string | undefined): Promise<AdmittedWorker> {
     const { policy, trust, now, openPool = pinnedPool, admissionMs = 30_000 } = this.#options
     const transport = nodeTransport(origin)
     // Whoever drips bytes would hold a place among the admissions for ever.
     const deadline = setTimeout(() => transport.close(), admissionMs)
     try {
-      const service = await connect(transport, { policy, trust, role: 'worker', now })
+      const service = await connect(transport, { policy, trust, role: 'worker', now, ...(ticket === undefined ? {} : { admissionTicket: ticket }) })
       if (service.report.keysetDigest !== keysetDigest)
         throw fail('keyset_changed', `the worker registered ${keysetDigest}, its evidence binds ${service.report.keysetDigest}`)
       if (this.#quarantined.has(keysetDigest)) throw fail('worker_quarantined', 'this keyset was quarantined; a worker starts anew with new keys')
+      // Whoever relays to a worker could otherwise take as many shares of its traffic as he has addresses.
+      const twin = this.#current().find((other) => other.origin !== origin && other.service.report.keysetDigest === keysetDigest)
+      if (twin !== undefined) throw fail('worker_duplicate', `this keyset serves as ${twin.origin} already; one enclave is one worker`)
       const document = await sessionDocument(service, `worker ${origin}`)
       const session = { id: await sessionId(document), document, text: jcs(document as unknown as Json) }
       const before = this.#workers.get(origin)
@@ -95,6 +102,21 @@ export class Registry {
       clearTimeout(deadline)
       transport.close()
     }
+  }
+
+  /** Workers whose session ran out an hour ago and who have not come back are gone. */
+  #forgetWorkers(): void {
+    const gone = this.#options.now().getTime() / 1000 - forgetSeconds
+    for (const [origin, worker] of this.#workers) {
+      if (worker.session.document.expires_at > gone || worker.outstanding > 0) continue
+      this.#workers.delete(origin)
+      worker.pool.close().catch(() => undefined)
+    }
+  }
+
+  #current(): AdmittedWorker[] {
+    const now = this.#options.now().getTime() / 1000
+    return this.serving().filter((worker) => worker.session.document.expires_at > now)
   }
 
   /** Registering costs nothing, and each registration leaves a session: only so many that are not in use are kept. */
@@ -125,9 +147,8 @@ export class Registry {
 
   /** Workers that may serve a model now, the least busy first. */
   candidates(model: string): AdmittedWorker[] {
-    const now = this.#options.now().getTime() / 1000
-    return this.serving()
-      .filter((worker) => worker.session.document.expires_at > now && worker.service.report.descriptor.models.some(({ name }) => name === model))
+    return this.#current()
+      .filter((worker) => worker.service.report.descriptor.models.some(({ name }) => name === model))
       .sort((a, b) => a.outstanding - b.outstanding)
   }
 

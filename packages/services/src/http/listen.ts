@@ -3,6 +3,8 @@ import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { isLoopbackHost } from 'veritee/client'
 import { fail } from 'veritee/errors'
+import { sendError } from './body.ts'
+import { HttpError } from './errors.ts'
 
 /** Where a service listens, and what was said on the command line about the risk (rules S15 and S22). */
 export interface Bind {
@@ -31,6 +33,31 @@ export function checkBind(bind: Bind): void {
     throw fail('usage', `binding ${bind.host} with plain HTTP lets anybody read it; use TLS or say --behind-tls`)
 }
 
+/**
+ * A service on loopback answers to loopback names only: a page in a browser on this machine could otherwise reach it under a name of its own
+ * that resolves to 127.0.0.1, or post to it from elsewhere.
+ */
+function loopbackOnly(handler: RequestListener): RequestListener {
+  return (request, response) => {
+    const { host, origin } = request.headers
+    if (host !== undefined && !isLoopbackHost(hostname(`http://${host}`)))
+      return void sendError(
+        response,
+        new HttpError(421, 'invalid_request_error', 'this service answers to loopback names only', { code: 'misdirected_request' }),
+      )
+    if (origin !== undefined && !isLoopbackHost(hostname(origin)))
+      return void sendError(
+        response,
+        new HttpError(403, 'invalid_request_error', 'requests of pages from elsewhere are refused', { code: 'foreign_origin' }),
+      )
+    return handler(request, response)
+  }
+}
+
+function hostname(url: string): string {
+  return URL.canParse(url) ? new URL(url).hostname : ''
+}
+
 export interface Listening {
   readonly host: string
   readonly port: number
@@ -41,9 +68,10 @@ export interface Listening {
 /** Starts a server with bounded headers, times and connections. Throws `usage` (see {@link checkBind}) and `port_unavailable`. */
 export async function listen(bind: Bind, handler: RequestListener): Promise<Listening> {
   checkBind(bind)
+  const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(handler) : handler
   const limits = { maxHeaderSize: 16_384, headersTimeout: 15_000, requestTimeout: 60_000, keepAliveTimeout: 60_000 }
   const server: Server =
-    bind.tls === null ? http.createServer(limits, handler) : https.createServer({ ...limits, ...bind.tls, minVersion: 'TLSv1.3' }, handler)
+    bind.tls === null ? http.createServer(limits, guarded) : https.createServer({ ...limits, ...bind.tls, minVersion: 'TLSv1.3' }, guarded)
   server.maxConnections = 4096
   server.on('clientError', (_error, socket) => {
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nX-ACI-Version: aci/1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')

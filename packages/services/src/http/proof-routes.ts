@@ -4,6 +4,7 @@ import type { Identity } from '../enclave/runtime/identity.ts'
 import { type Ledger, type Lookup, prefixProofText } from '../enclave/runtime/ledger.ts'
 import { errorBody, HttpError, toHttpError } from './errors.ts'
 import type { RateLimit } from './rate-limit.ts'
+import type { Tickets } from './tickets.ts'
 
 export type Env = { Bindings: HttpBindings }
 
@@ -12,6 +13,8 @@ export interface ProofDeps {
   readonly ledger: Ledger
   /** Challenged reports cost a quote each: this many per address (rule S22). */
   readonly quoteLimit: RateLimit
+  /** Recognises challenges of controllers that this service registered with. */
+  readonly tickets?: Tickets
 }
 
 /** The part of aci/1 that every service has: report and receipts. Errors are in OpenAI's shape, unknown paths too. */
@@ -23,14 +26,15 @@ export function createProofRoutes(deps: ProofDeps): Hono<Env> {
       throw new HttpError(400, 'invalid_request_error', `nonce: expected 64 lower-case hex digits, found ${nonce.length} characters`, {
         param: 'nonce',
       })
-    if (nonce !== null) {
+    const admission = nonce !== null && deps.tickets?.take(c.req.header('x-veritee-admission')) === true
+    if (nonce !== null && !admission) {
       const wait = deps.quoteLimit.take(c.env.incoming.socket.remoteAddress ?? 'unknown')
       if (wait > 0)
         throw new HttpError(429, 'rate_limit_error', `too many challenges from this address; retry in ${wait} s`, {
           headers: { 'retry-after': String(wait) },
         })
     }
-    return text(c, await deps.identity.report(nonce))
+    return text(c, await deps.identity.report(nonce, admission ? { priority: 'admission' } : {}))
   })
   app.get('/v1/aci/receipts/:id', async (c) => {
     const found = demandFound(await deps.ledger.find(c.req.param('id'), bearerOf(c)))

@@ -14,7 +14,8 @@ export class RateLimit {
   }
 
   /** 0 where the request may go on, else the seconds to wait. */
-  take(address: string): number {
+  take(fullAddress: string): number {
+    const address = network(fullAddress)
     const at = this.#now().getTime() / 1000
     const bucket = this.#buckets.get(address) ?? { tokens: this.#burst, at }
     bucket.tokens = Math.min(this.#burst, bucket.tokens + Math.max(0, at - bucket.at) * this.#perSecond)
@@ -27,4 +28,14 @@ export class RateLimit {
     bucket.tokens -= 1
     return 0
   }
+}
+
+/** One network has one bucket: an IPv6 host has 2^64 addresses to itself. An IPv4 address in IPv6 clothes is the IPv4 address. */
+function network(address: string): string {
+  if (address.startsWith('::ffff:')) return address.slice(7)
+  if (!address.includes(':')) return address
+  const [head = '', tail] = address.split('::')
+  const groups = head.split(':')
+  if (tail !== undefined) while (groups.length + tail.split(':').length < 8) groups.push('0')
+  return groups.slice(0, 4).join(':')
 }

@@ -1,4 +1,4 @@
-import { connect as connectSocket } from 'node:net'
+import { type AddressInfo, connect as connectSocket, createServer } from 'node:net'
 import { utf8 } from 'veritee/bytes'
 import { nodeTransport, type Transport, type TransportRequest } from 'veritee/client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -168,7 +168,40 @@ describe('the control port', () => {
     expect(await register(body)).toEqual({ status, code })
   })
 
+  test('refuses a second address for a keyset that serves already: one enclave is one worker', async () => {
+    const relay = createServer((near) => {
+      const far = connectSocket(network.worker.server.port, '127.0.0.1')
+      near.pipe(far).pipe(near)
+      for (const socket of [near, far]) socket.on('error', () => undefined)
+    })
+    await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
+    const { port } = relay.address() as AddressInfo
+    const { keysetDigest } = network.worker.worker.identity
+    expect(await register(`{"url":"https://127.0.0.1:${port}","keyset_digest":"${keysetDigest}"}`)).toEqual({ status: 403, code: 'worker_duplicate' })
+    relay.close()
+  })
+
   test('refuses a worker that registers another keyset than its evidence binds', async () => {
     expect(await register(`{"url":"${network.worker.server.url}","keyset_digest":"${digest}"}`)).toEqual({ status: 403, code: 'keyset_changed' })
+  })
+
+  test('S22: a challenge that brings a ticket back is served although its address has spent its share', async () => {
+    const { worker, server } = network.worker
+    const spend = nodeTransport(server.url)
+    const statuses = await Promise.all(
+      Array.from({ length: 60 }, async () => {
+        const answer = await spend.send(get(`/v1/aci/attestation?nonce=${'cd'.repeat(32)}`))
+        await bytesOf(answer)
+        return answer.status
+      }),
+    )
+    expect(statuses).toContain(429)
+    expect(await register(`{"url":"${server.url}","keyset_digest":"${worker.identity.keysetDigest}"}`)).toMatchObject({ status: 502 })
+    const ticket = worker.tickets.give()
+    expect(await register(`{"url":"${server.url}","keyset_digest":"${worker.identity.keysetDigest}","ticket":"${ticket}"}`)).toEqual({
+      status: 201,
+      code: null,
+    })
+    spend.close()
   })
 })

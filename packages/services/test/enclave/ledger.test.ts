@@ -120,6 +120,22 @@ describe('ledger', () => {
     expect(ledger.size).toBe(1)
   })
 
+  test('refusals, which cost nothing, do not push out the receipts of answers', async () => {
+    const ledger = new Ledger({ identity, now, maxReceipts: 2, maxRefusals: 3 })
+    const answer = ledger.open(null)
+    await answer.finish(facts())
+    const refused = { ...facts(), events: [...facts().events, { type: 'veritee.outcome', outcome: 'refused' } as const] }
+    const ids: string[] = []
+    for (let i = 0; i < 50; i++) {
+      const receipt = ledger.open(null)
+      ids.push(receipt.id)
+      await receipt.finish(refused)
+    }
+    expect((await ledger.find(answer.id, null)).kind).toBe('found')
+    expect((await Promise.all(ids.map(async (id) => (await ledger.find(id, null)).kind))).filter((kind) => kind === 'found').length).toBe(3)
+    expect(ledger.size).toBe(4)
+  })
+
   test('S9: a prefix proof exists for 1 to all events, and for nothing else', async () => {
     const stream = new StreamTree()
     for (let i = 0; i < 5; i++) await stream.append(utf8(`data: ${i}\n\n`))

@@ -19,6 +19,8 @@ export interface ConnectOptions {
   readonly now: () => Date
   /** `Authorization` of the service's API key, where it needs one. It is never sent before the service is verified. */
   readonly apiKey?: string
+  /** For controllers: what a worker gave out when it registered, so that it keeps a place in its quote queue for this challenge. */
+  readonly admissionTicket?: string
 }
 
 /** A service that was verified: talk to it through {@link ask}, which sends nothing once its keyset has changed or expired. */
@@ -54,12 +56,20 @@ export async function connect(transport: Transport, options: ConnectOptions): Pr
   const nonce = toHex(crypto.randomBytes(32))
   // The age of the attestation counts from the drawing of the nonce: a slow answer must not make it younger.
   const attestedAt = options.now()
-  const reportText = await fetchText(transport, { method: 'GET', path: `/v1/aci/attestation?nonce=${nonce}` }, maxReportBytes)
+  const reportText = await fetchText(
+    transport,
+    { method: 'GET', path: `/v1/aci/attestation?nonce=${nonce}`, ...ticketHeader(options) },
+    maxReportBytes,
+  )
   const at = options.now()
   const report = await verifyReport(parseReport(reportText), nonce, options.trust, at)
   const verdict = evaluateReport(report, policy, { role: options.role, at, attestedAt, channel: channelOf(transport, report) })
   if (verdict.error !== null) throw new RejectedError(verdict.error.code, verdict.error.message, verdict)
   return { transport, options, report, verdict, reportText, nonce, attestedAt }
+}
+
+function ticketHeader({ admissionTicket }: ConnectOptions): { headers?: { [name: string]: string } } {
+  return admissionTicket === undefined ? {} : { headers: { 'x-veritee-admission': admissionTicket } }
 }
 
 /** Throws `channel_mismatch` where TLS ends in a key outside the keyset: somebody stands between. */

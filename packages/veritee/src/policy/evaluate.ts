@@ -24,16 +24,24 @@ export function evaluateGenuineness(claims: Verified<QuoteClaims>, checks: reado
   return concludeVerdict('genuineness', claims, findings, warnings)
 }
 
+const onlyReportsShow = ['policy.role', 'policy.models', 'policy.engine', 'policy.operator', 'policy.attestation-age', 'policy.channel'] as const
+
 /**
  * Evaluates verified claims under one role's section of a policy, in the order of spec/policy.md. Never throws for a rejection.
  *
- * What only a report can show (role, models, engine, operator, attestation age, channel) is not judged here: see `evaluateReport`. A warning says so.
+ * What only a report can show (role, models, engine, operator, attestation age, channel) is not judged here, and listed as waived: see `evaluateReport`.
  * Throws `policy_unsupported` where the policy demands a check that does not exist yet.
  */
 export function evaluate(claims: Verified<QuoteClaims>, policy: EvidencePolicy, at: Date, checks: readonly Check[] = []): Verdict {
   const notShown =
     'a quote alone does not show role, models, engine, operator, attestation age or channel: what the policy demands of them was not judged'
-  return concludeVerdict('policy', claims, [...checks, ...quoteFindings(claims, policy, at)], [...policyWarnings(claims, policy), notShown])
+  const unjudged = onlyReportsShow.map((id) => waived(id, 'not judged: a quote alone does not show it'))
+  return concludeVerdict(
+    'policy',
+    claims,
+    [...checks, ...quoteFindings(claims, policy, at), ...unjudged],
+    [...policyWarnings(claims, policy), notShown],
+  )
 }
 
 /** The findings of {@link evaluate} alone, for verdicts over more than a quote. */

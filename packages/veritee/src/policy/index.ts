@@ -1,4 +1,6 @@
 export { evaluate, evaluateGenuineness } from './evaluate.ts'
+export { type ExplainedSection, explainPolicy } from './explain.ts'
+export { type InitFacts, type InitialPolicy, initPolicy, unreviewed } from './init.ts'
 export { parsePolicy, policyFor } from './parse.ts'
 export { type Any, type EvidencePolicy, type Identity, type Policy, type Role, roles } from './policy.ts'
 export type { Verdict, VerdictTcb } from './verdict.ts'

@@ -45,6 +45,8 @@ export interface LedgerOptions {
   readonly now: () => Date
   /** Receipts kept; the oldest go first. */
   readonly maxReceipts?: number
+  /** Receipts of refusals kept: a refusal costs its requester nothing, and must not push out the receipts of answers. */
+  readonly maxRefusals?: number
   /** Leaf hashes of streams kept over all receipts, 32 bytes each. */
   readonly maxLeaves?: number
   /** How long a lookup waits for a receipt that is still being written. */
@@ -68,12 +70,13 @@ export class Ledger {
   readonly #options: Required<LedgerOptions>
   readonly #entries = new Map<string, Entry>()
   readonly #byChatId = new Map<string, string>()
+  readonly #refusals = new Set<string>()
   #leaves = 0
   #sequence = 0
   #previous: string | null = null
 
   constructor(options: LedgerOptions) {
-    this.#options = { maxReceipts: 10_000, maxLeaves: 1 << 20, waitMs: 10_000, ...options }
+    this.#options = { maxReceipts: 10_000, maxRefusals: 1_000, maxLeaves: 1 << 20, waitMs: 10_000, ...options }
   }
 
   /** `credential` is the bearer token of the request, or null; only its digest is kept. */
@@ -102,6 +105,7 @@ export class Ledger {
           this.#byChatId.set(facts.chatId, id)
         }
         this.#leaves += facts.stream?.leaves.length ?? 0
+        if (facts.events.some((event) => event.type === 'veritee.outcome' && event.outcome === 'refused')) this.#refusals.add(id)
         resolve(text)
         this.#evict()
         return Promise.resolve(text)
@@ -158,14 +162,24 @@ export class Ledger {
   }
 
   #evict(): void {
-    for (const [id, entry] of this.#entries) {
-      if (this.#entries.size <= this.#options.maxReceipts && this.#leaves <= this.#options.maxLeaves) return
-      // One that is being written is bounded by its connection; without its entry, what it is about to add would never be taken away.
-      if (!entry.finished) continue
-      this.#entries.delete(id)
-      this.#leaves -= entry.stream?.leaves.length ?? 0
-      if (entry.chatId !== null) this.#byChatId.delete(entry.chatId)
+    const { maxReceipts, maxRefusals, maxLeaves } = this.#options
+    for (const id of this.#refusals) {
+      if (this.#refusals.size <= maxRefusals) break
+      this.#forget(id)
     }
+    for (const [id, entry] of this.#entries) {
+      if (this.#entries.size - this.#refusals.size <= maxReceipts && this.#leaves <= maxLeaves) return
+      // One that is being written is bounded by its connection; without its entry, what it is about to add would never be taken away.
+      if (entry.finished && !this.#refusals.has(id)) this.#forget(id)
+    }
+  }
+
+  #forget(id: string): void {
+    const entry = this.#entries.get(id)
+    this.#entries.delete(id)
+    this.#refusals.delete(id)
+    this.#leaves -= entry?.stream?.leaves.length ?? 0
+    if (entry !== undefined && entry.chatId !== null) this.#byChatId.delete(entry.chatId)
   }
 }
 

@@ -7,6 +7,7 @@ import { sendError } from '../../http/body.ts'
 import { chatEndpoint } from '../../http/chat-request.ts'
 import { createProofRoutes, text } from '../../http/proof-routes.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
+import { Tickets } from '../../http/tickets.ts'
 import { release } from '../../release.ts'
 import type { AttestationDevice } from '../runtime/attestation-device.ts'
 import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
@@ -27,6 +28,8 @@ export interface WorkerOptions {
 export interface Worker {
   readonly identity: Identity
   readonly ledger: Ledger
+  /** For registering with controllers. */
+  readonly tickets: Tickets
   readonly handler: RequestListener
 }
 
@@ -48,7 +51,8 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
   const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
   const ledger = new Ledger({ identity, now })
   const deps = { ledger, now, models: new Map(models.map((model) => [model.name, model])) }
-  const routes = createProofRoutes({ identity, ledger, quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
+  const tickets = new Tickets(now)
+  const routes = createProofRoutes({ identity, ledger, tickets, quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
   const created = Math.floor(now().getTime() / 1000)
   const list = JSON.stringify({ object: 'list', data: models.map(({ name }) => ({ id: name, object: 'model', created, owned_by: 'veritee' })) })
   routes.get('/v1/models', (c) => text(c, list))
@@ -56,6 +60,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
   return {
     identity,
     ledger,
+    tickets,
     handler: (request, response) => {
       response.setHeader('x-aci-version', 'aci/1')
       response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
