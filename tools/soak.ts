@@ -85,6 +85,11 @@ async function main(): Promise<void> {
   const only = values.only === undefined ? null : whole(values.only, 'only', 0)
   const iterations = only === null ? whole(values.iterations, 'iterations', defaultIterations) : 1
   const date = new Date().toISOString()
+  // Of the code that runs: loaded now, whatever is committed meanwhile.
+  const commit = {
+    id: git('rev-parse', 'HEAD'),
+    changed: git('status', '--porcelain', '--', 'packages/veritee/src', 'bench/soak', 'tools/soak.ts') !== '',
+  }
   const start = process.cpuUsage()
   const startedAt = performance.now()
   const result = await supervised(seed, iterations, only ?? 0)
@@ -93,7 +98,6 @@ async function main(): Promise<void> {
   process.stderr.write('soak: how time grows with size\n')
   const growth = only === null ? await measureGrowth(loadCorpus()) : []
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.versions.node }
-  const commit = { id: git('rev-parse', 'HEAD'), changed: git('status', '--porcelain', '--', 'packages', 'bench/soak', 'tools/soak.ts') !== '' }
   process.stdout.write(`${JSON.stringify({ soak: 'attestation', date, machine, commit, seconds, ...result, growth }, null, 2)}\n`)
   const steep = growth.filter(({ superlinear }) => superlinear)
   process.stderr.write(`soak: ${result.findings.length} findings, ${steep.length} kinds of input with superlinear time\n`)

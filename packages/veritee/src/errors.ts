@@ -102,7 +102,7 @@ export const errorTable = {
   // the quote device of an enclave
   attestation_device_absent: [
     'configuration',
-    'there is no attestation device: not in an SGX enclave, or DCAP remote attestation is off in its manifest',
+    'there is no attestation device: not in an SGX enclave or a TD, or remote attestation is off (DCAP in its manifest, configfs-tsm in its kernel)',
   ],
   attestation_device_failed: ['unavailable', 'the attestation device gave no quote, or one that is not of what was asked; see the cause'],
   quote_busy: ['unavailable', 'too many requests wait for a quote; retry after the stated time'],

@@ -184,24 +184,4 @@ describe('the control port', () => {
   test('refuses a worker that registers another keyset than its evidence binds', async () => {
     expect(await register(`{"url":"${network.worker.server.url}","keyset_digest":"${digest}"}`)).toEqual({ status: 403, code: 'keyset_changed' })
   })
-
-  test('S22: a challenge that brings a ticket back is served although its address has spent its share', async () => {
-    const { worker, server } = network.worker
-    const spend = nodeTransport(server.url)
-    const statuses = await Promise.all(
-      Array.from({ length: 60 }, async () => {
-        const answer = await spend.send(get(`/v1/aci/attestation?nonce=${'cd'.repeat(32)}`))
-        await bytesOf(answer)
-        return answer.status
-      }),
-    )
-    expect(statuses).toContain(429)
-    expect(await register(`{"url":"${server.url}","keyset_digest":"${worker.identity.keysetDigest}"}`)).toMatchObject({ status: 502 })
-    const ticket = worker.tickets.give()
-    expect(await register(`{"url":"${server.url}","keyset_digest":"${worker.identity.keysetDigest}","ticket":"${ticket}"}`)).toEqual({
-      status: 201,
-      code: null,
-    })
-    spend.close()
-  })
 })

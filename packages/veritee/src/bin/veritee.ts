@@ -1,8 +1,11 @@
 #!/usr/bin/env -S node --conditions=@veritee/source
 import packageJson from '../../package.json' with { type: 'json' }
 import { VeriteeError } from '../errors.ts'
+import { bundleCommand, bundleHelp } from './bundle.ts'
 import { chatCommand, chatHelp } from './chat.ts'
+import { collateralCommand, collateralHelp } from './collateral.ts'
 import { inspectCommand, inspectHelp } from './inspect.ts'
+import { policyCommand, policyHelp } from './policy.ts'
 import { errorOf, exitCodes, failedVerdict, writeJson, writeNotes } from './print.ts'
 import { receiptCommand, receiptHelp } from './receipt.ts'
 import { verifyCommand, verifyHelp } from './verify.ts'
@@ -12,6 +15,9 @@ const commands = new Map([
   ['inspect', { run: inspectCommand, help: inspectHelp }],
   ['chat', { run: chatCommand, help: chatHelp }],
   ['receipt', { run: receiptCommand, help: receiptHelp }],
+  ['collateral', { run: collateralCommand, help: collateralHelp }],
+  ['bundle', { run: bundleCommand, help: bundleHelp }],
+  ['policy', { run: policyCommand, help: policyHelp }],
 ])
 
 const help = `veritee ${packageJson.version}: check which code ran, on which genuine hardware, with which weights, on which bytes
@@ -21,6 +27,9 @@ Usage: veritee COMMAND ...
   inspect QUOTE     show what a quote says, unverified
   chat              verify a service, ask it, verify the answer
   receipt verify    check a receipt against the report of the service that signed it
+  collateral fetch  fetch the vendor's signed data that a quote needs
+  bundle create     put evidence into one file; bundle verify judges it, offline, at any later time
+  policy init       write a policy to start from; policy check and policy explain read one
 
 veritee COMMAND --help tells more. Exit codes: 0 accepted, 1 rejected, 2 wrong usage or policy, 3 something needed was unavailable.
 `

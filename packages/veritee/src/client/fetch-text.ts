@@ -19,6 +19,9 @@ export async function readBody(response: TransportResponse, maxBytes: number): P
   return concatAll(parts)
 }
 
+/** Milliseconds that one small document may take in all. */
+const textDeadlineMs = 60_000
+
 /** Sends a request and reads a text of at most `maxBytes`. A status other than 200 is `refused` (default `service_refused`) with the service's own message. */
 export async function fetchText(
   transport: Transport,
@@ -26,7 +29,10 @@ export async function fetchText(
   maxBytes: number,
   refused: ErrorCode = 'service_refused',
 ): Promise<string> {
-  const response = await transport.send(request)
+  // An idle timeout alone would let a host drip bytes for as long as it likes.
+  const deadline = AbortSignal.timeout(textDeadlineMs)
+  const signal = request.signal === undefined ? deadline : AbortSignal.any([request.signal, deadline])
+  const response = await transport.send({ ...request, signal })
   const body = await readBody(response, maxBytes)
   if (response.status !== 200)
     throw fail(

@@ -1,3 +1,8 @@
+export { type Bundle, type BundledExchange, maxBundleLength, parseBundle } from './bundle/bundle.ts'
+export { type BundleParts, createBundle } from './bundle/create.ts'
+export { type BundlePolicy, evaluateBundle } from './bundle/evaluate.ts'
+export type { VerifiedBundledExchange } from './bundle/exchange.ts'
+export { type DrawnNonces, type VerifiedBundle, verifyBundle } from './bundle/verify.ts'
 export { type ServingConstraints, type SplicedRequest, spliceConstraints } from './constraints.ts'
 export { type DescribedModel, descriptorSubject, type EngineFacts, parseDescriptor, type ServiceDescriptor, type WeightFile } from './descriptor.ts'
 export { type Channel, evaluateReport, type ReportContext } from './evaluate-report.ts'

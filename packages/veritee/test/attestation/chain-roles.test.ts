@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { intelSgxRootCa, parseCertificate } from '../../src/attestation/index.ts'
+import { CertificatePool, checkWindow } from '../../src/attestation/pki/chain.ts'
 import { basicConstraints, type Extension, keyUsage } from '../../src/attestation/pki/issue.ts'
 import {
   type Alteration,
@@ -9,6 +11,7 @@ import {
   leafProfile,
   type SimVendor,
 } from '../../src/attestation/sim/index.ts'
+import { type Pck, pckAuthority } from '../../src/attestation/steps/pck.ts'
 import { at, type Changes, daysLater, evidenceOf, outcome, sharedVendor, soon, synthesize } from './synthetic.ts'
 
 type Who = 'root' | 'platformCa' | 'tcbSigning' | 'pck'
@@ -98,5 +101,34 @@ describe('PCK certificates of the wrong issuer', async () => {
 
   it('P2: a certificate of the other authority is not covered by this authority’s list', async () => {
     expect(await forged({ pckIssuer: vendor.processorCa })).toBe('crl_issuer_mismatch')
+  })
+})
+
+describe('certificates without what the checks look at', async () => {
+  const genuine = parseCertificate(intelSgxRootCa)
+  const unnamed = { ...genuine, subject: { ...genuine.subject, commonName: null } }
+
+  it('a key or a signature of another kind signs nothing', async () => {
+    const pool = new CertificatePool()
+    expect(await pool.signed(genuine, genuine)).toBe(true)
+    expect(await new CertificatePool().signed({ ...genuine, publicKey: null }, genuine)).toBe(false)
+    expect(await new CertificatePool().signed(genuine, { ...genuine, signature: null })).toBe(false)
+  })
+
+  it('a window counts also for a certificate without a common name', () => {
+    const late = new Date('2060-01-01T00:00:00Z')
+    expect(() => checkWindow([unnamed], late)).toThrow(expect.objectContaining({ code: 'certificate_expired' }))
+    expect(() => checkWindow([unnamed], at)).not.toThrow()
+  })
+
+  it('an intermediate without a common name is neither of the PCK authorities', () => {
+    const pck = { leaf: genuine, intermediate: unnamed, root: genuine, chain: [genuine] } as unknown as Pck
+    expect(() => pckAuthority(pck)).toThrow(expect.objectContaining({ code: 'chain_invalid' }))
+  })
+
+  it('a root without a common name that nobody trusts is untrusted', async () => {
+    const vendor = await createSimVendor(at, { root: (profile) => ({ ...profile, subject: [['O', 'Nobody']] }) })
+    const { trust } = await synthesize()
+    expect(await outcome({ ...(await synthesize({ vendor })), trust })).toBe('chain_untrusted')
   })
 })

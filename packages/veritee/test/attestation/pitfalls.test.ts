@@ -34,7 +34,11 @@ describe('P2, P4: a revocation list that does not do its work is refused, for th
       ['empty', () => new Uint8Array(0), 'crl_malformed'],
       ['garbage', () => utf8('no list at all'), 'crl_malformed'],
       ['zeros', () => new Uint8Array(300), 'crl_malformed'],
-      ['PEM (P17)', () => utf8(`-----BEGIN X509 CRL-----\n${Buffer.from(good[piece]).toString('base64')}\n-----END X509 CRL-----\n`), 'crl_malformed'],
+      [
+        'PEM (P17)',
+        () => utf8(`-----BEGIN X509 CRL-----\n${Buffer.from(good[piece]).toString('base64')}\n-----END X509 CRL-----\n`),
+        'crl_malformed',
+      ],
       ['hex (P17)', () => utf8(Buffer.from(good[piece]).toString('hex')), 'crl_malformed'],
       ['with a bad signature', () => damaged, 'crl_signature_invalid'],
       ['by another key of the same name', () => list(stranger[issuer]), 'crl_signature_invalid'],
@@ -92,7 +96,10 @@ describe('mistakes that other verifiers made', () => {
       expect(two.tcb).toEqual(three.tcb)
     }
     const old = await createSimPlatform({ at, vendor, tcbInfoVersion: 2 })
-    expect(JSON.parse(old.collateral.tcbInfo)).toMatchObject({ version: 2, tcbLevels: [{ tcb: { sgxtcbcomp01svn: 12, sgxtcbcomp16svn: 0, pcesvn: 16 } }, {}] })
+    expect(JSON.parse(old.collateral.tcbInfo)).toMatchObject({
+      version: 2,
+      tcbLevels: [{ tcb: { sgxtcbcomp01svn: 12, sgxtcbcomp16svn: 0, pcesvn: 16 } }, {}],
+    })
     expect(JSON.parse(old.collateral.tcbInfo)).not.toHaveProperty('id')
   })
 
@@ -100,7 +107,15 @@ describe('mistakes that other verifiers made', () => {
     const { tcbSigning, root } = vendor
     const reissue = async (notBefore: Date, notAfter: Date): Promise<string> => {
       const { subject, extensions } = leafProfile('Intel SGX TCB Signing', notBefore, notAfter)
-      const fields = { serial: tcbSigning.serial, issuer: root.subject, subject, notBefore, notAfter, publicKey: tcbSigning.key.publicKey, extensions }
+      const fields = {
+        serial: tcbSigning.serial,
+        issuer: root.subject,
+        subject,
+        notBefore,
+        notAfter,
+        publicKey: tcbSigning.key.publicKey,
+        extensions,
+      }
       return certificatePem(await issueCertificate(fields, root.key.sign)) + chainPem(root)
     }
     const old = await reissue(daysLater(-400), daysLater(-1))
@@ -131,7 +146,11 @@ describe('mistakes that other verifiers made', () => {
       const listed = { tcb, tcbDate: '2026-02-01T00:00:00Z', tcbStatus: 'OutOfDate', ...(advisoryIDs === undefined ? {} : { advisoryIDs }) }
       return (await claimsOf(await synthesize({ tcbInfo: (document) => ({ ...document, tcbLevels: [listed] }) }))).tcb.advisories
     }
-    expect(await advisoriesWith(['INTEL-SA-00615', 'INTEL-DOC-10000', 'INTEL-DOC-10001'])).toEqual(['INTEL-DOC-10000', 'INTEL-DOC-10001', 'INTEL-SA-00615'])
+    expect(await advisoriesWith(['INTEL-SA-00615', 'INTEL-DOC-10000', 'INTEL-DOC-10001'])).toEqual([
+      'INTEL-DOC-10000',
+      'INTEL-DOC-10001',
+      'INTEL-SA-00615',
+    ])
     expect(await advisoriesWith([])).toEqual([])
     expect(await advisoriesWith(undefined)).toEqual([])
   })

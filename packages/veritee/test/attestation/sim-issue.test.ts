@@ -68,6 +68,7 @@ describe('issuing certificates', () => {
   it('PEM has lines of 64 characters and is what node:crypto writes', async () => {
     const written = await issueCertificate(fields, sign)
     expect(certificatePem(written)).toBe(new X509Certificate(written).toString())
+    expect(certificatePem(new Uint8Array(0))).toBe('-----BEGIN CERTIFICATE-----\n\n-----END CERTIFICATE-----\n')
   })
 
   it('refuses a key, serial or signature of the wrong length', async () => {

@@ -61,6 +61,19 @@ describe('a synthetic platform', async () => {
     expect(await outcome({ ...forged, trust: evidence.trust })).toBe('chain_invalid')
   })
 
+  it('S15: no root, a root that is no bytes and an invalid date are TypeErrors, not empty checks', async () => {
+    const quote = parseQuote(evidence.quote)
+    for (const roots of [[], ['intel'], [null], undefined, 'x'])
+      await expect(verifyQuote(quote, evidence.collateral, { roots } as unknown as typeof evidence.trust, soon)).rejects.toThrow(TypeError)
+    for (const date of [new Date(Number.NaN), soon.getTime(), soon.toISOString(), undefined])
+      await expect(verifyQuote(quote, evidence.collateral, evidence.trust, date as Date)).rejects.toThrow(TypeError)
+  })
+
+  it('a piece of collateral of the wrong type is a TypeError, not a verdict on the quote', async () => {
+    const collateral = { ...evidence.collateral, rootCaCrl: undefined as unknown as Uint8Array }
+    await expect(verifyQuote(parseQuote(evidence.quote), collateral, evidence.trust, soon)).rejects.toThrow(TypeError)
+  })
+
   it('says when the enclave is in debug mode', async () => {
     const quote = await platform.quote({ ...enclave, debug: true }, reportData)
     expect((await claimsOf({ ...evidence, quote })).debug).toBe(true)

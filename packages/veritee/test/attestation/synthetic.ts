@@ -29,8 +29,6 @@ import { VeriteeError } from '../../src/errors.ts'
 
 /** When synthetic evidence is made, and when it is judged where a test does not say. */
 export const at: Date = new Date('2026-05-06T07:08:09.000Z')
-/** The same under the name that tests of other folders know. */
-export const syntheticAt: Date = at
 export const soon: Date = new Date(at.getTime() + 3_600_000)
 const day = 86_400_000
 export const daysLater = (days: number): Date => new Date(at.getTime() + days * day)

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import type { QuoteClaims } from '../../src/attestation/index.ts'
+import { parseQeIdentity, parseQuote, parseTcbInfo, type QuoteClaims } from '../../src/attestation/index.ts'
 import type { SgxReportFields, UnsignedDocument } from '../../src/attestation/sim/index.ts'
+import { evaluateTcb } from '../../src/attestation/tcb/evaluate.ts'
+import { checkQeIdentity } from '../../src/attestation/tcb/qe-identity.ts'
 import { platformStatuses } from '../../src/attestation/tcb/tcb-info.ts'
 import { at, type Changes, claimsOf, components, jsonLevel, judged, synthesize } from './synthetic.ts'
 
@@ -146,5 +148,25 @@ describe('QE report against QE identity', () => {
       expect(await failureOf({ qeReport }), String(index)).toBe('qe-report.data qe_report_data_mismatch')
     }
     expect(await failureOf({ qeReport: { reportData: new Uint8Array(64) } })).toBe('qe-report.data qe_report_data_mismatch')
+  })
+})
+
+describe('values that parsing rules out still fail closed', () => {
+  it('components that are not there reach no level', async () => {
+    const { collateral } = await synthesize({ tcbInfo: levels(jsonLevel(new Array(16).fill(0), 0, 'UpToDate')) })
+    const [info, identity] = [parseTcbInfo(collateral.tcbInfo), parseQeIdentity(collateral.qeIdentity)]
+    const svns = { pceSvn: 13, qeIsvSvn: 8 }
+    expect(evaluateTcb(info, identity, { ...svns, sgxComponents: new Uint8Array(16) }, null, null).launch.status).toBe('UpToDate')
+    expect(evaluateTcb(info, identity, { ...svns, sgxComponents: new Uint8Array(15) }, null, null).launch.status).toBe('NotSupported')
+  })
+
+  it('a mask that ends early hides what it should show', async () => {
+    const { quote, collateral } = await synthesize()
+    const identity = parseQeIdentity(collateral.qeIdentity)
+    const { qeReport } = parseQuote(quote)
+    expect(() => checkQeIdentity(identity, qeReport)).not.toThrow()
+    expect(() => checkQeIdentity({ ...identity, attributesMask: new Uint8Array(0) }, qeReport)).toThrow(
+      expect.objectContaining({ code: 'qe_identity_mismatch' }),
+    )
   })
 })

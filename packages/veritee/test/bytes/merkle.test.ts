@@ -114,6 +114,14 @@ describe('consistency proofs', () => {
         expect(verified).toBe(first === 6 && second === 13)
       }
   })
+  it('S9: a proof whose length does not fit the sizes is refused, though both roots come out', async () => {
+    const proof = await consistencyProof(leaves.slice(0, 13), 6)
+    for (const second of [7, 8, 17, 26, 32, 40])
+      expect(await verifyConsistency(6, rootOf[6] as Uint8Array, second, rootOf[13] as Uint8Array, proof), String(second)).toBe(false)
+    const short = await consistencyProof(leaves.slice(0, 2), 1)
+    for (const second of [3, 4, 5, 40])
+      expect(await verifyConsistency(1, rootOf[1] as Uint8Array, second, rootOf[2] as Uint8Array, short)).toBe(false)
+  })
   it.each([
     [0, 0],
     [0, 5],

@@ -3,7 +3,7 @@ import { type Json, utf8 } from '../../src/bytes/index.ts'
 import { type ConnectOptions, connect, nodeTransport, type Service } from '../../src/client/index.ts'
 import type { Policy } from '../../src/policy/index.ts'
 import { parseReceipt, type ReceiptEvent, receiptDigest, requestLimits, sessionId, spliceConstraints } from '../../src/receipt/index.ts'
-import { createEnclave, judgedAt, modelEvent, seconds, sha, start, type TestEnclave, trust } from '../receipt/enclaves.ts'
+import { createEnclave, judgedAt, modelEvent, sha, type TestEnclave, trust } from '../receipt/enclaves.ts'
 import { plainAnswer, policyOf, prefixText, sessionOf, streamEvents, treeOf } from '../receipt/scenario.ts'
 import { readAll, type Served, serveHttp, serveHttps, type TlsIdentity } from './servers.ts'
 
@@ -147,4 +147,3 @@ export function strictChannel(): Policy {
 
 export const request: Uint8Array = utf8('{"model":"demo-model","messages":[]}')
 export const streamRequest: Uint8Array = utf8('{"model":"demo-model","stream":true,"messages":[]}')
-export const startSeconds: number = seconds(start)

@@ -117,7 +117,7 @@ describe('a report', () => {
     const text = await worker.report(nonce)
     expect(await refusal(() => verifyReport(parseReport(text), nonce, { roots: [intelSgxRootCa] }, judgedAt))).toBe('chain_untrusted')
   })
-  it('P: a tee_type that is not the quote’s is refused', async () => {
+  it('a tee_type that is not the quote’s is refused', async () => {
     expect(await outcome({ attestation: { tee_type: 'tdx' } })).toBe('report_malformed')
   })
 })

@@ -135,6 +135,11 @@ describe('prefix proofs', () => {
         received.join() === events.slice(0, received.length).join() ? 'accepted' : 'receipt_stream_mismatch',
       )
   })
+  it('S9: a proof that names another number of events than came is refused', async () => {
+    const tree = await treeOf(numbered(4))
+    const { consistency } = await proofOf(tree, 2)
+    expect(await outcome(await treeOf(numbered(2)), await tree.event(), { prefix: 3, consistency })).toBe('receipt_stream_mismatch')
+  })
   it('S9: more events than were signed are no prefix', async () => {
     const signed = await (await treeOf(numbered(3))).event()
     expect(await outcome(await treeOf(numbered(4)), signed, { prefix: 4, consistency: [] })).toBe('receipt_stream_mismatch')

@@ -63,7 +63,7 @@ function orderChain(certificates: readonly Certificate[], length: number): Chain
 
 /** The last certificate of a chain. */
 export function rootOf(chain: Chain): Certificate {
-  return chain.at(-1) ?? chain[0]
+  return chain.at(-1) as Certificate
 }
 
 /**

@@ -136,7 +136,7 @@ export async function keyIdentifier(publicKey: Uint8Array): Promise<Uint8Array> 
 /** A random serial of 20 bytes whose top bits are 01: positive, and never shorter. */
 export function randomSerial(): Uint8Array {
   const serial = crypto.randomBytes(20)
-  serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40
+  serial[0] = ((serial[0] as number) & 0x3f) | 0x40
   return serial
 }
 

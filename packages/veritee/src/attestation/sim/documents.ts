@@ -44,9 +44,9 @@ export interface TcbInfoFields {
   readonly tdx?: { readonly module: SimTdxModule; readonly identities: readonly SimModuleIdentity[] | null }
 }
 
-/** What the identity of a quoting enclave says: `QE` for SGX, `TD_QE` for TDX; `QE` where not given. */
+/** What the identity of a quoting enclave says: `QE` for SGX, `TD_QE` for TDX. */
 export interface QeIdentityFields {
-  readonly id?: 'QE' | 'TD_QE'
+  readonly id: 'QE' | 'TD_QE'
   readonly mrsigner: string
   readonly isvProdId: number
   readonly evaluationDataNumber: number
@@ -101,7 +101,7 @@ function modules(tdx: NonNullable<TcbInfoFields['tdx']>): UnsignedDocument {
 /** QE identity of version 2 (Intel SGX PCS API v4, Get Enclave Identity), with members in Intel's order. */
 export function qeIdentityDocument(fields: QeIdentityFields, window: Window): UnsignedDocument {
   return {
-    id: fields.id ?? 'QE',
+    id: fields.id,
     version: 2,
     issueDate: utcSeconds(window.from),
     nextUpdate: utcSeconds(window.to),

@@ -93,7 +93,8 @@ function isvLevels(at: Date, isvSvn: number, lowest: number): SimQeLevel[] {
 function moduleIdentities(at: Date, [minor = 0, major = 0]: readonly number[]): SimModuleIdentity[] | null {
   if (major === 0) return null
   const id = `TDX_${major.toString(16).toUpperCase().padStart(2, '0')}`
-  return [{ id, ...intelModule, levels: minor === 0 ? isvLevels(at, 0, 0).slice(0, 1) : isvLevels(at, minor, 0) }]
+  // A lowest level of 0 would be the same level again for a minor version of 0.
+  return [{ id, ...intelModule, levels: isvLevels(at, minor, 0).slice(0, minor === 0 ? 1 : 2) }]
 }
 
 function midnightBefore(at: Date, days: number): Date {

@@ -59,9 +59,8 @@ function readPck(pool: CertificatePool, quote: Quote): Pck {
   let length = certification.pem.length
   while (length > 0 && certification.pem[length - 1] === 0) length--
   const chain = pool.chain(fromUtf8(certification.pem.subarray(0, length)), 3)
-  const [leaf, intermediate] = chain
-  if (intermediate === undefined) throw fail('chain_invalid', 'expected an intermediate authority')
-  return { chain, leaf, intermediate, root: rootOf(chain), sgx: parseSgxExtension(leaf) }
+  const [leaf, intermediate, root] = chain as readonly [Certificate, Certificate, Certificate]
+  return { chain, leaf, intermediate, root, sgx: parseSgxExtension(leaf) }
 }
 
 /** What the vendor's service asks for, so that whoever reads the message can fetch the certificate. */

@@ -1,0 +1,175 @@
+import type { Check } from '../../attestation/claims.ts'
+import type { Trust } from '../../attestation/index.ts'
+import { sha256Digest } from '../../bytes/digest.ts'
+import { fail } from '../../errors.ts'
+import { spliceConstraints } from '../constraints.ts'
+import type { ModelEvent } from '../events.ts'
+import { requestLimits } from '../exchange.ts'
+import { eventOf, type Receipt, receiptDigest, upstreamOf, verifyReceipt } from '../receipt.ts'
+import { type VerifiedReport, verifyReport } from '../report.ts'
+import { parseSession, type Session } from '../session.ts'
+import type { BundledExchange } from './bundle.ts'
+
+/** What the receipts of a bundle prove. Whether it is wanted is the policy's question. */
+export interface VerifiedBundledExchange {
+  readonly receipt: Receipt
+  /** Behind a controller: the worker whose evidence the bundle holds; null where it holds none. */
+  readonly worker: { readonly session: Session; readonly report: VerifiedReport; readonly receipt: Receipt | null } | null
+  /** The weights that ran, as the receipt of whoever ran them states and its keyset binds; null where no such receipt names any. */
+  readonly model: ModelEvent | null
+}
+
+/** Runs one check and records it; a failure is recorded and thrown on by the caller's recorder. */
+export type Take = <T>(id: string, run: () => Promise<T>, check: (value: T) => Omit<Check, 'id'>) => Promise<T>
+
+const pass = (detail: string): Omit<Check, 'id'> => ({ status: 'pass', detail })
+const waive = (detail: string): Omit<Check, 'id'> => ({ status: 'waived', detail })
+
+/**
+ * Verifies the receipts of a bundle against a service verified before. In order: the service's receipt under the attested keyset, over the bodies
+ * that the bundle holds, with the caller's nonce where there is one; the session it cites; the worker's evidence in it; the worker's receipt, and that
+ * both receipts speak of the same bytes; the weights that ran are those the descriptor binds.
+ *
+ * The same facts as `verifyExchange`, without a policy and for stored documents that may be incomplete: what is not there is a waived check.
+ */
+export async function verifyBundledExchange(
+  exchange: BundledExchange,
+  service: VerifiedReport,
+  trust: Trust,
+  at: Date,
+  clientNonce: string | null,
+  take: Take,
+): Promise<VerifiedBundledExchange> {
+  const { receipt, requestBody, responseBody } = exchange
+  const requestHash = requestBody === null ? null : await sha256Digest(requestBody)
+  const responseHash = responseBody === null ? null : await sha256Digest(responseBody)
+  await take(
+    'receipt.signature',
+    () => verifyReceipt(receipt, service.keyset, service.keysetDigest, { requestHash: null, responseHash: null, clientNonce: null }),
+    () => pass('signed by a key that the quote binds'),
+  )
+  const compared = (
+    id: string,
+    part: { requestHash?: string | null; responseHash?: string | null; clientNonce?: string | null },
+    missing: string,
+  ) => {
+    const expected = { requestHash: null, responseHash: null, clientNonce: null, ...part }
+    const nothing = Object.values(expected).every((value) => value === null)
+    const run = (): Promise<unknown> => verifyReceipt(receipt, service.keyset, service.keysetDigest, expected)
+    return take(id, run, () => (nothing ? waive(missing) : pass('as expected, byte for byte')))
+  }
+  await compared('receipt.request', { requestHash }, 'the bundle holds no request')
+  await compared('receipt.response', { responseHash }, 'the bundle holds no response')
+  await compared('receipt.nonce', { clientNonce }, 'not compared: an older receipt over equal bytes would pass')
+
+  const worker = service.serving === 'direct' ? await noWorker(exchange, take) : await verifyWorker(exchange, trust, at, take)
+  const ran = service.serving === 'direct' ? { receipt, report: service } : worker
+  const model = await take(
+    'model',
+    async () => (ran === null || ran.receipt === null ? null : boundModel(ran.receipt, ran.report)),
+    (found) => (found === null ? waive('no receipt of a verified worker names weights') : pass(describe(found))),
+  )
+  return { receipt, worker, model }
+}
+
+async function noWorker(exchange: BundledExchange, take: Take): Promise<null> {
+  if (exchange.session === null && exchange.workerReceipt === null) return null
+  const refuse = async (): Promise<never> => {
+    throw fail('session_mismatch', 'expected no session and no worker receipt beside the receipt of a direct service')
+  }
+  return take('session', refuse, () => pass(''))
+}
+
+async function verifyWorker(exchange: BundledExchange, trust: Trust, at: Date, take: Take): Promise<VerifiedBundledExchange['worker']> {
+  const session = await take(
+    'session',
+    () => citedSession(exchange),
+    (found) => (found === null ? waive("the controller's word: the bundle holds no session") : pass(`content address ${found.id}`)),
+  )
+  if (session === null) return null
+  const report = await take(
+    'worker.evidence',
+    async () => {
+      const verified = await verifyReport(session.report, 'stated', trust, at)
+      checkBinding(session, verified)
+      return verified
+    },
+    (found) => pass(`re-verified on this machine: ${found.keysetDigest}`),
+  )
+  const workerReceipt = await take(
+    'worker.receipt',
+    () => citedReceipt(exchange, report),
+    (found) =>
+      found === null ? waive("the controller's word: the bundle holds no worker receipt") : pass('signed by the worker over the same bytes'),
+  )
+  return { session, report, receipt: workerReceipt }
+}
+
+/** The session by the id that the receipt cites, covering the time of serving. */
+async function citedSession({ receipt, session, workerReceipt }: BundledExchange): Promise<Session | null> {
+  const upstream = upstreamOf(receipt)
+  if (session === null) {
+    if (workerReceipt !== null) throw fail('session_mismatch', "expected the session beside a worker's receipt: it binds the key that signed it")
+    return null
+  }
+  if (upstream?.result !== 'verified') throw fail('session_mismatch', 'expected no session: the receipt cites none')
+  const found = await parseSession(session, upstream.session_id)
+  const { established_at: from, expires_at: to } = found.document
+  if (receipt.servedAt < from || receipt.servedAt >= to)
+    throw fail('session_mismatch', `expected served_at ${receipt.servedAt} within the session's period ${from}..${to}`)
+  return found
+}
+
+function checkBinding({ document }: Session, report: VerifiedReport): void {
+  const stated = document.identity.workload_keyset_digest
+  if (stated !== report.keysetDigest) throw fail('session_mismatch', `expected the session's identity to be ${report.keysetDigest}, found ${stated}`)
+  const attested = report.keyset.tls_public_keys.map((key) => key.spki_sha256)
+  const bindings = document.channel_binding
+  if (bindings.length === 0 || !bindings.every((binding) => attested.includes(binding.spki_sha256)))
+    throw fail('session_mismatch', "expected the session's channel to be bound to a TLS key of the worker's keyset")
+}
+
+/**
+ * The worker's receipt is the one that the controller's cites, signed by the worker's keyset, over the same bytes and the same nonce; what was
+ * forwarded is what was sent, less the constraints (rule S10).
+ */
+async function citedReceipt({ receipt, workerReceipt, requestBody, responseBody }: BundledExchange, worker: VerifiedReport): Promise<Receipt | null> {
+  if (workerReceipt === null) return null
+  const cited = eventOf(receipt, 'veritee.upstream_receipt')
+  const digest = await receiptDigest(workerReceipt)
+  if (cited?.result !== 'match' || cited.digest !== digest)
+    throw fail(
+      'receipt_upstream_mismatch',
+      `expected the worker's receipt ${cited?.digest ?? 'none'} (${cited?.result ?? 'not cited'}), found ${digest}`,
+    )
+  const stated = eventOf(receipt, 'request.forwarded')?.body_hash
+  const forwarded = requestBody === null ? stated : await sha256Digest(spliceConstraints(requestBody, requestLimits).forwarded)
+  if (stated === undefined || stated !== forwarded)
+    throw fail('receipt_request_mismatch', `expected request.forwarded ${forwarded ?? 'in the receipt'}, found ${stated ?? 'none'}`)
+  // Where an answer broke off, the two ends saw different parts of it.
+  const outcome = eventOf(receipt, 'veritee.outcome')?.outcome
+  const whole = responseBody !== null || (outcome !== 'aborted' && outcome !== 'error')
+  return verifyReceipt(workerReceipt, worker.keyset, worker.keysetDigest, {
+    requestHash: stated,
+    responseHash: whole ? (eventOf(receipt, 'response.returned')?.body_hash ?? null) : null,
+    clientNonce: eventOf(receipt, 'veritee.request')?.client_nonce ?? null,
+  })
+}
+
+function boundModel(receipt: Receipt, report: VerifiedReport): ModelEvent | null {
+  const model = eventOf(receipt, 'veritee.model')
+  if (model === undefined) return null
+  const bound = report.descriptor.models.find((entry) => entry.name === model.name)
+  const same =
+    bound !== undefined &&
+    bound.files.length === model.files.length &&
+    bound.files.every((file, i) => file.sha256 === model.files[i]?.sha256 && file.size === model.files[i]?.size) &&
+    bound.sealed === model.sealed &&
+    bound.chat_template_digest === model.chat_template_digest
+  if (!same) throw fail('policy_models', `expected model ${JSON.stringify(model.name)} with the weights the quote binds`)
+  return model
+}
+
+function describe(model: ModelEvent): string {
+  return `${model.name}: ${model.files.map((file) => file.sha256).join(', ')}`
+}
