@@ -8,6 +8,7 @@ const advice: { readonly [C in ErrorCode]?: string } = {
   quote_malformed: 'check that the file is a whole DCAP quote, raw or as hex',
   quote_no_pck_chain: 'fetch the PCK certificate it names and pass a quote that carries its chain',
   collateral_missing: 'collect every piece: TCB info, QE identity, both revocation lists and their issuer chains',
+  collateral_unavailable: 'try another source with --pcs, or later; veritee verify needs no network once you have a file',
   crl_expired: refresh,
   tcb_info_expired: refresh,
   qe_identity_expired: refresh,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { intelSgxRootCa, parseQuote, type Trust, verifyQuote } from '../../src/attestation/index.ts'
+import { parseQuote, type Trust, verifyQuote } from '../../src/attestation/index.ts'
 import { CertificatePool } from '../../src/attestation/pki/chain.ts'
 import { basicConstraints, type Extension, issueCertificate, keyUsage } from '../../src/attestation/pki/issue.ts'
 import {
@@ -11,11 +11,9 @@ import {
   type VendorAlterations,
 } from '../../src/attestation/sim/index.ts'
 import { at, type Changes, claimsOf, judged, sharedVendor, synthesize, window } from './synthetic.ts'
-import { intel } from './vectors.ts'
 
-async function failureOf(changes: Changes, trust?: Trust): Promise<string> {
-  const evidence = await synthesize(changes)
-  return judged({ ...evidence, trust: trust ?? evidence.trust }, at)
+async function failureOf(changes: Changes): Promise<string> {
+  return judged(await synthesize(changes), at)
 }
 
 async function failureUnder(alter: VendorAlterations): Promise<string> {
@@ -37,8 +35,6 @@ const named =
   (profile) => ({ ...profile, subject: [['CN', commonName], ...profile.subject.slice(1)] })
 const constraintsOid = '2.5.29.19'
 const usageOid = '2.5.29.15'
-const unknownCritical: Extension = { oid: '1.3.6.1.4.1.99999.1', critical: true, value: Uint8Array.of(5, 0) }
-const year = 365 * 86_400_000
 
 describe('synthetic evidence', () => {
   it.each(['processor', 'platform'] as const)('verifies under its own root: the %s CA', async (ca) => {
@@ -46,13 +42,6 @@ describe('synthetic evidence', () => {
     expect(claims.tcb).toMatchObject({ status: 'UpToDate', evaluationDataNumber: 19 })
     expect(claims.platform).toMatchObject(ca === 'platform' ? { ca, smtEnabled: true } : { ca, smtEnabled: null, platformInstanceId: null })
     expect(claims.simulated).toBe(true)
-  })
-
-  it('S15: it is SIMULATED also when its root is passed beside Intel’s, and refused without it', async () => {
-    const { quote, collateral, trust } = await synthesize()
-    const { claims } = await verifyQuote(parseQuote(quote), collateral, { roots: [intelSgxRootCa, ...trust.roots] }, at)
-    expect(claims.simulated).toBe(true)
-    expect(await judged({ quote, collateral, trust: intel }, at)).toBe('pck.root chain_untrusted')
   })
 
   it('S15: collateral under another trusted root does not vouch for the quote', async () => {
@@ -68,8 +57,8 @@ describe('synthetic evidence', () => {
       [{ pckCrlIssuerChain }, 'crl.pck-issuer chain_untrusted'],
     ] as const
     for (const [change, code] of swapped)
-      expect(await judged({ quote: mine.quote, collateral: { ...mine.collateral, ...change }, trust: trust }, at)).toBe(code)
-    expect(await judged({ quote: mine.quote, collateral: theirs.collateral, trust: trust }, at)).toBe('crl.root crl_signature_invalid')
+      expect(await judged({ quote: mine.quote, collateral: { ...mine.collateral, ...change }, trust }, at)).toBe(code)
+    expect(await judged({ quote: mine.quote, collateral: theirs.collateral, trust }, at)).toBe('crl.root crl_signature_invalid')
   })
 
   it('a root of the right name and another key is not the root', async () => {
@@ -84,21 +73,13 @@ describe('RFC 5280 rules for chains', () => {
     ['an intermediate that is not a CA', { platformCa: replacing(basicConstraints(null)) }],
     ['an intermediate without keyUsage', { platformCa: without(usageOid) }],
     ['an intermediate that may not sign certificates', { platformCa: replacing(keyUsage('cRLSign')) }],
-    ['an intermediate with an unknown critical extension', { platformCa: replacing(unknownCritical) }],
-    ['an intermediate of another name', { platformCa: named('Another Authority') }],
-    ['a root whose path length is too short', { root: replacing(basicConstraints(0)) }],
     ['a root without basicConstraints', { root: without(constraintsOid) }],
-    ['a root with an unknown critical extension', { root: replacing(unknownCritical) }],
-    ['a root of another name', { root: named('Some Root') }],
   ] as const)('PCK chain: %s', async (_, alter: VendorAlterations) => {
     expect(await failureUnder(alter)).toBe('pck.chain chain_invalid')
   })
 
   it.each([
     ['that is a CA', replacing(basicConstraints(0))],
-    ['that may not sign', replacing(keyUsage('keyCertSign'))],
-    ['without keyUsage', without(usageOid)],
-    ['with an unknown critical extension', replacing(unknownCritical)],
     ['of another name', named('Intel SGX TCB Signing')],
   ] as const)('a PCK certificate %s', async (_, alterPck: Alteration) => {
     expect(await failureOf({ alterPck })).toBe('pck.chain chain_invalid')
@@ -107,10 +88,7 @@ describe('RFC 5280 rules for chains', () => {
   it.each([
     ['that is a CA', replacing(basicConstraints(0)), 'tcb-info.chain chain_invalid'],
     ['that may not sign', replacing(keyUsage('cRLSign')), 'tcb-info.chain chain_invalid'],
-    ['with an unknown critical extension', replacing(unknownCritical), 'tcb-info.chain chain_invalid'],
     ['of another name', named('Intel SGX PCK Certificate'), 'tcb-info.chain chain_invalid'],
-    ['that is not valid yet', (profile) => ({ ...profile, notBefore: new Date(at.getTime() + 1000) }), 'tcb-info.chain certificate_not_yet_valid'],
-    ['that has expired', (profile) => ({ ...profile, notAfter: new Date(at.getTime() - 1000) }), 'tcb-info.chain certificate_expired'],
   ] as readonly (readonly [string, Alteration, string])[])('a TCB signing certificate %s', async (_, tcbSigning, expected) => {
     expect(await failureUnder({ tcbSigning })).toBe(expected)
   })
@@ -141,20 +119,6 @@ describe('RFC 5280 rules for chains', () => {
 })
 
 describe('revocation', () => {
-  it.each([
-    ['the PCK certificate', 'pck', 'pck.revocation certificate_revoked'],
-    ['the PCK authority', 'authority', 'pck.revocation certificate_revoked'],
-    ['the TCB signing certificate', 'signer', 'tcb-info.chain certificate_revoked'],
-  ] as const)('%s', async (_, who, expected) => {
-    const found = await failureOf({
-      pieces: async (_pieces, vendor, pckCa, pck) =>
-        who === 'pck'
-          ? { pckCrl: await issueAuthorityCrl(pckCa, [vendor.root.serial, pck.serial], window) }
-          : { rootCaCrl: await issueAuthorityCrl(vendor.root, [who === 'authority' ? pckCa.serial : vendor.tcbSigning.serial], window) },
-    })
-    expect(found).toBe(expected)
-  })
-
   it('the serial of another authority’s certificate revokes nothing here', async () => {
     expect(
       await failureOf({
@@ -164,32 +128,6 @@ describe('revocation', () => {
         }),
       }),
     ).toBe('UpToDate')
-  })
-
-  it('P2: lists out of their window on either side', async () => {
-    const now = at.getTime()
-    const windows = [
-      { from: new Date(now + 1000), to: new Date(now + year) },
-      { from: new Date(now - year), to: new Date(now - 1000) },
-    ]
-    for (const window of windows) {
-      expect(await failureOf({ pieces: async (_p, _v, pckCa) => ({ pckCrl: await issueAuthorityCrl(pckCa, [], window) }) })).toBe(
-        'crl.pck crl_expired',
-      )
-      expect(await failureOf({ pieces: async (_p, { root }) => ({ rootCaCrl: await issueAuthorityCrl(root, [], window) }) })).toBe(
-        'crl.root crl_expired',
-      )
-    }
-    const instant = { from: at, to: at }
-    expect(await failureOf({ pieces: async (_p, _v, pckCa) => ({ pckCrl: await issueAuthorityCrl(pckCa, [], instant) }) })).toBe('UpToDate')
-  })
-
-  it('P2: a list of the right name by another key', async () => {
-    const { root, platformCa } = await createSimVendor(at)
-    expect(await failureOf({ pieces: async () => ({ pckCrl: await issueAuthorityCrl(platformCa, [], window) }) })).toBe(
-      'crl.pck crl_signature_invalid',
-    )
-    expect(await failureOf({ pieces: async () => ({ rootCaCrl: await issueAuthorityCrl(root, [], window) }) })).toBe('crl.root crl_signature_invalid')
   })
 
   it('an authority that may not sign lists', async () => {

@@ -8,7 +8,7 @@ import { parseBundle } from '../../src/receipt/index.ts'
 import { collateralText, genuinePairs, haveVectors, quoteOf, vectorsNote } from '../attestation/vectors.ts'
 import { type Kept, keepExchange, partsOf, policyFor } from '../bundle/service.ts'
 import { judgedAt } from '../receipt/enclaves.ts'
-import { veritee } from './veritee-process.ts'
+import { veritee } from './cli.ts'
 
 let directory: string
 let kept: Kept

@@ -8,7 +8,7 @@ import { createSimPlatform, type SimPlatform } from '../../src/attestation/sim/i
 import { toHex } from '../../src/bytes/index.ts'
 import { enclave } from '../collateral/evidence.ts'
 import { type Behaviour, type FakePccs, startPccs } from '../collateral/pccs.ts'
-import { type Run, veritee } from './veritee-process.ts'
+import { fresh, type Ran, veritee } from './cli.ts'
 
 let directory: string
 let platform: SimPlatform
@@ -37,14 +37,15 @@ async function serve(behaviour: Behaviour = {}): Promise<FakePccs> {
   return pccs
 }
 
-function fetchWith(args: readonly string[], cache = join(directory, 'unused')): Promise<Run> {
-  return veritee(['collateral', 'fetch', ...args], { XDG_CACHE_HOME: cache })
+/** Without the cache of whoever runs the tests. */
+function fetchWith(args: readonly string[]): Promise<Ran> {
+  return veritee(['collateral', 'fetch', ...args])
 }
 
 describe('collateral fetch', () => {
   test('writes what verify reads', async () => {
     const { url, requests } = await serve()
-    const { code, stdout, stderr } = await fetchWith([quotePath, '-o', output, '--pcs', url, '--no-cache'])
+    const { code, stdout, stderr } = await fetchWith([quotePath, '-o', output, '--pcs', url])
     expect([code, stdout]).toEqual([0, ''])
     expect(stderr).toContain('nothing was verified')
     expect(stderr).toContain('evaluationDataNumber 20')
@@ -56,7 +57,7 @@ describe('collateral fetch', () => {
 
   test('--json: a summary on standard output, nothing beside it', async () => {
     const { url } = await serve()
-    const { code, stdout, stderr } = await fetchWith([quotePath, '-o', output, '--pcs', url, '--update', 'early', '--no-cache', '--json'])
+    const { code, stdout, stderr } = await fetchWith([quotePath, '-o', output, '--pcs', url, '--update', 'early', '--json'])
     expect([code, stderr]).toEqual([0, ''])
     expect(JSON.parse(stdout)).toEqual({
       source: url,
@@ -72,7 +73,7 @@ describe('collateral fetch', () => {
 
   test('--pcs more than once: the first that serves; the others are named', async () => {
     const [bad, good] = [await serve({ answer: (_, answer) => ({ ...answer, status: 500 }) }), await serve()]
-    const { code, stderr } = await fetchWith([quotePath, '-o', output, '--pcs', bad.url, '--pcs', good.url, '--no-cache'])
+    const { code, stderr } = await fetchWith([quotePath, '-o', output, '--pcs', bad.url, '--pcs', good.url])
     expect(code).toBe(0)
     expect(stderr).toContain(`${bad.url}: `)
     expect(stderr).toContain('answered 500')
@@ -80,9 +81,9 @@ describe('collateral fetch', () => {
 
   test('P23: --evaluation-number asks for that number and takes no other', async () => {
     const { url, requests } = await serve()
-    expect((await fetchWith([quotePath, '-o', output, '--pcs', url, '--evaluation-number', '20', '--no-cache'])).code).toBe(0)
+    expect((await fetchWith([quotePath, '-o', output, '--pcs', url, '--evaluation-number', '20'])).code).toBe(0)
     expect(requests.filter((path) => path.includes('tcbEvaluationDataNumber=20'))).toHaveLength(2)
-    const { code, stderr } = await fetchWith([quotePath, '-o', output, '--pcs', url, '--evaluation-number', '19', '--no-cache'])
+    const { code, stderr } = await fetchWith([quotePath, '-o', output, '--pcs', url, '--evaluation-number', '19'])
     expect(code).toBe(3)
     expect(stderr).toContain('collateral_unavailable')
   })
@@ -91,7 +92,7 @@ describe('collateral fetch', () => {
     const { url, requests } = await serve()
     const cache = join(directory, 'cache')
     for (const cached of [false, true]) {
-      const { stdout } = await fetchWith([quotePath, '-o', output, '--pcs', url, '--json'], cache)
+      const { stdout } = await fresh(['collateral', 'fetch', quotePath, '-o', output, '--pcs', url, '--json'], { XDG_CACHE_HOME: cache })
       expect(JSON.parse(stdout)).toMatchObject({ cached })
     }
     expect(requests).toHaveLength(4)
@@ -107,16 +108,16 @@ describe('collateral fetch', () => {
     const bare = join(directory, 'bare.hex')
     await writeFile(bare, toHex(await platform.quote(enclave, new Uint8Array(64), { certification: 3 })))
     const complete = join(directory, 'complete.bin')
-    const without = await fetchWith([bare, '-o', output, '--pcs', url, '--no-cache'])
+    const without = await fetchWith([bare, '-o', output, '--pcs', url])
     expect([without.code, without.stderr.includes('--complete FILE is required')]).toEqual([2, true])
-    expect((await fetchWith([bare, '-o', output, '--pcs', url, '--no-cache', '--complete', complete])).code).toBe(0)
+    expect((await fetchWith([bare, '-o', output, '--pcs', url, '--complete', complete])).code).toBe(0)
     const verified = await veritee(['verify', complete, '--collateral', output, '--root', join(directory, 'root.pem'), '--json'])
     expect((JSON.parse(verified.stdout) as { error: { code: string } }).error.code).toBe('policy_simulated')
   })
 
   test('nothing is written where nothing was fetched: exit 3', async () => {
     const { url } = await serve({ answer: () => null })
-    expect((await fetchWith([quotePath, '-o', output, '--pcs', url, '--no-cache'])).code).toBe(3)
+    expect((await fetchWith([quotePath, '-o', output, '--pcs', url])).code).toBe(3)
     await expect(readFile(output)).rejects.toThrow()
   })
 
@@ -124,7 +125,7 @@ describe('collateral fetch', () => {
     const { url } = await serve()
     expect((await fetchWith([join(directory, 'root.pem'), '-o', output, '--pcs', url])).code).toBe(1)
     expect((await fetchWith([join(directory, 'absent'), '-o', output, '--pcs', url])).code).toBe(3)
-    expect((await fetchWith([quotePath, '-o', join(directory, 'absent', 'file'), '--pcs', url, '--no-cache'])).code).toBe(3)
+    expect((await fetchWith([quotePath, '-o', join(directory, 'absent', 'file'), '--pcs', url])).code).toBe(3)
   })
 
   test.for([

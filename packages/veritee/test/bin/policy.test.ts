@@ -11,7 +11,7 @@ import { evaluate, explainPolicy, initPolicy, type Policy, parsePolicy, roles, u
 import { policyFor } from '../bundle/service.ts'
 import { enclave } from '../collateral/evidence.ts'
 import { createEnclave } from '../receipt/enclaves.ts'
-import { veritee } from './veritee-process.ts'
+import { veritee } from './cli.ts'
 
 const now = new Date()
 let directory: string

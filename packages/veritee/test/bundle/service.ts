@@ -11,20 +11,7 @@ import {
   sessionEvidence,
   sessionId,
 } from '../../src/receipt/index.ts'
-import {
-  createEnclave,
-  demoModel,
-  machine,
-  measured,
-  modelEvent,
-  nonceOf,
-  seconds,
-  servedAt,
-  sha,
-  start,
-  type TestEnclave,
-  trust,
-} from '../receipt/enclaves.ts'
+import { createEnclave, demoModel, measured, modelEvent, nonceOf, servedAt, sha, type TestEnclave, trust } from '../receipt/enclaves.ts'
 
 /** A controller and its worker, one exchange between them and a client, and everything that was kept of it. */
 export interface Kept {
@@ -158,5 +145,3 @@ export function policyFor(changes: { readonly controller?: Partial<EvidencePolic
   })
   return { version: 'veritee.policy.v1', roles: { controller: section('controller'), worker: section('worker') } }
 }
-
-export { machine, seconds, start }

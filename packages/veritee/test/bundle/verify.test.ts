@@ -13,8 +13,8 @@ import {
   type ReceiptEvent,
   verifyBundle,
 } from '../../src/receipt/index.ts'
-import { createEnclave, judgedAt, resigned, sha } from '../receipt/enclaves.ts'
-import { bundleOf, type Changes, type Kept, keepExchange, machine, partsOf, policyFor } from './service.ts'
+import { createEnclave, engine, judgedAt, machine, measured, resigned, sha } from '../receipt/enclaves.ts'
+import { bundleOf, type Changes, type Kept, keepExchange, partsOf, policyFor } from './service.ts'
 
 let kept: Kept
 let trust: Trust
@@ -32,10 +32,12 @@ async function judge(
   return evaluateBundle(await verifyBundle(parseBundle(text), trust, at, drawn), policy === null ? null : { policy, role }, at)
 }
 
+/** The code with which verification or the verdict refuses. */
 async function codeOf(run: Promise<unknown>): Promise<string> {
   try {
-    await run
-    return 'accepted'
+    const done = await run
+    const verdict = done as Partial<Verdict>
+    return verdict.error?.code ?? 'accepted'
   } catch (error) {
     if (error instanceof VeriteeError) return error.code
     throw error
@@ -58,8 +60,8 @@ describe('a whole bundle', () => {
     expect(verdict).toMatchObject({ verdict: 'accepted', scope: 'policy', simulated: true })
     const own = [
       ...['quote.signature', 'tcb.level', 'report.keyset', 'report.nonce', 'policy.identity', 'policy.role'],
-      ...['receipt.signature', 'receipt.request', 'receipt.response', 'receipt.nonce', 'session', 'worker.evidence', 'worker.receipt', 'model'],
-      ...['worker.policy', 'receipt.upstream', 'model.policy'],
+      ...['receipt.signature', 'receipt.request', 'receipt.response', 'receipt.nonce', 'session', 'worker.evidence', 'worker.receipt'],
+      ...['worker.policy', 'receipt.upstream', 'model'],
     ]
     expect(own.map((id) => [id, statusOf(verdict, id)])).toEqual(own.map((id) => [id, 'pass']))
   })
@@ -132,17 +134,24 @@ describe('parts of a bundle', () => {
     expect(statusOf(await judge(bundleOf(kept), { policy: null }), 'worker.genuine')).toBe('fail')
   })
 
-  test('without bodies, session or worker receipt: each is a waived check', async () => {
-    const bare = await judge(withExchange({ requestBody: undefined, responseBody: undefined, session: undefined, workerReceipt: undefined }))
-    expect(bare.verdict).toBe('accepted')
-    const waived = ['receipt.request', 'receipt.response', 'session', 'model', 'model.policy']
-    expect(waived.map((id) => statusOf(bare, id))).toEqual(waived.map(() => 'waived'))
-    expect(statusOf(bare, 'worker.evidence')).toBeUndefined()
+  test('without bodies, session or worker receipt: each is a waived check under a policy that demands nothing of workers', async () => {
+    const { controller } = policyFor().roles
+    const policy = { version: 'veritee.policy.v1', roles: controller === undefined ? {} : { controller } } as const
+    const bare = withExchange({ requestBody: undefined, responseBody: undefined, session: undefined, workerReceipt: undefined })
+    const verdict = await judge(bare, { policy })
+    expect(verdict.verdict).toBe('accepted')
+    const waived = ['receipt.request', 'receipt.response', 'session', 'model']
+    expect(waived.map((id) => statusOf(verdict, id))).toEqual(waived.map(() => 'waived'))
+    expect(statusOf(verdict, 'worker.evidence')).toBeUndefined()
+    expect(statusOf(await judge(withExchange({ requestBody: undefined, responseBody: undefined })), 'worker.receipt')).toBe('pass')
+  })
 
+  test('leaving out the worker does not get around what a policy demands of workers', async () => {
+    const bare = await judge(withExchange({ session: undefined, workerReceipt: undefined }))
+    expect([bare.verdict, bare.error?.code, statusOf(bare, 'model')]).toEqual(['rejected', 'receipt_missing', 'fail'])
     const noReceipt = await judge(withExchange({ workerReceipt: undefined }))
     expect([statusOf(noReceipt, 'worker.evidence'), statusOf(noReceipt, 'worker.receipt')]).toEqual(['pass', 'waived'])
-    const noBodies = await judge(withExchange({ requestBody: undefined, responseBody: undefined }))
-    expect(statusOf(noBodies, 'worker.receipt')).toBe('pass')
+    expect(noReceipt.error?.code).toBe('receipt_missing')
   })
 
   test('collateral of the bundle counts, not that in the report', async () => {
@@ -167,9 +176,7 @@ describe('parts of a bundle', () => {
     const bare = { session: undefined, workerReceipt: undefined }
     const verdict = await judge(withExchange({ ...bare, receipt }, direct), { role: 'worker' })
     expect(verdict.error).toBeNull()
-    expect([statusOf(verdict, 'model'), statusOf(verdict, 'model.policy')]).toEqual(['pass', 'pass'])
-    const listsOther = policyFor({ worker: { models: 'any' } })
-    expect(statusOf(await judge(withExchange({ ...bare, receipt }, direct), { role: 'worker', policy: listsOther }), 'model.policy')).toBe('waived')
+    expect(statusOf(verdict, 'model')).toBe('pass')
     expect(await codeOf(judge(withExchange({ workerReceipt: undefined, receipt }, direct), { role: 'worker' }))).toBe('session_mismatch')
     const silent = worker.receipt([
       { type: 'request.received', body_hash: sha(kept.request) },
@@ -267,6 +274,54 @@ describe('tampering with an exchange', () => {
   test.for(signed)('rightly signed, but with %s: %s', async ([, code, changes]) => {
     const other = await keepExchange(changes)
     expect(await codeOf(judge(bundleOf(other)))).toBe(code)
+  })
+
+  test('S10: both ends agree on other bytes than those sent: refused by the request, and not to be seen without it', async () => {
+    const lie = sha('other')
+    const other = await keepExchange({
+      events: (events) => events.map((event) => (event.type === 'request.forwarded' ? { ...event, body_hash: lie } : event)),
+      workerEvents: (events) => events.map((event) => (event.type === 'request.received' ? { ...event, body_hash: lie } : event)),
+    })
+    expect(await codeOf(judge(bundleOf(other)))).toBe('receipt_request_mismatch')
+    expect(await codeOf(judge(withExchange({ requestBody: undefined }, other)))).toBe('accepted')
+    const silent = await keepExchange({ events: (events) => events.filter(({ type }) => type !== 'request.forwarded') })
+    expect(await codeOf(judge(withExchange({ requestBody: undefined }, silent)))).toBe('receipt_request_mismatch')
+  })
+
+  test('S9: what the worker says was aborted is told to be a part', async () => {
+    const inference = {
+      type: 'veritee.inference',
+      engine,
+      profile: 'canonical',
+      prompt_tokens: 1,
+      completion_tokens: 1,
+      prompt_tokens_hmac: '00'.repeat(32),
+      completion_tokens_hmac: '00'.repeat(32),
+      parameters: {},
+      seed: null,
+      ignored_parameters: [],
+      outcome: 'aborted',
+    } as const
+    const other = await keepExchange({ workerEvents: (events) => [...events, inference] })
+    expect((await judge(bundleOf(other))).warnings).toContain('the answer is a part: its receipt says aborted')
+    expect((await judge(bundleOf(kept))).warnings.join()).not.toContain('the answer is a part')
+  })
+
+  test('S7: a broker answers nobody', async () => {
+    const broker = await createEnclave('broker')
+    const direct = { ...kept, report: await broker.report(kept.nonce) }
+    const receipt = broker.receipt([
+      { type: 'request.received', body_hash: sha(kept.request) },
+      { type: 'response.returned', body_hash: sha(kept.response) },
+    ])
+    const section = policyFor().roles.controller
+    if (section === undefined) throw new Error('no section')
+    const policy = {
+      version: 'veritee.policy.v1',
+      roles: { broker: { ...section, identity: [{ mrenclave: measured('broker').mrenclave }] } },
+    } as const
+    const verified = await verifyBundle(parseBundle(withExchange({ session: undefined, workerReceipt: undefined, receipt }, direct)), trust, judgedAt)
+    expect(evaluateBundle(verified, { policy, role: 'broker' }, judgedAt).error?.code).toBe('policy_role')
   })
 
   test('an answer that broke off: the two ends may have seen different parts, unless the bundle holds the body', async () => {

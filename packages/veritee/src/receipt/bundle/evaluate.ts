@@ -1,9 +1,12 @@
-import { errorTable } from '../../errors.ts'
-import { evaluate, evaluateGenuineness, failed, passed } from '../../policy/evaluate.ts'
+import type { Check } from '../../attestation/claims.ts'
+import { errorTable, VeriteeError } from '../../errors.ts'
+import { evaluate, evaluateGenuineness, failed, passed, waived } from '../../policy/evaluate.ts'
 import { policyFor } from '../../policy/parse.ts'
 import type { Policy, Role } from '../../policy/policy.ts'
 import type { Finding, Verdict } from '../../policy/verdict.ts'
 import { evaluateReport } from '../evaluate-report.ts'
+import { checkModel } from '../exchange.ts'
+import { maxKeysetSeconds } from '../keyset.ts'
 import { eventOf, upstreamOf } from '../receipt.ts'
 import type { VerifiedReport } from '../report.ts'
 import type { VerifiedBundledExchange } from './exchange.ts'
@@ -17,7 +20,7 @@ export interface BundlePolicy {
 
 /**
  * Judges a verified bundle. With a policy: the service under the section of its role, the worker under `worker`, and the weights that ran under the
- * section of whoever ran them. With null only genuineness is judged, of service and worker alike, and the code in them is not (rule S14).
+ * section of workers. A bundle that does not show the worker is refused by a policy that has a section for workers. With null only genuineness is judged, of service and worker alike, and the code in them is not (rule S14).
  *
  * `at` is the time of `verifyBundle`. Never throws for a rejection; throws `policy_role_missing`, `policy_unsupported`.
  */
@@ -32,15 +35,25 @@ export function evaluateBundle(verified: VerifiedBundle, wanted: BundlePolicy | 
   }
   const section = policyFor(wanted.policy, wanted.role)
   if (report === null) return evaluate(claims, section, at, checks)
-  // Only who drew the nonce knows that the report is of now.
-  const verdict = evaluateReport(report, section, { role: wanted.role, at, attestedAt: report.fresh ? at : null, channel: 'stored' })
+  const verdict = evaluateReport(report, section, {
+    role: wanted.role,
+    at,
+    attestedAt: report.fresh ? noEarlierThan(report) : null,
+    channel: 'stored',
+  })
   if (exchange === null) return verdict
   const served = [...servedFindings(exchange, report), modelFinding(exchange, report, wanted)]
-  if (exchange.worker === null) return extended(verdict, exchangeChecks, served)
+  const told = { ...verdict, warnings: [...verdict.warnings, ...partWarnings(exchange)] }
+  if (exchange.worker === null) return extended(told, exchangeChecks, served)
   const { session, report: worker } = exchange.worker
   const attestedAt = new Date(session.document.established_at * 1000)
   const judged = evaluateReport(worker, policyFor(wanted.policy, 'worker'), { role: 'worker', at, attestedAt, channel: 'attested' })
-  return withWorker(verdict, exchangeChecks, judged, served)
+  return withWorker(told, exchangeChecks, judged, served)
+}
+
+/** When a nonce was drawn is not in a report; no earlier than its keyset was made, which is known, so that the attestation is at most that old. */
+function noEarlierThan({ keyset }: VerifiedReport): Date {
+  return new Date((keyset.not_after - maxKeysetSeconds) * 1000)
 }
 
 /** Behind a controller, a worker must have been verified, and that was required; and its receipt must have matched (aci/1 section 9.3, rule S10). */
@@ -58,20 +71,32 @@ function servedFindings({ receipt }: VerifiedBundledExchange, service: VerifiedR
   ]
 }
 
-function modelFinding({ model, worker }: VerifiedBundledExchange, service: VerifiedReport, { policy, role }: BundlePolicy): Finding {
-  const id = 'model.policy'
-  const here = service.serving === 'direct'
-  // Whoever ran the weights is not in the bundle: the controller's own word would be all there is.
-  if (!here && (worker === null || worker.receipt === null)) return { id, status: 'waived', detail: 'the bundle does not show which weights ran' }
-  if (model === null) return failed(id, 'policy_models', 'expected a receipt that names the weights that ran')
-  if (model.provenance !== 'hashed_while_loading')
-    return failed(id, 'policy_models', `expected weights hashed while loading, found ${model.provenance}`)
-  const { models } = policyFor(policy, here ? role : 'worker')
-  if (models === 'any') return { id, status: 'waived', detail: model.name }
-  const listed = Object.hasOwn(models, model.name) ? models[model.name]?.join() : undefined
-  return listed === model.files.map((file) => file.sha256).join()
-    ? passed(id, model.name)
-    : failed(id, 'policy_models', `model ${JSON.stringify(model.name)} is not listed with these weights`)
+/** The weights that ran, by the receipt of whoever ran them: bound by its keyset, hashed while loading, and on the policy's list. */
+function modelFinding({ receipt, worker }: VerifiedBundledExchange, service: VerifiedReport, { policy }: BundlePolicy): Finding {
+  const id = 'model'
+  const { role } = service.descriptor
+  if (service.serving === 'direct' && role !== 'worker')
+    return failed(id, 'policy_role', `expected the receipt of a worker or a controller, found that of a ${role}`)
+  const ran = service.serving === 'direct' ? { receipt, report: service } : worker
+  // What the controller's own receipt says of weights is its word; and whoever made the bundle may have left out the worker that failed.
+  if (ran === null || ran.receipt === null)
+    return policy.roles.worker === undefined
+      ? waived(id, 'the policy demands nothing of workers, and the bundle does not show which weights ran')
+      : failed(id, 'receipt_missing', "the policy demands something of workers: expected the worker's evidence and receipt in the bundle")
+  const checks: Check[] = []
+  try {
+    checkModel(ran.receipt, ran.report, policyFor(policy, 'worker'), checks)
+    return passed(id, checks.map(({ detail }) => detail).join())
+  } catch (error) {
+    if (!(error instanceof VeriteeError) || error.kind === 'configuration') throw error
+    return failed(id, error.code, error.message)
+  }
+}
+
+/** Whoever ran the model says that it did not come to its end: what was returned is a part (rule S9). */
+function partWarnings({ receipt, worker }: VerifiedBundledExchange): string[] {
+  const outcome = eventOf(worker?.receipt ?? receipt, 'veritee.inference')?.outcome
+  return outcome === 'aborted' || outcome === 'error' ? [`the answer is a part: its receipt says ${outcome}`] : []
 }
 
 /** Adds what was established of the worker: one finding, and the warnings of its own verdict. */

@@ -3,7 +3,6 @@ import type { Trust } from '../../attestation/index.ts'
 import { sha256Digest } from '../../bytes/digest.ts'
 import { fail } from '../../errors.ts'
 import { spliceConstraints } from '../constraints.ts'
-import type { ModelEvent } from '../events.ts'
 import { requestLimits } from '../exchange.ts'
 import { eventOf, type Receipt, receiptDigest, upstreamOf, verifyReceipt } from '../receipt.ts'
 import { type VerifiedReport, verifyReport } from '../report.ts'
@@ -15,8 +14,6 @@ export interface VerifiedBundledExchange {
   readonly receipt: Receipt
   /** Behind a controller: the worker whose evidence the bundle holds; null where it holds none. */
   readonly worker: { readonly session: Session; readonly report: VerifiedReport; readonly receipt: Receipt | null } | null
-  /** The weights that ran, as the receipt of whoever ran them states and its keyset binds; null where no such receipt names any. */
-  readonly model: ModelEvent | null
 }
 
 /** Runs one check and records it; a failure is recorded and thrown on by the caller's recorder. */
@@ -28,7 +25,7 @@ const waive = (detail: string): Omit<Check, 'id'> => ({ status: 'waived', detail
 /**
  * Verifies the receipts of a bundle against a service verified before. In order: the service's receipt under the attested keyset, over the bodies
  * that the bundle holds, with the caller's nonce where there is one; the session it cites; the worker's evidence in it; the worker's receipt, and that
- * both receipts speak of the same bytes; the weights that ran are those the descriptor binds.
+ * both receipts speak of the same bytes.
  *
  * The same facts as `verifyExchange`, without a policy and for stored documents that may be incomplete: what is not there is a waived check.
  */
@@ -63,13 +60,7 @@ export async function verifyBundledExchange(
   await compared('receipt.nonce', { clientNonce }, 'not compared: an older receipt over equal bytes would pass')
 
   const worker = service.serving === 'direct' ? await noWorker(exchange, take) : await verifyWorker(exchange, trust, at, take)
-  const ran = service.serving === 'direct' ? { receipt, report: service } : worker
-  const model = await take(
-    'model',
-    async () => (ran === null || ran.receipt === null ? null : boundModel(ran.receipt, ran.report)),
-    (found) => (found === null ? waive('no receipt of a verified worker names weights') : pass(describe(found))),
-  )
-  return { receipt, worker, model }
+  return { receipt, worker }
 }
 
 async function noWorker(exchange: BundledExchange, take: Take): Promise<null> {
@@ -154,22 +145,4 @@ async function citedReceipt({ receipt, workerReceipt, requestBody, responseBody 
     responseHash: whole ? (eventOf(receipt, 'response.returned')?.body_hash ?? null) : null,
     clientNonce: eventOf(receipt, 'veritee.request')?.client_nonce ?? null,
   })
-}
-
-function boundModel(receipt: Receipt, report: VerifiedReport): ModelEvent | null {
-  const model = eventOf(receipt, 'veritee.model')
-  if (model === undefined) return null
-  const bound = report.descriptor.models.find((entry) => entry.name === model.name)
-  const same =
-    bound !== undefined &&
-    bound.files.length === model.files.length &&
-    bound.files.every((file, i) => file.sha256 === model.files[i]?.sha256 && file.size === model.files[i]?.size) &&
-    bound.sealed === model.sealed &&
-    bound.chat_template_digest === model.chat_template_digest
-  if (!same) throw fail('policy_models', `expected model ${JSON.stringify(model.name)} with the weights the quote binds`)
-  return model
-}
-
-function describe(model: ModelEvent): string {
-  return `${model.name}: ${model.files.map((file) => file.sha256).join(', ')}`
 }
