@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createSimPlatform } from 'veritee/attestation/sim'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type DeviceFiles, openGramineDevice } from '../../src/enclave/runtime/gramine-device.ts'
+import type { DeviceFiles } from '../../src/enclave/runtime/device-file.ts'
+import { openGramineDevice } from '../../src/enclave/runtime/gramine-device.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 
 const enclave = { mrenclave: '01'.repeat(32), mrsigner: '02'.repeat(32), isvProdId: 1, isvSvn: 1 }

@@ -1,16 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { mkdir, open, rmdir } from 'node:fs/promises'
+import { mkdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fail, VeriteeError } from 'veritee/errors'
 import { type AttestationDevice, checkReportData, maxQuoteBytes } from './attestation-device.ts'
-import type { DeviceFile } from './gramine-device.ts'
+import { type DeviceFiles, errnoOf, nodeFiles, readWhole, withFile } from './device-file.ts'
 
 /** The part of `node:fs/promises` used here, so that tests can stand in for the kernel. */
-export interface TsmFiles {
+export interface TsmFiles extends DeviceFiles {
   mkdir(path: string): Promise<void>
   rmdir(path: string): Promise<void>
-  open(path: string, flags: number): Promise<DeviceFile>
 }
 
 export interface TsmOptions {
@@ -21,19 +20,12 @@ export interface TsmOptions {
   readonly entryName?: () => string
 }
 
-const nodeFiles: TsmFiles = {
+const kernelFiles: TsmFiles = {
+  ...nodeFiles,
   mkdir: async (path) => {
     await mkdir(path)
   },
   rmdir,
-  open: async (path, flags) => {
-    const handle = await open(path, flags)
-    return {
-      write: (bytes) => handle.write(bytes),
-      read: (into, offset, length) => handle.read(into, offset, length, null),
-      close: () => handle.close(),
-    }
-  },
 }
 
 /** Errors of the kernel that name their cause (configfs-tsm-report and the TDX guest driver); others are given by their name alone. */
@@ -62,7 +54,7 @@ const causes: Readonly<Record<string, string>> = {
  * cause; quotes longer than 8192 bytes are of a format for other verifiers).
  */
 export async function openTsmDevice(options: TsmOptions = {}): Promise<AttestationDevice> {
-  const { directory = '/sys/kernel/config/tsm/report', files = nodeFiles, entryName = () => `veritee-${randomUUID()}` } = options
+  const { directory = '/sys/kernel/config/tsm/report', files = kernelFiles, entryName = () => `veritee-${randomUUID()}` } = options
   const inEntry = <T>(use: (entry: string) => Promise<T>): Promise<T> => withEntry(files, join(directory, entryName()), use)
   await inEntry(async (entry) => {
     const provider = await readText(files, join(entry, 'provider'))
@@ -85,11 +77,11 @@ export async function openTsmDevice(options: TsmOptions = {}): Promise<Attestati
 
 async function quoteIn(files: TsmFiles, entry: string, reportData: Uint8Array): Promise<Uint8Array> {
   const before = await generation(files, entry)
-  await withFile(files, join(entry, 'inblob'), constants.O_WRONLY, async (file) => {
+  await withFile(files, join(entry, 'inblob'), constants.O_WRONLY, coded, async (file) => {
     const { bytesWritten } = await file.write(reportData)
     if (bytesWritten !== 64) throw fail('attestation_device_failed', `expected one write of 64 bytes, ${bytesWritten} were taken`)
   })
-  const quote = await readWhole(files, join(entry, 'outblob'), maxQuoteBytes)
+  const quote = await readWhole(files, join(entry, 'outblob'), maxQuoteBytes, coded)
   const after = await generation(files, entry)
   if (after !== before + 1)
     throw fail(
@@ -108,35 +100,7 @@ async function generation(files: TsmFiles, entry: string): Promise<number> {
 }
 
 async function readText(files: TsmFiles, path: string): Promise<string> {
-  return new TextDecoder().decode(await readWhole(files, path, 64)).trim()
-}
-
-function readWhole(files: TsmFiles, path: string, maxBytes: number): Promise<Uint8Array> {
-  return withFile(files, path, constants.O_RDONLY, async (file) => {
-    // One byte more than allowed tells a full buffer from a file that goes on.
-    const buffer = new Uint8Array(maxBytes + 1)
-    let length = 0
-    while (length < buffer.length) {
-      const { bytesRead } = await file.read(buffer, length, buffer.length - length)
-      if (bytesRead === 0) break
-      length += bytesRead
-    }
-    if (length > maxBytes) throw fail('attestation_device_failed', `expected at most ${maxBytes} bytes in ${path}`)
-    return buffer.slice(0, length)
-  })
-}
-
-async function withFile<T>(files: TsmFiles, path: string, flags: number, use: (file: DeviceFile) => Promise<T>): Promise<T> {
-  try {
-    const file = await files.open(path, flags)
-    try {
-      return await use(file)
-    } finally {
-      await file.close()
-    }
-  } catch (cause) {
-    throw coded(cause, path)
-  }
+  return new TextDecoder().decode(await readWhole(files, path, 64, coded)).trim()
 }
 
 /** Makes the entry, and removes it however its use ended. An entry that stays keeps the driver loaded, so failing to remove it is a failure too. */
@@ -164,7 +128,7 @@ async function withEntry<T>(files: TsmFiles, entry: string, use: (entry: string)
 
 function coded(cause: unknown, path: string): VeriteeError {
   if (cause instanceof VeriteeError) return cause
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown failure'
+  const code = errnoOf(cause)
   if (code === 'ENOENT' || code === 'ENOTDIR') return fail('attestation_device_absent', `expected configfs-tsm at ${path}`, cause)
   if (code === 'ENXIO') return fail('attestation_device_absent', `${path}: no guest driver provides reports (ENXIO)`, cause)
   const why = causes[code]
