@@ -2,21 +2,28 @@
 import {
   type Check,
   evaluate,
+  evaluateBundle,
   evaluateGenuineness,
   intelSgxRootCa,
+  type Policy,
+  parseBundle,
   parseCollateral,
   parsePem,
   parsePolicy,
   parseQuote,
+  policyFor,
+  type Role,
   type Root,
   roles,
   type Verdict,
   VerificationError,
   VeriteeError,
+  verifyBundle,
   verifyQuote,
 } from 'veritee'
 
 interface Dropped {
+  bundle: string | null
   quote: Uint8Array | null
   collateral: string | null
   policy: string | null
@@ -25,7 +32,7 @@ interface Dropped {
 
 type Shown = Pick<Verdict, 'verdict' | 'scope' | 'simulated' | 'checks' | 'warnings' | 'error'>
 
-const dropped: Dropped = { quote: null, collateral: null, policy: null, roots: [] }
+const dropped: Dropped = { bundle: null, quote: null, collateral: null, policy: null, roots: [] }
 const names: string[] = []
 
 function element<T extends HTMLElement>(id: string): T {
@@ -48,32 +55,38 @@ async function take(files: Iterable<File>): Promise<void> {
   element('names').textContent = names.join(', ')
 }
 
-function kindOf(text: string): 'quote' | 'collateral' | 'policy' | 'root' {
+function kindOf(text: string): 'bundle' | 'quote' | 'collateral' | 'policy' | 'root' {
   if (text.startsWith('-----BEGIN CERTIFICATE-----')) return 'root'
   if (!text.trimStart().startsWith('{')) return 'quote'
+  if (text.includes('"veritee.bundle.v1"')) return 'bundle'
   return text.includes('"veritee.policy.v1"') ? 'policy' : 'collateral'
 }
 
 async function judge(): Promise<Shown> {
   const scope = dropped.policy === null ? 'genuineness' : 'policy'
   try {
-    if (dropped.quote === null || dropped.collateral === null) throw new RangeError('drop a quote and its collateral first')
     const stated = element<HTMLInputElement>('at').value.trim()
     const at = stated === '' ? new Date() : new Date(stated)
+    if (Number.isNaN(at.getTime())) throw new RangeError('"At" is not a time; write it as 2025-06-26T22:07:51Z')
     const trust = { roots: [intelSgxRootCa, ...dropped.roots] } as const
+    const wanted = dropped.policy === null ? null : wantedOf(dropped.policy)
+    if (dropped.bundle !== null) return evaluateBundle(await verifyBundle(parseBundle(dropped.bundle), trust, at), wanted, at)
+    if (dropped.quote === null || dropped.collateral === null) throw new RangeError('drop a quote and its collateral, or a bundle, first')
     const { claims, checks } = await verifyQuote(parseQuote(dropped.quote), parseCollateral(dropped.collateral), trust, at)
-    if (dropped.policy === null) return evaluateGenuineness(claims, checks)
-    const policy = parsePolicy(dropped.policy)
-    const [role] = roles.filter((name) => policy.roles[name] !== undefined)
-    const section = role === undefined ? undefined : policy.roles[role]
-    if (section === undefined) throw new RangeError('the policy has no section')
-    return evaluate(claims, section, at, checks)
+    return wanted === null ? evaluateGenuineness(claims, checks) : evaluate(claims, policyFor(wanted.policy, wanted.role), at, checks)
   } catch (error) {
     const checks: readonly Check[] = error instanceof VerificationError ? error.checks : []
     const failure = error instanceof VeriteeError ? { code: error.code, message: error.message } : null
     const warnings = failure === null ? [error instanceof Error ? error.message : String(error)] : []
     return { verdict: 'rejected', scope, simulated: false, checks, warnings, error: failure }
   }
+}
+
+/** The role asked for: the only one the policy speaks of, or the controller. */
+function wantedOf(text: string): { policy: Policy; role: Role } {
+  const policy = parsePolicy(text)
+  const present = roles.filter((name) => policy.roles[name] !== undefined)
+  return { policy, role: present.length === 1 && present[0] !== undefined ? present[0] : 'controller' }
 }
 
 function show({ verdict, scope, simulated, checks, warnings, error }: Shown): void {

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { formatCollateral } from '../../src/attestation/index.ts'
 import { certificatePem } from '../../src/attestation/pki/issue.ts'
 import { createSimPlatform } from '../../src/attestation/sim/index.ts'
+import { createBundle } from '../../src/receipt/index.ts'
 import { buildForBrowser } from './build.ts'
 
 /** The example page in a real browser: the same verifier over WebCrypto. */
@@ -33,6 +34,8 @@ describe.skipIf(executablePath === undefined)(
       const enclave = { mrenclave: '11'.repeat(32), mrsigner: '22'.repeat(32), isvProdId: 1, isvSvn: 1 }
       await writeFile(join(directory, 'quote.bin'), await platform.quote(enclave, new Uint8Array(64)))
       await writeFile(join(directory, 'collateral.json'), formatCollateral(platform.collateral))
+      const parts = { quote: await platform.quote(enclave, new Uint8Array(64)), collateral: platform.collateral }
+      await writeFile(join(directory, 'bundle.json'), createBundle(parts))
       await writeFile(join(directory, 'root.pem'), certificatePem(platform.root))
       await writeFile(join(directory, 'policy.json'), JSON.stringify(policy(enclave.mrenclave)))
       const files = new Map((await buildForBrowser({ folder: 'examples/browser' })).map(({ name, content }) => [`/${name}`, content]))
@@ -95,6 +98,12 @@ describe.skipIf(executablePath === undefined)(
       const { verdict, warnings } = await verify(simulated('root.pem', 'policy.json'), at.toISOString())
       expect(verdict).toBe('ACCEPTED, SIMULATED: this proves nothing about hardware')
       expect(warnings.join()).toContain('SIMULATED')
+    })
+
+    test('an evidence bundle is judged the same way', async () => {
+      const files = ['bundle.json', 'root.pem', 'policy.json'].map((name) => join(directory, name))
+      expect((await verify(files, at.toISOString())).verdict).toBe('ACCEPTED, SIMULATED: this proves nothing about hardware')
+      expect((await verify(files.slice(0, 1), at.toISOString())).verdict).toContain('REJECTED: chain_untrusted')
     })
 
     test('an expired time is rejected', async () => {
