@@ -3,6 +3,6 @@ export { compare, concat, concatAll, equal, fromUtf8, isZero, utf8 } from './byt
 export { jcsDigest, sha256Digest } from './digest.ts'
 export { fromHex, isHex, toHex } from './hex.ts'
 export { type Json, jcs } from './jcs.ts'
-export { type JsonLimits, type MemberSpan, type ParsedJson, parseJson, parseJsonSpans } from './json.ts'
+export { type JsonLimits, type MemberSpan, type ParsedJson, parseDocument, parseDocumentSpans, parseJson, parseJsonSpans } from './json.ts'
 export { consistencyProof, leafHash, merkleRoot, verifyConsistency } from './merkle.ts'
 export { Shape } from './shape.ts'

@@ -1,4 +1,4 @@
-import { fail } from '../errors.ts'
+import { type ErrorCode, fail } from '../errors.ts'
 
 /** Bounds for {@link parseJson}. `maxLength` is in UTF-16 units of the text. */
 export interface JsonLimits {
@@ -29,6 +29,20 @@ export interface ParsedJson {
  */
 export function parseJson(text: string, limits: JsonLimits): unknown {
   return new Parser(text, limits, null).document()
+}
+
+/** {@link parseJson} of one kind of document: whatever is wrong with the text is an error of that kind, `code`. */
+export function parseDocument(text: string, limits: JsonLimits, code: ErrorCode, what: string): unknown {
+  return parseDocumentSpans(text, limits, code, what).value
+}
+
+/** {@link parseDocument} that also tells where each member stands. */
+export function parseDocumentSpans(text: string, limits: JsonLimits, code: ErrorCode, what: string): ParsedJson {
+  try {
+    return parseJsonSpans(text, limits)
+  } catch (cause) {
+    throw fail(code, `${what} is not strict JSON: ${(cause as Error).message}`, cause)
+  }
 }
 
 /** {@link parseJson} that also tells where each member stands, for cutting a document without re-serialising it. */

@@ -210,11 +210,10 @@ function advisories(claims: QuoteClaims, policy: EvidencePolicy): Finding {
   const id = 'policy.advisories'
   const found = [...new Set([...claims.tcb.advisories, ...claims.tcb.current.advisories])].sort()
   const accepted = policy.tcb.advisories
-  if (accepted === 'any') return waived(id, found.length === 0 ? 'none' : found.join(', '))
+  const detail = found.join(', ') || 'none'
+  if (accepted === 'any') return waived(id, detail)
   const foreign = found.filter((advisory) => !accepted.includes(advisory))
-  return foreign.length === 0
-    ? passed(id, found.length === 0 ? 'none' : found.join(', '))
-    : failed(id, 'policy_advisory', `found ${foreign.join(', ')}`)
+  return foreign.length === 0 ? passed(id, detail) : failed(id, 'policy_advisory', `found ${foreign.join(', ')}`)
 }
 
 function evaluationNumber(claims: QuoteClaims, policy: EvidencePolicy): Finding {

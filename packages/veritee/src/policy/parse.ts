@@ -1,9 +1,9 @@
 import { tcbStatuses } from '../attestation/claims.ts'
 import { isZero } from '../bytes/bytes.ts'
 import { fromHex } from '../bytes/hex.ts'
-import { parseJson } from '../bytes/json.ts'
+import { parseDocument } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
-import { fail, VeriteeError } from '../errors.ts'
+import { fail } from '../errors.ts'
 import {
   type AllowDeny,
   type Any,
@@ -34,12 +34,7 @@ const publicSigners: readonly string[] = ['83d719e77deaca1470f6baf62a4d774303c89
  * Throws `policy_invalid`. Does not judge anything.
  */
 export function parsePolicy(text: string): Policy {
-  let document: unknown
-  try {
-    document = parseJson(text, { maxLength: 1 << 20, maxDepth: 12 })
-  } catch (cause) {
-    throw fail('policy_invalid', `the policy is not strict JSON: ${cause instanceof VeriteeError ? cause.message : 'unreadable'}`, cause)
-  }
+  const document = parseDocument(text, { maxLength: 1 << 20, maxDepth: 12 }, 'policy_invalid', 'the policy')
   const top = shape.object(document, 'policy', ['version', 'roles'])
   const version = shape.oneOf(top.version, 'version', ['veritee.policy.v1'])
   const sections = shape.object(top.roles, 'roles', [], roles)

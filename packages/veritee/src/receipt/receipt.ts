@@ -4,9 +4,9 @@ import { utf8 } from '../bytes/bytes.ts'
 import { jcsDigest } from '../bytes/digest.ts'
 import { fromHex } from '../bytes/hex.ts'
 import { type Json, jcs } from '../bytes/jcs.ts'
-import { parseJson } from '../bytes/json.ts'
+import { parseDocument } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
-import { fail, VeriteeError } from '../errors.ts'
+import { fail } from '../errors.ts'
 import { parseEvent, type ReceiptEvent, type UpstreamFailed, type UpstreamVerified } from './events.ts'
 import { type Keyset, receiptKey } from './keyset.ts'
 
@@ -72,12 +72,7 @@ const single: readonly ReceiptEvent['type'][] = [
 
 /** Reads a receipt document: shape and event order only. Throws `receipt_malformed`. Any JSON encoding of the same document is the same receipt. */
 export function parseReceipt(text: string): Receipt {
-  let value: unknown
-  try {
-    value = parseJson(text, { maxLength: maxReceiptBytes, maxDepth: 12 })
-  } catch (cause) {
-    throw fail('receipt_malformed', `the receipt is not strict JSON: ${cause instanceof VeriteeError ? cause.message : 'unreadable'}`, cause)
-  }
+  const value = parseDocument(text, { maxLength: maxReceiptBytes, maxDepth: 12 }, 'receipt_malformed', 'the receipt')
   const o = shape.object(value, 'receipt', members)
   shape.oneOf(o.api_version, 'api_version', ['aci/1'])
   const log = shape.array(o.event_log, 'event_log', 256)

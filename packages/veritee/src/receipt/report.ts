@@ -2,9 +2,9 @@ import type { Check, QuoteClaims, Verified } from '../attestation/claims.ts'
 import { type Collateral, collateralFromJson, parseQuote, type Trust, verifyQuote } from '../attestation/index.ts'
 import { fromBase64 } from '../bytes/base64.ts'
 import { toHex } from '../bytes/hex.ts'
-import { parseJson } from '../bytes/json.ts'
+import { parseDocument } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
-import { fail, VeriteeError } from '../errors.ts'
+import { fail } from '../errors.ts'
 import { descriptorSubject, parseDescriptor, type ServiceDescriptor } from './descriptor.ts'
 import { checkKeyRoles, checkKeysetWindow, type Keyset, keysetDigest, parseKeyset } from './keyset.ts'
 import { statementReportData } from './statement.ts'
@@ -45,15 +45,7 @@ const shape = new Shape('report_malformed')
  * Verifies nothing. Unknown `service_capabilities` are ignored, as Appendix B demands.
  */
 export function parseReport(text: string): Report {
-  return reportFromJson(json(text))
-}
-
-function json(text: string): unknown {
-  try {
-    return parseJson(text, { maxLength: maxReportBytes, maxDepth: 16 })
-  } catch (cause) {
-    throw fail('report_malformed', `the report is not strict JSON: ${cause instanceof VeriteeError ? cause.message : 'unreadable'}`, cause)
-  }
+  return reportFromJson(parseDocument(text, { maxLength: maxReportBytes, maxDepth: 16 }, 'report_malformed', 'the report'))
 }
 
 /** {@link parseReport} of a value that strict JSON parsing gave. */

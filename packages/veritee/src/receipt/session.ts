@@ -2,9 +2,9 @@ import { fromBase64, toBase64 } from '../bytes/base64.ts'
 import { fromUtf8, utf8 } from '../bytes/bytes.ts'
 import { jcsDigest, sha256Digest } from '../bytes/digest.ts'
 import type { Json } from '../bytes/jcs.ts'
-import { parseJson } from '../bytes/json.ts'
+import { parseDocument } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
-import { fail, VeriteeError } from '../errors.ts'
+import { fail } from '../errors.ts'
 import { type Report, reportFromJson } from './report.ts'
 
 /** Typed claims of aci/1 section 8.3. */
@@ -111,11 +111,7 @@ export async function parseSession(text: string, id: string): Promise<Session> {
 }
 
 function strict(text: string, maxLength: number): unknown {
-  try {
-    return parseJson(text, { maxLength, maxDepth: 20 })
-  } catch (cause) {
-    throw fail('session_mismatch', `the session is not strict JSON: ${cause instanceof VeriteeError ? cause.message : 'unreadable'}`, cause)
-  }
+  return parseDocument(text, { maxLength, maxDepth: 20 }, 'session_mismatch', 'the session')
 }
 
 function binding(value: unknown, at: string): SessionDocument['channel_binding'][number] {

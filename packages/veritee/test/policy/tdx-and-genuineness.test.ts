@@ -73,6 +73,13 @@ describe('evaluation of TDX claims', () => {
     expect(outcome(loose)).toBe('accepted')
     for (const id of ['policy.td-attributes', 'policy.xfam', 'policy.sept-ve-disable', 'policy.mrservicetd']) expect(check(loose, id)).toBe('waived')
     expect(check(evaluate(claims, { ...lenient(claims) }, soon), 'policy.tdx')).toBe('waived')
+    for (const [tdAttributes, detail] of [
+      ['0000001000000000', 'set'],
+      ['0000000000000000', 'not set'],
+    ] as const) {
+      const { checks } = judge({ tdAttributes }, demandsOf({ attributes: 'any', septVeDisable: 'any' }))
+      expect(checks.find(({ id }) => id === 'policy.sept-ve-disable')).toMatchObject({ status: 'waived', detail })
+    }
   })
 })
 

@@ -1,9 +1,8 @@
 import { type Collateral, collateralFromJson } from '../../attestation/index.ts'
 import { fromBase64 } from '../../bytes/base64.ts'
 import { equal } from '../../bytes/bytes.ts'
-import { type MemberSpan, type ParsedJson, parseJsonSpans } from '../../bytes/json.ts'
+import { type MemberSpan, type ParsedJson, parseDocumentSpans } from '../../bytes/json.ts'
 import { Shape } from '../../bytes/shape.ts'
-import { fail, VeriteeError } from '../../errors.ts'
 import { maxReceiptBytes, parseReceipt, type Receipt } from '../receipt.ts'
 import { type Report, reportFromJson } from '../report.ts'
 import { maxSessionBytes } from '../session.ts'
@@ -53,11 +52,7 @@ export function parseBundle(text: string): Bundle {
 }
 
 function strict(text: string): ParsedJson {
-  try {
-    return parseJsonSpans(text, { maxLength: maxBundleLength, maxDepth })
-  } catch (cause) {
-    throw fail('bundle_malformed', `the bundle is not strict JSON: ${cause instanceof VeriteeError ? cause.message : 'unreadable'}`, cause)
-  }
+  return parseDocumentSpans(text, { maxLength: maxBundleLength, maxDepth }, 'bundle_malformed', 'the bundle')
 }
 
 function exchangeOf(value: unknown, text: string, { spans }: ParsedJson): BundledExchange {
