@@ -1,3 +1,5 @@
+import type { MaybePromise } from '../crypto/types.ts'
+import { isPromise } from '../crypto/when-done.ts'
 import { type ErrorCode, VeriteeError } from '../errors.ts'
 import type { Check } from './claims.ts'
 
@@ -54,15 +56,40 @@ export class CheckList {
    * Runs one check and records it; `detail` describes what a pass established. A `VeriteeError` is recorded as the failure and thrown as a
    * `VerificationError`; any other error is a defect or a wrong argument and passes through.
    */
-  async take<T>(id: CheckId, run: () => T | Promise<T>, detail: (value: T) => string): Promise<T> {
+  take<T>(id: CheckId, run: () => T, detail: (value: T) => string): T {
     try {
-      const value = await run()
-      this.#taken.push({ id, status: 'pass', detail: detail(value) })
-      return value
+      return this.#pass(id, run(), detail)
     } catch (error) {
-      if (!(error instanceof VeriteeError)) throw error
-      this.#taken.push({ id, status: 'fail', detail: error.message })
-      throw new VerificationError(error.code, `${id}: ${error.message}`, this.taken, { cause: error })
+      throw this.#failure(id, error)
     }
+  }
+
+  /** {@link CheckList.take} for a check that may have to wait, for a signature or a digest. */
+  takeLater<T>(id: CheckId, run: () => MaybePromise<T>, detail: (value: T) => string): MaybePromise<T> {
+    try {
+      const value = run()
+      return isPromise(value) ? this.#wait(id, value, detail) : this.#pass(id, value, detail)
+    } catch (error) {
+      throw this.#failure(id, error)
+    }
+  }
+
+  async #wait<T>(id: CheckId, value: Promise<T>, detail: (value: T) => string): Promise<T> {
+    try {
+      return this.#pass(id, await value, detail)
+    } catch (error) {
+      throw this.#failure(id, error)
+    }
+  }
+
+  #pass<T>(id: CheckId, value: T, detail: (value: T) => string): T {
+    this.#taken.push({ id, status: 'pass', detail: detail(value) })
+    return value
+  }
+
+  #failure(id: CheckId, error: unknown): unknown {
+    if (!(error instanceof VeriteeError)) return error
+    this.#taken.push({ id, status: 'fail', detail: error.message })
+    return new VerificationError(error.code, `${id}: ${error.message}`, this.taken, { cause: error })
   }
 }

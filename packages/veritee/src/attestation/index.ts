@@ -1,3 +1,4 @@
+export { createVerifierCache, type VerifierCache } from './cache/verifier-cache.ts'
 export { type CheckId, checkIds, VerificationError } from './checks.ts'
 export {
   type Check,
@@ -25,4 +26,4 @@ export type { SgxReport } from './sgx/report.ts'
 export { parseQeIdentity, type QeIdentity } from './tcb/qe-identity.ts'
 export { parseTcbInfo, type TcbInfo } from './tcb/tcb-info.ts'
 export type { TdReport } from './tdx/report.ts'
-export { type Trust, type VerifiedQuote, verifyQuote } from './verify.ts'
+export { type Trust, type VerifiedQuote, type VerifyOptions, verifyQuote } from './verify.ts'

@@ -1,3 +1,4 @@
+import { VerifierCache } from './cache/verifier-cache.ts'
 import type { Check, QuoteClaims, Verified } from './claims.ts'
 import type { Collateral } from './collateral.ts'
 import { parseQuote, type Quote } from './quote/quote.ts'
@@ -15,6 +16,11 @@ import type { TcbInfo } from './tcb/tcb-info.ts'
 /** Whom the caller trusts to say what genuine hardware is. Never empty. */
 export interface Trust {
   readonly roots: readonly [Root, ...Root[]]
+}
+
+export interface VerifyOptions {
+  /** Spares work done before and changes no result; see `createVerifierCache`. Without it, everything is done anew. */
+  readonly cache?: VerifierCache
 }
 
 export interface VerifiedQuote {
@@ -38,16 +44,19 @@ export interface VerifiedQuote {
  *
  * @example const { claims } = await verifyQuote(parseQuote(bytes), parseCollateral(text), { roots: [intelSgxRootCa] }, at)
  */
-export async function verifyQuote(quote: Quote, collateral: Collateral, trust: Trust, at: Date): Promise<VerifiedQuote> {
+export async function verifyQuote(quote: Quote, collateral: Collateral, trust: Trust, at: Date, options: VerifyOptions = {}): Promise<VerifiedQuote> {
   const roots: readonly Root[] = trust.roots
   if (!Array.isArray(roots) || roots.length === 0 || !roots.every((root) => root instanceof Uint8Array))
     throw new TypeError('verifyQuote: expected at least one trusted root, each the DER of a certificate')
   if (!(at instanceof Date) || Number.isNaN(at.getTime())) throw new TypeError('verifyQuote: expected a valid date')
+  const { cache } = options
+  if (cache !== undefined && !(cache instanceof VerifierCache)) throw new TypeError('verifyQuote: expected a cache made by createVerifierCache')
+  const compartment = cache === undefined ? null : cache.compartment(roots)
   // What the caller holds may change while this awaits; what was asked about may not. So roots and time are copied, and the quote is read again
   // from its bytes, which also rules out a body that is not the signed one.
-  const session = openSession({ ...collateral }, [...roots], new Date(at))
+  const session = openSession({ ...collateral }, compartment?.roots ?? [...roots], new Date(at), compartment)
   const { checks } = session
-  const own = await checks.take(
+  const own = checks.take(
     'quote.format',
     () => ({ ...parseQuote(quote.bytes), trailingBytes: quote.trailingBytes }),
     ({ tee, version, bytes, trailingBytes }) => `${tee} quote of version ${version}, ${bytes.length} bytes and ${trailingBytes} after its end`,
@@ -57,13 +66,15 @@ export async function verifyQuote(quote: Quote, collateral: Collateral, trust: T
   const tcbInfo = await verifyTcbInfo(session, pck, lists, own)
   const identity = await verifyQeIdentity(session, pck, lists, own)
   await verifyReports(session, own, pck, tcbInfo, identity)
-  const tcb = await evaluate(session, own, pck, tcbInfo, identity)
+  const tcb = evaluate(session, own, pck, tcbInfo, identity)
   const claims = collectClaims(session, own, pck, lists, tcbInfo, identity, tcb)
+  session.pool.commit()
+  session.documents.commit()
   // The one place where claims become verified: every check above has passed.
   return { claims: claims as Verified<QuoteClaims>, checks: checks.taken }
 }
 
-function evaluate(session: Session, quote: Quote, pck: Pck, tcbInfo: TcbInfo, identity: QeIdentity): Promise<TcbEvaluation> {
+function evaluate(session: Session, quote: Quote, pck: Pck, tcbInfo: TcbInfo, identity: QeIdentity): TcbEvaluation {
   const { body } = quote
   const svns = { sgxComponents: pck.sgx.tcbComponents, pceSvn: pck.sgx.pceSvn, qeIsvSvn: quote.qeReport.isvSvn }
   const launchSvn = body.kind === 'sgx' ? null : body.teeTcbSvn

@@ -1,30 +1,65 @@
 // The one file of the library, outside client/ and bin/, that may import Node: the fast path of `#crypto`.
-import { createHash, createHmac, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes as nodeRandom, sign, verify } from 'node:crypto'
-import type { SigningKey } from './types.ts'
+import { createHmac, createPublicKey, generateKeyPairSync, hash, type KeyObject, randomBytes as nodeRandom, sign, verify } from 'node:crypto'
+import type { P256Key, SigningKey } from './types.ts'
 
-const spkiP256 = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'hex')
-const spkiEd25519 = Buffer.from('302a300506032b6570032100', 'hex')
+// SubjectPublicKeyInfo up to the key in base64 (RFC 5480, RFC 8410): 27 and 12 bytes, so the key itself begins at a base64 boundary.
+const spkiP256 = 'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE'
+const spkiEd25519 = 'MCowBQYDK2VwAyEA'
 
 export function sha256(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(createHash('sha256').update(bytes).digest())
+  return new Uint8Array(hash('sha256', bytes, 'buffer'))
 }
 
 export function hmacSha256(key: Uint8Array, bytes: Uint8Array): Uint8Array {
   return new Uint8Array(createHmac('sha256', key).update(bytes).digest())
 }
 
-function importSpki(prefix: Buffer, publicKey: Uint8Array): KeyObject | null {
+/**
+ * As PEM text, because Node tells it from a key object by its type alone. For an object such as `{ key, format: 'der' }` or `{ key, format: 'jwk' }`
+ * it finds that out by throwing and catching four errors, which takes longer than the import.
+ */
+function importSpki(prefix: string, publicKey: Uint8Array): KeyObject | null {
+  const text = prefix + Buffer.from(publicKey.buffer, publicKey.byteOffset, publicKey.length).toString('base64')
+  // Lines of 64 characters (RFC 7468 section 2).
+  const lines = text.length > 64 ? `${text.slice(0, 64)}\n${text.slice(64)}` : text
   try {
-    return createPublicKey({ key: Buffer.concat([prefix, publicKey]), format: 'der', type: 'spki' })
+    return createPublicKey(`-----BEGIN PUBLIC KEY-----\n${lines}\n-----END PUBLIC KEY-----\n`)
   } catch {
     return null
   }
 }
 
-export function verifyP256(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): boolean {
-  if (publicKey.length !== 64 || signature.length !== 64) return false
-  const key = importSpki(spkiP256, publicKey)
-  return key !== null && verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)
+export function importP256(publicKey: Uint8Array): P256Key | null {
+  const key = publicKey.length === 64 ? importSpki(spkiP256, publicKey) : null
+  if (key === null) return null
+  // The bare key and a DER signature, for the same reason: `{ key, dsaEncoding: 'ieee-p1363' }` adds a third to the time of a verification.
+  return { verify: (signature, message) => signature.length === 64 && verify('sha256', message, key, ecdsaSigValue(signature)) }
+}
+
+/** The Ecdsa-Sig-Value (RFC 3279 section 2.2.3) of r || s: two INTEGERs in their shortest form, non-negative. */
+function ecdsaSigValue(signature: Uint8Array): Uint8Array {
+  let r = 0
+  while (r < 31 && signature[r] === 0) r++
+  let s = 32
+  while (s < 63 && signature[s] === 0) s++
+  const rPadding = (signature[r] as number) >> 7
+  const sPadding = (signature[s] as number) >> 7
+  const rLength = 32 - r + rPadding
+  const sLength = 64 - s + sPadding
+  // From Node's pool, where earlier contents remain: a new array of this length would be memory of its own to the garbage collector.
+  const out = Buffer.allocUnsafe(6 + rLength + sLength)
+  out[0] = 0x30
+  out[1] = 4 + rLength + sLength
+  out[2] = 0x02
+  out[3] = rLength
+  // Where there is padding, this is it.
+  out[4] = 0
+  out.set(signature.subarray(r, 32), 4 + rPadding)
+  out[4 + rLength] = 0x02
+  out[5 + rLength] = sLength
+  out[6 + rLength] = 0
+  out.set(signature.subarray(s), 6 + rLength + sPadding)
+  return out
 }
 
 export function verifyEd25519(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): boolean {

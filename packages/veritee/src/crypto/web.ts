@@ -1,4 +1,4 @@
-import type { SigningKey } from './types.ts'
+import type { P256Key, SigningKey } from './types.ts'
 
 type Algorithm = { readonly name: string; readonly namedCurve?: string; readonly hash?: string }
 const p256: Algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
@@ -19,26 +19,35 @@ export async function hmacSha256(key: Uint8Array, bytes: Uint8Array): Promise<Ui
   return new Uint8Array(await crypto.subtle.sign('HMAC', imported, view(bytes)))
 }
 
-async function verifyRaw(raw: Uint8Array, algorithm: Algorithm, verifyWith: Algorithm, signature: Uint8Array, message: Uint8Array): Promise<boolean> {
+async function importRaw(raw: Uint8Array, algorithm: Algorithm): Promise<CryptoKey | null> {
   try {
-    const key = await crypto.subtle.importKey('raw', view(raw), algorithm, false, ['verify'])
-    return await crypto.subtle.verify(verifyWith, key, view(signature), view(message))
+    return await crypto.subtle.importKey('raw', view(raw), algorithm, false, ['verify'])
+  } catch {
+    return null
+  }
+}
+
+async function verifyWith(key: CryptoKey, algorithm: Algorithm, signature: Uint8Array, message: Uint8Array): Promise<boolean> {
+  try {
+    return await crypto.subtle.verify(algorithm, key, view(signature), view(message))
   } catch {
     return false
   }
 }
 
-export async function verifyP256(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): Promise<boolean> {
-  if (publicKey.length !== 64 || signature.length !== 64) return false
+export async function importP256(publicKey: Uint8Array): Promise<P256Key | null> {
+  if (publicKey.length !== 64) return null
   const raw = new Uint8Array(65)
   raw[0] = 4
   raw.set(publicKey, 1)
-  return verifyRaw(raw, p256, p256Sign, signature, message)
+  const key = await importRaw(raw, p256)
+  return key === null ? null : { verify: async (signature, message) => signature.length === 64 && verifyWith(key, p256Sign, signature, message) }
 }
 
 export async function verifyEd25519(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): Promise<boolean> {
   if (publicKey.length !== 32 || signature.length !== 64) return false
-  return verifyRaw(publicKey, ed25519, ed25519, signature, message)
+  const key = await importRaw(publicKey, ed25519)
+  return key !== null && verifyWith(key, ed25519, signature, message)
 }
 
 async function generate(algorithm: Algorithm, signWith: Algorithm, strip: number): Promise<SigningKey> {

@@ -13,6 +13,11 @@ const implementations: readonly (readonly [string, Crypto])[] = [
 const message = utf8('message')
 const p256Order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
 
+/** One signature under one key; false where the key is none. */
+async function verifyP256(crypto: Crypto, publicKey: Uint8Array, signature: Uint8Array, signed: Uint8Array): Promise<boolean> {
+  return (await (await crypto.importP256(publicKey))?.verify(signature, signed)) ?? false
+}
+
 function bigint(bytes: Uint8Array): bigint {
   return BigInt(`0x${toHex(bytes)}`)
 }
@@ -75,42 +80,42 @@ describe.each(implementations)('%s: the primitives', (_, crypto) => {
   it('verifies P-256 signatures of another program, high s and low s alike', async () => {
     for (let i = 0; i < 4; i++) {
       const { publicKey, signature } = nodeP256()
-      expect(await crypto.verifyP256(publicKey, signature, message)).toBe(true)
-      expect(await crypto.verifyP256(publicKey, otherS(signature), message)).toBe(true)
-      expect(await crypto.verifyP256(publicKey, signature, utf8('Message'))).toBe(false)
+      expect(await verifyP256(crypto, publicKey, signature, message)).toBe(true)
+      expect(await verifyP256(crypto, publicKey, otherS(signature), message)).toBe(true)
+      expect(await verifyP256(crypto, publicKey, signature, utf8('Message'))).toBe(false)
     }
   })
   it('P-256: every flipped bit of the signature is refused', async () => {
     const { publicKey, signature } = nodeP256()
-    for (let bit = 0; bit < 512; bit += 5) expect(await crypto.verifyP256(publicKey, flip(signature, bit), message)).toBe(false)
+    for (let bit = 0; bit < 512; bit += 5) expect(await verifyP256(crypto, publicKey, flip(signature, bit), message)).toBe(false)
   })
   it('P-256: a point off the curve, or no point at all, is false and not an exception', async () => {
     const { publicKey, signature } = nodeP256()
     for (const key of [flip(publicKey, 511), flip(publicKey, 0), new Uint8Array(64), new Uint8Array(64).fill(0xff)])
-      expect(await crypto.verifyP256(key, signature, message)).toBe(false)
+      expect(await verifyP256(crypto, key, signature, message)).toBe(false)
   })
   it('P-256: r or s of zero, the order or more is false and not an exception', async () => {
     const { publicKey, signature } = nodeP256()
     const numbers = [0n, p256Order, p256Order + 1n, 2n ** 256n - 1n].map((n) => fromHex(n.toString(16).padStart(64, '0')))
     for (const n of numbers) {
-      expect(await crypto.verifyP256(publicKey, new Uint8Array([...n, ...signature.subarray(32)]), message)).toBe(false)
-      expect(await crypto.verifyP256(publicKey, new Uint8Array([...signature.subarray(0, 32), ...n]), message)).toBe(false)
+      expect(await verifyP256(crypto, publicKey, new Uint8Array([...n, ...signature.subarray(32)]), message)).toBe(false)
+      expect(await verifyP256(crypto, publicKey, new Uint8Array([...signature.subarray(0, 32), ...n]), message)).toBe(false)
     }
-    expect(await crypto.verifyP256(publicKey, new Uint8Array(64), message)).toBe(false)
+    expect(await verifyP256(crypto, publicKey, new Uint8Array(64), message)).toBe(false)
   })
   it.each([0, 1, 32, 63, 65, 128])('P-256: a key or signature of %d bytes is false and not an exception', async (length) => {
     const { publicKey, signature } = nodeP256()
     const longer = new Uint8Array(length)
     longer.set(publicKey.subarray(0, length))
-    expect(await crypto.verifyP256(longer, signature, message)).toBe(false)
+    expect(await verifyP256(crypto, longer, signature, message)).toBe(false)
     const padded = new Uint8Array(length)
     padded.set(signature.subarray(0, length))
-    expect(await crypto.verifyP256(publicKey, padded, message)).toBe(false)
+    expect(await verifyP256(crypto, publicKey, padded, message)).toBe(false)
   })
   it('P-256: a DER signature is not taken for a raw one', async () => {
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const publicKey = new Uint8Array(pair.publicKey.export({ type: 'spki', format: 'der' }).subarray(-64))
-    expect(await crypto.verifyP256(publicKey, new Uint8Array(sign('sha256', message, pair.privateKey)), message)).toBe(false)
+    expect(await verifyP256(crypto, publicKey, new Uint8Array(sign('sha256', message, pair.privateKey)), message)).toBe(false)
   })
 
   it('verifies the Ed25519 vector of RFC 8032, and none of its flipped bits', async () => {
@@ -142,10 +147,10 @@ describe.each(implementations)('%s: keys it makes', (_, maker) => {
     expect([p256.publicKey.length, ed25519.publicKey.length]).toEqual([64, 32])
     const [a, b] = [await p256.sign(message), await ed25519.sign(message)]
     expect([a.length, b.length]).toEqual([64, 64])
-    expect(await checker.verifyP256(p256.publicKey, a, message)).toBe(true)
+    expect(await verifyP256(checker, p256.publicKey, a, message)).toBe(true)
     expect(await checker.verifyEd25519(ed25519.publicKey, b, message)).toBe(true)
     expect(await checker.verifyEd25519(ed25519.publicKey, a, message)).toBe(false)
-    expect(await checker.verifyP256(p256.publicKey, b, message)).toBe(false)
+    expect(await verifyP256(checker, p256.publicKey, b, message)).toBe(false)
   })
 })
 
@@ -153,7 +158,7 @@ it('both sides agree on every pair of 64 and 32 random bytes: nothing verifies, 
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 70 }), fc.uint8Array({ maxLength: 70 }), async (key, signature) => {
       for (const [, crypto] of implementations) {
-        expect(await crypto.verifyP256(key, signature, message)).toBe(false)
+        expect(await verifyP256(crypto, key, signature, message)).toBe(false)
         expect(await crypto.verifyEd25519(key, signature, message)).toBe(false)
       }
     }),

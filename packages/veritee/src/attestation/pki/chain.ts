@@ -1,10 +1,17 @@
 import * as crypto from '#crypto'
-import { equal } from '../../bytes/bytes.ts'
+import { fromBase64 } from '../../bytes/base64.ts'
+import { equal, fromUtf8 } from '../../bytes/bytes.ts'
+import type { MaybePromise, P256Key } from '../../crypto/types.ts'
+import { whenDone } from '../../crypto/when-done.ts'
 import { fail } from '../../errors.ts'
+import { Shelf, ShelfView, sameBytes, tailOf } from '../cache/shelf.ts'
+import type { SignedDocument } from '../tcb/document.ts'
 import { type Certificate, parseCertificate } from './certificate.ts'
+import { type Crl, parseCrl } from './crl.ts'
 import { keyUsageBit } from './extensions.ts'
 import { oid } from './oid.ts'
-import { parsePem } from './pem.ts'
+import { readPem } from './pem.ts'
+import { parseSgxExtension, type SgxExtension } from './sgx-extension.ts'
 
 /** A certificate chain in the order leaf to root. */
 export type Chain = readonly [leaf: Certificate, ...issuers: Certificate[]]
@@ -12,37 +19,194 @@ export type Chain = readonly [leaf: Certificate, ...issuers: Certificate[]]
 // Extensions whose meaning this verifier enforces; any other one that is critical is refused (RFC 5280 section 4.2).
 const understood: readonly string[] = [oid.basicConstraints, oid.keyUsage, oid.sgxExtension]
 
+/** A key, a signature and what it is over. */
+export interface Signed {
+  readonly tbs: Uint8Array
+  /** 64 bytes r || s; null where it is of another kind. */
+  readonly signature: Uint8Array | null
+}
+
+interface SignedBytes extends Signed {
+  readonly signature: Uint8Array
+}
+
+interface QuotedChain {
+  readonly pem: Uint8Array
+  readonly chain: Chain
+}
+
+interface ImportedKey {
+  readonly publicKey: Uint8Array
+  readonly key: P256Key
+}
+
+/** What certificate pools of several verifications may share. All of it follows from bytes alone, not from the time or from whom one trusts. */
+export class PoolShelves {
+  readonly chains: Shelf<string, Chain>
+  readonly quotedChains: Shelf<number, QuotedChain>
+  readonly certificates: Shelf<string, Certificate>
+  readonly crls: Shelf<number, Crl>
+  readonly signedBytes: Shelf<number, SignedBytes>
+  readonly keys: Shelf<number, ImportedKey>
+  readonly facts: PoolFacts = new PoolFacts()
+
+  constructor(maxEntries: number) {
+    this.chains = new Shelf(maxEntries)
+    this.quotedChains = new Shelf(maxEntries)
+    this.certificates = new Shelf(maxEntries)
+    this.crls = new Shelf(maxEntries)
+    this.signedBytes = new Shelf(maxEntries)
+    this.keys = new Shelf(maxEntries)
+  }
+}
+
+/** Found once about an object that never changes, and forgotten with it. Only what has passed is here. */
+class PoolFacts {
+  /** The public key that signed it. */
+  readonly signer = new WeakMap<Signed, Uint8Array>()
+  readonly profile = new WeakMap<Chain, ChainProfile>()
+  readonly sgx = new WeakMap<Certificate, SgxExtension>()
+  readonly description = new WeakMap<Chain | Crl | SignedDocument, string>()
+}
+
 /**
- * The certificates met during one verification. Equal DER is one object, parsed once; a certificate checked against its issuer is not checked again.
- * It lives for one call: nothing verified is carried to another time or another root.
+ * The certificates and revocation lists met during one verification. Equal DER is one object, parsed once; a signature that held is not checked
+ * again; each key is imported once. Nothing in it is a verdict: dates, trusted roots and revocation are judged by the callers, each time.
+ *
+ * It lives for one call. With shelves it also finds what earlier calls have left there, and leaves what it made when
+ * {@link CertificatePool.commit} is called.
  */
 export class CertificatePool {
-  readonly #certificates: Certificate[] = []
-  readonly #issuerOf = new Map<Certificate, Certificate>()
+  readonly #chains: ShelfView<string, Chain>
+  readonly #quotedChains: ShelfView<number, QuotedChain>
+  readonly #certificates: ShelfView<string, Certificate>
+  readonly #crls: ShelfView<number, Crl>
+  readonly #signedBytes: ShelfView<number, SignedBytes>
+  readonly #keys: ShelfView<number, ImportedKey>
+  readonly #facts: PoolFacts
 
-  /** Parses a PEM chain and orders it leaf to root, whatever its order was (P18). Throws `malformed_encoding`, `certificate_malformed`, `chain_invalid`. */
+  constructor(shelves: PoolShelves | null = null) {
+    this.#chains = new ShelfView(shelves?.chains ?? null)
+    this.#quotedChains = new ShelfView(shelves?.quotedChains ?? null)
+    this.#certificates = new ShelfView(shelves?.certificates ?? null)
+    this.#crls = new ShelfView(shelves?.crls ?? null)
+    this.#signedBytes = new ShelfView(shelves?.signedBytes ?? null)
+    this.#keys = new ShelfView(shelves?.keys ?? null)
+    this.#facts = shelves?.facts ?? new PoolFacts()
+  }
+
+  /**
+   * Parses a PEM chain and orders it leaf to root, whatever its order was (P18).
+   * Throws `malformed_encoding`, `certificate_malformed`, `chain_invalid`.
+   */
   chain(pem: string, length: number): Chain {
-    return orderChain(
-      parsePem(pem).map((der) => this.#certificate(der)),
-      length,
-    )
+    const known = this.#chains.get(pem)
+    if (known !== undefined && known.length === length) return known
+    return this.#chains.set(pem, this.#parseChain(pem, length))
   }
 
-  #certificate(der: Uint8Array): Certificate {
-    const known = this.#certificates.find((certificate) => equal(certificate.der, der))
+  /** {@link CertificatePool.chain} of text that Intel's library ends with NUL; NUL inside the text is not ignored. */
+  chainOfBytes(pem: Uint8Array, length: number): Chain {
+    // The leaf comes first, and these are from its serial number, which is random.
+    const name = tailOf(pem.subarray(0, 64))
+    const known = this.#quotedChains.get(name)
+    if (known !== undefined && known.chain.length === length && sameBytes(known.pem, pem)) return known.chain
+    let end = pem.length
+    while (end > 0 && pem[end - 1] === 0) end--
+    const chain = this.#parseChain(fromUtf8(pem.subarray(0, end)), length)
+    this.#quotedChains.set(name, { pem: new Uint8Array(pem), chain })
+    return chain
+  }
+
+  #parseChain(pem: string, length: number): Chain {
+    // All are decoded before any is parsed, so that what is refused first does not depend on what is known.
+    const texts = readPem(pem).map((base64) => this.#certificates.get(base64) ?? { base64, der: fromBase64(base64) })
+    const certificates = texts.map((one) => ('base64' in one ? this.#certificates.set(one.base64, parseCertificate(one.der)) : one))
+    return orderChain(certificates, length)
+  }
+
+  /** Parses a revocation list. Throws `crl_malformed`. */
+  crl(der: Uint8Array): Crl {
+    const key = tailOf(der)
+    const known = this.#crls.get(key)
+    if (known !== undefined && sameBytes(known.der, der)) return known
+    return this.#crls.set(key, parseCrl(der))
+  }
+
+  /** Signed bytes that are met again, such as the report of a quoting enclave: the same object for the same bytes and signature. */
+  signedBytes(bytes: Uint8Array, signature: Uint8Array): Signed {
+    const name = tailOf(signature)
+    const known = this.#signedBytes.get(name)
+    if (known !== undefined && sameBytes(known.tbs, bytes) && sameBytes(known.signature, signature)) return known
+    return this.#signedBytes.set(name, { tbs: new Uint8Array(bytes), signature: new Uint8Array(signature) })
+  }
+
+  /** Parses the SGX extension of a PCK certificate. Throws `certificate_malformed`. */
+  sgxExtension(certificate: Certificate): SgxExtension {
+    const { sgx } = this.#facts
+    const known = sgx.get(certificate)
     if (known !== undefined) return known
-    const certificate = parseCertificate(der)
-    this.#certificates.push(certificate)
-    return certificate
+    const extension = parseSgxExtension(certificate)
+    sgx.set(certificate, extension)
+    return extension
   }
 
-  /** True if `issuer`'s key signed `certificate`. */
-  async signed(issuer: Certificate, certificate: Certificate): Promise<boolean> {
-    if (this.#issuerOf.get(certificate) === issuer) return true
-    if (issuer.publicKey === null || certificate.signature === null) return false
-    if (!(await crypto.verifyP256(issuer.publicKey, certificate.signature, certificate.tbs))) return false
-    this.#issuerOf.set(certificate, issuer)
-    return true
+  /** True if `issuer`'s key signed `item`. Remembered is the key and not the certificate, which may be reissued for the same key (P20). */
+  signed(issuer: Certificate, item: Signed): MaybePromise<boolean> {
+    const signer = this.#facts.signer.get(item)
+    if (signer !== undefined && issuer.publicKey !== null && equal(signer, issuer.publicKey)) return true
+    return this.#verifySigned(issuer, item)
+  }
+
+  #verifySigned(issuer: Certificate, item: Signed): MaybePromise<boolean> {
+    const { publicKey } = issuer
+    if (publicKey === null || item.signature === null) return false
+    return whenDone(this.verify(publicKey, item.signature, item.tbs), (valid) => {
+      if (valid) this.#facts.signer.set(item, publicKey)
+      return valid
+    })
+  }
+
+  /** True if the key made this signature; false for bytes that are no P-256 key. */
+  verify(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): MaybePromise<boolean> {
+    const name = tailOf(publicKey)
+    const known = this.#keys.get(name)
+    if (known !== undefined && equal(known.publicKey, publicKey)) return known.key.verify(signature, message)
+    return whenDone(crypto.importP256(publicKey), (key) => {
+      if (key === null) return false
+      this.#keys.set(name, { publicKey: new Uint8Array(publicKey), key })
+      return key.verify(signature, message)
+    })
+  }
+
+  /** {@link verifyChain}, once for each chain and profile. */
+  verifyChain(chain: Chain, profile: ChainProfile): MaybePromise<void> {
+    return this.#facts.profile.get(chain) === profile ? undefined : this.#verifyChain(chain, profile)
+  }
+
+  async #verifyChain(chain: Chain, profile: ChainProfile): Promise<void> {
+    await verifyChain(this, chain, profile)
+    this.#facts.profile.set(chain, profile)
+  }
+
+  /** What `words` say about something, which depends on it alone: putting dates into words takes longer than checking them. */
+  describe<T extends Chain | Crl | SignedDocument>(thing: T, words: (thing: T) => string): string {
+    const { description } = this.#facts
+    const known = description.get(thing)
+    if (known !== undefined) return known
+    const text = words(thing)
+    description.set(thing, text)
+    return text
+  }
+
+  /** Leaves everything that was made on the shelves. To be called when the whole verification has passed. */
+  commit(): void {
+    this.#chains.commit()
+    this.#quotedChains.commit()
+    this.#certificates.commit()
+    this.#crls.commit()
+    this.#signedBytes.commit()
+    this.#keys.commit()
   }
 }
 
@@ -66,21 +230,31 @@ export function rootOf(chain: Chain): Certificate {
   return chain.at(-1) as Certificate
 }
 
+/** What certificates a chain must consist of. */
+export interface ChainProfile {
+  /** Parts of the common names, leaf to root. */
+  readonly names: readonly string[]
+  /** True for the part of a chain above its end entity. */
+  readonly authoritiesOnly: boolean
+}
+
 /**
- * Checks a chain from the root down: common names contain `names` (leaf to root), P-256 keys, basicConstraints with CA and path length, keyUsage,
- * no critical extension that is not understood (RFC 5280 section 6.1, which Intel's library leaves out), and each signature by its issuer.
+ * Checks a chain from the root down: common names, P-256 keys, basicConstraints with CA and path length, keyUsage, no critical extension that is not
+ * understood (RFC 5280 section 6.1, which Intel's library leaves out), and each signature by its issuer.
  *
  * The root is taken as given: the caller has compared it with a trusted one. Does not check dates and revocation. Throws `chain_invalid`.
  */
-export async function verifyChain(pool: CertificatePool, chain: Chain, names: readonly string[]): Promise<void> {
-  for (const [depth, certificate] of [...chain.entries()].reverse()) {
+async function verifyChain(pool: CertificatePool, chain: Chain, profile: ChainProfile): Promise<void> {
+  for (let depth = chain.length - 1; depth >= 0; depth--) {
+    const certificate = chain[depth] as Certificate
     const name = certificate.subject.commonName ?? 'a certificate without a common name'
-    const expected = names[depth]
+    const expected = profile.names[depth]
     if (expected === undefined || !name.includes(expected)) throw fail('chain_invalid', `expected '${expected}', found '${name.slice(0, 64)}'`)
     if (certificate.publicKey === null) throw fail('chain_invalid', `${name}: expected a P-256 key`)
     const unknown = certificate.extensions.find((extension) => extension.critical && !understood.includes(extension.id))
     if (unknown !== undefined) throw fail('chain_invalid', `${name}: the critical extension ${unknown.id} is not understood`)
-    if (depth > 0) checkAuthority(certificate, name, depth - 1)
+    if (profile.authoritiesOnly) checkAuthority(certificate, name, depth)
+    else if (depth > 0) checkAuthority(certificate, name, depth - 1)
     else checkLeaf(certificate, name)
     const issuer = chain[depth + 1]
     if (issuer !== undefined && !(await pool.signed(issuer, certificate))) throw fail('chain_invalid', `${name}: not signed by its issuer`)
@@ -104,11 +278,12 @@ function checkLeaf(certificate: Certificate, name: string): void {
 
 /** Both bounds inclusive. Throws `certificate_expired` or `certificate_not_yet_valid`. */
 export function checkWindow(chain: Chain, at: Date): void {
-  for (const certificate of chain) {
-    const name = certificate.subject.commonName ?? 'a certificate'
-    if (at > certificate.notAfter) throw fail('certificate_expired', `${name}: valid until ${iso(certificate.notAfter)}, verified at ${iso(at)}`)
-    if (at < certificate.notBefore)
-      throw fail('certificate_not_yet_valid', `${name}: valid from ${iso(certificate.notBefore)}, verified at ${iso(at)}`)
+  // As numbers: comparing Date objects converts each of them through their methods.
+  const now = at.getTime()
+  for (const { notBefore, notAfter, subject } of chain) {
+    const name = subject.commonName ?? 'a certificate'
+    if (now > notAfter.getTime()) throw fail('certificate_expired', `${name}: valid until ${iso(notAfter)}, verified at ${iso(at)}`)
+    if (!(now >= notBefore.getTime())) throw fail('certificate_not_yet_valid', `${name}: valid from ${iso(notBefore)}, verified at ${iso(at)}`)
   }
 }
 

@@ -62,11 +62,19 @@ export function parseCrl(der: Uint8Array): Crl {
 
 function readEntries(fields: DerReader): readonly Uint8Array[] {
   const revoked: Uint8Array[] = []
+  // Most entries of a list say when and why in the same bytes as the one before. What was read once is not read again.
+  let date: Uint8Array | null = null
+  let reason: Uint8Array | null = null
   for (const entry of fields.elements(derTag.sequence, 'revokedCertificates', maxEntries)) {
     revoked.push(entry.integer('userCertificate'))
-    entry.time('revocationDate')
+    const entryDate = entry.raw(entry.at(derTag.utcTime) ? derTag.utcTime : derTag.generalizedTime, 'revocationDate')
+    if (date === null || !equal(entryDate, date)) new DerReader(entryDate, code).time('revocationDate')
+    date = entryDate
+    if (entry.done) continue
+    const entryReason = entry.raw(derTag.sequence, 'crlEntryExtensions')
     // Whatever the reason says, an entry on a complete list revokes.
-    if (!entry.done) refuseCritical(readExtensions(entry, 'crlEntryExtensions'))
+    if (reason === null || !equal(entryReason, reason)) refuseCritical(readExtensions(new DerReader(entryReason, code), 'crlEntryExtensions'))
+    reason = entryReason
     entry.finish('revokedCertificate')
   }
   // RFC 5280 section 5.1.2.6: without entries the list is absent.
@@ -81,5 +89,6 @@ function refuseCritical(extensions: readonly Extension[]): void {
 
 /** True if the list names this serial number. The list must have been verified against the certificate's issuer. */
 export function isRevoked(crl: Crl, serial: Uint8Array): boolean {
-  return crl.revoked.some((entry) => equal(entry, serial))
+  const last = serial.at(-1)
+  return crl.revoked.some((entry) => entry[entry.length - 1] === last && equal(entry, serial))
 }

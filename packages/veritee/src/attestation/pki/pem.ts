@@ -16,8 +16,13 @@ const maxCertificates = 16
  * @example parsePem(collateral.tcbInfoIssuerChain).map(parseCertificate)
  */
 export function parsePem(text: string): Uint8Array[] {
+  return readPem(text).map(fromBase64)
+}
+
+/** The same before decoding: base64 without line ends, which {@link fromBase64} takes in one form only, so equal certificates are equal texts. */
+export function readPem(text: string): string[] {
   if (text.length > maxLength) throw fail('malformed_encoding', `expected at most ${maxLength} characters of PEM, found ${text.length}`)
-  const found: Uint8Array[] = []
+  const found: string[] = []
   let at = lineEnds(text, 0)
   while (at < text.length) {
     if (!text.startsWith(begin, at)) throw fail('malformed_encoding', `expected '${begin}' at offset ${at}`)
@@ -26,8 +31,9 @@ export function parsePem(text: string): Uint8Array[] {
     const to = text.indexOf(end, from)
     if (to < 0) throw fail('malformed_encoding', `expected '${end}' after offset ${from}`)
     const body = text.slice(from, to)
-    if (!/^\r?\n/.test(body) || !body.endsWith('\n')) throw fail('malformed_encoding', `expected PEM markers on lines of their own at offset ${at}`)
-    found.push(fromBase64(body.replace(/\r?\n/g, '')))
+    if (lineEnds(body, 0) === 0 || !body.endsWith('\n'))
+      throw fail('malformed_encoding', `expected PEM markers on lines of their own at offset ${at}`)
+    found.push((body.includes('\r') ? body.replaceAll('\r\n', '\n') : body).replaceAll('\n', ''))
     at = to + end.length
     const next = lineEnds(text, at)
     if (next === at && at < text.length) throw fail('malformed_encoding', `expected a line end at offset ${at}`)

@@ -1,7 +1,9 @@
-import * as crypto from '#crypto'
 import { equal } from '../../bytes/bytes.ts'
+import type { MaybePromise } from '../../crypto/types.ts'
+import { whenDone } from '../../crypto/when-done.ts'
 import { fail } from '../../errors.ts'
 import type { Certificate } from './certificate.ts'
+import type { CertificatePool } from './chain.ts'
 import { type Crl, isRevoked } from './crl.ts'
 import { keyUsageBit } from './extensions.ts'
 
@@ -11,18 +13,21 @@ import { keyUsageBit } from './extensions.ts'
  *
  * The authority itself must have been verified by the caller. Throws `crl_issuer_mismatch`, `crl_signature_invalid`, `crl_expired`.
  */
-export async function verifyCrl(crl: Crl, authority: Certificate, at: Date): Promise<void> {
+export function verifyCrl(pool: CertificatePool, crl: Crl, authority: Certificate, at: Date): MaybePromise<void> {
   if (!equal(crl.issuer.der, authority.subject.der))
     throw fail('crl_issuer_mismatch', `expected a list of '${authority.subject.commonName}', found '${crl.issuer.commonName}'`)
   if (authority.keyUsage === null || (authority.keyUsage & keyUsageBit.crlSign) === 0)
     throw fail('crl_issuer_mismatch', `'${authority.subject.commonName}' may not sign revocation lists (key usage)`)
-  if (authority.publicKey === null || !(await crypto.verifyP256(authority.publicKey, crl.signature, crl.tbs)))
-    throw fail('crl_signature_invalid', `the list of '${authority.subject.commonName}' is not signed by that authority's key`)
-  if (at < crl.thisUpdate || at > crl.nextUpdate)
-    throw fail(
-      'crl_expired',
-      `the list of '${authority.subject.commonName}' is for ${crl.thisUpdate.toISOString()} to ${crl.nextUpdate.toISOString()}, verified at ${at.toISOString()}`,
-    )
+  return whenDone(pool.signed(authority, crl), (valid) => {
+    if (!valid) throw fail('crl_signature_invalid', `the list of '${authority.subject.commonName}' is not signed by that authority's key`)
+    const { thisUpdate, nextUpdate } = crl
+    const now = at.getTime()
+    if (!(now >= thisUpdate.getTime() && now <= nextUpdate.getTime()))
+      throw fail(
+        'crl_expired',
+        `the list of '${authority.subject.commonName}' is for ${thisUpdate.toISOString()} to ${nextUpdate.toISOString()}, verified at ${at.toISOString()}`,
+      )
+  })
 }
 
 /** Throws `certificate_revoked` if the list of its issuer names this certificate. The list must have been verified with {@link verifyCrl}. */

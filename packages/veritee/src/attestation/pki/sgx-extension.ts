@@ -14,6 +14,20 @@ export interface SgxExtension extends Omit<PlatformClaims, 'ca'> {
 const code = 'certificate_malformed'
 const what = 'SGX extension'
 
+interface Fields {
+  readonly prefix: string
+  /** `prefix.1` to the last one, by identifier. */
+  readonly numbers: ReadonlyMap<string, number>
+}
+
+const extensionFields = fieldsOf(oid.sgxExtension, 7)
+const tcbFields = fieldsOf(`${oid.sgxExtension}.2`, 18)
+const configurationFields = fieldsOf(`${oid.sgxExtension}.7`, 3)
+
+function fieldsOf(prefix: string, count: number): Fields {
+  return { prefix, numbers: new Map(Array.from({ length: count }, (_, index) => [`${prefix}.${index + 1}`, index + 1])) }
+}
+
 /**
  * Parses the SGX extension of a PCK certificate (Intel SGX PCK Certificate and CRL Profile, section 1.3.5).
  *
@@ -24,16 +38,16 @@ export function parseSgxExtension(certificate: Certificate): SgxExtension {
   const value = certificate.extensions.find((extension) => extension.id === oid.sgxExtension)?.value
   if (value === undefined) throw fail(code, 'expected a PCK certificate with the SGX extension')
   const outer = new DerReader(value, code)
-  const fields = members(outer, oid.sgxExtension, 7)
+  const fields = members(outer, extensionFields)
   outer.finish(what)
 
-  const tcb = members(required(fields, 2), `${oid.sgxExtension}.2`, 18)
+  const tcb = members(required(fields, 2), tcbFields)
   const tcbComponents = new Uint8Array(16)
   for (let i = 0; i < 16; i++) tcbComponents[i] = last(required(tcb, i + 1), (reader) => reader.unsigned(what, 255))
   // SGX types: 0 standard, 1 scalable, 2 scalable with integrity. The verdict does not depend on it.
   last(required(fields, 5), (reader) => reader.unsigned(what, 2, derTag.enumerated))
   const configuration = fields.get(7)
-  const flags = configuration === undefined ? null : members(configuration, `${oid.sgxExtension}.7`, 3)
+  const flags = configuration === undefined ? null : members(configuration, configurationFields)
   const flag = (field: number): boolean | null => {
     const reader = flags?.get(field)
     return reader === undefined ? null : last(reader, (from) => from.boolean(what))
@@ -53,13 +67,13 @@ export function parseSgxExtension(certificate: Certificate): SgxExtension {
   }
 }
 
-/** The members `prefix.1` to `prefix.count` of a sequence of (identifier, value) pairs; each reader stands at the value. */
-function members(reader: DerReader, prefix: string, count: number): ReadonlyMap<number, DerReader> {
+/** The members of a sequence of (identifier, value) pairs; each reader stands at the value. */
+function members(reader: DerReader, { prefix, numbers }: Fields): ReadonlyMap<number, DerReader> {
   const found = new Map<number, DerReader>()
-  for (const member of reader.elements(derTag.sequence, what, count)) {
+  for (const member of reader.elements(derTag.sequence, what, numbers.size)) {
     const id = member.oid(what)
-    const number = id.startsWith(`${prefix}.`) ? Number(id.slice(prefix.length + 1)) : Number.NaN
-    if (!Number.isInteger(number) || number < 1 || number > count) throw fail(code, `expected a field of ${prefix}, found ${id}`)
+    const number = numbers.get(id)
+    if (number === undefined) throw fail(code, `expected a field of ${prefix}, found ${id}`)
     if (found.has(number)) throw fail(code, `expected each field once, found ${id} twice`)
     found.set(number, member)
   }

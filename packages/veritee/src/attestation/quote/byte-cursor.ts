@@ -18,15 +18,19 @@ export class ByteCursor {
     return this.#bytes.length - this.#at
   }
 
-  take(length: number, what: string): Uint8Array {
+  skip(length: number, what: string): void {
     if (length > this.remaining) throw fail('quote_malformed', `${what}: expected ${length} bytes, found ${this.remaining}`)
     this.#at += length
+  }
+
+  take(length: number, what: string): Uint8Array {
+    this.skip(length, what)
     return this.#bytes.subarray(this.#at - length, this.#at)
   }
 
   u16(what: string): number {
-    const [low = 0, high = 0] = this.take(2, what)
-    return low | (high << 8)
+    this.skip(2, what)
+    return (this.#bytes[this.#at - 2] as number) | ((this.#bytes[this.#at - 1] as number) << 8)
   }
 
   u32(what: string): number {

@@ -61,7 +61,7 @@ export function parseQuote(bytes: Uint8Array): Quote {
   if (tee === undefined || (version === 3 && tee !== 'sgx'))
     throw fail('quote_unsupported', `expected a TEE type of version ${version}, found 0x${teeType.toString(16)}`)
   // Security versions of the quoting and provisioning enclaves in v3, reserved later; the verdict takes them from certified data instead.
-  cursor.take(4, 'header')
+  cursor.skip(4, 'header')
   if (!equal(cursor.take(16, 'QE vendor'), intelVendor)) throw fail('quote_unsupported', "expected a quoting enclave of Intel's")
   const userData = cursor.take(20, 'user data')
 

@@ -1,5 +1,6 @@
 import { toHex } from '../../bytes/hex.ts'
 import type { QuoteClaims } from '../claims.ts'
+import type { Chain } from '../pki/chain.ts'
 import type { Quote } from '../quote/quote.ts'
 import { holdsIntelKey } from '../roots/intel.ts'
 import { isSgxDebug, sgxClaims } from '../sgx/report.ts'
@@ -23,8 +24,7 @@ export function collectClaims(
 ): QuoteClaims {
   const { tcbComponents: _, ...platform } = pck.sgx
   const { body } = quote
-  const issued = [tcbInfo.issueDate, identity.issueDate, lists.pck.thisUpdate]
-  const certificates = session.chains.flatMap((chain) => chain.map(({ notAfter }) => notAfter))
+  const issued = [tcbInfo.issueDate.getTime(), identity.issueDate.getTime(), lists.pck.thisUpdate.getTime()]
   return {
     quoteVersion: quote.version,
     body: body.kind === 'sgx' ? sgxClaims(body) : tdxClaims(body),
@@ -34,14 +34,17 @@ export function collectClaims(
     tcb: { ...tcb.launch, ...tcb, evaluationDataNumber: Math.min(tcbInfo.evaluationDataNumber, identity.evaluationDataNumber) },
     simulated: !holdsIntelKey(pck.root),
     collateral: {
-      earliestIssue: extreme(Math.min, issued),
-      latestIssue: extreme(Math.max, issued),
-      earliestExpiration: extreme(Math.min, [tcbInfo.nextUpdate, identity.nextUpdate, lists.root.nextUpdate, lists.pck.nextUpdate, ...certificates]),
+      earliestIssue: new Date(Math.min(...issued)),
+      latestIssue: new Date(Math.max(...issued)),
+      earliestExpiration: earliestEnd(session.chains, [tcbInfo, identity, lists.root, lists.pck]),
     },
     trailingBytes: quote.trailingBytes,
   }
 }
 
-function extreme(pick: (...values: number[]) => number, dates: readonly Date[]): Date {
-  return new Date(pick(...dates.map((date) => date.getTime())))
+function earliestEnd(chains: readonly Chain[], issued: readonly { readonly nextUpdate: Date }[]): Date {
+  let end = Number.POSITIVE_INFINITY
+  for (const { nextUpdate } of issued) end = Math.min(end, nextUpdate.getTime())
+  for (const chain of chains) for (const { notAfter } of chain) end = Math.min(end, notAfter.getTime())
+  return new Date(end)
 }

@@ -1,32 +1,40 @@
-import * as crypto from '#crypto'
-import { utf8 } from '../../bytes/bytes.ts'
 import { toHex } from '../../bytes/hex.ts'
+import type { MaybePromise } from '../../crypto/types.ts'
+import { whenDone } from '../../crypto/when-done.ts'
 import { type ErrorCode, fail } from '../../errors.ts'
-import { type Chain, checkWindow, verifyChain } from '../pki/chain.ts'
+import { type Chain, type ChainProfile, checkWindow } from '../pki/chain.ts'
 import { checkNotRevoked } from '../pki/revocation.ts'
 import type { Quote } from '../quote/quote.ts'
 import type { SignedDocument } from '../tcb/document.ts'
-import { parseQeIdentity, type QeIdentity } from '../tcb/qe-identity.ts'
-import { parseTcbInfo, type TcbInfo } from '../tcb/tcb-info.ts'
+import type { QeIdentity } from '../tcb/qe-identity.ts'
+import type { TcbInfo } from '../tcb/tcb-info.ts'
 import { checkSameRoot, type Pck } from './pck.ts'
 import type { RevocationLists } from './revocation.ts'
-import { type Session, validAt } from './session.ts'
+import type { Session } from './session.ts'
 
-const signingNames: readonly string[] = ['SGX TCB Signing', 'SGX Root CA']
+const signingProfile: ChainProfile = { names: ['SGX TCB Signing', 'SGX Root CA'], authoritiesOnly: false }
 
 /** `tcb-info.*`: signing chain, signature over the exact text, format, window, and that it is for this quote's TEE and platform family. */
 export async function verifyTcbInfo(session: Session, pck: Pck, lists: RevocationLists, quote: Quote): Promise<TcbInfo> {
-  const { checks } = session
+  const { checks, pool } = session
   const { tcbInfo: text, tcbInfoIssuerChain, tcbInfoSignature } = session.collateral
-  const chain = await checks.take('tcb-info.chain', () => verifySigner(session, tcbInfoIssuerChain, pck, lists), describeSigner)
-  await checks.take(
+  const chain = await checks.takeLater(
+    'tcb-info.chain',
+    () => verifySigner(session, tcbInfoIssuerChain, pck, lists),
+    (found) => pool.describe(found, describeSigner),
+  )
+  await checks.takeLater(
     'tcb-info.signature',
-    () => verifyText(chain, text, tcbInfoSignature, 'tcb_info_signature_invalid'),
+    () => verifyText(session, chain, text, tcbInfoSignature, 'tcb_info_signature_invalid'),
     () => 'over the exact text',
   )
-  const info = await checks.take('tcb-info.format', () => parseTcbInfo(text), describeDocument)
-  await checks.take('tcb-info.window', () => checkDocumentWindow(info, session.at, 'tcb_info_expired'), validAt(session))
-  await checks.take(
+  const info = checks.take(
+    'tcb-info.format',
+    () => session.documents.tcbInfo(text),
+    (found) => pool.describe(found, describeDocument),
+  )
+  checks.take('tcb-info.window', () => checkDocumentWindow(info, session.at, 'tcb_info_expired'), session.validAt)
+  checks.take(
     'tcb-info.match',
     () => {
       if (info.tee !== quote.tee) throw fail('tcb_info_mismatch', `expected TCB info for ${quote.tee}, found ${info.tee}`)
@@ -42,18 +50,26 @@ export async function verifyTcbInfo(session: Session, pck: Pck, lists: Revocatio
 
 /** `qe-identity.*`: the same for the identity of the quoting enclave, `QE` for SGX and `TD_QE` for TDX (P9). */
 export async function verifyQeIdentity(session: Session, pck: Pck, lists: RevocationLists, quote: Quote): Promise<QeIdentity> {
-  const { checks } = session
+  const { checks, pool } = session
   const { qeIdentity: text, qeIdentityIssuerChain, qeIdentitySignature } = session.collateral
-  const chain = await checks.take('qe-identity.chain', () => verifySigner(session, qeIdentityIssuerChain, pck, lists), describeSigner)
-  await checks.take(
+  const chain = await checks.takeLater(
+    'qe-identity.chain',
+    () => verifySigner(session, qeIdentityIssuerChain, pck, lists),
+    (found) => pool.describe(found, describeSigner),
+  )
+  await checks.takeLater(
     'qe-identity.signature',
-    () => verifyText(chain, text, qeIdentitySignature, 'qe_identity_signature_invalid'),
+    () => verifyText(session, chain, text, qeIdentitySignature, 'qe_identity_signature_invalid'),
     () => 'over the exact text',
   )
-  const identity = await checks.take('qe-identity.format', () => parseQeIdentity(text), describeDocument)
-  await checks.take('qe-identity.window', () => checkDocumentWindow(identity, session.at, 'qe_identity_expired'), validAt(session))
+  const identity = checks.take(
+    'qe-identity.format',
+    () => session.documents.qeIdentity(text),
+    (found) => pool.describe(found, describeDocument),
+  )
+  checks.take('qe-identity.window', () => checkDocumentWindow(identity, session.at, 'qe_identity_expired'), session.validAt)
   const expected = quote.tee === 'sgx' ? 'QE' : 'TD_QE'
-  await checks.take(
+  checks.take(
     'qe-identity.match',
     () => {
       if (identity.id !== expected) throw fail('qe_identity_mismatch', `expected the identity ${expected}, found ${identity.id}`)
@@ -63,27 +79,29 @@ export async function verifyQeIdentity(session: Session, pck: Pck, lists: Revoca
   return identity
 }
 
-async function verifySigner(session: Session, pem: string, pck: Pck, lists: RevocationLists): Promise<Chain> {
+function verifySigner(session: Session, pem: string, pck: Pck, lists: RevocationLists): MaybePromise<Chain> {
   const chain = session.pool.chain(pem, 2)
   checkSameRoot(chain, pck)
-  await verifyChain(session.pool, chain, signingNames)
-  checkWindow(chain, session.at)
-  checkNotRevoked(lists.root, chain[0])
-  session.chains.push(chain)
-  return chain
+  return whenDone(session.pool.verifyChain(chain, signingProfile), () => {
+    checkWindow(chain, session.at)
+    checkNotRevoked(lists.root, chain[0])
+    session.chains.push(chain)
+    return chain
+  })
 }
 
 /** Over the text exactly as received (P6). Nothing in it is parsed before its signature holds (P5, P25). */
-async function verifyText(chain: Chain, text: string, signature: Uint8Array, code: ErrorCode): Promise<void> {
-  const { publicKey } = chain[0]
-  if (publicKey === null || !(await crypto.verifyP256(publicKey, signature, utf8(text))))
-    throw fail(code, 'the signature is not by the TCB signing key over this text')
+function verifyText(session: Session, chain: Chain, text: string, signature: Uint8Array, code: ErrorCode): MaybePromise<void> {
+  return whenDone(session.pool.signed(chain[0], session.documents.text(text, signature)), (valid) => {
+    if (!valid) throw fail(code, 'the signature is not by the TCB signing key over this text')
+  })
 }
 
 /** Both bounds inclusive; Intel's library has no lower one. */
 function checkDocumentWindow(document: SignedDocument, at: Date, code: ErrorCode): void {
   const { issueDate, nextUpdate } = document
-  if (at < issueDate || at > nextUpdate)
+  const now = at.getTime()
+  if (!(now >= issueDate.getTime() && now <= nextUpdate.getTime()))
     throw fail(code, `for ${issueDate.toISOString()} to ${nextUpdate.toISOString()}, verified at ${at.toISOString()}`)
 }
 

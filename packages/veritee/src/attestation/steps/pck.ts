@@ -1,13 +1,14 @@
-import { equal, fromUtf8 } from '../../bytes/bytes.ts'
+import { equal } from '../../bytes/bytes.ts'
 import { toHex } from '../../bytes/hex.ts'
+import { whenDone } from '../../crypto/when-done.ts'
 import { fail } from '../../errors.ts'
 import type { Certificate } from '../pki/certificate.ts'
-import { type CertificatePool, type Chain, checkWindow, rootOf, verifyChain } from '../pki/chain.ts'
-import { parseSgxExtension, type SgxExtension } from '../pki/sgx-extension.ts'
+import { type CertificatePool, type Chain, type ChainProfile, checkWindow, rootOf } from '../pki/chain.ts'
+import type { SgxExtension } from '../pki/sgx-extension.ts'
 import type { CertificationData } from '../quote/certification.ts'
 import type { Quote } from '../quote/quote.ts'
 import { holdsIntelKey, type Root } from '../roots/intel.ts'
-import { type Session, validAt } from './session.ts'
+import type { Session } from './session.ts'
 
 /** The certificates a quote carries for its quoting enclave's key. */
 export interface Pck {
@@ -18,8 +19,10 @@ export interface Pck {
   readonly sgx: SgxExtension
 }
 
-/** Common names of a PCK chain, leaf to root: parts of names, as Intel's library has them. */
-export const pckNames: readonly string[] = ['SGX PCK Certificate', 'CA', 'SGX Root CA']
+/** Common names as Intel's library has them: parts of names. */
+const pckProfile: ChainProfile = { names: ['SGX PCK Certificate', 'CA', 'SGX Root CA'], authoritiesOnly: false }
+/** The same above the leaf. */
+export const pckIssuerProfile: ChainProfile = { names: pckProfile.names.slice(1), authoritiesOnly: true }
 
 /**
  * `pck.*`: reads the PCK chain of a quote, compares its root with the trusted ones, checks chain and windows.
@@ -28,25 +31,22 @@ export const pckNames: readonly string[] = ['SGX PCK Certificate', 'CA', 'SGX Ro
  */
 export async function verifyPck(session: Session, quote: Quote): Promise<Pck> {
   const { checks, pool, roots, at } = session
-  const pck = await checks.take(
+  const pck = checks.take(
     'pck.format',
     () => readPck(pool, quote),
     ({ sgx }) => `PCK certificate of FMSPC ${sgx.fmspc}`,
   )
-  await checks.take(
+  checks.take(
     'pck.root',
     () => checkRoot(pck.root, roots),
     () => (holdsIntelKey(pck.root) ? "Intel's root" : "a trusted root, but not Intel's: SIMULATED"),
   )
-  await checks.take(
+  await checks.takeLater(
     'pck.chain',
-    async () => {
-      await verifyChain(pool, pck.chain, pckNames)
-      return pckAuthority(pck)
-    },
+    () => whenDone(pool.verifyChain(pck.chain, pckProfile), () => pckAuthority(pck)),
     (authority) => `issued by the PCK ${authority} CA`,
   )
-  await checks.take('pck.window', () => checkWindow(pck.chain, at), validAt(session))
+  checks.take('pck.window', () => checkWindow(pck.chain, at), session.validAt)
   session.chains.push(pck.chain)
   return pck
 }
@@ -55,12 +55,9 @@ function readPck(pool: CertificatePool, quote: Quote): Pck {
   const { certification } = quote
   if (certification.kind !== 'pck-chain')
     throw fail('quote_no_pck_chain', `expected certification data of type 5, found ${certification.type}: ${whatToFetch(certification)}`)
-  // Intel's library ends the text with NUL; NUL inside the text is not ignored.
-  let length = certification.pem.length
-  while (length > 0 && certification.pem[length - 1] === 0) length--
-  const chain = pool.chain(fromUtf8(certification.pem.subarray(0, length)), 3)
+  const chain = pool.chainOfBytes(certification.pem, 3)
   const [leaf, intermediate, root] = chain as readonly [Certificate, Certificate, Certificate]
-  return { chain, leaf, intermediate, root, sgx: parseSgxExtension(leaf) }
+  return { chain, leaf, intermediate, root, sgx: pool.sgxExtension(leaf) }
 }
 
 /** What the vendor's service asks for, so that whoever reads the message can fetch the certificate. */
@@ -86,5 +83,6 @@ export function pckAuthority(pck: Pck): 'processor' | 'platform' {
 
 /** All collateral must come from the quote's own root: with several trusted roots, one vendor must not vouch for another's platforms (S15). */
 export function checkSameRoot(chain: Chain, pck: Pck): void {
-  if (!equal(rootOf(chain).der, pck.root.der)) throw fail('chain_untrusted', "the collateral's root is not the root of the quote")
+  const root = rootOf(chain)
+  if (root !== pck.root && !equal(root.der, pck.root.der)) throw fail('chain_untrusted', "the collateral's root is not the root of the quote")
 }

@@ -1,10 +1,12 @@
 import { equal } from '../../bytes/bytes.ts'
+import type { MaybePromise } from '../../crypto/types.ts'
+import { whenDone } from '../../crypto/when-done.ts'
 import { fail } from '../../errors.ts'
 import type { Certificate } from '../pki/certificate.ts'
-import { type Chain, checkWindow, verifyChain } from '../pki/chain.ts'
-import { type Crl, parseCrl } from '../pki/crl.ts'
+import { type Chain, checkWindow } from '../pki/chain.ts'
+import type { Crl } from '../pki/crl.ts'
 import { checkNotRevoked, verifyCrl } from '../pki/revocation.ts'
-import { checkSameRoot, type Pck, pckNames } from './pck.ts'
+import { checkSameRoot, type Pck, pckIssuerProfile } from './pck.ts'
 import type { Session } from './session.ts'
 
 export interface RevocationLists {
@@ -18,16 +20,16 @@ export interface RevocationLists {
  */
 export async function verifyRevocation(session: Session, pck: Pck): Promise<RevocationLists> {
   const { checks, collateral } = session
-  const describe = (crl: Crl): string => `${crl.revoked.length} revoked, next update ${crl.nextUpdate.toISOString()}`
-  const root = await checks.take('crl.root', () => verifiedList(session, collateral.rootCaCrl, pck.root), describe)
-  const issuer = await checks.take(
+  const describe = (crl: Crl): string => session.pool.describe(crl, describeList)
+  const root = await checks.takeLater('crl.root', () => verifiedList(session, collateral.rootCaCrl, pck.root), describe)
+  const issuer = await checks.takeLater(
     'crl.pck-issuer',
     () => verifyIssuerChain(session, pck),
     (chain) => `'${chain[0].subject.commonName}'`,
   )
   session.chains.push(issuer)
-  const list = await checks.take('crl.pck', () => verifiedList(session, collateral.pckCrl, pck.intermediate), describe)
-  await checks.take(
+  const list = await checks.takeLater('crl.pck', () => verifiedList(session, collateral.pckCrl, pck.intermediate), describe)
+  checks.take(
     'pck.revocation',
     () => {
       checkNotRevoked(root, pck.intermediate)
@@ -38,22 +40,26 @@ export async function verifyRevocation(session: Session, pck: Pck): Promise<Revo
   return { root, pck: list }
 }
 
-async function verifiedList(session: Session, der: Uint8Array, authority: Certificate): Promise<Crl> {
-  const crl = parseCrl(der)
-  await verifyCrl(crl, authority, session.at)
-  return crl
+function describeList(crl: Crl): string {
+  return `${crl.revoked.length} revoked, next update ${crl.nextUpdate.toISOString()}`
+}
+
+function verifiedList(session: Session, der: Uint8Array, authority: Certificate): MaybePromise<Crl> {
+  const crl = session.pool.crl(der)
+  return whenDone(verifyCrl(session.pool, crl, authority, session.at), () => crl)
 }
 
 /** The chain that came with the PCK list must lead to the authority that issued the PCK certificate: same name, same key, same root. */
-async function verifyIssuerChain(session: Session, pck: Pck): Promise<Chain> {
+function verifyIssuerChain(session: Session, pck: Pck): MaybePromise<Chain> {
   const { pool, collateral, at } = session
   const chain = pool.chain(collateral.pckCrlIssuerChain, 2)
   checkSameRoot(chain, pck)
   const [issuer] = chain
   if (!equal(issuer.subject.der, pck.intermediate.subject.der) || !equal(issuer.spki, pck.intermediate.spki))
     throw fail('crl_issuer_mismatch', `expected the chain of '${pck.intermediate.subject.commonName}', found '${issuer.subject.commonName}'`)
-  // With the leaf below it, the issuer is held to the rules for an intermediate.
-  await verifyChain(pool, [pck.leaf, ...chain], pckNames)
-  checkWindow(chain, at)
-  return chain
+  // The leaf below it needs no second look: it was checked against an authority of the same name and key.
+  return whenDone(pool.verifyChain(chain, pckIssuerProfile), () => {
+    checkWindow(chain, at)
+    return chain
+  })
 }

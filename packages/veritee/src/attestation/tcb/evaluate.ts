@@ -1,6 +1,5 @@
 import type { TcbLevelResult, TcbStatus } from '../claims.ts'
 import { findModuleIdentity, hasModuleVersion } from '../tdx/module.ts'
-import type { LevelStatus } from './document.ts'
 import type { IsvLevel } from './isv-level.ts'
 import type { QeIdentity } from './qe-identity.ts'
 import type { PlatformStatus, TcbInfo } from './tcb-info.ts'
@@ -56,17 +55,20 @@ function evaluateLevel(info: TcbInfo, qe: QeIdentity, svns: PlatformSvns, teeTcb
   }
   const matched = components.filter((level) => level !== undefined)
   if (platform === undefined || matched.length !== components.length) return notSupported
-  const all: readonly LevelStatus<string>[] = [platform, ...matched]
-  return {
-    status: converge(platform.status, matched),
-    tcbDate: new Date(Math.min(...all.map((level) => level.tcbDate.getTime()))),
-    advisories: [...new Set(all.flatMap((level) => level.advisories))].sort(),
+  let earliest = platform.tcbDate.getTime()
+  const advisories = new Set(platform.advisories)
+  for (const level of matched) {
+    earliest = Math.min(earliest, level.tcbDate.getTime())
+    for (const advisory of level.advisories) advisories.add(advisory)
   }
+  return { status: converge(platform.status, matched), tcbDate: new Date(earliest), advisories: [...advisories].sort() }
 }
 
 /** Every component at least the level's: a partial order, so a higher value elsewhere makes up for nothing. */
 function reaches(components: Uint8Array, level: Uint8Array, first: number): boolean {
-  return level.every((svn, index) => index < first || (components[index] ?? -1) >= svn)
+  // Written so that a missing component does not reach anything.
+  for (let index = first; index < level.length; index++) if (!((components[index] as number) >= (level[index] as number))) return false
+  return true
 }
 
 /** Revoked wins; an out-of-date component makes an otherwise current platform out of date. */

@@ -95,7 +95,17 @@ function readComponentsV2(tcb: Record<string, unknown>, at: string): Uint8Array 
 function readComponents(value: unknown, at: string): Uint8Array {
   const items = shape.array(value, at, 16)
   if (items.length !== 16) throw shape.refuse(at, '16 components')
-  return Uint8Array.from(items, (item, i) => shape.integer(shape.record(item, `${at}[${i}]`).svn, `${at}[${i}].svn`, 255))
+  const svns = new Uint8Array(16)
+  for (let i = 0; i < 16; i++) {
+    const svn = (items[i] as { readonly svn?: unknown } | null)?.svn
+    // Where it stands is put into words only for a component that is refused: a document has hundreds.
+    svns[i] = isOctet(svn) ? svn : shape.integer(shape.record(items[i], `${at}[${i}]`).svn, `${at}[${i}].svn`, 255)
+  }
+  return svns
+}
+
+function isOctet(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 255
 }
 
 function compareLevels(a: PlatformLevel, b: PlatformLevel): number {
