@@ -84,6 +84,8 @@ export class CertificatePool {
   readonly #signedBytes: ShelfView<number, SignedBytes>
   readonly #keys: ShelfView<number, ImportedKey>
   readonly #facts: PoolFacts
+  /** What a quote holds is met once in a verification: where nothing is left for the next one, it is not copied. */
+  readonly #shelved: boolean
 
   constructor(shelves: PoolShelves | null = null) {
     this.#chains = new ShelfView(shelves?.chains ?? null)
@@ -93,6 +95,7 @@ export class CertificatePool {
     this.#signedBytes = new ShelfView(shelves?.signedBytes ?? null)
     this.#keys = new ShelfView(shelves?.keys ?? null)
     this.#facts = shelves?.facts ?? new PoolFacts()
+    this.#shelved = shelves !== null
   }
 
   /**
@@ -114,7 +117,7 @@ export class CertificatePool {
     let end = pem.length
     while (end > 0 && pem[end - 1] === 0) end--
     const chain = this.#parseChain(fromUtf8(pem.subarray(0, end)), length)
-    this.#quotedChains.set(name, { pem: new Uint8Array(pem), chain })
+    if (this.#shelved) this.#quotedChains.set(name, { pem: new Uint8Array(pem), chain })
     return chain
   }
 
@@ -138,7 +141,9 @@ export class CertificatePool {
     const name = tailOf(signature)
     const known = this.#signedBytes.get(name)
     if (known !== undefined && sameBytes(known.tbs, bytes) && sameBytes(known.signature, signature)) return known
-    return this.#signedBytes.set(name, { tbs: new Uint8Array(bytes), signature: new Uint8Array(signature) })
+    return this.#shelved
+      ? this.#signedBytes.set(name, { tbs: new Uint8Array(bytes), signature: new Uint8Array(signature) })
+      : { tbs: bytes, signature }
   }
 
   /** Parses the SGX extension of a PCK certificate. Throws `certificate_malformed`. */
