@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -17,7 +16,7 @@ import {
   requestLimits,
   type ServiceDescriptor,
   type SessionDocument,
-  StreamTree,
+  type StreamTree,
   sessionId,
   spliceConstraints,
   WorkerFault,
@@ -31,6 +30,7 @@ import { createQuoter } from '../../src/enclave/runtime/quote.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
 import { type Network, now, startNetwork } from './network.ts'
+import { digest, endpoint, joined, streamText, treeOf, without, withType } from './redteam-bytes.ts'
 
 /**
  * A controller that attests as the genuine one and signs whatever a test wants, over a worker that does too: more than any attacker outside an
@@ -50,17 +50,6 @@ afterAll(async () => {
   await second.server.close()
   await network.close()
 })
-
-const endpoint = '/v1/chat/completions'
-const digest = (bytes: Uint8Array): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
-const streamText = ['one', 'two', 'three', '[DONE]'].map((word) => utf8(`data: ${word}\n\n`))
-const joined = (events: readonly Uint8Array[]): Uint8Array => Buffer.concat(events)
-
-async function treeOf(events: readonly Uint8Array[]): Promise<StreamTree> {
-  const tree = new StreamTree()
-  for (const event of events) await tree.append(event)
-  return tree
-}
 
 /** What the two of them do with a request. */
 interface Play {
@@ -106,10 +95,6 @@ async function identityOf(role: Role, enclave: 'controller' | 'worker'): Promise
     now,
   })
 }
-
-const withType = (events: readonly ReceiptEvent[], type: string, changes: object): ReceiptEvent[] =>
-  events.map((event) => (event.type === type ? ({ ...event, ...changes } as ReceiptEvent) : event))
-const without = (events: readonly ReceiptEvent[], type: string): ReceiptEvent[] => events.filter((event) => event.type !== type)
 
 function inference(outcome: string): ReceiptEvent {
   const zero = '0'.repeat(64)
