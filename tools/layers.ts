@@ -13,11 +13,24 @@ interface Layers {
 
 const library: Layers = {
   source: 'packages/veritee/src',
-  order: ['errors.ts', 'crypto', 'bytes', 'attestation', 'attestation/sim', 'policy', 'receipt', 'index.ts', 'client', 'bin'],
+  order: ['errors.ts', 'crypto', 'bytes', 'attestation', 'attestation/sim', 'policy', 'receipt', 'seal', 'index.ts', 'client', 'bin'],
 }
 const services: Layers = {
   source: 'packages/services/src',
-  order: ['release.ts', 'enclave/runtime', 'http', 'enclave/worker', 'models', 'controller', 'validator', 'demo', 'bin'],
+  order: [
+    'release.ts',
+    'enclave/runtime',
+    'enclave/sealed',
+    'http',
+    'enclave/broker',
+    'enclave/worker',
+    'replay',
+    'models',
+    'controller',
+    'validator',
+    'demo',
+    'bin',
+  ],
 }
 
 /** Clock, network and Node stay out of the library: everything it judges is an argument. */
@@ -32,11 +45,19 @@ const enclavePackages: readonly string[] = [
   'node:fs',
   'node:fs/promises',
   'node:http',
+  'node:https',
+  'node:net',
+  'node:os',
+  'node:sqlite',
+  'node:stream',
+  'node:tls',
   'node:url',
   'node:path',
   'node:util',
   '@hono/node-server',
   'hono',
+  'jose',
+  'prom-client',
   'node-llama-cpp',
   '@huggingface/jinja',
 ]

@@ -105,6 +105,10 @@ export const errorTable = {
     'there is no attestation device: not in an SGX enclave or a TD, or remote attestation is off (DCAP in its manifest, configfs-tsm in its kernel)',
   ],
   attestation_device_failed: ['unavailable', 'the attestation device gave no quote, or one that is not of what was asked; see the cause'],
+  sealing_key_unavailable: [
+    'configuration',
+    'the key under which this enclave keeps its state is absent, of the wrong length, or readable by others',
+  ],
   quote_busy: ['unavailable', 'too many requests wait for a quote; retry after the stated time'],
 
   // network, files, usage
