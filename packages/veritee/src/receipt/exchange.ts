@@ -6,12 +6,13 @@ import { passed } from '../policy/evaluate.ts'
 import { policyFor } from '../policy/parse.ts'
 import type { EvidencePolicy, Policy } from '../policy/policy.ts'
 import type { Verdict } from '../policy/verdict.ts'
+import { checkSessionBinding, citedSession } from './cited-session.ts'
 import { spliceConstraints } from './constraints.ts'
 import { evaluateReport } from './evaluate-report.ts'
 import type { ModelEvent, Outcome } from './events.ts'
 import { eventOf, parseReceipt, type Receipt, receiptDigest, upstreamOf, verifyReceipt } from './receipt.ts'
 import { type VerifiedReport, verifyReport } from './report.ts'
-import { parseSession, type Session } from './session.ts'
+import type { Session } from './session.ts'
 import { type PrefixProof, parsePrefixProof, type StreamTree, verifyPrefix } from './stream.ts'
 
 /** Bounds of a request body, the same on both sides so that both splice alike. */
@@ -151,19 +152,13 @@ async function verifyUpstream(
   if (!upstream.required) throw fail('policy_receipt', 'expected a worker whose verification was required, found best effort')
   if (records.session === null || records.session.id !== upstream.session_id)
     throw fail('session_mismatch', `expected the session ${upstream.session_id} that the receipt cites`)
-  const session = await parseSession(records.session.text, upstream.session_id)
-  const { document } = session
-  if (receipt.servedAt < document.established_at || receipt.servedAt >= document.expires_at)
-    throw fail(
-      'session_mismatch',
-      `expected served_at ${receipt.servedAt} within the session's period ${document.established_at}..${document.expires_at}`,
-    )
+  const session = await citedSession(receipt, records.session.text)
   checks.push(passed('session', `content address ${session.id}`))
 
   // The controller drew the nonce, not this verifier: the evidence binds keys, and its age is what the controller says.
   const report = await verifyReport(session.report, 'stated', trust, at)
-  checkChannelBinding(session, report)
-  const attestedAt = new Date(document.established_at * 1000)
+  checkSessionBinding(session, report)
+  const attestedAt = new Date(session.document.established_at * 1000)
   const verdict = evaluateReport(report, policy, { role: 'worker', at, attestedAt, channel: 'attested' })
   if (verdict.error !== null) {
     const { code, message } = verdict.error
@@ -180,18 +175,6 @@ async function verifyUpstream(
   const worker = await verifyWorkerReceipt(exchange, records, receipt, report)
   checks.push(passed('worker.receipt', 'signed by the worker over the same bytes'))
   return { session, worker: { report, receipt: worker, verdict } }
-}
-
-function checkChannelBinding(session: Session, report: VerifiedReport): void {
-  if (session.document.identity.workload_keyset_digest !== report.keysetDigest)
-    throw fail(
-      'session_mismatch',
-      `expected the session's identity to be ${report.keysetDigest}, found ${session.document.identity.workload_keyset_digest}`,
-    )
-  const attested = report.keyset.tls_public_keys.map((key) => key.spki_sha256)
-  const bindings = session.document.channel_binding
-  if (bindings.length === 0 || !bindings.every((binding) => attested.includes(binding.spki_sha256)))
-    throw fail('session_mismatch', "expected the session's channel to be bound to a TLS key of the worker's keyset")
 }
 
 async function verifyWorkerReceipt(exchange: Exchange, records: ExchangeRecords, receipt: Receipt, report: VerifiedReport): Promise<Receipt> {

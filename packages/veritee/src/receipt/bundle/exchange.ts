@@ -2,11 +2,12 @@ import type { Check } from '../../attestation/claims.ts'
 import type { Trust } from '../../attestation/index.ts'
 import { sha256Digest } from '../../bytes/digest.ts'
 import { fail } from '../../errors.ts'
+import { checkSessionBinding, citedSession } from '../cited-session.ts'
 import { spliceConstraints } from '../constraints.ts'
 import { requestLimits } from '../exchange.ts'
-import { eventOf, type Receipt, receiptDigest, upstreamOf, verifyReceipt } from '../receipt.ts'
+import { eventOf, type Receipt, receiptDigest, verifyReceipt } from '../receipt.ts'
 import { type VerifiedReport, verifyReport } from '../report.ts'
-import { parseSession, type Session } from '../session.ts'
+import type { Session } from '../session.ts'
 import type { BundledExchange } from './bundle.ts'
 
 /** What the receipts of a bundle prove. Whether it is wanted is the policy's question. */
@@ -74,7 +75,7 @@ async function noWorker(exchange: BundledExchange, take: Take): Promise<null> {
 async function verifyWorker(exchange: BundledExchange, trust: Trust, at: Date, take: Take): Promise<VerifiedBundledExchange['worker']> {
   const session = await take(
     'session',
-    () => citedSession(exchange),
+    () => bundledSession(exchange),
     (found) => (found === null ? waive("the controller's word: the bundle holds no session") : pass(`content address ${found.id}`)),
   )
   if (session === null) return null
@@ -82,7 +83,7 @@ async function verifyWorker(exchange: BundledExchange, trust: Trust, at: Date, t
     'worker.evidence',
     async () => {
       const verified = await verifyReport(session.report, 'stated', trust, at)
-      checkBinding(session, verified)
+      checkSessionBinding(session, verified)
       return verified
     },
     (found) => pass(`re-verified on this machine: ${found.keysetDigest}`),
@@ -96,28 +97,10 @@ async function verifyWorker(exchange: BundledExchange, trust: Trust, at: Date, t
   return { session, report, receipt: workerReceipt }
 }
 
-/** The session by the id that the receipt cites, covering the time of serving. */
-async function citedSession({ receipt, session, workerReceipt }: BundledExchange): Promise<Session | null> {
-  const upstream = upstreamOf(receipt)
-  if (session === null) {
-    if (workerReceipt !== null) throw fail('session_mismatch', "expected the session beside a worker's receipt: it binds the key that signed it")
-    return null
-  }
-  if (upstream?.result !== 'verified') throw fail('session_mismatch', 'expected no session: the receipt cites none')
-  const found = await parseSession(session, upstream.session_id)
-  const { established_at: from, expires_at: to } = found.document
-  if (receipt.servedAt < from || receipt.servedAt >= to)
-    throw fail('session_mismatch', `expected served_at ${receipt.servedAt} within the session's period ${from}..${to}`)
-  return found
-}
-
-function checkBinding({ document }: Session, report: VerifiedReport): void {
-  const stated = document.identity.workload_keyset_digest
-  if (stated !== report.keysetDigest) throw fail('session_mismatch', `expected the session's identity to be ${report.keysetDigest}, found ${stated}`)
-  const attested = report.keyset.tls_public_keys.map((key) => key.spki_sha256)
-  const bindings = document.channel_binding
-  if (bindings.length === 0 || !bindings.every((binding) => attested.includes(binding.spki_sha256)))
-    throw fail('session_mismatch', "expected the session's channel to be bound to a TLS key of the worker's keyset")
+async function bundledSession({ receipt, session, workerReceipt }: BundledExchange): Promise<Session | null> {
+  if (session !== null) return citedSession(receipt, session)
+  if (workerReceipt !== null) throw fail('session_mismatch', "expected the session beside a worker's receipt: it binds the key that signed it")
+  return null
 }
 
 /**
