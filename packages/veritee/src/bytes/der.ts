@@ -33,16 +33,20 @@ const maxOidOctets = 32
 export class DerReader {
   readonly #bytes: Uint8Array
   readonly #code: ErrorCode
-  #at = 0
+  readonly #end: number
+  #at: number
 
-  constructor(bytes: Uint8Array, code: ErrorCode) {
+  /** Of `bytes` from `from` to `end`: readers of nested elements share one array, since making a view takes longer than reading most elements. */
+  constructor(bytes: Uint8Array, code: ErrorCode, from = 0, end: number = bytes.length) {
     this.#bytes = bytes
     this.#code = code
+    this.#at = from
+    this.#end = end
   }
 
   /** True past the last element. */
   get done(): boolean {
-    return this.#at === this.#bytes.length
+    return this.#at === this.#end
   }
 
   refuse(expected: string): Error {
@@ -51,17 +55,18 @@ export class DerReader {
 
   /** True if the next element has this tag. */
   at(tag: number): boolean {
-    return this.#bytes[this.#at] === tag
+    return this.#at < this.#end && this.#bytes[this.#at] === tag
   }
 
   /** Refuses left-over bytes. */
   finish(what: string): void {
-    if (!this.done) throw this.refuse(`no more elements in ${what}, found ${this.#bytes.length - this.#at} bytes`)
+    if (!this.done) throw this.refuse(`no more elements in ${what}, found ${this.#end - this.#at} bytes`)
   }
 
   /** Contents of the next element, which must have this tag. */
   read(tag: number, what: string): Uint8Array {
-    return this.#element(tag, what)
+    const from = this.#element(tag, what)
+    return this.#bytes.subarray(from, this.#at)
   }
 
   /** The whole next element, header included. */
@@ -73,7 +78,8 @@ export class DerReader {
 
   /** A reader over the contents of the next element. */
   enter(tag: number, what: string): DerReader {
-    return new DerReader(this.read(tag, what), this.#code)
+    const from = this.#element(tag, what)
+    return new DerReader(this.#bytes, this.#code, from, this.#at)
   }
 
   /** TRUE is 0xff, FALSE 0x00 (X.690 section 11.1). */
@@ -161,18 +167,23 @@ export class DerReader {
   time(what: string): Date {
     const short = this.at(derTag.utcTime)
     const contents = this.read(short ? derTag.utcTime : derTag.generalizedTime, what)
-    const text = String.fromCharCode(...contents.subarray(0, 16))
-    if (!(short ? /^[0-9]{12}Z$/ : /^[0-9]{14}Z$/).test(text) || text.length !== contents.length)
-      throw this.refuse(`${what}: a time in seconds and UTC`)
-    const year = Number(text.slice(0, short ? 2 : 4))
-    const digits = text.slice(short ? 2 : 4)
-    const full = short ? String(year + (year < 50 ? 2000 : 1900)) : text.slice(0, 4)
-    const [month, day, hour, minute, second] = [0, 2, 4, 6, 8].map((from) => digits.slice(from, from + 2))
+    const digits = short ? 12 : 14
+    if (contents.length !== digits + 1 || contents[digits] !== 0x5a) throw this.refuse(`${what}: a time in seconds and UTC`)
+    const pair = (at: number): number => {
+      const tens = (contents[at] as number) - 0x30
+      const ones = (contents[at + 1] as number) - 0x30
+      if (!(tens >= 0 && tens <= 9 && ones >= 0 && ones <= 9)) throw this.refuse(`${what}: a time in seconds and UTC`)
+      return 10 * tens + ones
+    }
+    const rest = digits - 10
+    const [low, month, day, hour, minute, second] = [pair(rest - 2), pair(rest), pair(rest + 2), pair(rest + 4), pair(rest + 6), pair(rest + 8)]
+    const year = (short ? (low < 50 ? 20 : 19) : pair(0)) * 100 + low
     // RFC 5280 gives each date one form: UTCTime through 2049, GeneralizedTime after.
-    if (!short && Number(full) < 2050) throw this.refuse(`${what}: UTCTime for dates before 2050`)
-    const iso = `${full}-${month}-${day}T${hour}:${minute}:${second}.000Z`
-    const date = new Date(iso)
-    if (Number.isNaN(date.getTime()) || date.toISOString() !== iso) throw this.refuse(`${what}: a date that exists`)
+    if (!short && year < 2050) throw this.refuse(`${what}: UTCTime for dates before 2050`)
+    const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second))
+    // What is out of range spills into the next larger unit: a day that exists is still that day of that month.
+    if (date.getUTCDate() !== day || date.getUTCMonth() !== month - 1 || hour > 23 || minute > 59 || second > 59)
+      throw this.refuse(`${what}: a date that exists`)
     return date
   }
 
@@ -202,31 +213,36 @@ export class DerReader {
     let before: Uint8Array | null = null
     for (let count = 0; !items.done; count++) {
       if (count === maxItems) throw this.refuse(`at most ${maxItems} items in ${what}`)
-      const item = items.raw(derTag.sequence, what)
-      if (tag === derTag.set && before !== null && compare(before, item) >= 0) throw this.refuse(`${what}: a set in ascending order`)
-      before = item
-      yield new DerReader(item, this.#code).enter(derTag.sequence, what)
+      const start = items.#at
+      const item = items.enter(derTag.sequence, what)
+      if (tag === derTag.set) {
+        const whole = this.#bytes.subarray(start, items.#at)
+        if (before !== null && compare(before, whole) >= 0) throw this.refuse(`${what}: a set in ascending order`)
+        before = whole
+      }
+      yield item
     }
   }
 
-  #element(tag: number, what: string): Uint8Array {
+  /** Where the contents of the next element begin; the reader then stands at their end. */
+  #element(tag: number, what: string): number {
     const bytes = this.#bytes
-    const found = bytes[this.#at]
+    const end = this.#end
+    const found = this.#at < end ? bytes[this.#at] : undefined
     if (found !== tag) throw this.refuse(`${what}: tag 0x${tag.toString(16)}, found ${found === undefined ? 'the end' : `0x${found.toString(16)}`}`)
     let from = this.#at + 1
-    let length = bytes[from++]
-    if (length === undefined) throw this.refuse(`${what}: a length`)
+    if (from === end) throw this.refuse(`${what}: a length`)
+    let length = bytes[from++] as number
     if (length >= 0x80) {
       const octets = length - 0x80
-      if (octets === 0 || octets > maxLengthOctets || from + octets > bytes.length)
-        throw this.refuse(`${what}: a definite length of at most 3 octets`)
+      if (octets === 0 || octets > maxLengthOctets || from + octets > end) throw this.refuse(`${what}: a definite length of at most 3 octets`)
       length = 0
       for (let i = 0; i < octets; i++) length = length * 256 + (bytes[from++] as number)
       if (length < 0x80 || length < 256 ** (octets - 1)) throw this.refuse(`${what}: a minimal length`)
     }
-    if (from + length > bytes.length) throw this.refuse(`${what}: ${length} bytes, found ${bytes.length - from}`)
+    if (from + length > end) throw this.refuse(`${what}: ${length} bytes, found ${end - from}`)
     this.#at = from + length
-    return bytes.subarray(from, this.#at)
+    return from
   }
 }
 

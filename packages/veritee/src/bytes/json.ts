@@ -28,12 +28,58 @@ export interface ParsedJson {
  * Throws `malformed_json`.
  */
 export function parseJson(text: string, limits: JsonLimits): unknown {
-  return new Parser(text, limits, null).document()
+  const fast = parsePlain(text, limits)
+  return fast === undefined ? new Parser(text, limits, null).document() : fast
+}
+
+/**
+ * The value of a text that `JSON.parse` reads as {@link Parser} would; undefined for every other text, which then is for {@link Parser} to judge, so that
+ * each refusal has one place. It is several times faster.
+ *
+ * `JSON.parse` takes the same grammar. It differs in three things, each looked for here: it drops all but the last of members with one name, it takes
+ * `__proto__` as a name, and it takes lone surrogates and numbers beyond the doubles. In a text that it has read, each quotation mark outside an
+ * escape sequence begins or ends a string; so if the value holds as many names and strings as the text, nothing was dropped.
+ */
+function parsePlain(text: string, { maxLength, maxDepth }: JsonLimits): unknown {
+  if (text.length > maxLength) return undefined
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  let marks = 0
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === 0x5c) at++
+    else if (code === 0x22) marks++
+  }
+  return 2 * countStrings(value, maxDepth) === marks ? value : undefined
+}
+
+/** How many strings and names a value has; NaN where it is too deep or holds what {@link Parser} refuses. */
+function countStrings(value: unknown, depth: number): number {
+  if (typeof value === 'string') return value.isWellFormed() ? 1 : Number.NaN
+  if (typeof value === 'number') return Number.isFinite(value) ? 0 : Number.NaN
+  if (typeof value !== 'object' || value === null) return 0
+  if (depth === 0) return Number.NaN
+  let count = 0
+  if (Array.isArray(value)) for (const item of value) count += countStrings(item, depth - 1)
+  else
+    for (const name in value) {
+      if (name === '__proto__' || !name.isWellFormed()) return Number.NaN
+      count += 1 + countStrings((value as Record<string, unknown>)[name], depth - 1)
+    }
+  return count
 }
 
 /** {@link parseJson} of one kind of document: whatever is wrong with the text is an error of that kind, `code`. */
 export function parseDocument(text: string, limits: JsonLimits, code: ErrorCode, what: string): unknown {
-  return parseDocumentSpans(text, limits, code, what).value
+  try {
+    return parseJson(text, limits)
+  } catch (cause) {
+    throw fail(code, `${what} is not strict JSON: ${(cause as Error).message}`, cause)
+  }
 }
 
 /** {@link parseDocument} that also tells where each member stands. */

@@ -1,0 +1,104 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { DerReader } from '../../src/bytes/der.ts'
+import { derTime } from '../../src/bytes/der-writer.ts'
+import { fromBase64, parseJson, parseJsonSpans } from '../../src/bytes/index.ts'
+import { refusal } from './refusal.ts'
+
+const limits = { maxLength: 4096, maxDepth: 5 }
+
+/** What a reader makes of a text: its value, or the code with which it refuses. */
+async function outcome<T>(read: () => T): Promise<{ readonly value?: T; readonly code: string }> {
+  let value: T | undefined
+  const code = await refusal(() => {
+    value = read()
+  })
+  return code === 'accepted' ? { value: value as T, code } : { code }
+}
+
+/** Texts near JSON: documents with members repeated, renamed, escaped, nested too deep, and with a few characters changed. */
+const name = fc.constantFrom('a', 'b', '__proto__', 'constructor', '0', 'ä', 'toString')
+const nearJson: fc.Arbitrary<string> = fc.letrec<{ value: string }>((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 6 },
+    fc.constantFrom('1', '-0', '1e400', '-1.5e-3', '01', 'true', 'null', 'nul', '"x"', '"\\u0061"', '"\\ud800"', '"\ud800"', '"\\""', '"\\\\"', '""'),
+    fc.array(tie('value'), { maxLength: 3 }).map((items) => `[${items.join(' ,')}]`),
+    fc
+      .array(fc.tuple(name, fc.boolean(), tie('value')), { maxLength: 4 })
+      .map((members) => `{${members.map(([key, escaped, value]) => `"${escaped ? key.replace('a', '\\u0061') : key}":${value}`).join(',')}}`),
+  ),
+})).value
+
+const mutated = fc
+  .tuple(nearJson, fc.array(fc.tuple(fc.nat(200), fc.constantFrom('', '"', '\\', '{', ']', ',', ' ', '\n', '\u0000', '\ufeff')), { maxLength: 2 }))
+  .map(([text, changes]) => changes.reduce((now, [at, put]) => now.slice(0, at) + put + now.slice(at + 1), text))
+
+describe('fast forms give what the plain forms give', () => {
+  it('JSON: the reader that keeps spans, which reads character by character, gives the same value or the same code', async () => {
+    let accepted = 0
+    let refused = 0
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(nearJson, mutated), async (text) => {
+        const plain = await outcome(() => parseJsonSpans(text, limits).value)
+        const fast = await outcome(() => parseJson(text, limits))
+        if (plain.code === 'accepted') accepted++
+        else refused++
+        expect(fast).toEqual(plain)
+        if (plain.code === 'accepted') expect(JSON.stringify(fast.value)).toBe(JSON.stringify(plain.value))
+      }),
+      { numRuns: 5000 },
+    )
+    // The comparison says something only where both kinds were met.
+    expect(accepted).toBeGreaterThan(200)
+    expect(refused).toBeGreaterThan(200)
+  })
+
+  it.each([
+    ['{"a":"\\"","a":1}', 'malformed_json'],
+    ['{"a":1,"b":{"a":1},"b":2}', 'malformed_json'],
+    ['["\\\\","\\""]', 'accepted'],
+    ['{"a":"\\ud83d\\ude00"}', 'accepted'],
+    ['{"\ud800":1}', 'malformed_json'],
+    ['[[[[[1]]]]]', 'accepted'],
+    ['[[[[[[1]]]]]]', 'malformed_json'],
+    ['{"x":[{"__proto__":1}]}', 'malformed_json'],
+  ])('JSON: %j is %s', async (text, code) => {
+    expect(await refusal(() => parseJson(text, limits))).toBe(code)
+  })
+
+  it('base64: exactly the texts that Node writes, and no other', async () => {
+    const digit = fc.constantFrom(...'ABCZabz019+/=-_ \n€')
+    await fc.assert(
+      fc.asyncProperty(fc.array(digit, { maxLength: 12 }), async (digits) => {
+        const text = digits.join('')
+        const canonical = Buffer.from(text, 'base64').toString('base64') === text
+        expect(await refusal(() => fromBase64(text)), text).toBe(canonical ? 'accepted' : 'malformed_encoding')
+        if (canonical) expect(fromBase64(text)).toEqual(new Uint8Array(Buffer.from(text, 'base64')))
+      }),
+      { numRuns: 5000 },
+    )
+  })
+
+  it('DER: every day that exists is read, every other is refused', async () => {
+    const read = (text: string): Date =>
+      new DerReader(new Uint8Array([text.length === 13 ? 0x17 : 0x18, text.length, ...Buffer.from(text)]), 'certificate_malformed').time('x')
+    const two = (value: number): string => String(value).padStart(2, '0')
+    await fc.assert(
+      fc.asyncProperty(
+        fc.tuple(fc.integer({ min: 1950, max: 2150 }), fc.nat(13), fc.nat(32), fc.nat(25), fc.nat(61), fc.nat(61)),
+        async ([year, month, day, hour, minute, second]) => {
+          const iso = `${year}-${two(month)}-${two(day)}T${two(hour)}:${two(minute)}:${two(second)}.000Z`
+          const date = new Date(iso)
+          const exists = !Number.isNaN(date.getTime()) && date.toISOString() === iso
+          const digits = iso.slice(0, 19).replace(/[-T:]/g, '')
+          const text = `${year < 2050 ? digits.slice(2) : digits}Z`
+          expect(await refusal(() => read(text)), text).toBe(exists ? 'accepted' : 'certificate_malformed')
+          if (!exists) return
+          expect(read(text).toISOString()).toBe(iso)
+          expect(new DerReader(derTime(date), 'certificate_malformed').time('x')).toEqual(date)
+        },
+      ),
+      { numRuns: 3000 },
+    )
+  })
+})
