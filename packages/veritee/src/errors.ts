@@ -88,6 +88,19 @@ export const errorTable = {
   receipt_stream_mismatch: ['untrusted', 'the received events are not a prefix of the stream the receipt commits to'],
   bundle_malformed: ['untrusted', 'the evidence bundle is not a well-formed veritee.bundle.v1 document'],
 
+  // sealed models (spec/sealed-model.md)
+  sealed_manifest_malformed: ['untrusted', 'the manifest of the sealed model is not a well-formed veritee.sealed-model.v1 document'],
+  sealed_manifest_signature_invalid: ['untrusted', 'the manifest of the sealed model is not signed by the publisher it names: a field was changed'],
+  sealed_publisher_unknown: ['rejected', 'the publisher of the sealed model is not one you trust'],
+  sealed_version_rolled_back: ['rejected', 'the sealed model is of an older version than the lowest you accept'],
+  sealed_key_wrong: ['untrusted', 'the model key is not the one this model was sealed with'],
+  sealed_chunk_invalid: ['untrusted', 'a chunk of a sealed file does not open: it was changed, moved, or is from another file, model or version'],
+  sealed_file_size: ['untrusted', 'a sealed file is not as long as its manifest says: cut short or extended'],
+  sealing_unfinished: [
+    'configuration',
+    'an earlier sealing into this directory cannot go on: other source files or another key; choose another directory',
+  ],
+
   // models and the engine
   model_unavailable: ['unavailable', 'the model could not be found, downloaded or read; see the cause'],
   model_hash_mismatch: ['untrusted', 'the model file is not the one its hash names, or changed while it was loaded'],

@@ -1,5 +1,17 @@
 // The one file of the library, outside client/ and bin/, that may import Node: the fast path of `#crypto`.
-import { createHmac, createPublicKey, generateKeyPairSync, hash, type KeyObject, randomBytes as nodeRandom, sign, verify } from 'node:crypto'
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createPublicKey,
+  generateKeyPairSync,
+  hash,
+  hkdfSync,
+  type KeyObject,
+  randomBytes as nodeRandom,
+  sign,
+  verify,
+} from 'node:crypto'
 import type { P256Key, SigningKey } from './types.ts'
 
 // SubjectPublicKeyInfo up to the key in base64 (RFC 5480, RFC 8410): 27 and 12 bytes, so the key itself begins at a base64 boundary.
@@ -88,4 +100,34 @@ export function generateEd25519(): SigningKey {
 
 export function randomBytes(length: number): Uint8Array {
   return new Uint8Array(nodeRandom(length))
+}
+
+export function hkdfSha256(secret: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
+  return new Uint8Array(hkdfSync('sha256', secret, salt, info, length))
+}
+
+const gcm = 'aes-256-gcm'
+const tagBytes = 16
+
+export function sealAes256Gcm(key: Uint8Array, nonce: Uint8Array, plain: Uint8Array): Uint8Array {
+  const cipher = createCipheriv(gcm, key, nonce, { authTagLength: tagBytes })
+  const body = cipher.update(plain)
+  cipher.final()
+  return new Uint8Array(Buffer.concat([body, cipher.getAuthTag()]))
+}
+
+export function openAes256Gcm(key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array): Uint8Array | null {
+  if (sealed.length < tagBytes) return null
+  const end = sealed.length - tagBytes
+  const decipher = createDecipheriv(gcm, key, nonce, { authTagLength: tagBytes })
+  decipher.setAuthTag(sealed.subarray(end))
+  const plain = decipher.update(sealed.subarray(0, end))
+  try {
+    decipher.final()
+  } catch {
+    // What has been deciphered is not authentic, and nobody is to see it.
+    plain.fill(0)
+    return null
+  }
+  return plain
 }

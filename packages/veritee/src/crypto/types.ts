@@ -15,6 +15,12 @@ export interface Crypto {
   generateP256(): MaybePromise<SigningKey>
   generateEd25519(): MaybePromise<SigningKey>
   randomBytes(length: number): Uint8Array
+  /** HKDF with SHA-256 (RFC 5869). */
+  hkdfSha256(secret: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): MaybePromise<Uint8Array>
+  /** AES-256-GCM (NIST SP 800-38D) without additional data: the ciphertext and its 16-byte tag. `key` 32 bytes, `nonce` 12. */
+  sealAes256Gcm(key: Uint8Array, nonce: Uint8Array, plain: Uint8Array): MaybePromise<Uint8Array>
+  /** The plain bytes, or null where the tag does not hold: nothing of a refused text is given. */
+  openAes256Gcm(key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array): MaybePromise<Uint8Array | null>
 }
 
 /** A P-256 public key, ready to verify. */

@@ -73,3 +73,26 @@ export function randomBytes(length: number): Uint8Array {
   for (let at = 0; at < length; at += 65_536) crypto.getRandomValues(out.subarray(at, at + 65_536))
   return out
 }
+
+export async function hkdfSha256(secret: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Promise<Uint8Array> {
+  const key = await crypto.subtle.importKey('raw', view(secret), 'HKDF', false, ['deriveBits'])
+  return new Uint8Array(await crypto.subtle.deriveBits({ name: 'HKDF', hash: 'SHA-256', salt: view(salt), info: view(info) }, key, 8 * length))
+}
+
+async function aes(key: Uint8Array, use: 'encrypt' | 'decrypt'): Promise<CryptoKey> {
+  return crypto.subtle.importKey('raw', view(key), 'AES-GCM', false, [use])
+}
+
+export async function sealAes256Gcm(key: Uint8Array, nonce: Uint8Array, plain: Uint8Array): Promise<Uint8Array> {
+  const imported = await aes(key, 'encrypt')
+  return new Uint8Array(await crypto.subtle.encrypt({ name: 'AES-GCM', iv: view(nonce) }, imported, view(plain)))
+}
+
+export async function openAes256Gcm(key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array): Promise<Uint8Array | null> {
+  const imported = await aes(key, 'decrypt')
+  try {
+    return new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-GCM', iv: view(nonce) }, imported, view(sealed)))
+  } catch {
+    return null
+  }
+}

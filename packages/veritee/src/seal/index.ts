@@ -1,0 +1,14 @@
+export { chunkCount, chunkNonce, chunkPlace, openChunk, sealChunk, sealedSize } from './chunk.ts'
+export { checkKey, fileKey, keyCheck } from './keys.ts'
+export {
+  chunkSizes,
+  type ManifestTrust,
+  maxManifestLength,
+  parseManifest,
+  readKeyId,
+  type SealedFile,
+  type SealedManifest,
+  type SignedManifest,
+  signManifest,
+  verifyManifest,
+} from './manifest.ts'
