@@ -5,6 +5,7 @@ import { type Command, exitCodes } from './command.ts'
 
 /** Name -> [one line, the file that runs it]. */
 const commands: Readonly<Record<string, readonly [string, () => Promise<{ readonly command: Command }>]>> = {
+  model: ['sealed models: make keys, seal, inspect, verify, open', () => import('./commands/model.ts')],
   demo: ['a whole network on this machine, SIMULATED', () => import('./commands/demo.ts')],
 }
 
