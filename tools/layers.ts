@@ -56,8 +56,6 @@ const enclavePackages: readonly string[] = [
   'node:util',
   '@hono/node-server',
   'hono',
-  'jose',
-  'prom-client',
   'node-llama-cpp',
   '@huggingface/jinja',
 ]

@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs'
 import { parsePolicy } from 'veritee/policy'
 import { parseDescriptor, parseReceipt, parseReport, parseSession } from 'veritee/receipt'
+import { parseManifest } from 'veritee/seal'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { type Documents, digestOf, makeDocuments } from './documents.ts'
 import { complaints, schemas, validatorOf } from './schemas.ts'
@@ -71,6 +73,28 @@ describe('documents of the running code are valid', () => {
     }
     const types = new Set(Object.values(documents.receipts).flatMap((receipt) => parseReceipt(receipt).events.map((event) => event.type)))
     expect(types.size).toBe(12)
+  })
+
+  test('sealed model: the manifest of the vectors, and what its reader refuses for its shape', () => {
+    const vectors = JSON.parse(readFileSync(new URL('../../spec/vectors/sealed-model.json', import.meta.url), 'utf8')) as { manifest: string }
+    const manifest: unknown = JSON.parse(vectors.manifest)
+    expect(complaints('sealed-model', manifest)).toEqual([])
+    const changes: [string, unknown][] = [
+      ['name', '-'],
+      ['model_version', 0],
+      ['chunk_size', 4095],
+      ['key_id', 'a/b'],
+      ['salt', ''],
+      ['files', []],
+      ['files/0/name', '../x'],
+      ['files/0/size', -1],
+      ['signature', 'AA'],
+    ]
+    for (const [path, value] of changes) {
+      const changed = edited(manifest, (copy) => put(copy, path, value))
+      expect(complaints('sealed-model', changed), path).not.toEqual([])
+      expect(() => parseManifest(JSON.stringify(changed)), path).toThrow()
+    }
   })
 
   test('verdicts: accepted, with quote, failed early', () => {

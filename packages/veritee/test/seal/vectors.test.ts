@@ -1,0 +1,78 @@
+import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { fromHex, toHex, utf8 } from '../../src/bytes/index.ts'
+import {
+  checkKey,
+  chunkCount,
+  chunkPlace,
+  fileKey,
+  keyCheck,
+  openChunk,
+  sealChunk,
+  sealedSize,
+  signManifest,
+  verifyManifest,
+} from '../../src/seal/index.ts'
+import { refusal } from '../bytes/refusal.ts'
+
+interface Vectors {
+  readonly model_key: string
+  readonly publisher_seed: string
+  readonly manifest: string
+  readonly file_keys: readonly string[]
+  readonly plain: readonly string[]
+  readonly sealed_sha256: readonly string[]
+  readonly refused: readonly { readonly why: string; readonly manifest: string; readonly code: string }[]
+}
+
+const path = new URL('../../../../spec/vectors/sealed-model.json', import.meta.url)
+const vectors = JSON.parse(readFileSync(path, 'utf8')) as Vectors
+const modelKey = fromHex(vectors.model_key)
+// The plain files are given by their length: byte i is i modulo 251.
+const plain = vectors.plain.map((length) => Uint8Array.from({ length: Number(length) }, (_, i) => i % 251))
+const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), Buffer.from(vectors.publisher_seed, 'hex')])
+const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
+const publicKey = new Uint8Array(createPublicKey(privateKey).export({ type: 'spki', format: 'der' }).subarray(-32))
+const publisher = { publicKey, sign: (message: Uint8Array) => new Uint8Array(sign(null, message, privateKey)) }
+const trust = { publishers: [toHex(publicKey)], minimumVersion: 1 }
+
+describe('the vectors of the specification', () => {
+  it('the manifest verifies, and signing it again gives the same text', async () => {
+    const { publisher: _, ...manifest } = await verifyManifest(vectors.manifest, trust)
+    expect(await signManifest(manifest, publisher)).toBe(vectors.manifest)
+  })
+
+  it('keys, chunks and files are those that are written there', async () => {
+    const manifest = await verifyManifest(vectors.manifest, trust)
+    await checkKey(modelKey, manifest)
+    expect(await keyCheck(modelKey, manifest.salt)).toBe(manifest.key_check)
+    for (const [index, file] of manifest.files.entries()) {
+      const bytes = plain[index] as Uint8Array
+      expect(file.sha256).toBe(`sha256:${createHash('sha256').update(bytes).digest('hex')}`)
+      const key = await fileKey(modelKey, manifest, index, file)
+      expect(toHex(key)).toBe(vectors.file_keys[index])
+      const sealed = Buffer.alloc(sealedSize(file.size, manifest.chunk_size))
+      for (let n = 0; n < chunkCount(file.size, manifest.chunk_size); n++) {
+        const { start, length, last } = chunkPlace(n, file.size, manifest.chunk_size)
+        const part = bytes.subarray(n * manifest.chunk_size, n * manifest.chunk_size + length - 16)
+        const chunk = await sealChunk(key, fromHex(file.nonce_prefix), n, last, part)
+        sealed.set(chunk, start)
+        expect(await openChunk(key, fromHex(file.nonce_prefix), n, !last, chunk)).toBeNull()
+        expect(await openChunk(key, fromHex(file.nonce_prefix), n + 1, last, chunk)).toBeNull()
+      }
+      expect(createHash('sha256').update(sealed).digest('hex')).toBe(vectors.sealed_sha256[index])
+    }
+  })
+
+  it.each(vectors.refused)('refused: $why', async ({ manifest, code }) => {
+    expect(await refusal(() => verifyManifest(manifest, trust))).toBe(code)
+  })
+
+  it('a signature without the prefix of this format is none', async () => {
+    const { signature: _, ...unsigned } = JSON.parse(vectors.manifest) as Record<string, unknown>
+    const signature = toHex(publisher.sign(utf8(JSON.stringify(unsigned))))
+    const forged = JSON.stringify({ ...unsigned, signature })
+    expect(await refusal(() => verifyManifest(forged, trust))).toBe('sealed_manifest_signature_invalid')
+  })
+})
