@@ -105,6 +105,8 @@ export const errorTable = {
   model_unavailable: ['unavailable', 'the model could not be found, downloaded or read; see the cause'],
   model_hash_mismatch: ['untrusted', 'the model file is not the one its hash names, or changed while it was loaded'],
   model_unverifiable: ['untrusted', 'the hub states no sha256 for this file, so a download could not be checked; pass a local path instead'],
+  model_memory_unavailable: ['unavailable', 'there is no memory file system with room for the decrypted weights, and they go to no other'],
+  model_template_mismatch: ['untrusted', "the chat template in the loaded file is not the one the sealed model's manifest names"],
   model_malformed: ['untrusted', 'the model is not a well-formed GGUF file that this engine can load'],
   model_unsupported: ['configuration', 'the model is well-formed, but its vocabulary, template or quantization is not one this engine serves'],
   engine_unavailable: ['unavailable', 'the inference engine cannot start on this machine'],

@@ -18,7 +18,7 @@ export function serveModel(name: string, fileName: string, engine: Engine, templ
     name,
     files: [{ name: fileName, sha256: `sha256:${engine.model.sha256}`, size: engine.model.size }],
     format: 'gguf',
-    sealed: false,
+    sealed: engine.model.sealed,
     chat_template_digest: template.digest,
   }
   const { version, build, cpuVariant } = engine.facts

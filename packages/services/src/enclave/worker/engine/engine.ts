@@ -43,6 +43,8 @@ export interface ModelFacts {
   readonly sha256: string
   readonly size: number
   readonly format: 'gguf'
+  /** True where the file was encrypted at rest and opened in this process. */
+  readonly sealed: boolean
   /** How the bytes reached the engine: through memory (`tmpfs`), or from the file itself, hashed before and after (`direct`). */
   readonly loading: 'tmpfs' | 'direct'
   /** `general.architecture` of the file. */

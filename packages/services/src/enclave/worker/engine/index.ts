@@ -15,4 +15,4 @@ export type {
 export { openLlamaEngine } from './llama.ts'
 export { type ChatMessage, type ChatRequest, parseChatRequest } from './request.ts'
 export { RequestError } from './request-error.ts'
-export { loadWeights } from './weights.ts'
+export { loadSource, loadWeights } from './weights.ts'

@@ -11,6 +11,7 @@ import {
   type Token,
 } from 'node-llama-cpp'
 import { fail, VeriteeError } from 'veritee/errors'
+import type { WeightSource } from '../../sealed/source.ts'
 import {
   type Engine,
   type EngineFacts,
@@ -26,11 +27,11 @@ import { type Candidate, checkSampling, choose, rank, uniform } from './sampler.
 import { Slots, type Ticket } from './slots.ts'
 import { releaseUnstarted } from './unstarted.ts'
 import { readVocabulary } from './vocabulary.ts'
-import { type LoadedWeights, loadWeights } from './weights.ts'
+import { type LoadedWeights, loadSource, loadWeights } from './weights.ts'
 
 export interface LlamaEngineOptions {
-  /** A GGUF file, such as `resolveModel` returns. */
-  readonly path: string
+  /** A GGUF file, such as `resolveModel` returns, or a source of the bytes of one, such as `openSealedModel` gives. */
+  readonly path: string | WeightSource
   /** What the file must hash to, lower-case hex. null or absent: whatever it is, the facts say it. */
   readonly sha256?: string | null
   /** Upper bound for the context of one request; the model's own training context is the other. Default 4096. */
@@ -69,7 +70,9 @@ export async function openLlamaEngine(options: LlamaEngineOptions): Promise<Engi
   ] as const)
     if (!Number.isInteger(value) || value < least || value > most) throw new TypeError(`engine: ${name} must be an integer from ${least} to ${most}`)
 
-  const weights = await loadWeights(options.path, { ...(memoryDirectory !== undefined && { memoryDirectory }), ...(signal && { signal }) })
+  const { path } = options
+  const how = { ...(memoryDirectory !== undefined && { memoryDirectory }), ...(signal && { signal }) }
+  const weights = await (typeof path === 'string' ? loadWeights(path, how) : loadSource(path, how))
   let llama: Llama | null = null
   try {
     if (typeof options.sha256 === 'string' && options.sha256 !== weights.sha256)
@@ -91,7 +94,7 @@ export async function openLlamaEngine(options: LlamaEngineOptions): Promise<Engi
       threads,
       contextSize,
     }
-    return new LlamaEngine(llama, context, weights, facts, maxQueue)
+    return new LlamaEngine(llama, context, { weights, sealed: typeof path !== 'string' && path.sealed }, facts, maxQueue)
   } catch (error) {
     await llama?.dispose()
     throw error
@@ -150,12 +153,20 @@ class LlamaEngine implements Engine {
   readonly #slots: Slots
   readonly #closing = new AbortController()
 
-  constructor(llama: Llama, context: LlamaContext, weights: LoadedWeights, facts: EngineFacts, maxQueue: number) {
+  constructor(
+    llama: Llama,
+    context: LlamaContext,
+    loaded: { readonly weights: LoadedWeights; readonly sealed: boolean },
+    facts: EngineFacts,
+    maxQueue: number,
+  ) {
     const { model } = context
     this.#llama = llama
     this.facts = facts
     this.vocabulary = readVocabulary(model)
+    const { weights, sealed } = loaded
     this.model = {
+      sealed,
       sha256: weights.sha256,
       size: weights.size,
       format: 'gguf',

@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fail, VeriteeError } from 'veritee/errors'
+import type { WeightSource } from '../../sealed/source.ts'
 
 /** The bytes of one model file, hashed, at a path from which the engine loads exactly them. */
 export interface LoadedWeights {
@@ -30,6 +31,44 @@ const chunkSize = 1 << 20
 const tmpfsMagic = 0x01021994
 // O_TMPFILE includes O_DIRECTORY; node:fs has no constant for it.
 const openTemporary = 0o20200000 | constants.O_RDWR
+
+/**
+ * Puts the bytes of a source into memory and hashes them on their way: an unnamed file on a tmpfs, readable through its descriptor only. Length and hash
+ * are compared with what the source promised before anybody can load from it. There is no other way for a sealed model: where there is no tmpfs, or no
+ * room on it, loading fails (rule S12). After any failure nothing is left.
+ *
+ * The kernel may write pages of a tmpfs to a swap device; inside an enclave there is none. Each GGUF of several parts is refused by the engine.
+ * Throws `model_memory_unavailable`, `model_malformed`, `model_hash_mismatch`, and what the source throws.
+ */
+export async function loadSource(source: WeightSource, options: WeightsOptions = {}): Promise<LoadedWeights> {
+  const directory = options.memoryDirectory ?? '/dev/shm'
+  const memory = await reserve(directory, source.size)
+  if (memory === null)
+    throw fail(
+      'model_memory_unavailable',
+      `expected a tmpfs with room for ${source.size} bytes at ${directory}: these weights go to no other file system`,
+    )
+  try {
+    const hash = createHash('sha256')
+    let size = 0
+    for await (const part of source.read(options.signal)) {
+      if (size + part.length > source.size) throw fail('model_hash_mismatch', `expected ${source.size} bytes, found more`)
+      hash.update(part)
+      await writeAll(memory, part, size)
+      size += part.length
+    }
+    const sha256 = hash.digest('hex')
+    if (size !== source.size) throw fail('model_hash_mismatch', `expected ${source.size} bytes, found ${size}`)
+    if (source.sha256 !== null && sha256 !== source.sha256)
+      throw fail('model_hash_mismatch', `the model file is another one: expected ${source.sha256}, found ${sha256}`)
+    await checkMagic(memory)
+    return { path: `/proc/self/fd/${memory.fd}`, sha256, size, loading: 'tmpfs', confirm: () => Promise.resolve(), dispose: () => memory.close() }
+  } catch (cause) {
+    await memory.close()
+    if (errorName(cause) === 'ENOSPC') throw fail('model_memory_unavailable', `the tmpfs at ${directory} is full`, cause)
+    throw cause
+  }
+}
 
 /**
  * Hashes the very bytes that the engine will load. In order: the file is regular and begins as GGUF version 2 or 3; then
@@ -122,14 +161,18 @@ async function digest(source: FileHandle, copy: FileHandle | null, signal: Abort
       if (bytesRead === 0) return { sha256: hash.digest('hex'), size }
       const bytes = chunk.subarray(0, bytesRead)
       hash.update(bytes)
-      for (let written = 0; copy !== null && written < bytesRead; )
-        written += (await copy.write(bytes, written, bytesRead - written, size + written)).bytesWritten
+      if (copy !== null) await writeAll(copy, bytes, size)
       size += bytesRead
     }
   } catch (cause) {
     signal?.throwIfAborted()
     throw fail('model_unavailable', `the model file cannot be read (${errorName(cause)})`, cause)
   }
+}
+
+async function writeAll(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let written = 0; written < bytes.length; )
+    written += (await file.write(bytes, written, bytes.length - written, position + written)).bytesWritten
 }
 
 function errorName(error: unknown): string {

@@ -1,0 +1,67 @@
+import { fail } from 'veritee/errors'
+import type { ManifestTrust } from 'veritee/seal'
+import { openSealedModel, readManifest } from '../sealed/open.ts'
+import { loadChatTemplate, openLlamaEngine } from './engine/index.ts'
+import { type ServedModel, serveModel } from './served-model.ts'
+
+export interface SealedModelOptions {
+  readonly directory: string
+  /** Measured constants of the enclave, never configuration of its host (rule S13). */
+  readonly trust: ManifestTrust
+  /** Asks for the model key by its `<repository>/<type>/<tag>`. The 32 bytes are overwritten here. */
+  readonly requestKey: (keyId: string) => Promise<Uint8Array>
+  /** Told of each step as it begins. */
+  readonly onStep?: (step: 'manifest' | 'key' | 'weights' | 'template') => void
+  readonly memoryDirectory?: string
+  readonly maxContext?: number
+  readonly signal?: AbortSignal
+}
+
+/**
+ * Loads a sealed model for serving. In order: the manifest under the trusted publishers and version floor; the key, asked for by the name in the verified
+ * manifest; the file, chunk by chunk into memory, hashed on its way and compared with the manifest before the engine sees it; the chat template in it.
+ *
+ * A key is never asked for on the word of an unverified manifest. After any failure no model is served, nothing is left in memory, and the keys are
+ * overwritten. Models of several files are refused (`model_unsupported`).
+ * Throws what `openSealedModel`, `requestKey`, `openLlamaEngine` throw, and `model_template_mismatch`.
+ */
+export async function loadSealedModel(options: SealedModelOptions): Promise<ServedModel> {
+  const { directory, trust, requestKey, onStep = () => undefined, memoryDirectory, maxContext, signal } = options
+  onStep('manifest')
+  const announced = await readManifest(directory, trust)
+  if (announced.files.length !== 1)
+    throw fail('model_unsupported', `expected a model of one file, found ${announced.files.length}; merge them before sealing`)
+  onStep('key')
+  const modelKey = await requestKey(announced.key_id)
+  try {
+    const { manifest, files, wipe } = await openSealedModel(directory, modelKey, trust)
+    modelKey.fill(0)
+    try {
+      const [file] = files
+      // The host may have put another manifest in its place meanwhile: genuine too, but the key was asked for another name.
+      if (file === undefined || files.length !== 1 || manifest.key_id !== announced.key_id)
+        throw fail('model_hash_mismatch', 'the manifest changed while the model was loaded')
+      onStep('weights')
+      const engine = await openLlamaEngine({
+        path: file,
+        ...(memoryDirectory !== undefined && { memoryDirectory }),
+        ...(maxContext !== undefined && { maxContext }),
+        ...(signal && { signal }),
+      })
+      try {
+        onStep('template')
+        const template = loadChatTemplate(engine.model.chatTemplate, engine.vocabulary)
+        if (manifest.chat_template_digest !== null && manifest.chat_template_digest !== template.digest)
+          throw fail('model_template_mismatch', `expected ${manifest.chat_template_digest}, found ${template.digest}`)
+        return serveModel(manifest.name, file.name, engine, template)
+      } catch (error) {
+        await engine.dispose()
+        throw error
+      }
+    } finally {
+      wipe()
+    }
+  } finally {
+    modelKey.fill(0)
+  }
+}
