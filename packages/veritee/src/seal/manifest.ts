@@ -45,7 +45,8 @@ const shape = new Shape(code)
 /** Larger than any model in use needs: 1,024 files at 300 bytes each. */
 export const maxManifestLength = 1 << 19
 const maxFiles = 1024
-export const chunkSizes: { readonly least: number; readonly most: number } = { least: 4096, most: 1 << 24 }
+/** Several chunks are in memory at a time, and the memory for opening a model is to be bounded whoever sealed it. */
+export const chunkSizes: { readonly least: number; readonly most: number } = { least: 4096, most: 1 << 22 }
 
 const members: readonly (keyof SignedManifest)[] = [
   'version',

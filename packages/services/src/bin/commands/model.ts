@@ -147,8 +147,10 @@ async function verify(values: Values, directory: string): Promise<object> {
   if (values.key === undefined) return { ...checked, verified: 'manifest', files: 'not verified: that needs --key' }
   const modelKey = await readModelKey(values.key)
   const progress = showProgress('verifying', process.stderr)
+  let wipe = (): void => undefined
   try {
     const opened = await openSealedModel(directory, modelKey, trust)
+    wipe = opened.wipe
     const totalBytes = opened.files.reduce((sum, { size }) => sum + size, 0)
     let receivedBytes = 0
     for (const file of opened.files)
@@ -156,9 +158,9 @@ async function verify(values: Values, directory: string): Promise<object> {
         receivedBytes += part.length
         progress.update({ receivedBytes, totalBytes })
       }
-    opened.wipe()
     return { ...checked, verified: 'manifest and every byte', files: manifest.files.map(({ name, sha256, size }) => ({ name, sha256, size })) }
   } finally {
+    wipe()
     modelKey.fill(0)
     progress.end()
   }
@@ -168,14 +170,16 @@ async function openOne(values: Values, directory: string): Promise<object> {
   const out = demand(values.out, 'out')
   const name = demand(values.file, 'file')
   const modelKey = await readModelKey(demand(values.key, 'key'))
+  let wipe = (): void => undefined
   try {
     const opened = await openSealedModel(directory, modelKey, trustOf(values))
+    wipe = opened.wipe
     const file = opened.files.find((one) => one.name === name)
     if (file === undefined) throw fail('usage', `expected one of ${opened.files.map((one) => one.name).join(', ')}, found ${name}`)
     await writeVerified(out, file.read())
-    opened.wipe()
     return { file: out, sha256: `sha256:${file.sha256}`, size: file.size }
   } finally {
+    wipe()
     modelKey.fill(0)
   }
 }

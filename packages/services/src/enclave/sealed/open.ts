@@ -19,6 +19,9 @@ import {
 } from 'veritee/seal'
 import { errnoOf, openModelFile, type WeightSource } from './source.ts'
 
+/** No character takes more bytes in UTF-8, so nothing that would be accepted is refused for it. */
+const maxManifestBytes = 4 * maxManifestLength
+
 /** The name of the manifest in the directory of a sealed model. */
 export const manifestName = 'manifest.json'
 
@@ -44,10 +47,7 @@ export async function readManifest(directory: string, trust: ManifestTrust): Pro
 export async function readManifestText(directory: string): Promise<string> {
   const file = await openModelFile(join(directory, manifestName))
   try {
-    const { size } = await file.stat()
-    // Bytes are at least as many as characters, so nothing that would be accepted is refused here.
-    if (size > 4 * maxManifestLength) throw fail('sealed_manifest_malformed', `expected a manifest of at most ${4 * maxManifestLength} bytes`)
-    const bytes = await file.readFile()
+    const bytes = await readAtMost(file, maxManifestBytes)
     try {
       return fromUtf8(bytes)
     } catch (cause) {
@@ -58,12 +58,26 @@ export async function readManifestText(directory: string): Promise<string> {
   }
 }
 
+/** What is there is counted as it is read: a size that a host states may be less than what it then gives. */
+async function readAtMost(file: FileHandle, most: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(most + 1)
+  let length = 0
+  try {
+    for (let got = -1; got !== 0 && length <= most; length += got) ({ bytesRead: got } = await file.read(bytes, length, bytes.length - length, null))
+  } catch (cause) {
+    throw fail('model_unavailable', `${manifestName} cannot be read (${errnoOf(cause)})`, cause)
+  }
+  if (length > most) throw fail('sealed_manifest_malformed', `expected a manifest of at most ${most} bytes`)
+  return bytes.subarray(0, length)
+}
+
 /**
  * Opens a sealed model for reading. In order: the manifest (publisher, signature, version), the key against the manifest's check value; then, as the
  * files are read, each chunk's tag, the length, and at the end the SHA-256 of the whole plain file.
  *
- * No chunk is given out before its tag held, and whoever reads to the end without an error has read exactly the publisher's file. Whether the manifest is
- * the newest one it cannot tell (rule S11). `modelKey` is not kept; the caller wipes it.
+ * No chunk is given out before its tag held, and the last one not before the digest of the whole file did: whoever has all bytes has exactly the
+ * publisher's file, even one who counts them and does not wait for the end. Whether the manifest is the newest one it cannot tell (rule S11).
+ * `modelKey` is not kept; the caller wipes it.
  * Throws what `verifyManifest` throws, `sealed_key_wrong`; the sources `sealed_chunk_invalid`, `sealed_file_size`, `model_hash_mismatch`,
  * `model_unavailable`, or the signal's reason.
  */
@@ -133,6 +147,7 @@ async function* chunks(
       if (plain === null) throw fail('sealed_chunk_invalid', `${file.name}: chunk ${index} of ${count} does not open`)
       hash.update(plain)
       try {
+        if (index === count - 1) checkDigest(file, hash.digest('hex'))
         yield plain
       } finally {
         plain.fill(0)
@@ -142,7 +157,9 @@ async function* chunks(
     // Nothing may still write into the buffers, or read from the file, when the caller closes it.
     await next.catch(() => undefined)
   }
-  const found = hash.digest('hex')
+}
+
+function checkDigest(file: SealedFile, found: string): void {
   if (`sha256:${found}` !== file.sha256)
     throw fail(
       'model_hash_mismatch',

@@ -2,9 +2,10 @@ import { createHash, randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { jcs } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
-import { fail } from 'veritee/errors'
-import { chunkCount, chunkPlace, fileKey, keyCheck, type SealedFile, sealChunk, signManifest } from 'veritee/seal'
+import { fail, VeriteeError } from 'veritee/errors'
+import { chunkCount, chunkPlace, fileKey, keyCheck, parseManifest, type SealedFile, sealChunk, signManifest } from 'veritee/seal'
 import { manifestName, sealedName } from '../../enclave/sealed/open.ts'
 import { errnoOf, openModelFile } from '../../enclave/sealed/source.ts'
 
@@ -36,7 +37,8 @@ const defaultChunkSize = 1 << 18
  * memory at a time, whatever the size of the files.
  *
  * An interrupted sealing is begun anew, with another salt: going on under the same keys could seal two texts under one nonce if a file had changed.
- * Throws `file_unavailable` (the directory exists or cannot be written), `model_unavailable` (a file cannot be read, or changed while being read).
+ * Throws `usage` (the manifest would not be well-formed: names, licence, chunk size), before anything is read; `file_unavailable` (the directory exists,
+ * or reading or writing failed on the way), `model_unavailable` (a file cannot be opened, or changed while being read).
  */
 export async function sealModel(options: SealOptions): Promise<string> {
   const { directory, modelKey, chunkSize = defaultChunkSize, onProgress } = options
@@ -51,6 +53,9 @@ export async function sealModel(options: SealOptions): Promise<string> {
   } as const
   const unsealed = await Promise.all(options.files.map(sizeOf))
   const totalBytes = unsealed.reduce((sum, { size }) => sum + size, 0)
+  const { created, keyId: key_id, chatTemplateDigest: chat_template_digest, licence } = options
+  const facts = { ...context, created, key_id, chat_template_digest, licence }
+  checkFacts(facts, unsealed)
   await mkdir(directory).catch((cause: unknown) => {
     throw fail(
       'file_unavailable',
@@ -78,15 +83,28 @@ export async function sealModel(options: SealOptions): Promise<string> {
         key.fill(0)
       }
     }
-    const { created, keyId: key_id, chatTemplateDigest: chat_template_digest, licence } = options
-    const key_check = await keyCheck(modelKey, salt)
-    const manifest = { ...context, created, key_check, key_id, files, chat_template_digest, licence }
-    const text = await signManifest(manifest, options.publisher)
+    const text = await signManifest({ ...facts, key_check: await keyCheck(modelKey, salt), files }, options.publisher)
     await writeWhole(join(directory, manifestName), text)
     return text
   } catch (error) {
     await rm(directory, { recursive: true, force: true })
-    throw error
+    if (error instanceof VeriteeError || !(error instanceof Error && 'syscall' in error)) throw error
+    throw fail('file_unavailable', `a file could not be read or written while it was sealed (${errnoOf(error)}); nothing of it is left`, error)
+  }
+}
+
+/** All of a manifest but digests is known before the first byte is read: what its reader would refuse is refused then, and not after hours. */
+function checkFacts(
+  facts: Omit<Parameters<typeof signManifest>[0], 'files' | 'key_check'>,
+  unsealed: readonly { path: string; size: number }[],
+): void {
+  const zeros = (bytes: number): string => '00'.repeat(bytes)
+  const files = unsealed.map(({ path, size }) => ({ name: basename(path), sha256: `sha256:${zeros(32)}`, size, nonce_prefix: zeros(7) }))
+  const draft = jcs({ ...facts, files, key_check: zeros(16), publisher: zeros(32), signature: zeros(64) })
+  try {
+    parseManifest(draft)
+  } catch (cause) {
+    throw fail('usage', `this cannot be sealed: ${cause instanceof Error ? cause.message : 'its manifest is not well-formed'}`, cause)
   }
 }
 
