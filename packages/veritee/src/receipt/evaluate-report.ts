@@ -20,7 +20,11 @@ export interface ReportContext {
  * Evaluates a verified report under the policy section of a role: everything `evaluate` judges, then role, models, engine, operator,
  * attestation age and channel. Never throws for a rejection; throws `policy_unsupported`.
  */
-export function evaluateReport(report: VerifiedReport, policy: EvidencePolicy, context: ReportContext): Verdict {
+export function evaluateReport(
+  report: Pick<VerifiedReport, 'claims' | 'checks' | 'descriptor'>,
+  policy: EvidencePolicy,
+  context: ReportContext,
+): Verdict {
   const { descriptor } = report
   const findings: Finding[] = [
     ...report.checks,

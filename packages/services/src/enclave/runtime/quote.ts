@@ -1,20 +1,35 @@
+import type { KeyObject } from 'node:crypto'
 import { parseQuote } from 'veritee/attestation'
-import { equal } from 'veritee/bytes'
+import { equal, isZero } from 'veritee/bytes'
 import { fail, VeriteeError } from 'veritee/errors'
 import { statementReportData } from 'veritee/receipt'
 import type { AttestationDevice } from './attestation-device.ts'
+import { boundDescriptor, isNonce, rcarReportData, teePubkeyOf } from './kbs/runtime-data.ts'
 
 /**
  * Everything a quote of this enclave may be asked for. A closed union, so that no caller's bytes ever become report data (S1):
  * a quote over bytes of an attacker's choice would bind the attacker's keys to this enclave's measurement.
  */
-export type QuotePurpose = {
+export type QuotePurpose = AciPurpose | RcarPurpose
+
+export type AciPurpose = {
   /** aci/1 section 3.2: these keys belong to this enclave, and, with a nonce, they do so now. */
   readonly purpose: 'aci.report_data.v1'
   /** `sha256:` and 64 lower-case hex digits. */
   readonly keysetDigest: string
   /** 64 lower-case hex digits, or null for a binding without freshness. */
   readonly nonce: string | null
+}
+
+export type RcarPurpose = {
+  /** KBS protocol 0.4.0: a resource encrypted to this key opens in this enclave only, and it was asked for now. */
+  readonly purpose: 'kbs.rcar.v0'
+  /** The broker's: 32 bytes in base64 with padding. */
+  readonly nonce: string
+  /** Private, on P-256. Its public half is quoted; so nobody has a key quoted that he does not hold. */
+  readonly teeKey: KeyObject
+  /** `sha256:` and 64 lower-case hex digits of the service descriptor, or null for a broker that does not know it. */
+  readonly descriptorDigest: string | null
 }
 
 /** Too many callers wait; the caller's answer is 429 with `Retry-After`. Its code is `quote_busy`. */
@@ -86,8 +101,10 @@ export function createQuoter(device: AttestationDevice, options: QuoterOptions =
 
   return {
     quote: async (purpose, { priority } = {}) => {
-      const { keysetDigest, nonce } = closed(purpose)
+      const asked = closed(purpose)
       if (priority !== undefined && priority !== 'admission') throw new TypeError('quote: unknown priority')
+      if (asked.purpose === 'kbs.rcar.v0') return quoteOver(rcarSlot(asked), priority === 'admission')
+      const { keysetDigest, nonce } = asked
       const reportData = await statementReportData(keysetDigest, nonce)
       if (nonce !== null) return quoteOver(reportData, priority === 'admission')
       if (kept?.keysetDigest !== keysetDigest) {
@@ -104,14 +121,31 @@ export function createQuoter(device: AttestationDevice, options: QuoterOptions =
   }
 }
 
+const members = { 'aci.report_data.v1': 'keysetDigest,nonce,purpose', 'kbs.rcar.v0': 'descriptorDigest,nonce,purpose,teeKey' } as const
+
 function closed(purpose: QuotePurpose): QuotePurpose {
-  const members = typeof purpose === 'object' && purpose !== null ? Object.keys(purpose).sort().join() : ''
-  // Strings, not objects that turn into one text when checked and another when hashed; statementReportData checks their form.
-  const { keysetDigest, nonce } = purpose ?? {}
-  if (members !== 'keysetDigest,nonce,purpose' || purpose.purpose !== 'aci.report_data.v1' || typeof keysetDigest !== 'string')
+  const found = typeof purpose === 'object' && purpose !== null ? Object.keys(purpose).sort().join() : ''
+  const name = purpose?.purpose
+  if (!Object.hasOwn(members, name) || members[name] !== found)
     throw new TypeError('quote: expected one of the closed purposes, with its members and no others')
+  // Read once, and strings, not objects that turn into one text when checked and another when hashed; the functions that hash check their form.
+  if (purpose.purpose === 'kbs.rcar.v0') {
+    const { nonce, teeKey, descriptorDigest } = purpose
+    if (!isNonce(nonce)) throw new TypeError('quote: expected a nonce of 32 bytes in base64')
+    if (descriptorDigest !== null && typeof descriptorDigest !== 'string') throw new TypeError('quote: expected a descriptor digest of text, or null')
+    return { purpose: 'kbs.rcar.v0', nonce, teeKey, descriptorDigest }
+  }
+  const { keysetDigest, nonce } = purpose
+  if (typeof keysetDigest !== 'string') throw new TypeError('quote: expected a keyset digest of text')
   if (nonce !== null && typeof nonce !== 'string') throw new TypeError('quote: expected a nonce of text, or null')
-  return { purpose: purpose.purpose, keysetDigest, nonce }
+  return { purpose: 'aci.report_data.v1', keysetDigest, nonce }
+}
+
+function rcarSlot({ nonce, teeKey, descriptorDigest }: RcarPurpose): Uint8Array {
+  const slot = rcarReportData({ nonce, teePubkey: teePubkeyOf(teeKey), additionalEvidence: boundDescriptor(descriptorDigest) })
+  // What verifiers of aci/1 tell the two apart by. It takes 128 zero bits of SHA-384, so this is never reached by chance.
+  if (isZero(slot.subarray(32))) throw new TypeError('quote: this report data could stand for an aci/1 statement')
+  return slot
 }
 
 function readReportData(quote: Uint8Array): Uint8Array {

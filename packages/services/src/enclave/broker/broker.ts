@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto'
+import type { RequestListener } from 'node:http'
+import { getRequestListener } from '@hono/node-server'
+import { type Collateral, createVerifierCache, type Quote, type Trust } from 'veritee/attestation'
+import type { Json } from 'veritee/bytes'
+import type { ServiceDescriptor } from 'veritee/receipt'
+import { sendError } from '../../http/body.ts'
+import { createProofRoutes } from '../../http/proof-routes.ts'
+import { RateLimit } from '../../http/rate-limit.ts'
+import { release } from '../../release.ts'
+import type { AttestationDevice } from '../runtime/attestation-device.ts'
+import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
+import { protocolVersion } from '../runtime/kbs/index.ts'
+import { Ledger } from '../runtime/ledger.ts'
+import { createQuoter } from '../runtime/quote.ts'
+import { handleAdmin, isAdminPath } from './admin-handler.ts'
+import { handleKbs, isKbsPath } from './kbs-handler.ts'
+import { Sessions } from './sessions.ts'
+import type { BrokerStore } from './store.ts'
+import { createTokenIssuer } from './token.ts'
+
+export interface BrokerOptions {
+  /** Of this enclave: for the broker's own report, which model owners verify before they give a key away. */
+  readonly device: AttestationDevice
+  readonly collateral: () => Collateral
+  /** Roots for the evidence of those who ask. What chains to another root than Intel's is simulated, whatever stands here (rule S15). */
+  readonly trust: Trust
+  /** Collateral for evidence that comes without, as Trustee's clients send it; null refuses such evidence. */
+  readonly peerCollateral: ((quote: Quote) => Promise<Collateral>) | null
+  readonly store: BrokerStore
+  /** The credential of the admin interface, of at least 32 printable characters; null for a broker without that interface. */
+  readonly adminToken: string | null
+  /** Effective configuration, without secrets; its digest is bound into the quote. */
+  readonly configuration: Json
+  readonly now: () => Date
+  /** Requests of one address: 10 a second with a burst of 60 where not given. */
+  readonly rateLimit?: { readonly perSecond: number; readonly burst: number }
+}
+
+export interface Broker {
+  readonly identity: Identity
+  /** The protocol and the broker's report. Listening is the caller's; so is that the admin interface gets a listener of its own. */
+  readonly kbs: RequestListener
+  /** The admin interface and the broker's report, for TLS with `identity.tls` only; null where there is no credential. */
+  readonly admin: RequestListener | null
+  /** Writes what was only noted. */
+  close(): Promise<void>
+}
+
+/**
+ * A key broker enclave: gives resources (model keys) to enclaves whose evidence satisfies the policy that came with the resource, encrypted to a key which
+ * that evidence binds.
+ *
+ * It does not show that its store is the newest (rule S11, see `openStore`), and time is the host's clock. Wrong options are `TypeError`.
+ */
+export async function createBroker(options: BrokerOptions): Promise<Broker> {
+  const { device, collateral, trust, peerCollateral, store, adminToken, now, rateLimit = { perSecond: 10, burst: 60 } } = options
+  if (adminToken !== null && !/^[\x21-\x7e]{32,512}$/.test(adminToken))
+    throw new TypeError('createBroker: expected an admin credential of 32 to 512 printable characters')
+  const tokens = createTokenIssuer()
+  const descriptor: ServiceDescriptor = {
+    version: 'veritee.descriptor.v1',
+    role: 'broker',
+    configuration_digest: await configurationDigest(options.configuration),
+    models: [],
+    engine: null,
+    admission: null,
+    operator_key: null,
+    release,
+    extensions: {
+      kbs: {
+        protocol: protocolVersion,
+        token_key: tokens.keyDigest,
+        store: store.source,
+        roots: trust.roots.map((root) => `sha256:${createHash('sha256').update(root).digest('hex')}`),
+      },
+    },
+  }
+  const identity = await createIdentity({ descriptor, quoter: createQuoter(device), collateral, now })
+  const routes = createProofRoutes({ identity, ledger: new Ledger({ identity, now }), quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
+  const others = getRequestListener(routes.fetch)
+  const evidence = { trust, collateral: peerCollateral, cache: createVerifierCache(), now }
+  const kbs = { sessions: new Sessions(now), evidence, store, tokens, rateLimit: new RateLimit({ ...rateLimit, now }), now }
+  const admin = adminToken === null ? null : { store, token: adminToken, rateLimit: new RateLimit({ perSecond: 0.2, burst: 10, now }), now }
+
+  const listener =
+    (mine: (...args: Parameters<RequestListener>) => Promise<void> | null): RequestListener =>
+    (request, response) => {
+      response.setHeader('x-aci-version', 'aci/1')
+      response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
+      Promise.resolve(mine(request, response) ?? others(request, response)).catch((error: unknown) => sendError(response, error))
+    }
+  return {
+    identity,
+    kbs: listener((request, response) => (isKbsPath(request.url) ? handleKbs(kbs, request, response) : null)),
+    admin: admin === null ? null : listener((request, response) => (isAdminPath(request.url) ? handleAdmin(admin, request, response) : null)),
+    close: async () => {
+      await store.commit((state) => state)
+    },
+  }
+}

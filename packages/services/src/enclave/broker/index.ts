@@ -1,0 +1,2 @@
+export { type Broker, type BrokerOptions, createBroker } from './broker.ts'
+export { type BrokerStore, createMemoryStore, openStore } from './store.ts'

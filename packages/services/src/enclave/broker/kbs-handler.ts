@@ -1,0 +1,168 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { fromUtf8 } from 'veritee/bytes'
+import { fail, VeriteeError } from 'veritee/errors'
+import { bearer, readRequestBody, sendJson } from '../../http/body.ts'
+import { HttpError } from '../../http/errors.ts'
+import type { RateLimit } from '../../http/rate-limit.ts'
+import { extensionName, extensionVersion, kbsPrefix, sealJwe, sessionCookie } from '../runtime/kbs/index.ts'
+import { type Attested, measurementOf } from './attested.ts'
+import { type EvidenceTrust, maxRequestBytes, readAuth, verifyEvidence } from './evidence.ts'
+import { judge } from './judge.ts'
+import { type ProblemType, problemOf, sendProblem } from './problem.ts'
+import { type AuditEntry, live, readResourceName, recorded } from './resources.ts'
+import type { Sessions } from './sessions.ts'
+import type { BrokerStore } from './store.ts'
+import type { TokenIssuer } from './token.ts'
+
+export interface KbsDeps {
+  readonly sessions: Sessions
+  readonly evidence: EvidenceTrust
+  readonly store: BrokerStore
+  readonly tokens: TokenIssuer
+  readonly rateLimit: RateLimit
+  readonly now: () => Date
+}
+
+/** Steps of the protocol, by their path. */
+type Step = 'auth' | 'attest' | 'resource'
+const problemTypes: { readonly [S in Step]: ProblemType } = { auth: 'AttestationError', attest: 'AttestationError', resource: 'PolicyDeny' }
+
+/** Bytes of `POST auth`. */
+const maxAuthBytes = 8192
+
+/** True for the paths that {@link handleKbs} answers. */
+export function isKbsPath(url: string | undefined): boolean {
+  return url?.startsWith(`${kbsPrefix}/`) === true
+}
+
+/** Serves `POST auth`, `POST attest` and `GET resource/...`. Every refusal is recorded, every release before it is sent. Never throws. */
+export async function handleKbs(deps: KbsDeps, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const [plugin = '', ...rest] = (request.url ?? '').slice(kbsPrefix.length + 1).split('/')
+  const step = (['auth', 'attest', 'resource'] as const).find((name) => name === plugin)
+  const method = step === 'resource' ? 'GET' : 'POST'
+  if (step === undefined || request.method !== method || (step !== 'resource' && rest.length > 0)) {
+    request.resume()
+    return sendProblem(response, { status: 404, type: 'PluginNotFound', code: null, detail: 'no such path, or another method' })
+  }
+  // What was known when it failed, for the trail.
+  const asked: { resource: string | null; attested: Attested | null; type: ProblemType } = {
+    resource: null,
+    attested: null,
+    type: problemTypes[step],
+  }
+  try {
+    const wait = deps.rateLimit.take(request.socket.remoteAddress ?? 'unknown')
+    if (wait > 0)
+      throw new HttpError(429, 'rate_limit_error', `too many requests from this address; retry in ${wait} s`, {
+        headers: { 'retry-after': String(wait) },
+      })
+    if (step === 'auth') await auth(deps, request, response)
+    else if (step === 'attest') await attest(deps, request, response, asked)
+    else await release(deps, request, response, rest.join('/'), asked)
+  } catch (error) {
+    const problem = problemOf(error, asked.type)
+    deps.store.note((state) => recorded(state, entry(deps, asked, 'refusal', null, problem.code ?? 'failed')))
+    sendProblem(response, problem)
+  }
+}
+
+async function auth(deps: KbsDeps, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const tee = readAuth(await textOf(request, maxAuthBytes))
+  const { id, nonce, expires } = deps.sessions.challenge(tee)
+  setCookie(request, response, id, expires)
+  sendJson(response, JSON.stringify({ nonce, 'extra-params': { [extensionName]: extensionVersion } }))
+}
+
+async function attest(deps: KbsDeps, request: IncomingMessage, response: ServerResponse, asked: { attested: Attested | null }): Promise<void> {
+  // Taken before anything is looked at: whatever comes of it, this nonce has served.
+  const challenge = deps.sessions.take(cookieOf(request))
+  const attested = deps.sessions.attest(await verifyEvidence(await textOf(request, maxRequestBytes), challenge, deps.evidence))
+  asked.attested = attested
+  setCookie(request, response, attested.id, attested.expires)
+  sendJson(response, JSON.stringify({ token: deps.tokens.issue(attested, deps.now()) }))
+}
+
+async function release(
+  deps: KbsDeps,
+  request: IncomingMessage,
+  response: ServerResponse,
+  name: string,
+  asked: { resource: string | null; attested: Attested | null; type: ProblemType },
+): Promise<void> {
+  request.resume()
+  const attested = identify(deps, request, asked)
+  asked.attested = attested
+  const resource = readResourceName(name)
+  asked.resource = resource
+  let sealed = ''
+  // In one commit with the record: what is revoked or rotated before it is not released, and nothing is released of which the disk does not know.
+  await deps.store.commit((state) => {
+    const found = live(state, resource)
+    const verdict = judge(attested, found, deps.now())
+    if (verdict.error !== null) throw fail(verdict.error.code, verdict.error.message)
+    const value = Buffer.from(found.value, 'base64')
+    sealed = JSON.stringify(sealJwe(attested.pubkey, value))
+    value.fill(0)
+    return recorded(state, entry(deps, asked, 'release', found.version, null))
+  })
+  sendJson(response, sealed)
+}
+
+/** By the session's cookie or, where that leads nowhere, by the token; as Trustee does. */
+function identify(deps: KbsDeps, request: IncomingMessage, asked: { type: ProblemType }): Attested {
+  const cookie = cookieOf(request)
+  const token = bearer(request) ?? longBearer(request)
+  asked.type = token === null ? 'TokenNotFound' : 'TokenVerifierError'
+  let attested: Attested
+  try {
+    if (cookie === null) throw fail('kbs_session_unknown', 'expected a session or a token')
+    attested = deps.sessions.ofSession(cookie)
+  } catch (error) {
+    if (token === null || !(error instanceof VeriteeError)) throw error
+    attested = deps.sessions.ofToken(deps.tokens.read(token, deps.now()))
+  }
+  asked.type = 'PolicyDeny'
+  return attested
+}
+
+/** A token is longer than API keys are. */
+function longBearer(request: IncomingMessage): string | null {
+  return /^Bearer ([\w.-]{1,12288})$/.exec(request.headers.authorization ?? '')?.[1] ?? null
+}
+
+function cookieOf(request: IncomingMessage): string | null {
+  return new RegExp(`(?:^|; )${sessionCookie}=([0-9a-f]{32})(?:;|$)`).exec(request.headers.cookie ?? '')?.[1] ?? null
+}
+
+function setCookie(request: IncomingMessage, response: ServerResponse, id: string, expires: Date): void {
+  const secure = 'encrypted' in request.socket ? '; Secure' : ''
+  response.setHeader('set-cookie', `${sessionCookie}=${id}; Path=${kbsPrefix}; Expires=${expires.toUTCString()}; HttpOnly; SameSite=Strict${secure}`)
+}
+
+async function textOf(request: IncomingMessage, maxBytes: number): Promise<string> {
+  const bytes = await readRequestBody(request, maxBytes)
+  try {
+    return fromUtf8(bytes)
+  } catch (cause) {
+    throw fail('kbs_request_malformed', 'expected UTF-8', cause)
+  }
+}
+
+function entry(
+  deps: KbsDeps,
+  { resource, attested }: { readonly resource: string | null; readonly attested: Attested | null },
+  event: 'release' | 'refusal',
+  version: number | null,
+  code: string | null,
+): Omit<AuditEntry, 'seq'> {
+  return {
+    at: deps.now().toISOString(),
+    event,
+    resource,
+    version,
+    code,
+    measurement: attested === null ? null : measurementOf(attested.claims),
+    descriptor: attested?.bound?.digest ?? null,
+    simulated: attested?.claims.simulated ?? null,
+  }
+}

@@ -1,0 +1,1 @@
+export { type RunningFastchat, startFastchat } from './start.ts'
