@@ -37,9 +37,9 @@ async function serve(behaviour: Behaviour = {}): Promise<FakePccs> {
   return pccs
 }
 
-/** Without the cache of whoever runs the tests. */
+/** Without the cache of whoever runs the tests: an earlier server on the same port would be found in it, with the collateral of another root. */
 function fetchWith(args: readonly string[]): Promise<Ran> {
-  return veritee(['collateral', 'fetch', ...args])
+  return veritee(['collateral', 'fetch', '--no-cache', ...args])
 }
 
 describe('collateral fetch', () => {
