@@ -96,10 +96,6 @@ export const errorTable = {
   sealed_key_wrong: ['untrusted', 'the model key is not the one this model was sealed with'],
   sealed_chunk_invalid: ['untrusted', 'a chunk of a sealed file does not open: it was changed, moved, or is from another file, model or version'],
   sealed_file_size: ['untrusted', 'a sealed file is not as long as its manifest says: cut short or extended'],
-  sealing_unfinished: [
-    'configuration',
-    'an earlier sealing into this directory cannot go on: other source files or another key; choose another directory',
-  ],
 
   // key release: codes of the broker, then of its client
   kbs_request_malformed: ['untrusted', 'the request to the key broker is not of the protocol it speaks'],

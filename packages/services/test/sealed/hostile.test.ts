@@ -7,11 +7,11 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { toHex } from 'veritee/bytes'
 import { generateEd25519 } from 'veritee/crypto'
-import { VeriteeError } from 'veritee/errors'
 import { maxManifestLength, parseManifest, signManifest } from 'veritee/seal'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openSealedModel, readManifestText } from '../../src/enclave/sealed/open.ts'
 import { sealModel } from '../../src/models/sealing/seal.ts'
+import { codeOf } from './code-of.ts'
 
 const chunkSize = 4096
 const publisher = await generateEd25519()
@@ -40,16 +40,6 @@ async function seal(files: readonly string[], changes: Partial<Parameters<typeof
   const names = { name: 'demo', modelVersion: 1, keyId: 'models/demo/1', chatTemplateDigest: null, licence: null, created: 1_790_000_000 }
   await sealModel({ files, directory, ...names, modelKey, publisher, chunkSize, ...changes })
   return directory
-}
-
-async function codeOf(run: () => Promise<unknown>): Promise<string> {
-  try {
-    await run()
-    return 'accepted'
-  } catch (error) {
-    if (error instanceof VeriteeError) return error.code
-    throw error
-  }
 }
 
 /** What a reader gave out, and how it ended. */

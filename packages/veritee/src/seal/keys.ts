@@ -30,9 +30,10 @@ export async function keyCheck(modelKey: Uint8Array, salt: string): Promise<stri
   return toHex(await crypto.hkdfSha256(modelKey, fromHex(salt), utf8('veritee.sealed-model.v1 key check'), 16))
 }
 
-/** Throws `sealed_key_wrong` where the model key is not the manifest's. */
+/** Throws `sealed_key_wrong` where the model key is not the manifest's, or no key at all. */
 export async function checkKey(modelKey: Uint8Array, manifest: Pick<SealedManifest, 'salt' | 'key_check' | 'key_id'>): Promise<void> {
-  if (!equal(utf8(await keyCheck(modelKey, manifest.salt)), utf8(manifest.key_check)))
+  // From a broker or a file, so its length is a fact about data and not the caller's mistake.
+  if (modelKey.length !== 32 || !equal(utf8(await keyCheck(modelKey, manifest.salt)), utf8(manifest.key_check)))
     throw fail('sealed_key_wrong', `the key is not ${manifest.key_id} that this model was sealed with`)
 }
 

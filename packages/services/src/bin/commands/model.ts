@@ -184,7 +184,10 @@ async function openOne(values: Values, directory: string): Promise<object> {
   }
 }
 
-/** The hash is checked at the end only: what failed is not left, under no name, and an existing file stays as it is. */
+/**
+ * Under another name until its hash held, and removed there where it did not; an existing file stays as it is. Who kills the process leaves that other
+ * file behind, with plain bytes in it.
+ */
 async function writeVerified(out: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
   const unverified = `${out}.part`
   const handle = await open(unverified, 'wx', 0o600).catch((cause: unknown) => {

@@ -17,7 +17,9 @@ import {
   sealedSize,
   verifyManifest,
 } from 'veritee/seal'
-import { errnoOf, openModelFile, type WeightSource } from './source.ts'
+import { errnoOf } from '../runtime/device-file.ts'
+import { openModelFile, readAt } from './file.ts'
+import type { WeightSource } from './source.ts'
 
 /** No character takes more bytes in UTF-8, so nothing that would be accepted is refused for it. */
 const maxManifestBytes = 4 * maxManifestLength
@@ -61,12 +63,9 @@ export async function readManifestText(directory: string): Promise<string> {
 /** What is there is counted as it is read: a size that a host states may be less than what it then gives. */
 async function readAtMost(file: FileHandle, most: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(most + 1)
-  let length = 0
-  try {
-    for (let got = -1; got !== 0 && length <= most; length += got) ({ bytesRead: got } = await file.read(bytes, length, bytes.length - length, null))
-  } catch (cause) {
+  const length = await readAt(file, bytes, 0).catch((cause: unknown) => {
     throw fail('model_unavailable', `${manifestName} cannot be read (${errnoOf(cause)})`, cause)
-  }
+  })
   if (length > most) throw fail('sealed_manifest_malformed', `expected a manifest of at most ${most} bytes`)
   return bytes.subarray(0, length)
 }
@@ -134,7 +133,7 @@ async function* chunks(
   const count = chunkCount(file.size, chunkSize)
   // Two buffers: while one chunk is being opened and used, the next is on its way from the disk.
   const buffers = [new Uint8Array(chunkSize + 16), new Uint8Array(chunkSize + 16)] as const
-  const fetch = (index: number): Promise<Uint8Array> => readAt(source, buffers[(index & 1) as 0 | 1], index, chunkSize, file)
+  const fetch = (index: number): Promise<Uint8Array> => sealedChunk(source, buffers[(index & 1) as 0 | 1], index, chunkSize, file)
   let next = fetch(0)
   try {
     for (let index = 0; index < count; index++) {
@@ -167,12 +166,10 @@ function checkDigest(file: SealedFile, found: string): void {
     )
 }
 
-async function readAt(source: FileHandle, buffer: Uint8Array, index: number, chunkSize: number, file: SealedFile): Promise<Uint8Array> {
+async function sealedChunk(source: FileHandle, buffer: Uint8Array, index: number, chunkSize: number, file: SealedFile): Promise<Uint8Array> {
   const { start, length } = chunkPlace(index, file.size, chunkSize)
-  for (let read = 0; read < length; ) {
-    const { bytesRead } = await source.read(buffer, read, length - read, start + read)
-    if (bytesRead === 0) throw fail('sealed_file_size', `${file.name}: expected ${start + length} sealed bytes, found ${start + read}`)
-    read += bytesRead
-  }
-  return buffer.subarray(0, length)
+  const sealed = buffer.subarray(0, length)
+  const read = await readAt(source, sealed, start)
+  if (read !== length) throw fail('sealed_file_size', `${file.name}: expected ${start + length} sealed bytes, found ${start + read}`)
+  return sealed
 }

@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { SigningKey } from 'veritee/crypto'
 import { fail } from 'veritee/errors'
-import { errnoOf } from '../../enclave/sealed/source.ts'
+import { errnoOf } from '../../enclave/runtime/device-file.ts'
 
 /** Makes a publisher's key: PKCS #8 PEM in a new file for its owner only. Gives the public key, lower-case hex. Throws `file_unavailable`. */
 export async function makePublisherKey(path: string): Promise<string> {

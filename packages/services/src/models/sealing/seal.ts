@@ -1,13 +1,14 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { jcs } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
 import { fail, VeriteeError } from 'veritee/errors'
 import { chunkCount, chunkPlace, fileKey, keyCheck, parseManifest, type SealedFile, sealChunk, signManifest } from 'veritee/seal'
+import { errnoOf } from '../../enclave/runtime/device-file.ts'
+import { openModelFile, readAt, writeAt } from '../../enclave/sealed/file.ts'
 import { manifestName, sealedName } from '../../enclave/sealed/open.ts'
-import { errnoOf, openModelFile } from '../../enclave/sealed/source.ts'
 
 export interface SealOptions {
   /** Plain files, in the order in which the engine takes them. */
@@ -142,12 +143,12 @@ async function sealFile({ path, size, key, prefix, chunkSize, target, signal }: 
         signal?.throwIfAborted()
         const { length, start, last } = chunkPlace(index, size, chunkSize)
         const plain = buffer.subarray(0, length - 16)
-        if ((await readInto(source, plain, index * chunkSize)) !== plain.length) throw changed(path)
+        if ((await readAt(source, plain, index * chunkSize)) !== plain.length) throw changed(path)
         hash.update(plain)
         await writeAt(out, await sealChunk(key, prefix, index, last, plain), start)
         onBytes(plain.length)
       }
-      if ((await readInto(source, buffer.subarray(0, 1), size)) !== 0) throw changed(path)
+      if ((await readAt(source, buffer.subarray(0, 1), size)) !== 0) throw changed(path)
       await out.sync()
       return hash.digest('hex')
     } finally {
@@ -160,21 +161,6 @@ async function sealFile({ path, size, key, prefix, chunkSize, target, signal }: 
 
 function changed(path: string): Error {
   return fail('model_unavailable', `${basename(path)} changed its size while it was sealed`)
-}
-
-async function readInto(source: FileHandle, into: Uint8Array, position: number): Promise<number> {
-  let read = 0
-  while (read < into.length) {
-    const { bytesRead } = await source.read(into, read, into.length - read, position + read)
-    if (bytesRead === 0) break
-    read += bytesRead
-  }
-  return read
-}
-
-async function writeAt(out: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let written = 0; written < bytes.length; )
-    written += (await out.write(bytes, written, bytes.length - written, position + written)).bytesWritten
 }
 
 /** Under another name first, so that a manifest is there whole or not at all. */

@@ -3,6 +3,8 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fail, VeriteeError } from 'veritee/errors'
+import { errnoOf } from '../../runtime/device-file.ts'
+import { writeAt } from '../../sealed/file.ts'
 import type { WeightSource } from '../../sealed/source.ts'
 
 /** The bytes of one model file, hashed, at a path from which the engine loads exactly them. */
@@ -54,7 +56,7 @@ export async function loadSource(source: WeightSource, options: WeightsOptions =
     for await (const part of source.read(options.signal)) {
       if (size + part.length > source.size) throw fail('model_hash_mismatch', `expected ${source.size} bytes, found more`)
       hash.update(part)
-      await writeAll(memory, part, size)
+      await writeAt(memory, part, size)
       size += part.length
     }
     const sha256 = hash.digest('hex')
@@ -65,7 +67,7 @@ export async function loadSource(source: WeightSource, options: WeightsOptions =
     return { path: `/proc/self/fd/${memory.fd}`, sha256, size, loading: 'tmpfs', confirm: () => Promise.resolve(), dispose: () => memory.close() }
   } catch (cause) {
     await memory.close()
-    if (errorName(cause) === 'ENOSPC') throw fail('model_memory_unavailable', `the tmpfs at ${directory} is full`, cause)
+    if (errnoOf(cause) === 'ENOSPC') throw fail('model_memory_unavailable', `the tmpfs at ${directory} is full`, cause)
     throw cause
   }
 }
@@ -79,7 +81,7 @@ export async function loadSource(source: WeightSource, options: WeightsOptions =
  */
 export async function loadWeights(path: string, options: WeightsOptions = {}): Promise<LoadedWeights> {
   const source = await open(path, constants.O_RDONLY).catch((cause: unknown) => {
-    throw fail('model_unavailable', `the model file cannot be opened (${errorName(cause)})`, cause)
+    throw fail('model_unavailable', `the model file cannot be opened (${errnoOf(cause)})`, cause)
   })
   try {
     const status = await source.stat()
@@ -100,7 +102,7 @@ export async function loadWeights(path: string, options: WeightsOptions = {}): P
         }
       } catch (error) {
         await memory.close()
-        if (!(error instanceof VeriteeError) || errorName(error.cause) !== 'ENOSPC') throw error
+        if (!(error instanceof VeriteeError) || errnoOf(error.cause) !== 'ENOSPC') throw error
         // Room was promised and is gone: others share this tmpfs. The file itself still serves.
       }
     }
@@ -161,20 +163,11 @@ async function digest(source: FileHandle, copy: FileHandle | null, signal: Abort
       if (bytesRead === 0) return { sha256: hash.digest('hex'), size }
       const bytes = chunk.subarray(0, bytesRead)
       hash.update(bytes)
-      if (copy !== null) await writeAll(copy, bytes, size)
+      if (copy !== null) await writeAt(copy, bytes, size)
       size += bytesRead
     }
   } catch (cause) {
     signal?.throwIfAborted()
-    throw fail('model_unavailable', `the model file cannot be read (${errorName(cause)})`, cause)
+    throw fail('model_unavailable', `the model file cannot be read (${errnoOf(cause)})`, cause)
   }
-}
-
-async function writeAll(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let written = 0; written < bytes.length; )
-    written += (await file.write(bytes, written, bytes.length - written, position + written)).bytesWritten
-}
-
-function errorName(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
 }

@@ -10,7 +10,8 @@ const maxBytes = 1 << 20
 
 /**
  * POSTs JSON and reads a JSON answer of at most 1 MiB within 5 s. One connection per call, no redirects; `fetch` is not used because it does not run
- * in every enclave. Throws `service_unavailable`, `service_refused` (status other than 200), `response_too_large`, `malformed_json`.
+ * in every enclave. Not the library's transport either: that one leaves certificate authorities out, and here they are the only proof of a peer there
+ * is. Throws `service_unavailable`, `service_refused` (status other than 200), `response_too_large`, `malformed_json`.
  */
 export async function postJson(url: string, body: unknown): Promise<unknown> {
   const bytes = Buffer.from(JSON.stringify(body))
