@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { createHash, randomInt } from 'node:crypto'
 import { copyFile, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -49,13 +49,22 @@ function start(args: readonly string[], onOutput: (text: string, stop: (signal: 
   return promise
 }
 
+/** Below the ports that the kernel gives to whoever asks for any: one of those may be taken by another test before the demo listens on it. */
 async function freePortBase(): Promise<string> {
+  for (;;) {
+    const base = 10_000 + 20 * randomInt(1000)
+    const free = await Promise.all([base, base + 1, base + 2, base + 10].map(isFree))
+    if (free.every(Boolean)) return String(base)
+  }
+}
+
+async function isFree(port: number): Promise<boolean> {
   const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  const port = typeof address === 'object' && address !== null ? address.port : 0
-  return String(Math.min(port, 64_000))
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true))
+  const free = await promise
+  if (free) await new Promise((closed) => server.close(closed))
+  return free
 }
 
 describe('veriteed demo', () => {
