@@ -19,7 +19,13 @@ export interface Documents {
   /** Exact texts as served. */
   readonly reports: { readonly controller: string; readonly worker: string }
   readonly session: { readonly id: string; readonly document: object }
-  readonly receipts: { readonly worker: string; readonly controller: string; readonly broken: string; readonly refusal: string }
+  readonly receipts: {
+    readonly worker: string
+    readonly external: string
+    readonly controller: string
+    readonly broken: string
+    readonly refusal: string
+  }
   /** Made with `connect`, as a client judges a worker. */
   readonly verdict: Verdict
 }
@@ -149,6 +155,37 @@ async function makeReceipts(controller: Identity, worker: Identity, session: str
       { type: 'veritee.model', ...model, provenance: 'hashed_while_loading' },
       inference,
       await stream.event(),
+      returned,
+    ]),
+    external: await sign(atWorker, [
+      ...request,
+      {
+        type: 'veritee.rewrite',
+        patch: [
+          { op: 'add', path: '/seed', value: 7 },
+          { op: 'add', path: '/stream_options', value: { include_usage: true } },
+        ],
+        body_hash: digestOf('7'),
+      },
+      { type: 'veritee.model', ...model, files: [], format: 'unknown', provenance: 'provider_asserted' },
+      {
+        type: 'veritee.external_engine',
+        engine: { name: 'vllm', version: '0.11.0', build: digestOf('8'), cpu_variant: 'external' },
+        engine_provenance: 'provider_asserted',
+        weights_provenance: 'provider_asserted',
+        placement: 'simulation',
+        transport: 'unix',
+        capabilities: ['logprobs', 'tokenIds'],
+        replayable: false,
+        prompt_tokens: 3,
+        completion_tokens: null,
+        prompt_tokens_hmac: '0'.repeat(64),
+        completion_tokens_hmac: null,
+        parameters: { temperature: '0.7', seed_source: 'enclave' },
+        passed_parameters: ['user'],
+        seed: '0000000000000007',
+        outcome: 'complete',
+      },
       returned,
     ]),
     controller: await sign(atController, [

@@ -72,7 +72,7 @@ describe('documents of the running code are valid', () => {
       expect(() => parseReceipt(receipt)).not.toThrow()
     }
     const types = new Set(Object.values(documents.receipts).flatMap((receipt) => parseReceipt(receipt).events.map((event) => event.type)))
-    expect(types.size).toBe(12)
+    expect(types.size).toBe(14)
   })
 
   test('sealed model: the manifest of the vectors, and what its reader refuses for its shape', () => {
@@ -150,6 +150,7 @@ const policyMutations: readonly Mutation[] = [
   ['a fractional age', `${worker}/maxCollateralAge`, 0.5],
   ['an age above ten years', `${worker}/maxAttestationAge`, 316_224_001],
   ['an age as text', `${worker}/maxAttestationAge`, '3600'],
+  ['an external engine by "allow"', `${worker}/externalEngine`, 'allow'],
   ['an FMSPC of 5 bytes', `${worker}/platform/fmspc`, { allow: ['0'.repeat(10)], deny: [] }],
   ['deny "any"', `${worker}/platform/ppid`, { allow: 'any', deny: 'any' }],
   ['smt "allow"', `${worker}/platform/smt`, 'allow'],
@@ -171,7 +172,7 @@ const descriptorMutations: readonly Mutation[] = [
   ['an unknown role', 'role', 'client'],
   ...['configuration_digest', 'models', 'engine', 'admission', 'operator_key', 'release', 'extensions'].map((name): Mutation => [`no ${name}`, name]),
   ['a bare hex digest', 'configuration_digest', '0'.repeat(64)],
-  ['another format', 'models/0/format', 'safetensors'],
+  ['another format', 'models/0/format', 'pickle'],
   ['sealed as text', 'models/0/sealed', 'no'],
   ['a file without a size', 'models/0/files/0/size'],
   ['a negative size', 'models/0/files/0/size', -1],
@@ -224,6 +225,23 @@ const receiptMutations: readonly Mutation[] = [
   ['a fraction in an unknown event', 'event_log/7', { type: 'some.other', deep: [{ value: 0.5 }] }],
 ]
 
+const externalMutations: readonly Mutation[] = [
+  ['a rewrite of the messages', 'event_log/3/patch/0/path', '/messages'],
+  ['a rewrite by removal', 'event_log/3/patch/0/op', 'remove'],
+  ['a rewrite with a fraction', 'event_log/3/patch/0/value', 0.5],
+  ['a rewrite with null', 'event_log/3/patch/0/value', null],
+  ['a rewrite without a digest', 'event_log/3/body_hash'],
+  ['stream options of the worker', 'event_log/3/patch/1/value', { include_usage: true, more: 1 }],
+  ['an unknown provenance', 'event_log/5/weights_provenance', 'hardware_proven'],
+  ['an unknown placement', 'event_log/5/placement', 'sgx'],
+  ['an unknown capability', 'event_log/5/capabilities', ['everything']],
+  ['a fractional count', 'event_log/5/prompt_tokens', 0.5],
+  ['a token digest with a prefix', 'event_log/5/prompt_tokens_hmac', digestOf('0')],
+  ['an unknown member', 'event_log/5/extra', 1],
+  ['no seed', 'event_log/5/seed'],
+  ['two engines', 'event_log/6', { type: 'veritee.external_engine' }],
+]
+
 describe('schema and parser refuse alike', () => {
   test.for(policyMutations)('policy: %s', ([, path, ...value]) => {
     const mutated = edited(documents.policy, (copy) => put(copy, path, ...value))
@@ -239,6 +257,16 @@ describe('schema and parser refuse alike', () => {
 
   test.for(receiptMutations)('receipt: %s', ([, path, ...value]) => {
     const mutated = edited(JSON.parse(documents.receipts.worker), (copy) => put(copy, path, ...value))
+    expect(complaints('receipt', mutated)).not.toEqual([])
+    expect(() => parseReceipt(JSON.stringify(mutated))).toThrow(expect.objectContaining({ code: 'receipt_malformed' }))
+  })
+
+  test('an external engine, as written', () => {
+    expect(complaints('receipt', JSON.parse(documents.receipts.external))).toEqual([])
+  })
+
+  test.for(externalMutations)('receipt of an external engine: %s', ([, path, ...value]) => {
+    const mutated = edited(JSON.parse(documents.receipts.external), (copy) => put(copy, path, ...value))
     expect(complaints('receipt', mutated)).not.toEqual([])
     expect(() => parseReceipt(JSON.stringify(mutated))).toThrow(expect.objectContaining({ code: 'receipt_malformed' }))
   })

@@ -1,5 +1,5 @@
 import type { Service } from 'veritee/client'
-import { type Claim, type SessionClaims, type SessionDocument, sessionEvidence } from 'veritee/receipt'
+import { type Claim, externalEnginesOf, type SessionClaims, type SessionDocument, sessionEvidence, type VerifiedReport } from 'veritee/receipt'
 
 /** How long one verification of a worker is good for new requests, at most (aci/1 section 8: `expires_at`). */
 export const sessionSeconds = 3600
@@ -26,7 +26,7 @@ export async function sessionDocument(worker: Service, upstreamName: string): Pr
 
 /** Honest claims: nothing that a simulator says is proven by hardware, and what was not looked at is unknown. */
 function sessionClaims({ report, options }: Service): SessionClaims {
-  const { claims, descriptor } = report
+  const { claims } = report
   const unknown: Claim = { status: 'unknown' }
   const measured = options.policy.roles.worker?.identity.length ?? 0
   return {
@@ -47,14 +47,7 @@ function sessionClaims({ report, options }: Service): SessionClaims {
       source: 'operator_asserted',
       reason: `the measurement is one of ${measured} that this controller's policy lists`,
     },
-    model_weights_provenance:
-      descriptor.models.length === 0
-        ? unknown
-        : {
-            status: 'asserted',
-            source: claims.simulated ? 'verifier_derived' : 'hardware_proven',
-            reason: `${claims.simulated ? 'SIMULATED: ' : ''}the measured worker hashed every weight byte while loading; the hashes are bound by the quote`,
-          },
+    model_weights_provenance: weightsClaim(report),
     extra: {
       simulated: claims.simulated,
       tcb_status: claims.tcb.status,
@@ -62,5 +55,18 @@ function sessionClaims({ report, options }: Service): SessionClaims {
       debug: claims.debug,
       ...(claims.body.tee === 'sgx' ? { mrenclave: claims.body.mrenclave, mrsigner: claims.body.mrsigner } : { mrtd: claims.body.mrtd }),
     },
+  }
+}
+
+/** One claim over all models: it is as good as the worst of them. Weights in an engine of another process are proven on a measured mount only (rule S2). */
+function weightsClaim({ claims, descriptor }: VerifiedReport): Claim {
+  const external = externalEnginesOf(descriptor.extensions)
+  if (descriptor.models.length === 0 || external.some(({ weights_provenance }) => weights_provenance !== 'measured_mount'))
+    return { status: 'unknown' }
+  const how = external.length === 0 ? 'while loading' : 'while loading, or on a measured read-only mount'
+  return {
+    status: 'asserted',
+    source: claims.simulated ? 'verifier_derived' : 'hardware_proven',
+    reason: `${claims.simulated ? 'SIMULATED: ' : ''}the measured worker hashed every weight byte ${how}; the hashes are bound by the quote`,
   }
 }

@@ -105,7 +105,7 @@ function checkWeights(receipt: Receipt, report: VerifiedReport, policy: Evidence
   if (role !== 'worker') throw fail('policy_role', `expected the receipt of a worker or a controller, found that of a ${role}`)
   const checks: Checks[number][] = []
   checkModel(receipt, report, policy, checks)
-  return checks.map((check) => ({ ...check, id: 'receipt.model' }))
+  return checks.map((check) => ({ ...check, id: `receipt.${check.id}` }))
 }
 
 /** Adds the receipt's own checks to the service's verdict. */

@@ -83,7 +83,7 @@ function tcbLines({ tcb, maxCollateralAge, maxAttestationAge }: EvidencePolicy):
   ]
 }
 
-function serviceLines({ models, engine, operator, release, log, channel }: EvidencePolicy): Line[] {
+function serviceLines({ models, engine, externalEngine = 'refuse', operator, release, log, channel }: EvidencePolicy): Line[] {
   return [
     ...(models === 'any'
       ? [waived('any models and weights')]
@@ -95,6 +95,7 @@ function serviceLines({ models, engine, operator, release, log, channel }: Evide
       : demanded(
           `the engine is ${engine.map(({ build, cpuVariant }) => `build ${build}${cpuVariant === 'any' ? '' : ` for ${cpuVariant}`}`).join(' or ')}`,
         ),
+    externalEngine === 'refuse' ? demanded("the engine runs in the worker's own process") : waived(externalEngineLine[externalEngine]),
     operator === 'any' ? waived('any operator') : demanded(`the operator's key is ${operator.join(' or ')}`),
     release === 'any'
       ? waived('no release statement')
@@ -105,6 +106,11 @@ function serviceLines({ models, engine, operator, release, log, channel }: Evide
       : waived('plain HTTP on a loopback address is accepted: the connection is then bound to nothing'),
   ]
 }
+
+const externalEngineLine = {
+  measured: 'the engine may be another process of a confidential VM, with engine and weights on a measured mount',
+  any: 'the engine may be another process of a confidential VM, with weights that are only asserted',
+} as const
 
 function describeIdentity(wanted: Identity): string {
   if ('mrenclave' in wanted) return `the enclave ${wanted.mrenclave}`

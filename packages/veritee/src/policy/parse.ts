@@ -28,7 +28,8 @@ const maxItems = 1024
 const publicSigners: readonly string[] = ['83d719e77deaca1470f6baf62a4d774303c899db69020f9c70ee1dfc08c7ce9e']
 
 /**
- * Reads a policy document (spec/policy.md). Every field is required or the literal "any" where the field may be waived; unknown fields are errors;
+ * Reads a policy document (spec/policy.md). Every field is required or the literal "any" where the field may be waived; the one that came later,
+ * `externalEngine`, is the strictest value where it is absent. Unknown fields are errors;
  * identity values still marked `UNREVIEWED:` and identities that accept too much are errors (rule S14).
  *
  * Throws `policy_invalid`. Does not judge anything.
@@ -52,25 +53,30 @@ export function policyFor(policy: Policy, role: Role): EvidencePolicy {
 }
 
 function section(value: unknown, at: string): EvidencePolicy {
-  const o = shape.object(value, at, [
-    'tee',
-    'simulated',
-    'physical',
-    'debug',
-    'identity',
-    'attributes',
-    'tdx',
-    'tcb',
-    'platform',
-    'maxCollateralAge',
-    'maxAttestationAge',
-    'models',
-    'engine',
-    'operator',
-    'release',
-    'log',
-    'channel',
-  ])
+  const o = shape.object(
+    value,
+    at,
+    [
+      'tee',
+      'simulated',
+      'physical',
+      'debug',
+      'identity',
+      'attributes',
+      'tdx',
+      'tcb',
+      'platform',
+      'maxCollateralAge',
+      'maxAttestationAge',
+      'models',
+      'engine',
+      'operator',
+      'release',
+      'log',
+      'channel',
+    ],
+    ['externalEngine'],
+  )
   const policy: EvidencePolicy = {
     tee: orAny(o.tee, `${at}.tee`, (v, w) => list(v, w, (item, where) => shape.oneOf(item, where, ['sgx', 'tdx']))),
     simulated: shape.oneOf(o.simulated, `${at}.simulated`, ['refuse', 'allow']),
@@ -85,6 +91,9 @@ function section(value: unknown, at: string): EvidencePolicy {
     maxAttestationAge: orAny(o.maxAttestationAge, `${at}.maxAttestationAge`, seconds),
     models: orAny(o.models, `${at}.models`, models),
     engine: orAny(o.engine, `${at}.engine`, (v, w) => list(v, w, engine)),
+    ...(Object.hasOwn(o, 'externalEngine') && {
+      externalEngine: shape.oneOf(o.externalEngine, `${at}.externalEngine`, ['refuse', 'measured', 'any']),
+    }),
     operator: orAny(o.operator, `${at}.operator`, (v, w) => list(v, w, (item, where) => shape.hex(item, where, 32))),
     release: orAny(o.release, `${at}.release`, release),
     log: orAny(o.log, `${at}.log`, log),

@@ -79,6 +79,11 @@ export interface EvidencePolicy {
   /** Model name to the SHA-256 of its weight files, in the order of the descriptor. */
   readonly models: { readonly [name: string]: readonly string[] } | Any
   readonly engine: readonly { readonly build: string; readonly cpuVariant: string | Any }[] | Any
+  /**
+   * An engine in another process than the worker (rule S2): never; where engine and weights lie on a measured mount; or wherever, with weights that are
+   * somebody's word. Absent, as in every policy written before it existed: `refuse`. Under SGX it is always refused.
+   */
+  readonly externalEngine?: 'refuse' | 'measured' | Any
   /** Ed25519 public keys, 32 bytes. */
   readonly operator: readonly string[] | Any
   readonly release: { readonly keys: readonly string[]; readonly threshold: number; readonly maxReleaseAge: number } | Any

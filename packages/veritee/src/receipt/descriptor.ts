@@ -6,10 +6,14 @@ import { type Role, roles } from '../policy/policy.ts'
 /** One weight file. `sha256` is over the whole file, so it equals what model hubs publish for it. */
 export type WeightFile = { readonly name: string; readonly sha256: string; readonly size: number }
 
+/** `unknown` only where an engine of another process holds the weights and this enclave has not seen them. */
+export const weightFormats = ['gguf', 'safetensors', 'unknown'] as const
+export type WeightFormat = (typeof weightFormats)[number]
+
 export type DescribedModel = {
   readonly name: string
   readonly files: readonly WeightFile[]
-  readonly format: 'gguf'
+  readonly format: WeightFormat
   readonly sealed: boolean
   readonly chat_template_digest: string | null
 }
@@ -77,7 +81,7 @@ function describedModel(value: unknown, at: string): DescribedModel {
   return {
     name: shape.string(o.name, `${at}.name`, 256),
     files: parseWeightFiles(o.files, `${at}.files`, shape),
-    format: shape.oneOf(o.format, `${at}.format`, ['gguf']),
+    format: shape.oneOf(o.format, `${at}.format`, weightFormats),
     sealed: shape.boolean(o.sealed, `${at}.sealed`),
     chat_template_digest: o.chat_template_digest === null ? null : shape.digest(o.chat_template_digest, `${at}.chat_template_digest`),
   }

@@ -2,6 +2,7 @@ import { among, failed, passed, policyWarnings, quoteFindings, waived } from '..
 import type { EvidencePolicy, Role } from '../policy/policy.ts'
 import { concludeVerdict, type Finding, type Verdict } from '../policy/verdict.ts'
 import type { ServiceDescriptor } from './descriptor.ts'
+import { externalEngineFinding } from './external/judge.ts'
 import type { VerifiedReport } from './report.ts'
 
 /** How the caller talks to the service: TLS to a key of the keyset, plain HTTP on a loopback address, or not at all (a stored report). */
@@ -26,6 +27,7 @@ export function evaluateReport(
   context: ReportContext,
 ): Verdict {
   const { descriptor } = report
+  const external = externalEngineFinding(report, policy)
   const findings: Finding[] = [
     ...report.checks,
     ...quoteFindings(report.claims, policy, context.at),
@@ -34,6 +36,7 @@ export function evaluateReport(
       : failed('policy.role', 'policy_role', `expected ${context.role}, found ${descriptor.role}`),
     models(descriptor, policy),
     engine(descriptor, policy),
+    ...(external === null ? [] : [external]),
     among('policy.operator', 'policy_operator', policy.operator, descriptor.operator_key ?? 'no operator key'),
     age(policy, context),
     channel(policy, context),

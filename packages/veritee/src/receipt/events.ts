@@ -1,5 +1,8 @@
 import { Shape } from '../bytes/shape.ts'
-import { type EngineFacts, parseEngineFacts, parseWeightFiles, type WeightFile } from './descriptor.ts'
+import { type EngineFacts, parseEngineFacts, parseWeightFiles, type WeightFile, type WeightFormat, weightFormats } from './descriptor.ts'
+import { type ExternalEngineEvent, parseExternalEngineEvent } from './external/event.ts'
+import { parseRewriteEvent, type RewriteEvent } from './external/rewrite.ts'
+import { type Outcome, outcomes, type ParameterValue, readParameters, readSeed, readStrings } from './inference-members.ts'
 
 /** Receipt events (aci/1 section 7.4 and spec/receipt-events.md). Digests are `sha256:` and hex; decimals are strings. */
 export type ReceiptEvent =
@@ -17,9 +20,10 @@ export type ReceiptEvent =
   | UpstreamReceiptEvent
   | { readonly type: 'veritee.response.received'; readonly body_hash: string; readonly events: number | null; readonly root: string | null }
   | { readonly type: 'veritee.outcome'; readonly outcome: Outcome }
+  | ExternalEngineEvent
+  | RewriteEvent
 
-export const outcomes = ['complete', 'length', 'aborted', 'error', 'refused'] as const
-export type Outcome = (typeof outcomes)[number]
+export type { Outcome }
 
 export type UpstreamVerified = {
   readonly type: 'upstream.verified'
@@ -36,14 +40,17 @@ export type UpstreamFailed = {
   readonly reason: string
 }
 
-/** Which weights ran. `provenance` is `hashed_while_loading` only where this enclave hashed every byte it loaded. */
+/**
+ * Which weights ran. `provenance` is `hashed_while_loading` only where this enclave hashed every byte it loaded. The others go with an engine of
+ * another process only (`veritee.external_engine`): its weights are hashed on a measured read-only mount, or not known to the worker at all.
+ */
 export type ModelEvent = {
   readonly type: 'veritee.model'
   readonly name: string
   readonly files: readonly WeightFile[]
-  readonly format: 'gguf'
+  readonly format: WeightFormat
   readonly sealed: boolean
-  readonly provenance: 'hashed_while_loading' | 'provider_asserted'
+  readonly provenance: 'hashed_while_loading' | 'measured_mount' | 'provider_asserted'
   readonly chat_template_digest: string | null
 }
 
@@ -56,7 +63,7 @@ export type InferenceEvent = {
   readonly completion_tokens: number
   readonly prompt_tokens_hmac: string
   readonly completion_tokens_hmac: string
-  readonly parameters: { readonly [name: string]: string | number | boolean | null | readonly string[] }
+  readonly parameters: { readonly [name: string]: ParameterValue }
   /** Hex of the 1 to 64 seed bytes; null where an engine has none. */
   readonly seed: string | null
   readonly ignored_parameters: readonly string[]
@@ -138,6 +145,10 @@ export function parseEvent(value: unknown, at: string): ReceiptEvent | null {
       const o = shape.object(value, at, ['type', 'outcome'])
       return { type, outcome: shape.oneOf(o.outcome, `${at}.outcome`, outcomes) }
     }
+    case 'veritee.external_engine':
+      return parseExternalEngineEvent(value, at)
+    case 'veritee.rewrite':
+      return parseRewriteEvent(value, at)
     default:
       return null
   }
@@ -163,9 +174,9 @@ function model(value: unknown, at: string): ModelEvent {
     type: 'veritee.model',
     name: shape.string(o.name, `${at}.name`, 256),
     files: parseWeightFiles(o.files, `${at}.files`, shape),
-    format: shape.oneOf(o.format, `${at}.format`, ['gguf']),
+    format: shape.oneOf(o.format, `${at}.format`, weightFormats),
     sealed: shape.boolean(o.sealed, `${at}.sealed`),
-    provenance: shape.oneOf(o.provenance, `${at}.provenance`, ['hashed_while_loading', 'provider_asserted']),
+    provenance: shape.oneOf(o.provenance, `${at}.provenance`, ['hashed_while_loading', 'measured_mount', 'provider_asserted']),
     chat_template_digest: o.chat_template_digest === null ? null : shape.digest(o.chat_template_digest, `${at}.chat_template_digest`),
   }
 }
@@ -192,29 +203,9 @@ function inference(value: unknown, at: string): InferenceEvent {
     completion_tokens: shape.integer(o.completion_tokens, `${at}.completion_tokens`),
     prompt_tokens_hmac: shape.hex(o.prompt_tokens_hmac, `${at}.prompt_tokens_hmac`, 32),
     completion_tokens_hmac: shape.hex(o.completion_tokens_hmac, `${at}.completion_tokens_hmac`, 32),
-    parameters: parameters(o.parameters, `${at}.parameters`),
-    seed: o.seed === null ? null : seed(o.seed, `${at}.seed`),
-    ignored_parameters: strings(o.ignored_parameters, `${at}.ignored_parameters`),
+    parameters: readParameters(o.parameters, `${at}.parameters`),
+    seed: readSeed(o.seed, `${at}.seed`),
+    ignored_parameters: readStrings(o.ignored_parameters, `${at}.ignored_parameters`),
     outcome: shape.oneOf(o.outcome, `${at}.outcome`, outcomes),
   }
-}
-
-function seed(value: unknown, at: string): string {
-  const text = shape.string(value, at, 128)
-  if (!/^(?:[0-9a-f]{2}){1,64}$/.test(text)) throw shape.refuse(at, '1 to 64 bytes of lower-case hex')
-  return text
-}
-
-function parameters(value: unknown, at: string): InferenceEvent['parameters'] {
-  const o = shape.record(value, at)
-  const read = (item: unknown, where: string): string | number | boolean | null | readonly string[] => {
-    if (item === null || typeof item === 'boolean') return item
-    if (typeof item === 'number') return shape.integer(item, where)
-    return Array.isArray(item) ? strings(item, where) : shape.string(item, where)
-  }
-  return Object.fromEntries(Object.entries(o).map(([name, item]) => [name, read(item, `${at}.${name.slice(0, 40)}`)]))
-}
-
-function strings(value: unknown, at: string): readonly string[] {
-  return shape.array(value, at, 256).map((item, i) => shape.string(item, `${at}[${i}]`))
 }

@@ -2,7 +2,7 @@ import type { Check } from '../attestation/claims.ts'
 import type { Trust } from '../attestation/index.ts'
 import { sha256Digest } from '../bytes/digest.ts'
 import { type ErrorCode, fail, VeriteeError } from '../errors.ts'
-import { passed } from '../policy/evaluate.ts'
+import { passed, waived } from '../policy/evaluate.ts'
 import { policyFor } from '../policy/parse.ts'
 import type { EvidencePolicy, Policy } from '../policy/policy.ts'
 import type { Verdict } from '../policy/verdict.ts'
@@ -10,6 +10,7 @@ import { checkSessionBinding, citedSession } from './cited-session.ts'
 import { spliceConstraints } from './constraints.ts'
 import { evaluateReport } from './evaluate-report.ts'
 import type { ModelEvent, Outcome } from './events.ts'
+import { checkReceiptEngine, checkRewrite } from './external/judge.ts'
 import { eventOf, parseReceipt, type Receipt, receiptDigest, upstreamOf, verifyReceipt } from './receipt.ts'
 import { type VerifiedReport, verifyReport } from './report.ts'
 import type { Session } from './session.ts'
@@ -107,15 +108,27 @@ export async function verifyExchange(
     // A broker or validator was judged under its own section, which says nothing about answering (rule S7).
     if (service.descriptor.role !== 'worker')
       throw fail('policy_role', `expected a worker or a controller to answer, found a ${service.descriptor.role}`)
-    const inferenceOutcome = eventOf(receipt, 'veritee.inference')?.outcome ?? null
+    await addRewrite(checks, receipt, exchange)
+    const inferenceOutcome = inferenceOutcomeOf(receipt)
     const outcome = outcomeOf(exchange, inferenceOutcome)
     return { outcome, simulated: service.claims.simulated, receipt, session: null, worker: null, model, inferenceOutcome, checks }
   }
   const upstream = await verifyUpstream(exchange, records, receipt, policyFor(policy, 'worker'), trust, at, checks)
   const model = workerModel(upstream.worker, policyFor(policy, 'worker'), checks)
-  const inferenceOutcome = eventOf(upstream.worker.receipt, 'veritee.inference')?.outcome ?? null
+  await addRewrite(checks, upstream.worker.receipt, exchange)
+  const inferenceOutcome = inferenceOutcomeOf(upstream.worker.receipt)
   const simulated = service.claims.simulated || upstream.worker.report.claims.simulated
   return { outcome: outcomeOf(exchange, inferenceOutcome), simulated, receipt, ...upstream, model, inferenceOutcome, checks }
+}
+
+function inferenceOutcomeOf(receipt: Receipt): Outcome | null {
+  return (eventOf(receipt, 'veritee.inference') ?? eventOf(receipt, 'veritee.external_engine'))?.outcome ?? null
+}
+
+async function addRewrite(checks: Check[], receipt: Receipt, exchange: Exchange): Promise<void> {
+  if (eventOf(receipt, 'veritee.rewrite') === undefined) return
+  const check = await checkRewrite(receipt, spliceConstraints(exchange.requestBody, requestLimits).forwarded, requestLimits)
+  if (check !== null) checks.push(check)
 }
 
 /** What the worker says was aborted is a part of an answer, however cleanly it ended on its way here (rule S9). */
@@ -214,7 +227,8 @@ function workerModel(worker: { report: VerifiedReport; receipt: Receipt }, polic
 
 /**
  * The weights that ran: stated in the signed receipt, bound by the quote through the descriptor, and on the policy's list; what passed is added
- * to `checks`. The receipt must have been verified. Throws `policy_models`.
+ * to `checks`. The receipt must have been verified. An engine of another process is judged too (see `checkReceiptEngine`).
+ * Throws `policy_models`, `policy_engine`, `report_malformed`.
  */
 export function checkModel(receipt: Receipt, report: VerifiedReport, policy: EvidencePolicy, checks: Check[]): ModelEvent {
   const model = receipt.events.find((event): event is ModelEvent => event.type === 'veritee.model')
@@ -224,15 +238,19 @@ export function checkModel(receipt: Receipt, report: VerifiedReport, policy: Evi
     bound !== undefined &&
     bound.files.length === model.files.length &&
     bound.files.every((file, i) => file.sha256 === model.files[i]?.sha256 && file.size === model.files[i]?.size) &&
+    bound.format === model.format &&
     bound.sealed === model.sealed &&
     bound.chat_template_digest === model.chat_template_digest
   if (!same) throw fail('policy_models', `expected model ${JSON.stringify(model.name)} with the weights the quote binds`)
-  if (model.provenance !== 'hashed_while_loading') throw fail('policy_models', `expected weights hashed while loading, found ${model.provenance}`)
+  const engine = checkReceiptEngine(receipt, model, report, policy)
   if (policy.models !== 'any') {
     const wanted = Object.hasOwn(policy.models, model.name) ? policy.models[model.name] : undefined
     if (wanted === undefined || wanted.join() !== model.files.map((file) => file.sha256).join())
       throw fail('policy_models', `model ${JSON.stringify(model.name)} is not listed with these weights`)
   }
-  checks.push(passed('model', `${model.name}: ${model.files.map((file) => file.sha256).join(', ')}`))
+  // Without files, whoever runs the engine knows which weights answered, and nobody else.
+  const files = model.files.map((file) => file.sha256).join(', ')
+  checks.push(files === '' ? waived('model', `${model.name}: weights NOT KNOWN to the worker`) : passed('model', `${model.name}: ${files}`))
+  if (engine !== null) checks.push(engine)
   return model
 }

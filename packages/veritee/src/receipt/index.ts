@@ -8,6 +8,17 @@ export { type DescribedModel, descriptorSubject, type EngineFacts, parseDescript
 export { type Channel, evaluateReport, type ReportContext } from './evaluate-report.ts'
 export type { InferenceEvent, ModelEvent, Outcome, ReceiptEvent, StreamEvent, UpstreamReceiptEvent } from './events.ts'
 export { type Exchange, type ExchangeRecords, requestLimits, type VerifiedExchange, verifyExchange, WorkerFault } from './exchange.ts'
+export {
+  type Capability,
+  capabilities,
+  type DescribedExternalEngine,
+  type ExternalEngine,
+  type ExternalEngineEvent,
+  type ExternalProvenance,
+  externalEnginesExtension,
+  externalEnginesOf,
+} from './external/event.ts'
+export { applyRewrite, type RewriteEvent, type RewriteOperation } from './external/rewrite.ts'
 export { checkKeysetWindow, type Keyset, keysetDigest, maxKeysetSeconds, parseKeyset } from './keyset.ts'
 export {
   eventOf,

@@ -68,6 +68,8 @@ const single: readonly ReceiptEvent['type'][] = [
   'veritee.upstream_receipt',
   'veritee.response.received',
   'veritee.outcome',
+  'veritee.external_engine',
+  'veritee.rewrite',
 ]
 
 /** Reads a receipt document: shape and event order only. Throws `receipt_malformed`. Any JSON encoding of the same document is the same receipt. */

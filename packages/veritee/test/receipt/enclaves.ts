@@ -1,6 +1,6 @@
 import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { collateralToJson, type Trust } from '../../src/attestation/index.ts'
-import { createSimPlatform, type SimEnclave, type SimPlatform } from '../../src/attestation/sim/index.ts'
+import { createSimPlatform, type SimEnclave, type SimPlatform, type SimTd } from '../../src/attestation/sim/index.ts'
 import { type Json, jcs, toBase64, toHex, utf8 } from '../../src/bytes/index.ts'
 import type { Role } from '../../src/policy/index.ts'
 import {
@@ -81,6 +81,8 @@ export interface ReportChanges {
 export interface EnclaveOptions {
   readonly platform?: SimPlatform
   readonly measured?: SimEnclave
+  /** A TD in place of an enclave. */
+  readonly td?: SimTd
   readonly descriptor?: Partial<ServiceDescriptor>
   readonly keyset?: Partial<Keyset>
   readonly spki?: string
@@ -106,13 +108,18 @@ export async function createEnclave(role: Role, options: EnclaveOptions = {}): P
   const report = async (nonce: string | null, changes: ReportChanges = {}): Promise<string> => {
     const bound = changes.reportData ?? (await statementReportData(digest, nonce))
     const evidence = {
-      quote_b64: toBase64(await platform.quote(enclave, bound)),
-      collateral: collateralToJson(platform.collateral),
+      quote_b64: toBase64(await (options.td === undefined ? platform.quote(enclave, bound) : platform.tdQuote(options.td, bound))),
+      collateral: collateralToJson(options.td === undefined ? platform.collateral : platform.tdxCollateral),
       descriptor: changes.descriptor ?? descriptor,
       nonce,
       ...changes.evidence,
     }
-    const attestation = { tee_type: 'sgx', workload_keyset: changes.keyset ?? keyset, report_data: toHex(bound.subarray(0, 32)), evidence }
+    const attestation = {
+      tee_type: options.td === undefined ? 'sgx' : 'tdx',
+      workload_keyset: changes.keyset ?? keyset,
+      report_data: toHex(bound.subarray(0, 32)),
+      evidence,
+    }
     return JSON.stringify({
       api_version: 'aci/1',
       workload_keyset_digest: digest,
