@@ -1,21 +1,95 @@
-// Checks the JSON of `npm start -s -- --once --json` from outside: node tools/check-demo.mjs demo.json model.gguf
-import { createHash } from 'node:crypto'
+// Checks the JSON of `npm start -s -- --once --json` from outside, with nothing of the project's own: node tools/check-demo.mjs demo.json model.gguf
+import { createHash, createPublicKey, verify } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 
 const [jsonPath, modelPath] = process.argv.slice(2)
 const demo = JSON.parse(readFileSync(jsonPath, 'utf8'))
 const weights = createHash('sha256').update(readFileSync(modelPath)).digest('hex')
 const events = (receipt, type) => receipt.event_log.filter((event) => event.type === type)
+const sha256 = (text) => createHash('sha256').update(text).digest('hex')
+/** JCS for documents of objects, arrays, ASCII strings, whole numbers, true, false and null, which these are. */
+const jcs = (value) =>
+  Array.isArray(value)
+    ? `[${value.map(jcs).join()}]`
+    : typeof value === 'object' && value !== null
+      ? `{${Object.keys(value)
+          .sort()
+          .map((name) => `${JSON.stringify(name)}:${jcs(value[name])}`)
+          .join()}}`
+      : JSON.stringify(value)
+
+/** MRENCLAVE and report data of an SGX quote: bytes 112 to 143 and 368 to 431. */
+const quoteOf = ({ attestation }) => {
+  const bytes = Buffer.from(attestation.evidence.quote_b64, 'base64')
+  return { mrenclave: bytes.subarray(112, 144).toString('hex'), reportData: bytes.subarray(368, 432).toString('hex') }
+}
+/** That the quote of a report binds its keyset and this nonce, and the keyset its descriptor. */
+const binds = ({ attestation }, nonce) => {
+  const digest = `sha256:${sha256(jcs(attestation.workload_keyset))}`
+  const statement = jcs({ keyset_digest: digest, nonce, purpose: 'aci.report_data.v1' })
+  const subject = `urn:veritee:service:sha256:${sha256(jcs(attestation.evidence.descriptor))}`
+  return quoteOf({ attestation }).reportData === sha256(statement) + '00'.repeat(32) && attestation.workload_keyset.subject === subject
+}
+const isSignedManifest = ({ signature, ...manifest }) => {
+  const key = createPublicKey({
+    key: Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), Buffer.from(manifest.publisher, 'hex')]),
+    format: 'der',
+    type: 'spki',
+  })
+  return verify(null, Buffer.from(`veritee.sealed-model.v1\n${jcs(manifest)}`), key, Buffer.from(signature, 'hex'))
+}
+
+const { broker } = demo
+const [, workerEvidence] = demo.session.document.evidence.data.split(',')
+const worker = JSON.parse(Buffer.from(workerEvidence, 'base64').toString())
+const terms = JSON.parse(broker.policy).roles.worker
+const listed = terms.identity.map(({ mrenclave }) => mrenclave)
+const failedChecks = ({ checks }) => checks.filter(({ status }) => status === 'fail').map(({ id }) => id)
+const withoutChecks = ({ checks, ...line }) => jcs(line)
+const inTrail = (line, trail) => trail.some(({ seq, ...entry }) => Number.isInteger(seq) && jcs(entry) === withoutChecks(line))
 
 const claims = {
   'it says simulated': demo.ok === true && demo.simulated === true && /SIMULATED/.test(demo.notice),
   'model name and weights are those of the file': demo.model.name === 'veritee-demo' && demo.model.sha256 === weights,
   'the report was accepted under a policy':
     demo.report.verdict.verdict === 'accepted' && demo.report.verdict.scope === 'policy' && demo.report.document.api_version === 'aci/1',
+  "the report's quote binds keys, nonce and descriptor": binds(demo.report.document, demo.report.nonce),
+  'the publisher signed the manifest, over the hash of the plain file':
+    isSignedManifest(broker.manifest) && broker.manifest.files.length === 1 && broker.manifest.files[0].sha256 === `sha256:${weights}`,
+  'the owner accepted the broker, under a nonce of its own, before it gave the key away':
+    broker.role === 'broker' && broker.verdict.verdict === 'accepted' && broker.verdict.scope === 'policy' && binds(broker.document, broker.nonce),
+  'broker, controller, and both askers are four programs':
+    new Set([quoteOf(broker.document).mrenclave, quoteOf(demo.report.document).mrenclave, broker.released.measurement, broker.refused.measurement])
+      .size === 4,
+  "the trail begins with the owner's key, under these terms":
+    broker.trail.audit[0].event === 'put' &&
+    broker.trail.audit[0].resource === broker.manifest.key_id &&
+    broker.trail.audit[0].policy === `sha256:${sha256(broker.policy)}`,
+  'the terms list one program and are for production mode': listed.length === 1 && terms.debug === 'refuse',
+  'the key went to that program, once, and the trail says so':
+    broker.released.event === 'release' &&
+    broker.released.measurement === listed[0] &&
+    broker.released.resource === broker.manifest.key_id &&
+    broker.released.policy === `sha256:${sha256(broker.policy)}` &&
+    broker.released.simulated === true &&
+    failedChecks(broker.released).length === 0 &&
+    broker.trail.audit.filter(({ event }) => event === 'release').length === 1 &&
+    inTrail(broker.released, broker.trail.audit),
+  'another program was refused for being another, and the trail says so':
+    broker.refused.code === 'policy_identity' &&
+    !listed.includes(broker.refused.measurement) &&
+    failedChecks(broker.refused).join() === 'policy.identity' &&
+    inTrail(broker.refused, broker.trail.refusals),
+  'the program that got the key is the one in the quote of the worker that answered':
+    binds(worker.report, worker.nonce) &&
+    quoteOf(worker.report).mrenclave === broker.released.measurement &&
+    worker.report.workload_keyset_digest === demo.worker.keysetDigest,
   'the session is the one the receipt cites': events(demo.receipts.controller, 'upstream.verified')[0].session_id === demo.session.id,
-  'the worker receipt names the weights': events(demo.receipts.worker, 'veritee.model')[0].files[0].sha256 === `sha256:${weights}`,
+  'the worker receipt names the weights, and that they were sealed': events(demo.receipts.worker, 'veritee.model').every(
+    ({ files, sealed }) => files.length === 1 && files[0].sha256 === `sha256:${weights}` && sealed === true,
+  ),
   'both receipts are over the response': [demo.receipts.controller, demo.receipts.worker].every(
-    (receipt) => events(receipt, 'response.returned')[0].body_hash === `sha256:${createHash('sha256').update(demo.exchange.response).digest('hex')}`,
+    (receipt) => events(receipt, 'response.returned')[0].body_hash === `sha256:${sha256(demo.exchange.response)}`,
   ),
   'the exchange was verified': demo.exchange.outcome === 'verified' && demo.exchange.answer.length > 0,
   'the validator scored the worker':

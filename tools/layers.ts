@@ -25,6 +25,7 @@ const services: Layers = {
     'enclave/broker',
     'enclave/worker',
     'models',
+    'owner',
     'controller',
     'validator',
     'demo',

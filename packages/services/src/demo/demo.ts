@@ -5,15 +5,14 @@ import { certificatePem } from 'veritee/attestation/issue'
 import { type Answer, ask, chatBody, connect, nodeTransport, type Service } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
-import { resolveModel } from '../models/locate.ts'
-import { showProgress } from '../models/progress.ts'
 import { type Round, runRound } from '../validator/round.ts'
 import type { DemoOptions } from './options.ts'
+import { provideModel, type Release } from './provide.ts'
+import { type SealingPlaces, sealingPlaces } from './sealed-model.ts'
 import { type Step, Steps } from './steps.ts'
 import {
   admit,
   type LoadedModel,
-  loadModel,
   policyOf,
   type RunningController,
   type RunningWorker,
@@ -29,6 +28,8 @@ export interface DemoResult {
   readonly machine: SimulatedMachine
   readonly policy: Policy
   readonly model: LoadedModel
+  /** How the worker came by the model's key; a text that says why the model is not sealed, where it is not. */
+  readonly release: Release | string
   readonly controller: RunningController
   readonly worker: RunningWorker
   readonly service: Service
@@ -42,8 +43,13 @@ export interface DemoResult {
 const question = 'What is remote attestation?'
 const reverifyMs = 30 * 60_000
 
-/** Starts the system, runs the whole flow and verifies it. Throws the first failure, with everything closed again. */
-export async function runDemo(options: DemoOptions, print: (line: string) => void, stderr: NodeJS.WriteStream): Promise<DemoResult> {
+/** Starts the system, runs the whole flow and verifies it. Throws the first failure, with everything closed again; the signal ends sealing and loading. */
+export async function runDemo(
+  options: DemoOptions,
+  print: (line: string) => void,
+  stderr: NodeJS.WriteStream,
+  { signal, places = sealingPlaces }: { readonly signal?: AbortSignal; readonly places?: SealingPlaces } = {},
+): Promise<DemoResult> {
   const now = (): Date => new Date()
   const steps = new Steps(print, () => performance.now())
   const closing: (() => Promise<unknown>)[] = []
@@ -58,17 +64,10 @@ export async function runDemo(options: DemoOptions, print: (line: string) => voi
         `root made in memory, FMSPC ${platform.fmspc}; nobody but this process holds its key`,
         `MRENCLAVE controller ${enclaves.controller.mrenclave}`,
         `MRENCLAVE worker     ${enclaves.worker.mrenclave}`,
+        `MRENCLAVE broker     ${enclaves.broker.mrenclave}`,
       ],
     )
-    const model = await steps.run(
-      'model loaded, every byte hashed',
-      () => load(options.model, stderr),
-      ({ served, engine, fileDigest }) => [
-        `${served.name}: ${fileDigest} (${engine.model.size} bytes)`,
-        `${engine.facts.name} ${engine.facts.version}, CPU variant ${engine.facts.cpuVariant}, profile ${engine.facts.profile}`,
-      ],
-    )
-    closing.push(() => model.engine.dispose())
+    const { model, release } = await provideModel(options, { machine, steps, closing, now, stderr, signal, places })
     const policy = policyOf(machine, [model])
     const worker = await steps.run(
       'worker enclave up',
@@ -117,19 +116,10 @@ export async function runDemo(options: DemoOptions, print: (line: string) => voi
     const directory = join('.veritee', `demo-${options.ports.api}`)
     await keep(directory, machine, policy, service, answer)
     closing.push(() => rm(directory, { recursive: true, force: true }))
-    return { steps: steps.done, machine, policy, model, controller, worker, service, answer, round, directory, close }
+    return { steps: steps.done, machine, policy, model, release, controller, worker, service, answer, round, directory, close }
   } catch (error) {
     await close()
     throw error
-  }
-}
-
-async function load(spec: string, stderr: NodeJS.WriteStream): Promise<LoadedModel> {
-  const progress = spec.startsWith('hf:') ? showProgress(spec, stderr) : null
-  try {
-    return await loadModel(await resolveModel(spec, progress === null ? {} : { onProgress: progress.update }))
-  } finally {
-    progress?.end()
   }
 }
 

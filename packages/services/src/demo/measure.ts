@@ -28,12 +28,14 @@ export async function codeDigest(): Promise<string> {
     .digest('hex')
 }
 
+const productIds: { readonly [R in Role]: number } = { controller: 1, worker: 2, broker: 3, validator: 4 }
+
 /** The measurement a simulated enclave of a role reports. The signer stands for the project's release key; nobody holds it. */
 export function simulatedEnclave(role: Role, code: string): SimEnclave {
   return {
     mrenclave: createHash('sha256').update(`veritee.sim.mrenclave.v1 ${role} ${code}`).digest('hex'),
     mrsigner: createHash('sha256').update('veritee.sim.mrsigner.v1').digest('hex'),
-    isvProdId: role === 'controller' ? 1 : 2,
+    isvProdId: productIds[role],
     isvSvn: 1,
   }
 }

@@ -17,13 +17,15 @@ export interface DemoPorts {
 
 export const demoHelp = `veriteed demo: a whole verified-inference network on this machine, SIMULATED, with a real language model
 
-Starts a controller and a worker in simulated enclaves, loads a model, admits the worker, asks one question as an ordinary client,
-verifies every proof, runs one validator round, then stays up. Everything binds 127.0.0.1.
+Seals a model, gives its key to a key broker that was verified first, starts a worker that gets the key from there and a controller that
+admits the worker, asks one question as an ordinary client, verifies every proof, runs one validator round, then stays up. All enclaves are
+simulated. Everything binds 127.0.0.1.
 
 Options:
   --once            stop after the validator round; exit 0 when everything verified
   --json            one JSON document on stdout; progress goes to stderr
-  --model SPEC      a .gguf file, hf:owner/repo/file.gguf (downloaded and checked), or demo (default)
+  --model SPEC      a .gguf file, hf:owner/repo/file.gguf (downloaded and checked), or demo (default); its ciphertext needs
+                    as much room as the file, and its plain bytes the same in /dev/shm
   --port-base N     API on N, control on N+1, broker on N+2, worker i on N+10+i
                     (default: API 8000, control 21005, broker 8080, worker 21841)
   --help

@@ -1,5 +1,6 @@
 import { type DemoResult, streamText } from './demo.ts'
 import type { DemoOptions } from './options.ts'
+import type { Release } from './provide.ts'
 
 export const simulatedNotice: readonly string[] = [
   'SIMULATED: no SGX hardware is involved. The enclaves are simulated, their quotes are real in format but end in a root made at start,',
@@ -8,20 +9,28 @@ export const simulatedNotice: readonly string[] = [
 
 /** The demo's result as one JSON document. */
 export function demoJson(result: DemoResult, options: DemoOptions): object {
-  const { service, answer, model, controller, worker, round } = result
+  const { service, answer, model, release, controller, worker, round } = result
   const { proof } = answer
   return {
     ok: true,
     simulated: proof.simulated,
     notice: simulatedNotice.join(' '),
     ports: options.ports,
-    urls: { api: controller.api.url, control: controller.control.url, workers: [worker.server.url], broker: null },
+    urls: {
+      api: controller.api.url,
+      control: controller.control.url,
+      workers: [worker.server.url],
+      broker: typeof release === 'string' ? null : release.broker.kbs.url,
+    },
     model: {
       name: model.served.name,
       file: model.served.described.files[0]?.name,
       sha256: proof.model.files[0]?.sha256.slice(7),
       size: model.engine.model.size,
+      sealed: model.engine.model.sealed,
+      notSealed: typeof release === 'string' ? release : null,
     },
+    broker: typeof release === 'string' ? null : brokerJson(release),
     engine: { ...model.engine.facts },
     report: {
       role: service.report.descriptor.role,
@@ -42,6 +51,24 @@ export function demoJson(result: DemoResult, options: DemoOptions): object {
     },
     validator: round,
     steps: result.steps,
+  }
+}
+
+/** The way of the model key: manifest, who verified the broker, the terms of release, the two decisions, and the trail. No secret is in it. */
+function brokerJson({ manifest, upload, released, refused, trail }: Release): object {
+  const { report, nonce, verdict, reportText } = upload.admin.service
+  return {
+    manifest,
+    role: report.descriptor.role,
+    keysetDigest: report.keysetDigest,
+    nonce,
+    verdict,
+    document: JSON.parse(reportText) as object,
+    resource: upload.resource,
+    policy: upload.policyText,
+    released,
+    refused,
+    trail,
   }
 }
 

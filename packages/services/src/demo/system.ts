@@ -20,14 +20,25 @@ import { demoPolicy } from './policy.ts'
 export interface SimulatedMachine {
   readonly platform: SimPlatform
   readonly trust: Trust
-  readonly enclaves: { readonly controller: SimEnclave; readonly worker: SimEnclave }
+  readonly enclaves: {
+    readonly controller: SimEnclave
+    readonly worker: SimEnclave
+    readonly broker: SimEnclave
+    /** A worker whose code differs in one place: what nobody's policy lists. */
+    readonly changedWorker: SimEnclave
+  }
 }
 
 /** Makes the simulated hardware; its root is made here and kept in memory. */
 export async function simulateMachine(now: () => Date): Promise<SimulatedMachine> {
   const platform = await createSimPlatform({ at: now() })
   const code = await codeDigest()
-  const enclaves = { controller: simulatedEnclave('controller', code), worker: simulatedEnclave('worker', code) }
+  const enclaves = {
+    controller: simulatedEnclave('controller', code),
+    worker: simulatedEnclave('worker', code),
+    broker: simulatedEnclave('broker', code),
+    changedWorker: simulatedEnclave('worker', `${code}, changed`),
+  }
   return { platform, trust: { roots: [platform.root] }, enclaves }
 }
 

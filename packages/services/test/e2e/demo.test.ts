@@ -1,11 +1,12 @@
 import { execFile, spawn } from 'node:child_process'
-import { createHash, randomInt } from 'node:crypto'
-import { copyFile, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { freePortBase } from './free-ports.ts'
 
 /** The demo command as a person runs it: exit codes, what is on stdout, what stays behind. */
 
@@ -49,24 +50,6 @@ function start(args: readonly string[], onOutput: (text: string, stop: (signal: 
   return promise
 }
 
-/** Below the ports that the kernel gives to whoever asks for any: one of those may be taken by another test before the demo listens on it. */
-async function freePortBase(): Promise<string> {
-  for (;;) {
-    const base = 10_000 + 20 * randomInt(1000)
-    const free = await Promise.all([base, base + 1, base + 2, base + 10].map(isFree))
-    if (free.every(Boolean)) return String(base)
-  }
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const server = createServer()
-  const { promise, resolve } = Promise.withResolvers<boolean>()
-  server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true))
-  const free = await promise
-  if (free) await new Promise((closed) => server.close(closed))
-  return free
-}
-
 describe('veriteed demo', () => {
   test('--once --json: one JSON document on stdout, the rest on stderr, exit 0', async () => {
     const base = Number(await freePortBase())
@@ -79,7 +62,15 @@ describe('veriteed demo', () => {
     expect(demo).toMatchObject({
       ok: true,
       simulated: true,
-      model: { name: 'veritee-demo', sha256: weights },
+      model: { name: 'veritee-demo', sha256: weights, sealed: true, notSealed: null },
+      broker: {
+        manifest: { name: 'veritee-demo', files: [{ sha256: `sha256:${weights}` }] },
+        role: 'broker',
+        verdict: { verdict: 'accepted', scope: 'policy', simulated: true },
+        resource: { resource: 'models/veritee-demo/1', version: 1, revoked: false },
+        released: { event: 'release', resource: 'models/veritee-demo/1', simulated: true },
+        refused: { event: 'refusal', code: 'policy_identity' },
+      },
       ports: { api: base, control: base + 1, broker: base + 2, workers: [base + 10] },
       report: { role: 'controller', verdict: { verdict: 'accepted', scope: 'policy', simulated: true } },
       exchange: { outcome: 'verified' },
@@ -88,6 +79,18 @@ describe('veriteed demo', () => {
     expect(err).toContain('SIMULATED')
     expect(err).toContain('ALL VERIFIED')
     await expect(stat(join(directory, '.veritee', `demo-${base}`))).rejects.toMatchObject({ code: 'ENOENT' })
+    const path = join(directory, 'demo.json')
+    await writeFile(path, out)
+    expect(await run([join(root, 'tools/check-demo.mjs'), path, gguf])).toEqual({ code: 0, out: '', err: '' })
+    // The check can fail: here the refused program is said to have got the key.
+    await writeFile(
+      path,
+      out.replaceAll(String(demo.broker?.released && (demo.broker.released as { measurement: string }).measurement), 'ab'.repeat(32)),
+    )
+    expect(await run([join(root, 'tools/check-demo.mjs'), path, gguf])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('the quote of the worker') as string,
+    })
   })
 
   test('--model PATH serves any GGUF under the name of its file', async () => {
@@ -95,7 +98,20 @@ describe('veriteed demo', () => {
     await copyFile(gguf, path)
     const { code, out } = await start(['demo', '--once', '--json', '--model', path, '--port-base', await freePortBase()])
     expect(code).toBe(0)
-    expect(JSON.parse(out)).toMatchObject({ model: { name: 'other-model', file: 'other-model.gguf' } })
+    expect(JSON.parse(out)).toMatchObject({ model: { name: 'other-model', file: 'other-model.gguf', sealed: true } })
+  })
+
+  test('a name that no sealed model can have: served plain, and said', async () => {
+    const path = join(directory, 'other model.gguf')
+    await copyFile(gguf, path)
+    const { code, out, err } = await start(['demo', '--once', '--json', '--model', path, '--port-base', await freePortBase()])
+    expect(code).toBe(0)
+    expect(JSON.parse(out)).toMatchObject({
+      broker: null,
+      urls: { broker: null },
+      model: { sealed: false, notSealed: expect.stringContaining('name') as string },
+    })
+    expect(err).toContain('NOT SEALED')
   })
 
   test.for(['SIGINT', 'SIGTERM'] as const)('stays up, says how to talk to it, and %s stops it cleanly', async (signal) => {

@@ -19,15 +19,17 @@ export const command: Command = {
       out.write(`${line}\n`)
     }
     const stop = Promise.withResolvers<void>()
+    const aborting = new AbortController()
     // Registered before anything starts, so that an early Ctrl-C still closes what is up, and for good: a terminal and npm may both pass one on.
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
       process.on(signal, () => {
         stop.resolve()
+        aborting.abort()
         setTimeout(() => process.exit(1), closeWithinMs).unref()
       })
     for (const line of [`Veritee ${release.version}`, ...simulatedNotice, '']) print(line)
     const started = performance.now()
-    const running = runDemo(options, print, process.stderr)
+    const running = runDemo(options, print, process.stderr, { signal: aborting.signal })
     const first = await Promise.race([running, stop.promise])
     if (first === undefined) {
       print('stopping ...')

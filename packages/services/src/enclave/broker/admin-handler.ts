@@ -5,7 +5,7 @@ import { fail, VeriteeError } from 'veritee/errors'
 import { bearer, readRequestBody, sendError, sendJson } from '../../http/body.ts'
 import { HttpError } from '../../http/errors.ts'
 import type { RateLimit } from '../../http/rate-limit.ts'
-import { type BrokerState, limits, own, put, readResourceName, resourcePolicy, revoke, rotate } from './resources.ts'
+import { type BrokerState, limits, own, policyDigest, put, readResourceName, resourcePolicy, revoke, rotate } from './resources.ts'
 import type { BrokerStore } from './store.ts'
 
 export interface AdminDeps {
@@ -121,8 +121,7 @@ function summary(state: BrokerState, name: string): Json {
   const found = own(state, name)
   if (found === undefined) throw fail('kbs_resource_unknown', `no resource ${name}`)
   const { version, value, policy, evidence, changed } = found
-  const policyDigest = `sha256:${createHash('sha256').update(policy).digest('hex')}`
-  return { resource: name, version, revoked: value === null, evidence, policy_digest: policyDigest, changed }
+  return { resource: name, version, revoked: value === null, evidence, policy_digest: policyDigest(policy), changed }
 }
 
 async function bodyOf(request: IncomingMessage): Promise<unknown> {

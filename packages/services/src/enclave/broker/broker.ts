@@ -14,6 +14,7 @@ import { protocolVersion } from '../runtime/kbs/index.ts'
 import { Ledger } from '../runtime/ledger.ts'
 import { createQuoter } from '../runtime/quote.ts'
 import { handleAdmin, isAdminPath } from './admin-handler.ts'
+import type { Decision } from './decision.ts'
 import { handleKbs, isKbsPath } from './kbs-handler.ts'
 import { Sessions } from './sessions.ts'
 import type { BrokerStore } from './store.ts'
@@ -35,6 +36,8 @@ export interface BrokerOptions {
   readonly now: () => Date
   /** Requests of one address: 10 a second with a burst of 60 where not given. */
   readonly rateLimit?: { readonly perSecond: number; readonly burst: number }
+  /** Told of every release and refusal, after the answer was sent; what it throws is the caller's. */
+  readonly onDecision?: (decision: Decision) => void
 }
 
 export interface Broker {
@@ -54,7 +57,17 @@ export interface Broker {
  * It does not show that its store is the newest (rule S11, see `openStore`), and time is the host's clock. Wrong options are `TypeError`.
  */
 export async function createBroker(options: BrokerOptions): Promise<Broker> {
-  const { device, collateral, trust, peerCollateral, store, adminToken, now, rateLimit = { perSecond: 10, burst: 60 } } = options
+  const {
+    device,
+    collateral,
+    trust,
+    peerCollateral,
+    store,
+    adminToken,
+    now,
+    rateLimit = { perSecond: 10, burst: 60 },
+    onDecision = () => undefined,
+  } = options
   if (adminToken !== null && !/^[\x21-\x7e]{32,512}$/.test(adminToken))
     throw new TypeError('createBroker: expected an admin credential of 32 to 512 printable characters')
   const tokens = createTokenIssuer()
@@ -80,7 +93,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const routes = createProofRoutes({ identity, ledger: new Ledger({ identity, now }), quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
   const others = getRequestListener(routes.fetch)
   const evidence = { trust, collateral: peerCollateral, cache: createVerifierCache(), now }
-  const kbs = { sessions: new Sessions(now), evidence, store, tokens, rateLimit: new RateLimit({ ...rateLimit, now }), now }
+  const kbs = { sessions: new Sessions(now), evidence, store, tokens, rateLimit: new RateLimit({ ...rateLimit, now }), now, onDecision }
   const admin = adminToken === null ? null : { store, token: adminToken, rateLimit: new RateLimit({ perSecond: 0.2, burst: 10, now }), now }
 
   const listener =

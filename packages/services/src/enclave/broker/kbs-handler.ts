@@ -1,15 +1,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { fromUtf8 } from 'veritee/bytes'
 import { fail, VeriteeError } from 'veritee/errors'
+import type { Verdict } from 'veritee/policy'
 import { bearer, readRequestBody, sendJson } from '../../http/body.ts'
 import { HttpError } from '../../http/errors.ts'
 import type { RateLimit } from '../../http/rate-limit.ts'
 import { extensionName, extensionVersion, kbsPrefix, sealJwe, sessionCookie } from '../runtime/kbs/index.ts'
 import { type Attested, measurementOf } from './attested.ts'
+import type { Decision } from './decision.ts'
 import { type EvidenceTrust, maxRequestBytes, readAuth, verifyEvidence } from './evidence.ts'
 import { judge } from './judge.ts'
 import { type ProblemType, problemOf, sendProblem } from './problem.ts'
-import { type AuditEntry, live, readResourceName, recorded } from './resources.ts'
+import { type AuditEntry, live, policyDigest, readResourceName, recorded } from './resources.ts'
 import type { Sessions } from './sessions.ts'
 import type { BrokerStore } from './store.ts'
 import type { TokenIssuer } from './token.ts'
@@ -21,6 +23,16 @@ export interface KbsDeps {
   readonly tokens: TokenIssuer
   readonly rateLimit: RateLimit
   readonly now: () => Date
+  readonly onDecision: (decision: Decision) => void
+}
+
+/** What is known of a request so far, for the trail. */
+interface Asked {
+  resource: string | null
+  attested: Attested | null
+  verdict: Verdict | null
+  policy: string | null
+  type: ProblemType
 }
 
 /** Steps of the protocol, by their path. */
@@ -44,12 +56,7 @@ export async function handleKbs(deps: KbsDeps, request: IncomingMessage, respons
     request.resume()
     return sendProblem(response, { status: 404, type: 'PluginNotFound', code: null, detail: 'no such path, or another method' })
   }
-  // What was known when it failed, for the trail.
-  const asked: { resource: string | null; attested: Attested | null; type: ProblemType } = {
-    resource: null,
-    attested: null,
-    type: problemTypes[step],
-  }
+  const asked: Asked = { resource: null, attested: null, verdict: null, policy: null, type: problemTypes[step] }
   try {
     const wait = deps.rateLimit.take(request.socket.remoteAddress ?? 'unknown')
     if (wait > 0)
@@ -61,8 +68,10 @@ export async function handleKbs(deps: KbsDeps, request: IncomingMessage, respons
     else await release(deps, request, response, rest.join('/'), asked)
   } catch (error) {
     const problem = problemOf(error, asked.type)
-    deps.store.note((state) => recorded(state, entry(deps, asked, 'refusal', null, problem.code ?? 'failed')))
+    const refusal = entry(deps, asked, 'refusal', null, problem.code ?? 'failed')
+    deps.store.note((state) => recorded(state, refusal))
     sendProblem(response, problem)
+    deps.onDecision({ ...refusal, checks: asked.verdict?.checks ?? [] })
   }
 }
 
@@ -73,7 +82,7 @@ async function auth(deps: KbsDeps, request: IncomingMessage, response: ServerRes
   sendJson(response, JSON.stringify({ nonce, 'extra-params': { [extensionName]: extensionVersion } }))
 }
 
-async function attest(deps: KbsDeps, request: IncomingMessage, response: ServerResponse, asked: { attested: Attested | null }): Promise<void> {
+async function attest(deps: KbsDeps, request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
   // Taken before anything is looked at: whatever comes of it, this nonce has served.
   const challenge = deps.sessions.take(cookieOf(request))
   const attested = deps.sessions.attest(await verifyEvidence(await textOf(request, maxRequestBytes), challenge, deps.evidence))
@@ -82,34 +91,33 @@ async function attest(deps: KbsDeps, request: IncomingMessage, response: ServerR
   sendJson(response, JSON.stringify({ token: deps.tokens.issue(attested, deps.now()) }))
 }
 
-async function release(
-  deps: KbsDeps,
-  request: IncomingMessage,
-  response: ServerResponse,
-  name: string,
-  asked: { resource: string | null; attested: Attested | null; type: ProblemType },
-): Promise<void> {
+async function release(deps: KbsDeps, request: IncomingMessage, response: ServerResponse, name: string, asked: Asked): Promise<void> {
   request.resume()
   const attested = identify(deps, request, asked)
   asked.attested = attested
   const resource = readResourceName(name)
   asked.resource = resource
   let sealed = ''
+  let released: Omit<AuditEntry, 'seq'> | null = null
   // In one commit with the record: what is revoked or rotated before it is not released, and nothing is released of which the disk does not know.
   await deps.store.commit((state) => {
     const found = live(state, resource)
+    asked.policy = policyDigest(found.policy)
     const verdict = judge(attested, found, deps.now())
+    asked.verdict = verdict
     if (verdict.error !== null) throw fail(verdict.error.code, verdict.error.message)
     const value = Buffer.from(found.value, 'base64')
     sealed = JSON.stringify(sealJwe(attested.pubkey, value))
     value.fill(0)
-    return recorded(state, entry(deps, asked, 'release', found.version, null))
+    released = entry(deps, asked, 'release', found.version, null)
+    return recorded(state, released)
   })
   sendJson(response, sealed)
+  if (released !== null) deps.onDecision({ ...(released as Omit<AuditEntry, 'seq'>), checks: asked.verdict?.checks ?? [] })
 }
 
 /** By the session's cookie or, where that leads nowhere, by the token; as Trustee does. */
-function identify(deps: KbsDeps, request: IncomingMessage, asked: { type: ProblemType }): Attested {
+function identify(deps: KbsDeps, request: IncomingMessage, asked: Asked): Attested {
   const cookie = cookieOf(request)
   const token = bearer(request) ?? longBearer(request)
   asked.type = token === null ? 'TokenNotFound' : 'TokenVerifierError'
@@ -150,7 +158,7 @@ async function textOf(request: IncomingMessage, maxBytes: number): Promise<strin
 
 function entry(
   deps: KbsDeps,
-  { resource, attested }: { readonly resource: string | null; readonly attested: Attested | null },
+  { resource, attested, policy }: Asked,
   event: 'release' | 'refusal',
   version: number | null,
   code: string | null,
@@ -160,6 +168,7 @@ function entry(
     event,
     resource,
     version,
+    policy,
     code,
     measurement: attested === null ? null : measurementOf(attested.claims),
     descriptor: attested?.bound?.digest ?? null,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { type Json, Shape } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import { type EvidencePolicy, type Policy, parsePolicy, policyFor } from 'veritee/policy'
@@ -31,6 +32,8 @@ export interface AuditEntry {
   readonly event: 'release' | 'refusal' | 'put' | 'rotate' | 'revoke'
   readonly resource: string | null
   readonly version: number | null
+  /** Digest of the policy text that was judged, or put; null where it did not come to one. */
+  readonly policy: string | null
   /** Why a refusal was one; null for the rest. */
   readonly code: string | null
   /** MRENCLAVE or MRTD; null where nothing was proven. */
@@ -113,10 +116,15 @@ export function live(state: BrokerState, name: string): Resource & { readonly va
   return { ...found, value }
 }
 
+/** How the trail and summaries name a policy: the text is what was reviewed, so the text is what is hashed. */
+export function policyDigest(text: string): string {
+  return `sha256:${createHash('sha256').update(text).digest('hex')}`
+}
+
 const nobody = { code: null, measurement: null, descriptor: null, simulated: null } as const
 
 function changed(state: BrokerState, name: string, resource: Resource, event: AuditEntry['event'], at: Date): BrokerState {
-  const entry = { ...nobody, event, resource: name, version: resource.version, at: at.toISOString() }
+  const entry = { ...nobody, event, resource: name, version: resource.version, policy: policyDigest(resource.policy), at: at.toISOString() }
   return recorded({ ...state, resources: { ...state.resources, [name]: resource } }, entry)
 }
 
@@ -155,13 +163,14 @@ function resourceFromJson(value: unknown, at: string): Resource {
 }
 
 function auditFromJson(value: unknown, at: string): AuditEntry {
-  const o = shape.object(value, at, ['seq', 'at', 'event', 'resource', 'version', 'code', 'measurement', 'descriptor', 'simulated'])
+  const o = shape.object(value, at, ['seq', 'at', 'event', 'resource', 'version', 'policy', 'code', 'measurement', 'descriptor', 'simulated'])
   return {
     seq: shape.integer(o.seq, `${at}.seq`),
     at: shape.string(o.at, `${at}.at`, 32),
     event: shape.oneOf(o.event, `${at}.event`, ['release', 'refusal', 'put', 'rotate', 'revoke']),
     resource: shape.nullableString(o.resource, `${at}.resource`, 256),
     version: o.version === null ? null : shape.integer(o.version, `${at}.version`),
+    policy: shape.nullableString(o.policy, `${at}.policy`, 71),
     code: shape.nullableString(o.code, `${at}.code`, 64),
     measurement: shape.nullableString(o.measurement, `${at}.measurement`, 96),
     descriptor: shape.nullableString(o.descriptor, `${at}.descriptor`, 71),

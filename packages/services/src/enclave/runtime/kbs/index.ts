@@ -1,3 +1,3 @@
 export { openJwe, parseTeePubkey, sealJwe } from './jwe.ts'
-export { type ResourceRequest, requestResource } from './request-resource.ts'
+export { KbsRefusedError, type ResourceRequest, requestResource } from './request-resource.ts'
 export * from './runtime-data.ts'

@@ -1,0 +1,137 @@
+import type { Trust } from 'veritee/attestation'
+import { fromUtf8, type Json, parseJson, Shape, toBase64, utf8 } from 'veritee/bytes'
+import { checkStillVerified, connect, nodeTransport, readBody, type Service } from 'veritee/client'
+import { type ErrorCode, errorTable, fail, VeriteeError } from 'veritee/errors'
+import type { Policy } from 'veritee/policy'
+
+export interface BrokerAdminOptions {
+  /** Base URL of the broker's admin interface; `https:` only. */
+  readonly url: string
+  /** What the model owner accepts as a broker: its section for the role `broker` is judged. */
+  readonly policy: Policy
+  readonly trust: Trust
+  /** The credential of the admin interface. */
+  readonly token: string
+  readonly now: () => Date
+}
+
+/** A key with the terms of its release. */
+export interface ResourceOffer {
+  /** `<repository>/<type>/<tag>`; for a model key the `key_id` of the manifest. */
+  readonly resource: string
+  readonly value: Uint8Array
+  /** The text of a policy document; its section for workers is judged. */
+  readonly policy: string
+  /** `veritee` where only evidence with a service descriptor counts; `quote` also for clients of Trustee. */
+  readonly evidence: 'veritee' | 'quote'
+}
+
+export interface ResourceSummary {
+  readonly resource: string
+  readonly version: number
+  readonly revoked: boolean
+  readonly policyDigest: string
+  readonly evidence: string
+  readonly changed: string
+}
+
+/** The admin interface of a broker that was verified. The credential and all that is sent go to its attested TLS key only. */
+export interface BrokerAdmin {
+  readonly service: Service
+  put(offer: ResourceOffer): Promise<ResourceSummary>
+  /** A new value, under the old terms or new ones. */
+  rotate(offer: Pick<ResourceOffer, 'resource' | 'value'> & Partial<Pick<ResourceOffer, 'policy' | 'evidence'>>): Promise<ResourceSummary>
+  revoke(resource: string): Promise<ResourceSummary>
+  resources(): Promise<readonly ResourceSummary[]>
+  /** Releases and changes, then refusals; each in order of `seq`. */
+  audit(): Promise<{ readonly audit: readonly Json[]; readonly refusals: readonly Json[] }>
+  close(): void
+}
+
+const maxAnswerBytes = 16 << 20
+const answerMs = 60_000
+const shape = new Shape('service_refused')
+
+/**
+ * Verifies a key broker for a model owner (rule S13): a fresh nonce, its report under the policy's section for brokers, and the TLS key of this very
+ * connection in its keyset. Before that holds, neither a key nor the credential leaves this machine; afterwards they go to that TLS key only.
+ *
+ * It does not show which resources the broker would release to whom: that is the policy which is put with each of them. Throws `usage` for a URL that is not
+ * `https:` (whatever the policy says of channels), and every code of `connect`. The methods throw the codes of the broker (`broker_*`, `kbs_*`, `policy_*`),
+ * `service_refused`, `service_unavailable`, `channel_mismatch`, `keyset_changed`, `policy_attestation_age`.
+ */
+export async function openBrokerAdmin({ url, policy, trust, token, now }: BrokerAdminOptions): Promise<BrokerAdmin> {
+  const transport = nodeTransport(url)
+  if (!transport.origin.startsWith('https:')) throw fail('usage', `expected an https URL of the admin interface, found ${transport.origin}`)
+  let service: Service
+  try {
+    service = await connect(transport, { policy, trust, role: 'broker', now })
+  } catch (error) {
+    transport.close()
+    throw error
+  }
+  const tell = async (method: 'GET' | 'POST', path: string, body: Json | null): Promise<Record<string, unknown>> => {
+    checkStillVerified(service, null)
+    const response = await transport.send({
+      method,
+      path: `/admin/v1/${path}`,
+      headers: { authorization: `Bearer ${token}`, ...(body === null ? {} : { 'content-type': 'application/json' }) },
+      ...(body === null ? {} : { body: utf8(JSON.stringify(body)) }),
+      signal: AbortSignal.timeout(answerMs),
+    })
+    checkStillVerified(service, response.headers['x-aci-keyset-digest'] ?? null)
+    const answer = parsed(await readBody(response, maxAnswerBytes))
+    if (response.status !== 200 && response.status !== 201) throw refusal(path, response.status, answer)
+    return shape.record(answer, path)
+  }
+  return {
+    service,
+    put: async ({ resource, value, policy: terms, evidence }) =>
+      summary(await tell('POST', 'resources', { resource, value: toBase64(value), policy: terms, evidence })),
+    rotate: async ({ resource, value, policy: terms, evidence }) =>
+      summary(
+        await tell('POST', 'rotate', {
+          resource,
+          value: toBase64(value),
+          ...(terms === undefined ? {} : { policy: terms }),
+          ...(evidence === undefined ? {} : { evidence }),
+        }),
+      ),
+    revoke: async (resource) => summary(await tell('POST', 'revoke', { resource })),
+    resources: async () => shape.array((await tell('GET', 'resources', null)).resources, 'resources', 1 << 16).map((item) => summary(item)),
+    audit: async () => {
+      const { audit, refusals } = await tell('GET', 'audit', null)
+      return { audit: shape.array(audit, 'audit', 1 << 16) as Json[], refusals: shape.array(refusals, 'refusals', 1 << 16) as Json[] }
+    },
+    close: () => transport.close(),
+  }
+}
+
+function parsed(bytes: Uint8Array): unknown {
+  try {
+    return parseJson(fromUtf8(bytes), { maxLength: maxAnswerBytes, maxDepth: 8 })
+  } catch {
+    return null
+  }
+}
+
+/** The broker's own code where it is one of the table; its words on one line and short. */
+function refusal(path: string, status: number, answer: unknown): VeriteeError {
+  const { error } = (typeof answer === 'object' && answer !== null ? answer : {}) as { error?: { code?: unknown; message?: unknown } }
+  const { code, message } = typeof error === 'object' && error !== null ? error : {}
+  const words = typeof message === 'string' ? message.slice(0, 300).replace(/[\p{C}\u2028\u2029]+/gu, ' ') : 'no reason given'
+  const known = typeof code === 'string' && Object.hasOwn(errorTable, code) ? (code as ErrorCode) : 'service_refused'
+  return new VeriteeError(known, `the broker answered ${status} to ${path}: ${words}`)
+}
+
+function summary(value: unknown): ResourceSummary {
+  const o = shape.record(value, 'resource')
+  return {
+    resource: shape.string(o.resource, 'resource', 256),
+    version: shape.integer(o.version, 'version'),
+    revoked: shape.boolean(o.revoked, 'revoked'),
+    policyDigest: shape.digest(o.policy_digest, 'policy_digest'),
+    evidence: shape.string(o.evidence, 'evidence', 16),
+    changed: shape.string(o.changed, 'changed', 32),
+  }
+}

@@ -1,0 +1,126 @@
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { toBase64 } from 'veritee/bytes'
+import { parsePolicy } from 'veritee/policy'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type BrokerAdminOptions, openBrokerAdmin } from '../../src/owner/broker-admin.ts'
+import { adminToken, askOf, enclaves, outcomeOf, policyText, type RunningBroker, secret, startBroker } from '../broker/system.ts'
+
+let running: RunningBroker
+beforeAll(async () => {
+  running = await startBroker()
+})
+afterAll(() => running.close())
+
+const optionsOf = (changes: Partial<BrokerAdminOptions> = {}): BrokerAdminOptions => ({
+  url: running.admin.url,
+  policy: parsePolicy(policyText({}, 'broker', enclaves.broker)),
+  trust: { roots: [running.platform.root] },
+  token: adminToken,
+  now: running.clock.now,
+  ...changes,
+})
+
+const offer = { resource: 'models/owned/1', value: secret, policy: policyText(), evidence: 'veritee' } as const
+
+describe("the model owner's side of a key broker", () => {
+  it('puts, rotates, revokes, lists, and reads the trail', async () => {
+    const admin = await openBrokerAdmin(optionsOf())
+    try {
+      expect(admin.service.verdict.simulated).toBe(true)
+      expect(await admin.put(offer)).toMatchObject({ resource: 'models/owned/1', version: 1, revoked: false, evidence: 'veritee' })
+      expect(await outcomeOf(askOf(running, 'models/owned/1'))).toBe('released')
+      expect(await admin.rotate({ resource: 'models/owned/1', value: new Uint8Array(32).fill(3) })).toMatchObject({ version: 2 })
+      expect(
+        await admin.rotate({ resource: 'models/owned/1', value: secret, policy: policyText({ simulated: 'refuse' }), evidence: 'veritee' }),
+      ).toMatchObject({ version: 3 })
+      expect(await outcomeOf(askOf(running, 'models/owned/1'))).toBe('policy_simulated')
+      expect(await admin.revoke('models/owned/1')).toMatchObject({ version: 3, revoked: true })
+      expect(await admin.resources()).toMatchObject([{ resource: 'models/owned/1', revoked: true }])
+      const { audit, refusals } = await admin.audit()
+      expect(audit.map((line) => (line as { event: string }).event)).toEqual(['put', 'release', 'rotate', 'rotate', 'revoke'])
+      expect(refusals).toMatchObject([{ code: 'policy_simulated' }])
+    } finally {
+      admin.close()
+    }
+  })
+
+  it.each([
+    ['a resource that exists', { ...offer, resource: 'models/twice/1' }, 'broker_resource_exists'],
+    ['a value of no bytes', { ...offer, resource: 'models/empty/1', value: new Uint8Array() }, 'broker_limit'],
+    ['a policy without a section for workers', { ...offer, resource: 'models/roles/1', policy: policyText({}, 'controller') }, 'policy_role_missing'],
+    ['a name that is none', { ...offer, resource: 'models' }, 'kbs_request_malformed'],
+  ])("throws the broker's code for %s", async (_title, wrong, code) => {
+    const admin = await openBrokerAdmin(optionsOf())
+    try {
+      if (code === 'broker_resource_exists') await admin.put(wrong)
+      await expect(admin.put(wrong)).rejects.toMatchObject({ code })
+      await expect(admin.revoke('models/never/was')).rejects.toMatchObject({ code: 'kbs_resource_unknown' })
+    } finally {
+      admin.close()
+    }
+  })
+
+  it('S22: another credential is refused by its code', async () => {
+    const admin = await openBrokerAdmin(optionsOf({ token: adminToken.replace('0001', '0002') }))
+    await expect(admin.put(offer)).rejects.toMatchObject({ code: 'broker_credential_invalid' })
+    admin.close()
+  })
+})
+
+describe('a broker that is not the one wanted', () => {
+  it.each<[string, () => Partial<BrokerAdminOptions>, string]>([
+    ['another program', () => ({ policy: parsePolicy(policyText({}, 'broker', enclaves.other)) }), 'policy_identity'],
+    [
+      'simulated evidence under a production policy',
+      () => ({ policy: parsePolicy(policyText({ simulated: 'refuse' }, 'broker', enclaves.broker)) }),
+      'policy_simulated',
+    ],
+    ['a policy for workers only', () => ({ policy: parsePolicy(policyText({}, 'worker', enclaves.broker)) }), 'policy_role_missing'],
+    ['plain HTTP', () => ({ url: running.admin.url.replace('https:', 'http:') }), 'usage'],
+  ])('S13: %s: refused', async (_title, changes, code) => {
+    await expect(openBrokerAdmin(optionsOf(changes()))).rejects.toMatchObject({ code })
+  })
+
+  it('S13: neither key nor credential leaves before the broker is verified, nor to another TLS key than its keyset lists', async () => {
+    const seen: string[] = []
+    let relay = true
+    // Somebody in between, with a TLS key of its own, who hands the genuine report on.
+    const other = await startBroker({ platform: running.platform })
+    const between = createServer(other.broker.identity.tls, (request, response) => {
+      let body = ''
+      request.on('data', (part) => {
+        body += String(part)
+      })
+      request.on('end', () => {
+        seen.push(`${request.url} ${request.headers.authorization ?? ''} ${body}`)
+        const nonce = new URL(request.url ?? '/', 'https://x').searchParams.get('nonce')
+        if (!relay) response.end('{}')
+        else void running.broker.identity.report(nonce).then((report) => response.end(report))
+      })
+    })
+    await new Promise<void>((resolve) => between.listen(0, '127.0.0.1', resolve))
+    const url = `https://127.0.0.1:${(between.address() as AddressInfo).port}`
+    await expect(openBrokerAdmin(optionsOf({ url }))).rejects.toMatchObject({ code: 'channel_mismatch' })
+    relay = false
+    await expect(openBrokerAdmin(optionsOf({ url }))).rejects.toMatchObject({ code: 'report_malformed' })
+    expect(seen).toHaveLength(2)
+    for (const text of seen) {
+      expect(text).not.toContain(adminToken)
+      expect(text).not.toContain(toBase64(secret))
+    }
+    between.close()
+    between.closeAllConnections()
+    await other.close()
+  })
+
+  it('S13: what was verified too long ago is verified again before anything is sent', async () => {
+    const admin = await openBrokerAdmin(optionsOf())
+    running.clock.forward(601)
+    await expect(admin.put({ ...offer, resource: 'models/late/1' })).rejects.toMatchObject({ code: 'policy_attestation_age' })
+    admin.close()
+    const again = await openBrokerAdmin(optionsOf())
+    expect((await again.resources()).map(({ resource }) => resource)).not.toContain('models/late/1')
+    again.close()
+  })
+})
