@@ -54,7 +54,7 @@ function evaluateLevel(info: TcbInfo, qe: QeIdentity, svns: PlatformSvns, teeTcb
     components.push(findModuleIdentity(info, teeTcbSvn)?.levels.find((level) => minor >= level.isvSvn))
   }
   const matched = components.filter((level) => level !== undefined)
-  if (platform === undefined || matched.length !== components.length) return notSupported
+  if (platform === undefined || matched.length !== components.length || matched.some(({ status }) => status === 'Unrecognized')) return notSupported
   let earliest = platform.tcbDate.getTime()
   const advisories = new Set(platform.advisories)
   for (const level of matched) {

@@ -35,7 +35,7 @@ export function parseQeIdentity(text: string): QeIdentity {
     attributesMask: readHex(document.attributesMask, `${where}.attributesMask`, 16),
     mrSigner: readHex(document.mrsigner, `${where}.mrsigner`, 32),
     isvProdId: shape.integer(document.isvprodid, `${where}.isvprodid`, 65_535),
-    levels: readIsvLevels(document.tcbLevels, `${where}.tcbLevels`, 65_535),
+    levels: readIsvLevels(document.tcbLevels, `${where}.tcbLevels`, 65_535, 'refused'),
   }
 }
 

@@ -54,8 +54,9 @@ const maxModuleIdentities = 256
 /**
  * Parses the text of a TCB info, version 2 (`sgxtcbcompNNsvn`, SGX only) or 3 (arrays; SGX or TDX) (P19).
  *
- * Types and ranges are strict, unknown members are allowed, unknown statuses are not. An SGX document with TDX parts, a TDX document without
- * `tdxModule` or `tdxtcbcomponents` (P13), security versions above 255, repeated levels and repeated module identities are refused. Levels come
+ * Types and ranges are strict, unknown members are allowed, unknown statuses of platform levels are not. An SGX document with TDX parts, a TDX document without
+ * `tdxModule` or `tdxtcbcomponents` (P13), an empty list of module identities, two different ones of one id, security versions above 255 and repeated
+ * levels are refused. Levels come
  * back sorted as Intel's library sorts them: SGX components, PCESVN, TDX components, highest first.
  *
  * Throws `malformed_json`, `collateral_malformed`.
@@ -119,10 +120,24 @@ function readModules(document: Record<string, unknown>, tee: 'sgx' | 'tdx'): Pic
     if (tdxModule !== undefined || tdxModuleIdentities !== undefined) throw shape.refuse(where, 'no TDX module in TCB info for SGX')
     return { tdxModule: null, tdxModuleIdentities: [] }
   }
-  const identities = tdxModuleIdentities === undefined ? [] : shape.array(tdxModuleIdentities, `${where}.tdxModuleIdentities`, maxModuleIdentities)
-  const read = identities.map((item, index) => readModuleIdentity(item, `${where}.tdxModuleIdentities[${index}]`))
-  if (new Set(read.map(({ id }) => id)).size !== read.length) throw shape.refuse(`${where}.tdxModuleIdentities`, 'each id once')
-  return { tdxModule: readModule(shape.record(tdxModule, `${where}.tdxModule`), `${where}.tdxModule`), tdxModuleIdentities: read }
+  return {
+    tdxModule: readModule(shape.record(tdxModule, `${where}.tdxModule`), `${where}.tdxModule`),
+    tdxModuleIdentities: tdxModuleIdentities === undefined ? [] : readModuleIdentities(tdxModuleIdentities, `${where}.tdxModuleIdentities`),
+  }
+}
+
+/** Where there is a list there is an identity in it. One that says the very same a second time changes nothing; two that differ are refused. */
+function readModuleIdentities(value: unknown, at: string): TdxModuleIdentity[] {
+  const items = shape.array(value, at, maxModuleIdentities)
+  if (items.length === 0) throw shape.refuse(at, 'at least one identity')
+  const texts = new Map<string, string>()
+  return items.map((item, index) => {
+    const identity = readModuleIdentity(item, `${at}[${index}]`)
+    const text = JSON.stringify(item)
+    if ((texts.get(identity.id) ?? text) !== text) throw shape.refuse(at, `one identity ${identity.id}`)
+    texts.set(identity.id, text)
+    return identity
+  })
 }
 
 function readModuleIdentity(value: unknown, at: string): TdxModuleIdentity {
@@ -131,7 +146,7 @@ function readModuleIdentity(value: unknown, at: string): TdxModuleIdentity {
     // Compared without regard to case (P14).
     id: shape.string(identity.id, `${at}.id`, 100).toUpperCase(),
     ...readModule(identity, at),
-    levels: readIsvLevels(identity.tcbLevels, `${at}.tcbLevels`, 255),
+    levels: readIsvLevels(identity.tcbLevels, `${at}.tcbLevels`, 255, 'unrecognized'),
   }
 }
 
