@@ -4,6 +4,8 @@ import { type ErrorCode, fail } from '../errors.ts'
 export interface JsonLimits {
   readonly maxLength: number
   readonly maxDepth: number
+  /** Numbers with a fraction or an exponent are refused, also where their value is an integer: `5.0` is no security version. */
+  readonly integersOnly?: true
 }
 
 /** Where one member stands in its text: `start` at the opening quote of its name, `end` just past its value. */
@@ -40,7 +42,7 @@ export function parseJson(text: string, limits: JsonLimits): unknown {
  * `__proto__` as a name, and it takes lone surrogates and numbers beyond the doubles. In a text that it has read, each quotation mark outside an
  * escape sequence begins or ends a string; so if the value holds as many names and strings as the text, nothing was dropped.
  */
-function parsePlain(text: string, { maxLength, maxDepth }: JsonLimits): unknown {
+function parsePlain(text: string, { maxLength, maxDepth, integersOnly }: JsonLimits): unknown {
   if (text.length > maxLength) return undefined
   let value: unknown
   try {
@@ -53,8 +55,14 @@ function parsePlain(text: string, { maxLength, maxDepth }: JsonLimits): unknown 
     const code = text.charCodeAt(at)
     if (code === 0x5c) at++
     else if (code === 0x22) marks++
+    // Outside of strings a point, or an e after a digit, is part of a number.
+    else if (integersOnly && marks % 2 === 0 && (code === 0x2e || ((code | 0x20) === 0x65 && isDigit(text.charCodeAt(at - 1))))) return undefined
   }
   return 2 * countStrings(value, maxDepth) === marks ? value : undefined
+}
+
+function isDigit(code: number): boolean {
+  return code >= 0x30 && code <= 0x39
 }
 
 /** How many strings and names a value has; NaN where it is too deep or holds what {@link Parser} refuses. */
@@ -105,6 +113,7 @@ const escapeSequence = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y
 class Parser {
   readonly #text: string
   readonly #maxDepth: number
+  readonly #integersOnly: boolean
   readonly #spans: Map<object, MemberSpan[]> | null
   #at = 0
 
@@ -112,6 +121,7 @@ class Parser {
     if (text.length > limits.maxLength) throw fail('malformed_json', `expected at most ${limits.maxLength} characters, found ${text.length}`)
     this.#text = text
     this.#maxDepth = limits.maxDepth
+    this.#integersOnly = limits.integersOnly === true
     this.#spans = spans
   }
 
@@ -164,6 +174,7 @@ class Parser {
     number.lastIndex = this.#at
     const found = number.exec(this.#text)
     if (found === null) throw this.#error('a JSON value')
+    if (this.#integersOnly && !/^-?[0-9]+$/.test(found[0])) throw this.#error('an integer')
     this.#at = number.lastIndex
     const value = Number(found[0])
     if (!Number.isFinite(value)) throw this.#error('a number in the range of a double')

@@ -1,7 +1,15 @@
 import { describe, expect, it } from 'vitest'
 import { parseQuote, type Trust, verifyQuote } from '../../src/attestation/index.ts'
 import { CertificatePool } from '../../src/attestation/pki/chain.ts'
-import { basicConstraints, type Extension, issueCertificate, keyUsage } from '../../src/attestation/pki/issue.ts'
+import {
+  authorityKeyIdentifier,
+  basicConstraints,
+  type Extension,
+  issueCertificate,
+  keyIdentifier,
+  keyUsage,
+  subjectKeyIdentifier,
+} from '../../src/attestation/pki/issue.ts'
 import {
   type Alteration,
   type CertificateProfile,
@@ -68,6 +76,16 @@ describe('synthetic evidence', () => {
 })
 
 describe('RFC 5280 rules for chains', () => {
+  it.each([
+    ['basicConstraints', constraintsOid],
+    ['keyUsage', usageOid],
+    ['cRLDistributionPoints', '2.5.29.31'],
+  ] as const)('every certificate has what Intel’s library demands: %s', async (_, oid) => {
+    expect(await failureOf({ alterPck: without(oid) })).toBe('pck.chain chain_invalid')
+    for (const who of ['root', 'platformCa'] as const) expect(await failureUnder({ [who]: without(oid) }), who).toBe('pck.chain chain_invalid')
+    expect(await failureUnder({ tcbSigning: without(oid) })).toBe('tcb-info.chain chain_invalid')
+  })
+
   it.each([
     ['an intermediate without basicConstraints', { platformCa: without(constraintsOid) }],
     ['an intermediate that is not a CA', { platformCa: replacing(basicConstraints(null)) }],
@@ -139,7 +157,12 @@ describe('revocation', () => {
     const vendor = await sharedVendor()
     const other = await createSimVendor(at)
     const { platformCa, root } = vendor
-    const { extensions, subject, notBefore } = caProfile('Intel SGX PCK Platform CA', 0, new Date('2026-01-01T00:00:00Z'), at)
+    const { extensions: profiled, subject, notBefore } = caProfile('Intel SGX PCK Platform CA', 0, new Date('2026-01-01T00:00:00Z'), at)
+    const extensions = [
+      authorityKeyIdentifier(await keyIdentifier(root.key.publicKey)),
+      subjectKeyIdentifier(await keyIdentifier(platformCa.key.publicKey)),
+      ...profiled,
+    ]
     const reissue = (notAfter: Date): Promise<Uint8Array> =>
       issueCertificate(
         { serial: Uint8Array.of(9), issuer: root.subject, subject, notBefore, notAfter, publicKey: platformCa.key.publicKey, extensions },

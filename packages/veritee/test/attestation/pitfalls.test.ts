@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type Collateral, collateralFromJson, collateralToJson, parseQuote, verifyQuote } from '../../src/attestation/index.ts'
-import { certificatePem, issueCertificate } from '../../src/attestation/pki/issue.ts'
+import { authorityKeyIdentifier, certificatePem, issueCertificate, keyIdentifier, subjectKeyIdentifier } from '../../src/attestation/pki/issue.ts'
 import {
   type Authority,
   chainPem,
@@ -114,7 +114,11 @@ describe('mistakes that other verifiers made', () => {
         notBefore,
         notAfter,
         publicKey: tcbSigning.key.publicKey,
-        extensions,
+        extensions: [
+          authorityKeyIdentifier(await keyIdentifier(root.key.publicKey)),
+          subjectKeyIdentifier(await keyIdentifier(tcbSigning.key.publicKey)),
+          ...extensions,
+        ],
       }
       return certificatePem(await issueCertificate(fields, root.key.sign)) + chainPem(root)
     }

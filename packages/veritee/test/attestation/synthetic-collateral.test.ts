@@ -256,7 +256,7 @@ describe('what the documents are for', () => {
     ['another version', 'qeIdentity', { version: 1 }],
     ['a short mask', 'qeIdentity', { attributesMask: 'FF' }],
     ['no signer', 'qeIdentity', { mrsigner: '' }],
-    ['a fractional product id', 'qeIdentity', { isvprodid: 1.5 }],
+    ['a product id as text', 'qeIdentity', { isvprodid: '1' }],
     ['no levels', 'qeIdentity', { tcbLevels: [] }],
     [
       'a level with a status of platforms',

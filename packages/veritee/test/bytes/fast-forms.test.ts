@@ -53,6 +53,26 @@ describe('fast forms give what the plain forms give', () => {
     expect(refused).toBeGreaterThan(200)
   })
 
+  it('JSON of integers only: the same value or the same code', async () => {
+    const integers = { ...limits, integersOnly: true } as const
+    let floats = 0
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(nearJson, mutated), async (text) => {
+        const plain = await outcome(() => parseJsonSpans(text, integers).value)
+        expect(await outcome(() => parseJson(text, integers))).toEqual(plain)
+        const loose = await outcome(() => parseJson(text, limits))
+        if (loose.code === 'accepted' && plain.code !== 'accepted') floats++
+        else expect(plain).toEqual(loose)
+      }),
+      { numRuns: 2000 },
+    )
+    expect(floats).toBeGreaterThan(20)
+    for (const text of ['5.0', '[3e0]', '{"a":1.3E1}', '1E+2', '-0.0', '{"5e1":1e5}'])
+      expect(await outcome(() => parseJson(text, integers))).toEqual({ code: 'malformed_json' })
+    for (const text of ['-0', '{"5.0":"1e5 3.5\\"4.5"}', '[true,false,null,"8e4"]', '{"\\\\":[1],"e":2}'])
+      expect((await outcome(() => parseJson(text, integers))).code, text).toBe('accepted')
+  })
+
   it.each([
     ['{"a":"\\"","a":1}', 'malformed_json'],
     ['{"a":1,"b":{"a":1},"b":2}', 'malformed_json'],

@@ -16,6 +16,15 @@ import { parseSgxExtension, type SgxExtension } from './sgx-extension.ts'
 /** A certificate chain in the order leaf to root. */
 export type Chain = readonly [leaf: Certificate, ...issuers: Certificate[]]
 
+// Intel's profile has these in every certificate, and its library refuses one that lacks any.
+const required: readonly string[] = [
+  oid.authorityKeyIdentifier,
+  oid.crlDistributionPoints,
+  oid.subjectKeyIdentifier,
+  oid.keyUsage,
+  oid.basicConstraints,
+]
+
 // Extensions whose meaning this verifier enforces; any other one that is critical is refused (RFC 5280 section 4.2).
 const understood: readonly string[] = [oid.basicConstraints, oid.keyUsage, oid.sgxExtension]
 
@@ -244,7 +253,7 @@ export interface ChainProfile {
 }
 
 /**
- * Checks a chain from the root down: common names, P-256 keys, basicConstraints with CA and path length, keyUsage, no critical extension that is not
+ * Checks a chain from the root down: common names, P-256 keys, the extensions of Intel's profile, basicConstraints with CA and path length, keyUsage, no critical extension that is not
  * understood (RFC 5280 section 6.1, which Intel's library leaves out), and each signature by its issuer.
  *
  * The root is taken as given: the caller has compared it with a trusted one. Does not check dates and revocation. Throws `chain_invalid`.
@@ -258,6 +267,8 @@ async function verifyChain(pool: CertificatePool, chain: Chain, profile: ChainPr
     if (certificate.publicKey === null) throw fail('chain_invalid', `${name}: expected a P-256 key`)
     const unknown = certificate.extensions.find((extension) => extension.critical && !understood.includes(extension.id))
     if (unknown !== undefined) throw fail('chain_invalid', `${name}: the critical extension ${unknown.id} is not understood`)
+    const missing = required.find((id) => !certificate.extensions.some((extension) => extension.id === id))
+    if (missing !== undefined) throw fail('chain_invalid', `${name}: expected the extension ${missing}`)
     if (profile.authoritiesOnly) checkAuthority(certificate, name, depth)
     else if (depth > 0) checkAuthority(certificate, name, depth - 1)
     else checkLeaf(certificate, name)

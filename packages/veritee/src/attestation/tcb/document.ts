@@ -6,7 +6,7 @@ import { Shape } from '../../bytes/shape.ts'
 export const shape: Shape = new Shape('collateral_malformed')
 
 // Intel's largest are about 15 KB and seven levels deep.
-const limits: JsonLimits = { maxLength: 524_288, maxDepth: 16 }
+const limits: JsonLimits = { maxLength: 524_288, maxDepth: 16, integersOnly: true }
 const maxLevels = 256
 const maxAdvisories = 256
 
