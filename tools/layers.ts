@@ -19,6 +19,7 @@ const services: Layers = {
   source: 'packages/services/src',
   order: [
     'release.ts',
+    'config',
     'enclave/runtime',
     'enclave/sealed',
     'http',
@@ -29,6 +30,7 @@ const services: Layers = {
     'controller',
     'validator',
     'demo',
+    'process',
     'bin',
   ],
 }

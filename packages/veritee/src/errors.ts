@@ -146,6 +146,11 @@ export const errorTable = {
   quote_busy: ['unavailable', 'too many requests wait for a quote; retry after the stated time'],
 
   // network, files, usage
+  config_invalid: [
+    'configuration',
+    'the configuration of a service holds something unknown, missing or out of its bounds; see docs/configuration.md',
+  ],
+  anchors_not_measured: ['configuration', 'what an enclave trusts to begin with came from its host; it must be measured with the program'],
   usage: ['configuration', 'the command line is wrong; see --help'],
   file_unavailable: ['unavailable', 'a file could not be read or written'],
   service_unavailable: ['unavailable', 'the service did not answer'],

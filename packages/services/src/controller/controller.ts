@@ -4,10 +4,9 @@ import type { Collateral, Trust } from 'veritee/attestation'
 import type { Json } from 'veritee/bytes'
 import type { Policy } from 'veritee/policy'
 import type { ServiceDescriptor } from 'veritee/receipt'
-import type { AttestationDevice } from '../enclave/runtime/attestation-device.ts'
 import { configurationDigest, createIdentity, type Identity } from '../enclave/runtime/identity.ts'
-import { Ledger } from '../enclave/runtime/ledger.ts'
-import { createQuoter } from '../enclave/runtime/quote.ts'
+import { Ledger, type LedgerOptions } from '../enclave/runtime/ledger.ts'
+import type { Quoter } from '../enclave/runtime/quote.ts'
 import { sendError } from '../http/body.ts'
 import { chatEndpoint } from '../http/chat-request.ts'
 import { RateLimit } from '../http/rate-limit.ts'
@@ -18,7 +17,8 @@ import { handleForward } from './forward.ts'
 import { Registry } from './registry.ts'
 
 export interface ControllerOptions {
-  readonly device: AttestationDevice
+  /** The one user of this process's quote device. */
+  readonly quoter: Quoter
   readonly collateral: () => Collateral
   /** What this controller demands of workers. */
   readonly policy: Policy
@@ -26,6 +26,8 @@ export interface ControllerOptions {
   readonly allowLoopbackWorkers: boolean
   readonly configuration: Json
   readonly now: () => Date
+  /** See {@link LedgerOptions.onReceipt}. */
+  readonly onReceipt?: LedgerOptions['onReceipt']
 }
 
 export interface Controller {
@@ -41,7 +43,7 @@ export interface Controller {
 
 /** A controller enclave: fresh keys, verified workers only, a receipt for every answer. Listening is the caller's. */
 export async function createController(options: ControllerOptions): Promise<Controller> {
-  const { now, policy, trust } = options
+  const { now, policy, trust, quoter } = options
   const descriptor: ServiceDescriptor = {
     version: 'veritee.descriptor.v1',
     role: 'controller',
@@ -53,9 +55,8 @@ export async function createController(options: ControllerOptions): Promise<Cont
     release,
     extensions: {},
   }
-  const quoter = createQuoter(options.device)
   const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
-  const ledger = new Ledger({ identity, now })
+  const ledger = new Ledger({ identity, now, ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }) })
   const registry = new Registry({ policy, trust, now, allowLoopback: options.allowLoopbackWorkers })
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const apiRoutes = getRequestListener(createApiRoutes({ identity, ledger, registry, quoteLimit }).fetch)

@@ -5,7 +5,7 @@ import { isHex } from 'veritee/bytes'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
 import type { Ledger, PendingReceipt } from '../enclave/runtime/ledger.ts'
 import { bearer, readRequestBody, sendError, sendJson } from '../http/body.ts'
-import { chatEndpoint, nonceHeader, unknownModel } from '../http/chat-request.ts'
+import { chatEndpoint, drainingHeader, nonceHeader, unknownModel } from '../http/chat-request.ts'
 import { errorBody, HttpError } from '../http/errors.ts'
 import type { AdmittedWorker, Registry } from './registry.ts'
 import { digestOf, holdPlain, type Relayed, relayStream, responseEvents } from './relay.ts'
@@ -106,6 +106,13 @@ async function dispatch(
         body: request.spliced.forwarded,
         signal,
       })
+      if (answer.statusCode === 503 && header(answer, drainingHeader) !== null) {
+        // It says so over its pinned connection: it answers nothing more, and comes back, if it does, with a challenge.
+        worker.outstanding--
+        registry.quarantine(worker, 'it is stopping', 'session')
+        await answer.body.dump()
+        continue
+      }
       return { worker, answer, upstreamNonce }
     } catch (error) {
       worker.outstanding--

@@ -1,8 +1,10 @@
 import type { SimEnclave } from 'veritee/attestation/sim'
 import type { EvidencePolicy, Policy } from 'veritee/policy'
 
-/** Exactly this simulated program; what no simulator can show is waived by name, and every verdict lists it. */
-function section(enclave: SimEnclave, changes: Partial<EvidencePolicy>): EvidencePolicy {
+/**
+ * Policies for simulated services: exactly this program. What no simulator can show is waived by name, and every verdict lists it.
+ */
+function simulatedSection(enclave: SimEnclave, changes: Partial<EvidencePolicy>): EvidencePolicy {
   return {
     tee: ['sgx'],
     simulated: 'allow',
@@ -25,27 +27,33 @@ function section(enclave: SimEnclave, changes: Partial<EvidencePolicy>): Evidenc
   }
 }
 
-/** The policy of the demo's clients and of its controller: exactly these two simulated programs and exactly these weights. */
+/** For a simulated controller. `loopback`: plain HTTP on loopback, so that an unmodified OpenAI client can talk to it. */
+export function controllerPolicy(enclave: SimEnclave, channel: 'attested' | 'loopback'): EvidencePolicy {
+  return simulatedSection(enclave, { channel })
+}
+
+/** For a simulated worker, with exactly these weights: name -> digests. */
+export function workerPolicy(enclave: SimEnclave, models: { readonly [name: string]: readonly string[] }): EvidencePolicy {
+  return simulatedSection(enclave, { models })
+}
+
+/** The policy of the demo's clients and of its controller. */
 export function demoPolicy(
   enclaves: { readonly controller: SimEnclave; readonly worker: SimEnclave },
   models: { readonly [name: string]: readonly string[] },
 ): Policy {
   return {
     version: 'veritee.policy.v1',
-    roles: {
-      // Plain HTTP on loopback, so that an unmodified OpenAI client can talk to the demo.
-      controller: section(enclaves.controller, { channel: 'loopback' }),
-      worker: section(enclaves.worker, { models }),
-    },
+    roles: { controller: controllerPolicy(enclaves.controller, 'loopback'), worker: workerPolicy(enclaves.worker, models) },
   }
 }
 
 /** What the model owner accepts as a broker before the model key leaves its machine (rule S13). */
 export function ownerPolicy(broker: SimEnclave): Policy {
-  return { version: 'veritee.policy.v1', roles: { broker: section(broker, { maxAttestationAge: 300 }) } }
+  return { version: 'veritee.policy.v1', roles: { broker: simulatedSection(broker, { maxAttestationAge: 300 }) } }
 }
 
 /** Whom the broker may give the model key to: a worker that runs exactly this program, and has shown so within five minutes. It has no models yet. */
 export function releasePolicy(worker: SimEnclave): Policy {
-  return { version: 'veritee.policy.v1', roles: { worker: section(worker, { maxAttestationAge: 300 }) } }
+  return { version: 'veritee.policy.v1', roles: { worker: simulatedSection(worker, { maxAttestationAge: 300 }) } }
 }

@@ -5,6 +5,7 @@ import type { Trust } from 'veritee/attestation'
 import { createSimPlatform, type SimEnclave, type SimPlatform } from 'veritee/attestation/sim'
 import type { Policy } from 'veritee/policy'
 import { type Controller, createController } from '../controller/controller.ts'
+import { createQuoter } from '../enclave/runtime/quote.ts'
 import { createSimDevice } from '../enclave/runtime/sim-device.ts'
 import { type Engine, loadChatTemplate, openLlamaEngine } from '../enclave/worker/engine/index.ts'
 import { registerWorker } from '../enclave/worker/register.ts'
@@ -74,7 +75,7 @@ export interface RunningWorker {
 export async function startWorker(machine: SimulatedMachine, models: readonly ServedModel[], port: number, now: () => Date): Promise<RunningWorker> {
   const { platform, enclaves } = machine
   const worker = await createWorker({
-    device: createSimDevice(platform, enclaves.worker),
+    quoter: createQuoter(createSimDevice(platform, enclaves.worker)),
     collateral: () => platform.collateral,
     models,
     configuration: { models: models.map(({ name }) => name), profile: models[0]?.engine.facts.profile ?? 'none' },
@@ -98,7 +99,7 @@ export async function startController(
 ): Promise<RunningController> {
   const { platform, enclaves, trust } = machine
   const controller = await createController({
-    device: createSimDevice(platform, enclaves.controller),
+    quoter: createQuoter(createSimDevice(platform, enclaves.controller)),
     collateral: () => platform.collateral,
     policy,
     trust,

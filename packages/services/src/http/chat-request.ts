@@ -4,6 +4,9 @@ import { HttpError } from './errors.ts'
 
 /** What worker and controller read alike of a chat request. */
 
+/** Set on the refusal of a service that is stopping: whoever routes can go elsewhere. */
+export const drainingHeader = 'x-veritee-draining'
+
 export const chatEndpoint = '/v1/chat/completions'
 
 /** The requester's nonce (rule S10), or null. Throws 400 for anything else in its header. */

@@ -1,4 +1,5 @@
 import { createSimPlatform } from 'veritee/attestation/sim'
+import { createQuoter } from '../../src/enclave/runtime/quote.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 import { startFastchat } from '../../src/enclave/worker/fastchat/index.ts'
 import { type ServedModel, serveModel } from '../../src/enclave/worker/served-model.ts'
@@ -20,7 +21,7 @@ export async function testWorker(options: { readonly sequences?: number; readonl
   const { engine, template } = await openDemo(options)
   const served = serveModel('veritee-demo', 'veritee-demo-q8_0.gguf', engine, template)
   const device = createSimDevice(platform, { mrenclave: '11'.repeat(32), mrsigner: '22'.repeat(32), isvProdId: 1, isvSvn: 1 })
-  const worker = await createWorker({ device, collateral: () => platform.collateral, models: [served], configuration: {}, now })
+  const worker = await createWorker({ quoter: createQuoter(device), collateral: () => platform.collateral, models: [served], configuration: {}, now })
   return { worker, served, dispose: () => engine.dispose() }
 }
 

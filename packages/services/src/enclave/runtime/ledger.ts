@@ -49,6 +49,8 @@ export interface LedgerOptions {
   readonly maxRefusals?: number
   /** Leaf hashes of streams kept over all receipts, 32 bytes each. */
   readonly maxLeaves?: number
+  /** Told of every receipt once it is signed, with the time since its request came; for figures. It must not throw. */
+  readonly onReceipt?: (facts: ReceiptFacts, elapsedMs: number) => void
   /** How long a lookup waits for a receipt that is still being written. */
   readonly waitMs?: number
 }
@@ -76,13 +78,14 @@ export class Ledger {
   #previous: string | null = null
 
   constructor(options: LedgerOptions) {
-    this.#options = { maxReceipts: 10_000, maxRefusals: 1_000, maxLeaves: 1 << 20, waitMs: 10_000, ...options }
+    this.#options = { maxReceipts: 10_000, maxRefusals: 1_000, maxLeaves: 1 << 20, waitMs: 10_000, onReceipt: () => undefined, ...options }
   }
 
   /** `credential` is the bearer token of the request, or null; only its digest is kept. */
   open(credential: string | null): PendingReceipt {
     const id = `rcpt-${randomBytes(16).toString('hex')}`
     const { promise, resolve } = Promise.withResolvers<string | null>()
+    const opened = performance.now()
     const entry: Entry = {
       credential: credential === null ? null : digest(credential),
       text: promise,
@@ -108,6 +111,7 @@ export class Ledger {
         if (facts.events.some((event) => event.type === 'veritee.outcome' && event.outcome === 'refused')) this.#refusals.add(id)
         resolve(text)
         this.#evict()
+        this.#options.onReceipt(facts, performance.now() - opened)
         return Promise.resolve(text)
       },
       abandon: () => {

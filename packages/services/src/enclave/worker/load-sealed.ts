@@ -14,6 +14,9 @@ export interface SealedModelOptions {
   readonly onStep?: (step: 'manifest' | 'key' | 'weights' | 'template') => void
   readonly memoryDirectory?: string
   readonly maxContext?: number
+  readonly threads?: number
+  readonly sequences?: number
+  readonly maxQueue?: number
   readonly signal?: AbortSignal
 }
 
@@ -26,7 +29,7 @@ export interface SealedModelOptions {
  * Throws what `openSealedModel`, `requestKey`, `openLlamaEngine` throw, and `model_template_mismatch`.
  */
 export async function loadSealedModel(options: SealedModelOptions): Promise<ServedModel> {
-  const { directory, trust, requestKey, onStep = () => undefined, memoryDirectory, maxContext, signal } = options
+  const { directory, trust, requestKey, onStep = () => undefined, memoryDirectory, maxContext, threads, sequences, maxQueue, signal } = options
   onStep('manifest')
   const announced = await readManifest(directory, trust)
   if (announced.files.length !== 1)
@@ -46,6 +49,9 @@ export async function loadSealedModel(options: SealedModelOptions): Promise<Serv
         path: file,
         ...(memoryDirectory !== undefined && { memoryDirectory }),
         ...(maxContext !== undefined && { maxContext }),
+        ...(threads !== undefined && { threads }),
+        ...(sequences !== undefined && { sequences }),
+        ...(maxQueue !== undefined && { maxQueue }),
         ...(signal && { signal }),
       })
       try {

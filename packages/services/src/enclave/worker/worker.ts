@@ -9,20 +9,22 @@ import { createProofRoutes, text } from '../../http/proof-routes.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { Tickets } from '../../http/tickets.ts'
 import { release } from '../../release.ts'
-import type { AttestationDevice } from '../runtime/attestation-device.ts'
 import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
-import { Ledger } from '../runtime/ledger.ts'
-import { createQuoter } from '../runtime/quote.ts'
+import { Ledger, type LedgerOptions } from '../runtime/ledger.ts'
+import type { Quoter } from '../runtime/quote.ts'
 import { handleChat } from './chat.ts'
 import type { ServedModel } from './served-model.ts'
 
 export interface WorkerOptions {
-  readonly device: AttestationDevice
+  /** The one user of this process's quote device: loading a sealed model asks it too. */
+  readonly quoter: Quoter
   readonly collateral: () => Collateral
   readonly models: readonly ServedModel[]
   /** Effective configuration, without secrets; its digest is bound into the quote. */
   readonly configuration: Json
   readonly now: () => Date
+  /** See {@link LedgerOptions.onReceipt}. */
+  readonly onReceipt?: LedgerOptions['onReceipt']
 }
 
 export interface Worker {
@@ -35,8 +37,7 @@ export interface Worker {
 
 /** A worker enclave: fresh keys bound to the weights it has loaded, an OpenAI surface, and its proofs. Listening is the caller's. */
 export async function createWorker(options: WorkerOptions): Promise<Worker> {
-  const { models, now } = options
-  const quoter = createQuoter(options.device)
+  const { models, quoter, now } = options
   const descriptor: ServiceDescriptor = {
     version: 'veritee.descriptor.v1',
     role: 'worker',
@@ -49,7 +50,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     extensions: {},
   }
   const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
-  const ledger = new Ledger({ identity, now })
+  const ledger = new Ledger({ identity, now, ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }) })
   const deps = { ledger, now, models: new Map(models.map((model) => [model.name, model])) }
   const tickets = new Tickets(now)
   const routes = createProofRoutes({ identity, ledger, tickets, quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })

@@ -1,0 +1,6 @@
+import { codeDigest } from '../demo/measure.ts'
+import { resolveModel } from '../models/locate.ts'
+import type { Program } from '../process/program.ts'
+
+/** A service that runs from source: nothing is measured, so it runs in simulation only. */
+export const sourceProgram: Program = { codeDigest, findModel: resolveModel, anchors: null }

@@ -1,0 +1,43 @@
+import { integer, onSwitch, optionalText, texts, type ValuesOf } from './field.ts'
+import { address, enclave, metrics, operations, publicBind } from './parts.ts'
+import type { Schema } from './schema.ts'
+
+const path = { pattern: /^[^\0-\x1f\x7f]{1,1024}$/, expected: 'a path' }
+
+const sections = {
+  enclave,
+  api: {
+    host: address('host', 'address of the API'),
+    port: integer({ flag: 'port', min: 0, max: 65_535, fallback: 8000, about: 'port of the API' }),
+    tls: onSwitch({ flag: 'tls', about: 'TLS with the key of the keyset on API and control port, instead of plain HTTP' }),
+    ...publicBind,
+  },
+  control: {
+    host: address('control-host', 'address where workers register'),
+    port: integer({ flag: 'control-port', min: 0, max: 65_535, fallback: 21_005, about: 'port where workers register' }),
+  },
+  admission: {
+    policy: optionalText({
+      ...path,
+      flag: 'policy',
+      about: 'what is demanded of workers: the section worker of this file; in simulation only, an enclave has it measured',
+    }),
+    roots: texts({
+      ...path,
+      flag: 'root',
+      maxItems: 64,
+      about: 'root certificate (PEM) of a simulated machine whose workers are admitted; in simulation only',
+    }),
+  },
+  metrics,
+  operations,
+}
+
+/** The configuration of a controller. */
+export const controllerSchema: Schema<typeof sections> = {
+  role: 'controller',
+  sections,
+  secrets: { metrics: { variable: 'VERITEE_METRICS_TOKEN', flag: 'metrics-token-file', about: 'bearer token that /metrics asks for' } },
+}
+
+export type ControllerConfig = ValuesOf<typeof sections>

@@ -1,0 +1,54 @@
+import { type Field, integer, onSwitch, optionalInteger, optionalText, text, word } from './field.ts'
+
+/** Fields that worker and controller have alike. */
+
+const path = /^[^\0-\x1f\x7f]{1,1024}$/
+
+export const enclave: {
+  readonly tee: Field<'simulate' | 'gramine'>
+  readonly state: Field<string>
+  readonly collateral: Field<string | null>
+} = {
+  tee: word(['simulate', 'gramine'], {
+    flag: 'tee',
+    about: 'simulate: no protection at all, for development on loopback. gramine: an SGX enclave under Gramine',
+  }),
+  state: text({
+    flag: 'state',
+    pattern: path,
+    expected: 'a path',
+    about: 'directory for what this service writes; in simulation root.pem and policy.json for those who verify it',
+  }),
+  collateral: optionalText({
+    flag: 'collateral',
+    pattern: path,
+    expected: 'a path',
+    about: "file with the vendor's signed data for this machine (veritee collateral fetch), relayed to verifiers; in an enclave only",
+  }),
+}
+
+export function address(flag: string, about: string): Field<string> {
+  return text({ flag, pattern: /^[0-9A-Za-z.:_-]{1,255}$/, expected: 'a host name or an IP address', fallback: '127.0.0.1', about })
+}
+
+/** What must be said in so many words before a service leaves loopback (rules S15, S22). */
+export const publicBind: { readonly open: Field<boolean>; readonly behind_tls: Field<boolean>; readonly knows_simulated: Field<boolean> } = {
+  open: onSwitch({ flag: 'open', about: 'beyond loopback without API keys: anybody may use it' }),
+  behind_tls: onSwitch({ flag: 'behind-tls', about: 'beyond loopback with plain HTTP: TLS ends in a proxy in front' }),
+  knows_simulated: onSwitch({ flag: 'i-know-this-is-simulated', about: 'beyond loopback although nothing is protected' }),
+}
+
+export const metrics: { readonly host: Field<string>; readonly port: Field<number | null> } = {
+  host: address('metrics-host', 'address of /metrics, /healthz and /readyz; beyond loopback with a token only'),
+  port: optionalInteger({ flag: 'metrics-port', min: 0, max: 65_535, about: 'port of /metrics, /healthz and /readyz; off where not given' }),
+}
+
+export const operations: { readonly drain_seconds: Field<number> } = {
+  drain_seconds: integer({
+    flag: 'drain-seconds',
+    min: 0,
+    max: 3600,
+    fallback: 30,
+    about: 'how long answers under way may go on after SIGTERM',
+  }),
+}

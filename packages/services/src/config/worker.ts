@@ -1,0 +1,86 @@
+import { integer, optionalText, text, texts, type ValuesOf } from './field.ts'
+import { address, enclave, metrics, operations, publicBind } from './parts.ts'
+import type { Schema } from './schema.ts'
+
+const sections = {
+  enclave,
+  listen: {
+    host: address('host', 'address of the API, TLS with the key of the keyset'),
+    port: integer({ flag: 'port', min: 0, max: 65_535, fallback: 21_841, about: 'port of the API' }),
+    advertise: optionalText({
+      flag: 'advertise',
+      pattern: /^https:\/\/[^/?#@\s]{1,255}$/,
+      expected: 'https://address:port',
+      about: 'how controllers reach this worker; what it listens on where not given',
+    }),
+    ...publicBind,
+  },
+  models: {
+    sources: texts({
+      flag: 'model',
+      maxItems: 16,
+      pattern: /^[^\0-\x1f\x7f]{1,1024}$/,
+      expected: 'a .gguf file, sealed:DIRECTORY, demo, or hf:owner/repo/file.gguf',
+      about: 'a model to serve (demo and hf: not in an enclave)',
+    }),
+    publishers: texts({
+      flag: 'publisher',
+      maxItems: 16,
+      pattern: /^[0-9a-f]{64}$/,
+      expected: '64 lower-case hex digits',
+      about: 'public key of a publisher whose sealed models are accepted; in simulation only, an enclave has them measured',
+    }),
+    minimum_version: integer({
+      flag: 'minimum-version',
+      min: 0,
+      max: 1_000_000_000,
+      fallback: 0,
+      about: 'lowest version of a sealed model that is accepted; in simulation only',
+    }),
+    broker: optionalText({
+      flag: 'broker',
+      pattern: /^https?:\/\/[^/?#@\s]{1,255}\/?$/,
+      expected: 'https://host:port or http://host:port',
+      about: 'the key broker, asked for the key of a sealed model',
+    }),
+  },
+  engine: {
+    threads: integer({
+      flag: 'threads',
+      min: 1,
+      max: 256,
+      fallback: 1,
+      about: 'threads of one evaluation; more than the idle cores makes it slower. Never found out by itself',
+    }),
+    sequences: integer({ flag: 'sequences', min: 1, max: 4, fallback: 4, about: 'requests evaluated together' }),
+    max_queue: integer({ flag: 'max-queue', min: 0, max: 65_536, fallback: 64, about: 'requests that may wait' }),
+    max_context: integer({ flag: 'max-context', min: 16, max: 1_048_576, fallback: 4096, about: 'most tokens of prompt and answer together' }),
+    memory_directory: text({
+      flag: 'memory-directory',
+      pattern: /^\/[^\0-\x1f\x7f]{0,255}$/,
+      expected: 'an absolute path',
+      fallback: '/dev/shm',
+      about: 'the tmpfs for the private copy of the weights',
+    }),
+  },
+  controllers: {
+    urls: texts({
+      flag: 'controller',
+      maxItems: 16,
+      pattern: /^https?:\/\/[^/?#@\s]{1,255}\/?$/,
+      expected: 'https://host:port or http://host:port',
+      about: 'control port of a controller to register with',
+    }),
+  },
+  metrics,
+  operations,
+}
+
+/** The configuration of a worker. Each part that joins the worker adds a section here. */
+export const workerSchema: Schema<typeof sections> = {
+  role: 'worker',
+  sections,
+  secrets: { metrics: { variable: 'VERITEE_METRICS_TOKEN', flag: 'metrics-token-file', about: 'bearer token that /metrics asks for' } },
+}
+
+export type WorkerConfig = ValuesOf<typeof sections>

@@ -1,0 +1,104 @@
+import { nodeTransport, readBody } from 'veritee/client'
+import { VeriteeError } from 'veritee/errors'
+import { registerWorker } from '../enclave/worker/register.ts'
+import type { Worker } from '../enclave/worker/worker.ts'
+
+export interface AdmissionOptions {
+  readonly controlUrl: string
+  /** Where the controller reaches the worker. */
+  readonly workerUrl: string
+  readonly worker: Pick<Worker, 'identity' | 'tickets'>
+  readonly report: (line: string) => void
+  /** How often the controller is asked whether it still knows the worker, and how often it is asked to verify it again. */
+  readonly checkMs?: number
+  readonly againMs?: number
+  readonly retryMs?: { readonly first: number; readonly most: number }
+}
+
+export interface Admission {
+  /** Why the controller sends nothing; null while it has admitted the worker. */
+  readonly reason: string | null
+  /** Registers again at once: the worker has new keys. */
+  again(): void
+  stop(): void
+}
+
+/**
+ * Keeps a worker admitted: registers, again before the session ends, again when the controller has forgotten or set aside the worker, and after
+ * failures with growing pauses, for ever. A controller that is not there yet is no failure of the worker's.
+ */
+export function keepAdmitted(options: AdmissionOptions): Admission {
+  const { controlUrl, workerUrl, worker, report, checkMs = 15_000, againMs = 20 * 60_000 } = options
+  const { first, most } = options.retryMs ?? { first: 1_000, most: 30_000 }
+  let reason: string | null = `not registered with ${controlUrl} yet`
+  let stopped = false
+  let wake: () => void = () => undefined
+  let kicked = false
+
+  const pause = (ms: number): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, ms)
+    wake = () => {
+      clearTimeout(timer)
+      resolve()
+    }
+    return promise
+  }
+  const said = (next: string | null, line: string): void => {
+    if (next === reason) return
+    reason = next
+    report(line)
+  }
+  const run = async (): Promise<void> => {
+    let wait = first
+    while (!stopped) {
+      kicked = false
+      const digest = worker.identity.keysetDigest
+      try {
+        const { sessionId } = await registerWorker(controlUrl, workerUrl, digest, worker.tickets.give())
+        wait = first
+        said(null, `admitted by ${controlUrl}, session ${sessionId}`)
+        const until = performance.now() + againMs
+        while (!stopped && !kicked && performance.now() < until) {
+          await pause(checkMs)
+          if (!stopped && !kicked && !(await known(controlUrl, digest))) break
+        }
+      } catch (error) {
+        const why = error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'registration failed'
+        said(`not admitted by ${controlUrl}: ${why}`, `not admitted by ${controlUrl}: ${why}; trying again`)
+        if (stopped) return
+        // Workers that lost one controller together do not come back together.
+        if (!kicked) await pause(wait * (0.5 + Math.random() / 2))
+        wait = Math.min(2 * wait, most)
+      }
+    }
+  }
+  void run()
+  return {
+    get reason() {
+      return reason
+    },
+    again: () => {
+      kicked = true
+      wake()
+    },
+    stop: () => {
+      stopped = true
+      wake()
+    },
+  }
+}
+
+/** Whether the controller would still route to this keyset. A controller that does not answer is asked again as one that has forgotten. */
+async function known(controlUrl: string, keysetDigest: string): Promise<boolean> {
+  const transport = nodeTransport(controlUrl)
+  try {
+    const response = await transport.send({ method: 'GET', path: `/v1/workers/${keysetDigest}` })
+    await readBody(response, 65_536)
+    return response.status === 200
+  } catch {
+    return false
+  } finally {
+    transport.close()
+  }
+}

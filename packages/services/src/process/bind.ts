@@ -1,0 +1,31 @@
+import { isLoopbackHost } from 'veritee/client'
+import { fail } from 'veritee/errors'
+import type { Bind } from '../http/listen.ts'
+
+export interface PublicBind {
+  readonly open: boolean
+  readonly behind_tls: boolean
+  readonly knows_simulated: boolean
+}
+
+/** The risks an operator has said, for one listener. */
+export function bindOf(host: string, port: number, tls: Bind['tls'], simulated: boolean, said: PublicBind): Bind {
+  return { host, port, tls, simulated, apiKeys: false, open: said.open, behindTls: said.behind_tls, knowsSimulated: said.knows_simulated }
+}
+
+/** What readiness repeats of those risks (rule S22). */
+export function noticesOf(simulated: boolean, said: PublicBind): string[] {
+  return [
+    ...(simulated ? ['SIMULATED: nothing is protected'] : []),
+    ...(said.open ? ['open: no API keys'] : []),
+    ...(said.behind_tls ? ['behind-tls: plain HTTP to a proxy in front'] : []),
+  ]
+}
+
+/** Under which URL others reach a listener. Throws `config_invalid` where it listens everywhere and nobody said. */
+export function advertised(advertise: string | null, host: string, url: string): string {
+  if (advertise !== null) return advertise
+  if (!isLoopbackHost(host) && /^(?:0\.0\.0\.0|::)$/.test(host))
+    throw fail('config_invalid', `listen.advertise: listening on ${host}, a worker cannot know its address; say --advertise https://address:port`)
+  return url
+}

@@ -1,0 +1,135 @@
+import { createHash } from 'node:crypto'
+import { intelSgxRootCa, parseCertificate, parsePem, type Trust } from 'veritee/attestation'
+import { certificatePem } from 'veritee/attestation/issue'
+import { isLoopbackHost } from 'veritee/client'
+import { fail } from 'veritee/errors'
+import { type Policy, parsePolicy } from 'veritee/policy'
+import type { ControllerConfig, controllerSchema } from '../config/controller.ts'
+import type { Configuration } from '../config/schema.ts'
+import { createController } from '../controller/controller.ts'
+import { controllerPolicy } from '../demo/policy.ts'
+import { configurationDigest } from '../enclave/runtime/identity.ts'
+import { chatEndpoint } from '../http/chat-request.ts'
+import { checkBind, listen } from '../http/listen.ts'
+import { anchorFromOutside } from './anchor.ts'
+import { bindOf, noticesOf } from './bind.ts'
+import { type Files, publish } from './files.ts'
+import { Gate } from './gate.ts'
+import { Metrics } from './metrics.ts'
+import { operationsOf } from './operations.ts'
+import { openPlatform, type Platform } from './platform.ts'
+import { Readiness } from './readiness.ts'
+import { controllerMetrics, serviceMetrics } from './receipt-metrics.ts'
+import type { Running } from './run.ts'
+import type { StartOptions } from './worker.ts'
+
+/**
+ * Starts a controller process: the machine, the policy for workers, the keys, both listeners. Workers on loopback are admitted where workers register on
+ * loopback. Throws what its parts throw, with everything closed again.
+ */
+export async function startControllerProcess(options: StartOptions<Configuration<(typeof controllerSchema)['sections']>>): Promise<Running> {
+  const { program, files, report, now } = options
+  const config: ControllerConfig = options.configuration.values
+  const { enclave, api, control, admission } = config
+  const simulated = enclave.tee === 'simulate'
+  if (!simulated && (admission.policy !== null || admission.roots.length > 0)) throw anchorFromOutside('admission.policy and admission.roots')
+  const willHaveTls = api.tls ? { key: '', cert: '' } : null
+  checkBind(bindOf(api.host, api.port, willHaveTls, simulated, api))
+  checkBind(bindOf(control.host, control.port, willHaveTls, simulated, api))
+  const platform = await openPlatform({ tee: enclave.tee, role: 'controller', program, collateral: enclave.collateral, files, now })
+  const { policy, trust } = await demanded(config, platform, files)
+  const { quoter, collateral } = platform
+  const configuration = {
+    configured: options.configuration.effective,
+    anchors: platform.anchors?.digest ?? null,
+    // Not the paths but what was there: whom this controller trusts is bound by its quote.
+    policy: await configurationDigest(policy as unknown as Parameters<typeof configurationDigest>[0]),
+    roots: trust.roots.map((root) => `sha256:${createHash('sha256').update(root).digest('hex')}`),
+  }
+  const allowLoopbackWorkers = isLoopbackHost(control.host)
+  const metrics = new Metrics()
+  const onReceipt = controllerMetrics(metrics, () => {
+    const serving = controller.registry.serving().length
+    return { serving, quarantined: controller.registry.all().length - serving }
+  })
+  const controller = await createController({ quoter, collateral, policy, trust, allowLoopbackWorkers, configuration, now, onReceipt })
+  const closing: (() => unknown)[] = [() => controller.close()]
+  const close = async (): Promise<void> => {
+    for (const stop of closing.splice(0).reverse()) await stop()
+  }
+  try {
+    const gate = new Gate()
+    const readiness = new Readiness(noticesOf(simulated, api))
+    readiness.add(() => (gate.draining ? ['stopping'] : []))
+    readiness.add(() => (controller.registry.serving().length > 0 ? [] : ['no verified worker']))
+    const tls = api.tls ? controller.identity.tls : null
+    const work = gate.wrap(controller.api, (request) => request.method === 'POST' && request.url === chatEndpoint)
+    const apiListening = await listen(bindOf(api.host, api.port, tls, simulated, api), (request, response) =>
+      request.url === '/readyz' ? readiness.answer(response) : work(request, response),
+    )
+    closing.push(() => apiListening.close())
+    const controlListening = await listen(bindOf(control.host, control.port, tls, simulated, api), controller.control)
+    closing.push(() => controlListening.close())
+    serviceMetrics(metrics, gate, readiness, () => controller.identity.keyset.not_after)
+    const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: api.knows_simulated })
+    closing.push(() => operations?.close())
+    if (platform.simulated !== null) {
+      const own = controllerPolicy(platform.simulated.enclave, api.tls ? 'attested' : 'loopback')
+      await publish(enclave.state, {
+        'root.pem': certificatePem(platform.simulated.root),
+        // For clients, who verify the controller and, through its sessions, the workers.
+        'roots.pem': [platform.simulated.root, ...trust.roots.filter((root) => root !== intelSgxRootCa)].map(certificatePem).join(''),
+        'policy.json': `${JSON.stringify({ version: 'veritee.policy.v1', roles: { ...policy.roles, controller: own } }, null, 2)}\n`,
+      })
+    }
+    report(`workers register at ${controlListening.url}`)
+    return {
+      ready: {
+        role: 'controller',
+        simulated,
+        url: apiListening.url,
+        control: controlListening.url,
+        keyset_digest: controller.identity.keysetDigest,
+        configuration_digest: await configurationDigest(configuration),
+        operations: operations?.url ?? null,
+        state: enclave.state,
+      },
+      drain: () => gate.drain(config.operations.drain_seconds * 1000),
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** What is demanded of workers, and the roots under which they are verified. Throws `config_invalid`, `policy_invalid`, `anchors_not_measured`. */
+async function demanded(
+  { admission }: ControllerConfig,
+  { anchors }: Platform,
+  files: Files,
+): Promise<{ readonly policy: Policy; readonly trust: Trust }> {
+  if (anchors !== null) {
+    if (anchors.policy === null) throw fail('anchors_not_measured', "anchors.json: expected the policy for workers in a controller's anchors")
+    return { policy: withWorkers(anchors.policy), trust: { roots: [intelSgxRootCa] } }
+  }
+  if (admission.policy === null) throw fail('config_invalid', 'admission.policy: expected a file; a controller without one would admit nobody')
+  const roots = await Promise.all(admission.roots.map((path) => readRoot(path, files)))
+  return { policy: withWorkers(parsePolicy(await files.readText(admission.policy))), trust: { roots: [intelSgxRootCa, ...roots.flat()] } }
+}
+
+function withWorkers(policy: Policy): Policy {
+  if (policy.roles.worker === undefined) throw fail('policy_role_missing', 'expected a section worker in the policy')
+  return policy
+}
+
+async function readRoot(path: string, files: Files): Promise<Uint8Array[]> {
+  const text = await files.readText(path)
+  try {
+    const certificates = parsePem(text)
+    for (const certificate of certificates) parseCertificate(certificate)
+    return certificates
+  } catch (cause) {
+    throw fail('config_invalid', `${path}: expected certificates in PEM`, cause)
+  }
+}

@@ -1,0 +1,90 @@
+import { basename } from 'node:path'
+import { fail } from 'veritee/errors'
+import type { ServiceDescriptor } from 'veritee/receipt'
+import type { WorkerConfig } from '../config/worker.ts'
+import { configurationDigest } from '../enclave/runtime/identity.ts'
+import { requestResource } from '../enclave/runtime/kbs/index.ts'
+import { loadChatTemplate, openLlamaEngine } from '../enclave/worker/engine/index.ts'
+import { loadSealedModel } from '../enclave/worker/load-sealed.ts'
+import { type ServedModel, serveModel } from '../enclave/worker/served-model.ts'
+import { release } from '../release.ts'
+import type { Platform } from './platform.ts'
+import type { Program } from './program.ts'
+
+export interface LoadOptions {
+  readonly config: WorkerConfig
+  readonly configuration: Parameters<typeof configurationDigest>[0]
+  readonly platform: Platform
+  readonly program: Program
+  readonly report: (line: string) => void
+}
+
+const sealedPrefix = 'sealed:'
+
+/**
+ * Loads every model of the configuration, or none: after a failure those loaded are freed again. Sealed ones under measured publishers, or in simulation
+ * under configured ones. Throws what loading throws, `config_invalid` and `anchors_not_measured`.
+ */
+export async function loadModels(options: LoadOptions): Promise<ServedModel[]> {
+  const { config } = options
+  const { sources } = config.models
+  if (sources.length === 0) throw fail('config_invalid', 'models.sources: expected at least one model; say --model')
+  const loaded: ServedModel[] = []
+  try {
+    for (const source of sources) {
+      const model = source.startsWith(sealedPrefix) ? await sealed(options, source.slice(sealedPrefix.length)) : await plain(options, source)
+      const twin = loaded.some(({ name }) => name === model.name)
+      loaded.push(model)
+      if (twin) throw fail('config_invalid', `models.sources: expected models of different names, found ${JSON.stringify(model.name)} twice`)
+      options.report(
+        `model ${model.name}: sha256 ${model.engine.model.sha256}, ${model.engine.model.size} bytes, sealed ${model.engine.model.sealed}`,
+      )
+    }
+    return loaded
+  } catch (error) {
+    await Promise.all(loaded.map(({ engine }) => engine.dispose()))
+    throw error
+  }
+}
+
+async function plain({ config, program }: LoadOptions, source: string): Promise<ServedModel> {
+  const { path, name, sha256 } = await program.findModel(source)
+  const engine = await openLlamaEngine({ path, sha256, ...engineOptions(config) })
+  try {
+    return serveModel(name, basename(path), engine, loadChatTemplate(engine.model.chatTemplate, engine.vocabulary))
+  } catch (error) {
+    await engine.dispose()
+    throw error
+  }
+}
+
+function engineOptions({ engine }: WorkerConfig): Omit<Parameters<typeof openLlamaEngine>[0], 'path'> {
+  const { threads, sequences, max_queue: maxQueue, max_context: maxContext, memory_directory: memoryDirectory } = engine
+  return { threads, sequences, maxQueue, maxContext, memoryDirectory }
+}
+
+async function sealed({ config, configuration, platform }: LoadOptions, directory: string): Promise<ServedModel> {
+  const { broker: url, publishers, minimum_version: minimumVersion } = config.models
+  if (url === null) throw fail('config_invalid', 'models.broker: expected the key broker of a sealed model; say --broker')
+  const { anchors, quoter, collateral } = platform
+  const trust = anchors === null ? { publishers, minimumVersion } : { publishers: anchors.publishers, minimumVersion: anchors.minimumVersion }
+  if (trust.publishers.length === 0) throw fail('config_invalid', 'models.publishers: expected the publisher of the sealed model; say --publisher')
+  // What a worker is before it has a model: the broker judges the program, not the weights it is about to get.
+  const descriptor: ServiceDescriptor = {
+    version: 'veritee.descriptor.v1',
+    role: 'worker',
+    configuration_digest: await configurationDigest(configuration),
+    models: [],
+    engine: null,
+    admission: null,
+    operator_key: null,
+    release,
+    extensions: {},
+  }
+  return loadSealedModel({
+    directory,
+    trust,
+    requestKey: (resource) => requestResource({ url, resource, quoter, tee: 'sgx', descriptor, collateral }),
+    ...engineOptions(config),
+  })
+}

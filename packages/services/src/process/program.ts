@@ -1,0 +1,39 @@
+import { createHash } from 'node:crypto'
+import { type Json, jcs, parseJson, Shape } from 'veritee/bytes'
+import { type Policy, parsePolicy } from 'veritee/policy'
+import type { ResolvedModel } from '../models/locate.ts'
+
+/** The program that runs, as the part that starts it knows it: from source, or as a measured bundle. */
+export interface Program {
+  /** Hex of 32 bytes over the code: what the simulator's measurement is made from. */
+  readonly codeDigest: () => Promise<string>
+  /** Finds a plain model by what the configuration says. */
+  readonly findModel: (spec: string) => Promise<ResolvedModel>
+  /** The text of the anchors that are measured with the program; null where nothing is measured. */
+  readonly anchors: string | null
+}
+
+/** What an enclave trusts to begin with. In an enclave it is part of what is measured, never of what its host configures (rule S13). */
+export interface Anchors {
+  /** Publishers of sealed models, lower-case hex of Ed25519 keys. */
+  readonly publishers: readonly string[]
+  readonly minimumVersion: number
+  /** What a controller demands of workers; null: it admits none. */
+  readonly policy: Policy | null
+  /** Of the text, as `sha256:` and hex: a member of the effective configuration. */
+  readonly digest: string
+}
+
+const shape = new Shape('config_invalid')
+
+/** Reads `anchors.json` of a bundle: `{"version":"veritee.anchors.v1","publishers":[...],"minimum_version":0,"policy":{...}|null}`. Throws `config_invalid`, `policy_invalid`. */
+export function parseAnchors(text: string): Anchors {
+  const o = shape.object(parseJson(text, { maxLength: 1 << 20, maxDepth: 12 }), 'anchors', ['version', 'publishers', 'minimum_version', 'policy'])
+  shape.oneOf(o.version, 'anchors.version', ['veritee.anchors.v1'])
+  return {
+    publishers: shape.array(o.publishers, 'anchors.publishers', 16).map((key, i) => shape.hex(key, `anchors.publishers[${i}]`, 32)),
+    minimumVersion: shape.integer(o.minimum_version, 'anchors.minimum_version', 1_000_000_000),
+    policy: o.policy === null ? null : parsePolicy(jcs(o.policy as Json)),
+    digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
+  }
+}

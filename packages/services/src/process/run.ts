@@ -1,0 +1,67 @@
+import { jcsDigest } from 'veritee/bytes'
+import { helpText } from '../config/describe.ts'
+import type { Sections } from '../config/field.ts'
+import { type Configuration, readConfiguration, type Schema } from '../config/schema.ts'
+import { nodeFiles } from './files.ts'
+import type { Program } from './program.ts'
+import type { StartOptions } from './worker.ts'
+
+/** A service that is up. */
+export interface Running {
+  /** What the ready line says; nothing secret. */
+  readonly ready: { readonly [name: string]: unknown; readonly url: string; readonly simulated: boolean }
+  /** Takes no more work and finishes what is under way. False where some was cut off. */
+  drain(): Promise<boolean>
+  close(): Promise<void>
+}
+
+/** A close that hangs must not keep a process. */
+const closeWithinMs = 10_000
+
+/**
+ * The life of a service process: configuration, start, one ready line, then until SIGTERM or SIGINT; draining, closing, exit code 0. A second signal ends
+ * it at once. Throws what reading and starting throw.
+ */
+export async function runService<S extends Sections>(
+  schema: Schema<S>,
+  summary: string,
+  args: readonly string[],
+  program: Program,
+  start: (options: StartOptions<Configuration<S>>) => Promise<Running>,
+): Promise<number> {
+  const { asked, configuration } = await readConfiguration(schema, { args, environment: process.env, readText: nodeFiles.readText })
+  if (configuration === null) {
+    process.stdout.write(helpText(schema, summary))
+    return 0
+  }
+  if (asked.check) {
+    const digest = await jcsDigest(configuration.effective)
+    process.stdout.write(`${JSON.stringify({ effective: configuration.effective, digest }, null, 2)}\n`)
+    return 0
+  }
+  const report = (line: string): void => {
+    process.stderr.write(`${line}\n`)
+  }
+  const stop = Promise.withResolvers<void>()
+  let signals = 0
+  // Registered before anything starts, so that an early signal still closes what is up.
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.on(signal, () => {
+      signals++
+      if (signals > 1) process.exit(1)
+      stop.resolve()
+    })
+  const started = performance.now()
+  const running = await start({ configuration, program, files: nodeFiles, report, now: () => new Date() })
+  const { ready } = running
+  if (asked.json) process.stdout.write(`${JSON.stringify({ ok: true, ...ready, ready_ms: Math.round(performance.now() - started) })}\n`)
+  report(`${schema.role} ready at ${ready.url}${ready.simulated ? ' SIMULATED: nothing is protected' : ''}`)
+  await stop.promise
+  report('stopping: no new requests, finishing those under way')
+  const finished = await running.drain()
+  if (!finished) report('the time for draining is over: answers were cut off')
+  setTimeout(() => process.exit(1), closeWithinMs).unref()
+  await running.close()
+  report('stopped')
+  return 0
+}

@@ -1,0 +1,115 @@
+import { certificatePem } from 'veritee/attestation/issue'
+import type { Configuration } from '../config/schema.ts'
+import type { WorkerConfig, workerSchema } from '../config/worker.ts'
+import { workerPolicy } from '../demo/policy.ts'
+import { configurationDigest } from '../enclave/runtime/identity.ts'
+import { createWorker } from '../enclave/worker/worker.ts'
+import { chatEndpoint } from '../http/chat-request.ts'
+import { checkBind, listen } from '../http/listen.ts'
+import { type Admission, keepAdmitted } from './admission.ts'
+import { anchorFromOutside } from './anchor.ts'
+import { advertised, bindOf, noticesOf } from './bind.ts'
+import { type Files, publish } from './files.ts'
+import { Gate } from './gate.ts'
+import { loadModels } from './load-models.ts'
+import { Metrics } from './metrics.ts'
+import { operationsOf } from './operations.ts'
+import { openPlatform } from './platform.ts'
+import type { Program } from './program.ts'
+import { Readiness } from './readiness.ts'
+import { serviceMetrics, workerMetrics } from './receipt-metrics.ts'
+import type { Running } from './run.ts'
+
+export interface StartOptions<C> {
+  readonly configuration: C
+  readonly program: Program
+  readonly files: Files
+  /** Progress, one line each; no content, no secret. */
+  readonly report: (line: string) => void
+  readonly now: () => Date
+}
+
+/**
+ * Starts a worker process: the machine, the models, the keys, the listener, the registrations. What the configuration brings and an enclave has measured
+ * is refused before anything starts. Throws what its parts throw, with everything closed again.
+ */
+export async function startWorkerProcess(options: StartOptions<Configuration<(typeof workerSchema)['sections']>>): Promise<Running> {
+  const { program, files, report, now } = options
+  const config: WorkerConfig = options.configuration.values
+  const simulated = config.enclave.tee === 'simulate'
+  refuseUnmeasured(config)
+  const said = { ...config.listen }
+  // Before the model is loaded: a wrong address should not take minutes to be refused. The key is not there yet, TLS will be.
+  checkBind(bindOf(said.host, said.port, { key: '', cert: '' }, simulated, said))
+  const platform = await openPlatform({
+    tee: config.enclave.tee,
+    role: 'worker',
+    program,
+    collateral: config.enclave.collateral,
+    files,
+    now,
+  })
+  const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
+  const models = await loadModels({ config, configuration, platform, program, report })
+  const closing: (() => unknown)[] = [() => Promise.all(models.map(({ engine }) => engine.dispose()))]
+  const close = async (): Promise<void> => {
+    for (const stop of closing.splice(0).reverse()) await stop()
+  }
+  try {
+    const { quoter, collateral } = platform
+    const metrics = new Metrics()
+    const worker = await createWorker({ quoter, collateral, models, configuration, now, onReceipt: workerMetrics(metrics, models) })
+    const gate = new Gate()
+    const readiness = new Readiness(noticesOf(simulated, said))
+    readiness.add(() => (gate.draining ? ['stopping'] : []))
+    const work = gate.wrap(worker.handler, (request) => request.method === 'POST' && request.url === chatEndpoint)
+    const bind = bindOf(said.host, said.port, worker.identity.tls, simulated, said)
+    const listening = await listen(bind, (request, response) => (request.url === '/readyz' ? readiness.answer(response) : work(request, response)))
+    closing.push(() => listening.close())
+    serviceMetrics(metrics, gate, readiness, () => worker.identity.keyset.not_after)
+    const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: said.knows_simulated })
+    closing.push(() => operations?.close())
+    const url = advertised(said.advertise, said.host, listening.url)
+    if (platform.simulated !== null) {
+      const digests = Object.fromEntries(models.map(({ name, described }) => [name, described.files.map((file) => file.sha256)]))
+      await publish(config.enclave.state, {
+        'root.pem': certificatePem(platform.simulated.root),
+        'policy.json': `${JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: workerPolicy(platform.simulated.enclave, digests) } }, null, 2)}\n`,
+      })
+    }
+    const admissions: Admission[] = config.controllers.urls.map((controlUrl) => keepAdmitted({ controlUrl, workerUrl: url, worker, report }))
+    const leave = (): void => {
+      for (const admission of admissions) admission.stop()
+    }
+    closing.push(leave)
+    readiness.add(() => admissions.map(({ reason }) => reason).filter((reason) => reason !== null))
+    return {
+      ready: {
+        role: 'worker',
+        simulated,
+        url,
+        listening: listening.url,
+        keyset_digest: worker.identity.keysetDigest,
+        configuration_digest: await configurationDigest(configuration),
+        models: models.map(({ described }) => ({ ...described })),
+        operations: operations?.url ?? null,
+        state: config.enclave.state,
+      },
+      drain: () => {
+        // First of all: a controller that it has told to go elsewhere must not be asked to come back.
+        leave()
+        return gate.drain(config.operations.drain_seconds * 1000)
+      },
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** Rule S13: what is trusted to begin with is measured, unless nothing is measured anyway. Throws `anchors_not_measured`. */
+function refuseUnmeasured({ enclave, models }: WorkerConfig): void {
+  if (enclave.tee === 'simulate') return
+  if (models.publishers.length > 0 || models.minimum_version > 0) throw anchorFromOutside('models.publishers and models.minimum_version')
+}
