@@ -1,19 +1,17 @@
 import { basename } from 'node:path'
+import type { Json } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
-import type { ServiceDescriptor } from 'veritee/receipt'
 import type { WorkerConfig } from '../config/worker.ts'
-import { configurationDigest } from '../enclave/runtime/identity.ts'
-import { requestResource } from '../enclave/runtime/kbs/index.ts'
 import { loadChatTemplate, openLlamaEngine } from '../enclave/worker/engine/index.ts'
 import { loadSealedModel } from '../enclave/worker/load-sealed.ts'
+import { modelKeyFrom } from '../enclave/worker/model-key.ts'
 import { type ServedModel, serveModel } from '../enclave/worker/served-model.ts'
-import { release } from '../release.ts'
 import type { Platform } from './platform.ts'
 import type { Program } from './program.ts'
 
 export interface LoadOptions {
   readonly config: WorkerConfig
-  readonly configuration: Parameters<typeof configurationDigest>[0]
+  readonly configuration: Json
   readonly platform: Platform
   readonly program: Program
   readonly report: (line: string) => void
@@ -69,22 +67,10 @@ async function sealed({ config, configuration, platform }: LoadOptions, director
   const { anchors, quoter, collateral } = platform
   const trust = anchors === null ? { publishers, minimumVersion } : { publishers: anchors.publishers, minimumVersion: anchors.minimumVersion }
   if (trust.publishers.length === 0) throw fail('config_invalid', 'models.publishers: expected the publisher of the sealed model; say --publisher')
-  // What a worker is before it has a model: the broker judges the program, not the weights it is about to get.
-  const descriptor: ServiceDescriptor = {
-    version: 'veritee.descriptor.v1',
-    role: 'worker',
-    configuration_digest: await configurationDigest(configuration),
-    models: [],
-    engine: null,
-    admission: null,
-    operator_key: null,
-    release,
-    extensions: {},
-  }
   return loadSealedModel({
     directory,
     trust,
-    requestKey: (resource) => requestResource({ url, resource, quoter, tee: 'sgx', descriptor, collateral }),
+    requestKey: modelKeyFrom({ url, quoter, tee: 'sgx', collateral, configuration }),
     ...engineOptions(config),
   })
 }
