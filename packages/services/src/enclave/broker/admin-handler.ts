@@ -5,8 +5,8 @@ import { fail, VeriteeError } from 'veritee/errors'
 import { bearer, readRequestBody, sendError, sendJson } from '../../http/body.ts'
 import { HttpError } from '../../http/errors.ts'
 import type { RateLimit } from '../../http/rate-limit.ts'
-import { type BrokerState, limits, own, policyDigest, put, readResourceName, resourcePolicy, revoke, rotate } from './resources.ts'
-import type { BrokerStore } from './store.ts'
+import type { BrokerStore } from './store/index.ts'
+import { type BrokerState, limits, own, policyDigest, put, readResourceName, resourcePolicy, revoke, rotate } from './store/index.ts'
 
 export interface AdminDeps {
   readonly store: BrokerStore

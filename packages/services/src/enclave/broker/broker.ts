@@ -17,7 +17,7 @@ import { handleAdmin, isAdminPath } from './admin-handler.ts'
 import type { Decision } from './decision.ts'
 import { handleKbs, isKbsPath } from './kbs-handler.ts'
 import { Sessions } from './sessions.ts'
-import type { BrokerStore } from './store.ts'
+import type { BrokerStore } from './store/index.ts'
 import { createTokenIssuer } from './token.ts'
 
 export interface BrokerOptions {
@@ -46,9 +46,11 @@ export interface Broker {
   readonly kbs: RequestListener
   /** The admin interface and the broker's report, for TLS with `identity.tls` only; null where there is no credential. */
   readonly admin: RequestListener | null
-  /** Writes what was only noted. */
+  /** Writes what was only noted, and closes the store. */
   close(): Promise<void>
 }
+
+const flushMs = 2000
 
 /**
  * A key broker enclave: gives resources (model keys) to enclaves whose evidence satisfies the policy that came with the resource, encrypted to a key which
@@ -96,6 +98,10 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const kbs = { sessions: new Sessions(now), evidence, store, tokens, rateLimit: new RateLimit({ ...rateLimit, now }), now, onDecision }
   const admin = adminToken === null ? null : { store, token: adminToken, rateLimit: new RateLimit({ perSecond: 0.2, burst: 10, now }), now }
 
+  // Refusals are noted and not waited for; so are they at most this old when a crash loses them. A failure is the next release's to report.
+  const flushing = setInterval(() => void store.commit((state) => state).catch(() => undefined), flushMs)
+  flushing.unref()
+
   const listener =
     (mine: (...args: Parameters<RequestListener>) => Promise<void> | null): RequestListener =>
     (request, response) => {
@@ -108,7 +114,8 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     kbs: listener((request, response) => (isKbsPath(request.url) ? handleKbs(kbs, request, response) : null)),
     admin: admin === null ? null : listener((request, response) => (isAdminPath(request.url) ? handleAdmin(admin, request, response) : null)),
     close: async () => {
-      await store.commit((state) => state)
+      clearInterval(flushing)
+      await store.close()
     },
   }
 }

@@ -1,3 +1,3 @@
 export { type Broker, type BrokerOptions, createBroker } from './broker.ts'
 export type { Decision } from './decision.ts'
-export { type BrokerStore, createMemoryStore, openStore } from './store.ts'
+export { type BrokerStore, createMemoryStore, openStore } from './store/index.ts'

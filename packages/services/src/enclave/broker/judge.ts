@@ -2,7 +2,7 @@ import { fail } from 'veritee/errors'
 import { evaluate, type Verdict } from 'veritee/policy'
 import { evaluateReport } from 'veritee/receipt'
 import type { Attested } from './attested.ts'
-import { type Resource, resourcePolicy } from './resources.ts'
+import { type Resource, resourcePolicy } from './store/index.ts'
 
 /**
  * Judges an attested enclave under the policy of one resource, at a time. Never throws for a rejection by the policy.

@@ -11,9 +11,9 @@ import type { Decision } from './decision.ts'
 import { type EvidenceTrust, maxRequestBytes, readAuth, verifyEvidence } from './evidence.ts'
 import { judge } from './judge.ts'
 import { type ProblemType, problemOf, sendProblem } from './problem.ts'
-import { type AuditEntry, live, policyDigest, readResourceName, recorded } from './resources.ts'
 import type { Sessions } from './sessions.ts'
-import type { BrokerStore } from './store.ts'
+import type { BrokerStore } from './store/index.ts'
+import { type AuditEntry, live, policyDigest, readResourceName, recorded } from './store/index.ts'
 import type { TokenIssuer } from './token.ts'
 
 export interface KbsDeps {

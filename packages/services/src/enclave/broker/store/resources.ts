@@ -131,8 +131,18 @@ function changed(state: BrokerState, name: string, resource: Resource, event: Au
 /** The state with one more line in its trail. Refusals are kept apart, so that strangers cannot push releases out; of each kind the oldest go first. */
 export function recorded(state: BrokerState, entry: Omit<AuditEntry, 'seq'>): BrokerState {
   const seq = state.seq + 1
-  const list = entry.event === 'refusal' ? 'refusals' : 'audit'
-  return { ...state, seq, [list]: [...state[list], { seq, ...entry }].slice(-limits[list]) }
+  return recordedAs({ ...state, seq }, [{ seq, ...entry }])
+}
+
+/** The same with lines that have their numbers. */
+export function recordedAs(state: BrokerState, entries: readonly AuditEntry[]): BrokerState {
+  const refusals = entries.filter(({ event }) => event === 'refusal')
+  const others = entries.filter(({ event }) => event !== 'refusal')
+  return {
+    ...state,
+    audit: others.length === 0 ? state.audit : [...state.audit, ...others].slice(-limits.audit),
+    refusals: refusals.length === 0 ? state.refusals : [...state.refusals, ...refusals].slice(-limits.refusals),
+  }
 }
 
 /** Reads what {@link stateToJson} wrote. Throws `broker_store_invalid`. */
@@ -151,7 +161,8 @@ export function stateToJson(state: BrokerState): Json {
   return state as unknown as Json
 }
 
-function resourceFromJson(value: unknown, at: string): Resource {
+/** Throws `broker_store_invalid`. */
+export function resourceFromJson(value: unknown, at: string): Resource {
   const o = shape.object(value, at, ['version', 'value', 'policy', 'evidence', 'changed'])
   return {
     version: shape.integer(o.version, `${at}.version`),
@@ -162,7 +173,8 @@ function resourceFromJson(value: unknown, at: string): Resource {
   }
 }
 
-function auditFromJson(value: unknown, at: string): AuditEntry {
+/** Throws `broker_store_invalid`. */
+export function auditFromJson(value: unknown, at: string): AuditEntry {
   const o = shape.object(value, at, ['seq', 'at', 'event', 'resource', 'version', 'policy', 'code', 'measurement', 'descriptor', 'simulated'])
   return {
     seq: shape.integer(o.seq, `${at}.seq`),

@@ -1,0 +1,2 @@
+export * from './resources.ts'
+export { type BrokerStore, createMemoryStore, openStore } from './store.ts'
