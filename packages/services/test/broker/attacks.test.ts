@@ -1,8 +1,11 @@
 import { constants, generateKeyPairSync, privateDecrypt } from 'node:crypto'
+import type { ClientRequest } from 'node:http'
+import https from 'node:https'
 import { type Json, toBase64 } from 'veritee/bytes'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openJwe, teePubkeyOf } from '../../src/enclave/runtime/kbs/index.ts'
 import {
+  adminToken,
   attest,
   attestationBody,
   authenticate,
@@ -109,8 +112,19 @@ describe('evidence that is not what it should be', () => {
     expect(said(await attest(running.kbs.url, shake.cookie, attestationBody(parts)))).toBe(expected)
   })
 
+  it('S22: a descriptor that is too large to be kept', async () => {
+    const shake = await authenticate(running.kbs.url)
+    const descriptor = descriptorOf('worker', { extensions: { more: 'x'.repeat(33_000) } })
+    const descriptorDigest = digestOf(descriptor)
+    const quote = await quoterOf(running.platform).quote({ purpose: 'kbs.rcar.v0', nonce: shake.nonce, teeKey: shake.teeKey, descriptorDigest })
+    const parts = { ...(await evidenceOf(running, shake)), descriptor, quote, additional: `{"veritee":{"descriptor":"${descriptorDigest}"}}` }
+    expect(said(await attest(running.kbs.url, shake.cookie, attestationBody(parts)))).toBe('401 kbs_request_malformed')
+  })
+
   it('S13: a key that is no key to encrypt to', async () => {
     const { n, e } = generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({ format: 'jwk' })
+    const modulus = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' }).n ?? ''
+    const exponents = ['AQ', 'Aw', 'AQAA', 'AQAAAAE', Buffer.alloc(200, 0xff).toString('base64url')]
     const good = teePubkeyOf(newTeeKey()) as unknown as { [name: string]: Json }
     const private_ = { ...good, d: 'AAAA' }
     for (const pubkey of [
@@ -123,6 +137,7 @@ describe('evidence that is not what it should be', () => {
       private_,
       { kty: 'RSA', alg: 'RSA1_5', n: n ?? '', e: e ?? '' },
       { kty: 'RSA', alg: 'RSA-OAEP-256', n: n ?? '', e: e ?? '' },
+      ...exponents.map((exponent) => ({ kty: 'RSA', alg: 'RSA-OAEP-256', n: modulus, e: exponent })),
       { kty: 'oct', k: 'AAAA' },
       null,
       'key',
@@ -135,6 +150,69 @@ describe('evidence that is not what it should be', () => {
 })
 
 describe('nonces and sessions', () => {
+  it('S13: a session planted by somebody else gives him what only the victim can open', async () => {
+    const attacker = await authenticate(running.kbs.url)
+    const victim = { ...attacker, teeKey: newTeeKey() }
+    expect(said(await attest(running.kbs.url, attacker.cookie, attestationBody(await evidenceOf(running, victim))))).toBe('200')
+    const { json } = await get(running.kbs.url, name, { cookie: attacker.cookie })
+    expect(() => openJwe(json, attacker.teeKey)).toThrowError(expect.objectContaining({ code: 'kbs_jwe_invalid' }))
+    expect(openJwe(json, victim.teeKey)).toEqual(secret)
+  })
+
+  it('S13: of several cookies the first session counts; other spellings are none', async () => {
+    const { cookie } = await attested()
+    const id = cookie.slice(cookie.indexOf('=') + 1)
+    const other = `kbs-session-id=${'0'.repeat(32)}`
+    for (const [header, expected] of [
+      [`a=b; ${cookie}`, '200'],
+      [`${cookie}; ${other}`, '200'],
+      [`${other}; ${cookie}`, '401 kbs_session_unknown'],
+      [`x${cookie}`, '401 kbs_session_unknown'],
+      [`kbs-session-id="${id}"`, '401 kbs_session_unknown'],
+      [`kbs-session-id=${id.toUpperCase()}x`, '401 kbs_session_unknown'],
+      [`kbs-session-id=${id}0`, '401 kbs_session_unknown'],
+      [`KBS-SESSION-ID=${id}`, '401 kbs_session_unknown'],
+    ] as const)
+      expect(said(await get(running.kbs.url, name, { cookie: header })), header).toBe(expected)
+  })
+
+  it('S22: sessions are bounded, the oldest go first, and an attested one counts apart from those that wait', async () => {
+    const { Sessions } = await import('../../src/enclave/broker/sessions.ts')
+    const sessions = new Sessions(() => new Date())
+    const [first, second] = [sessions.challenge('sgx'), sessions.challenge('sgx')]
+    const whole = sessions.attest({ id: second.id } as unknown as Parameters<typeof sessions.attest>[0])
+    for (let i = 0; i < 4096; i++) sessions.challenge('sgx')
+    expect(() => sessions.take(first.id)).toThrowError(expect.objectContaining({ code: 'kbs_session_unknown' }))
+    expect(sessions.ofSession(second.id)).toBe(whole)
+    for (let i = 0; i < 1024; i++) sessions.attest({ id: `${i}` } as unknown as Parameters<typeof sessions.attest>[0])
+    expect(() => sessions.ofSession(second.id)).toThrowError(expect.objectContaining({ code: 'kbs_session_unknown' }))
+    expect(() => sessions.ofToken(whole.tokenId)).toThrowError(expect.objectContaining({ code: 'kbs_token_invalid' }))
+  })
+
+  it('S22: evidence that is sent slowly takes a bounded number of places, and gives them back', async () => {
+    const slow: ClientRequest[] = []
+    for (let i = 0; i < 16; i++) {
+      const { cookie } = await authenticate(running.kbs.url)
+      const options = { method: 'POST', headers: { cookie, 'content-length': '500000' }, rejectUnauthorized: false }
+      const request = https.request(`${running.kbs.url}/kbs/v0/attest`, options)
+      request.on('error', () => undefined)
+      request.write('{')
+      slow.push(request)
+    }
+    const shake = await authenticate(running.kbs.url)
+    const body = attestationBody(await evidenceOf(running, shake))
+    let answer = '200'
+    // Until the last of them has arrived; a place that is refused leaves the nonce unused.
+    for (let i = 0; i < 200 && answer === '200'; i++) {
+      const probe = await authenticate(running.kbs.url)
+      answer = said(await attest(running.kbs.url, probe.cookie, { nothing: 1 })).replace('401 kbs_request_malformed', '200')
+    }
+    expect(answer).toBe('503 kbs_busy')
+    for (const request of slow) request.destroy()
+    for (let i = 0; i < 200 && answer !== '200'; i++) answer = said(await attest(running.kbs.url, shake.cookie, body))
+    expect(answer).toBe('200')
+  })
+
   it('S13: a nonce serves once, whatever came of it', async () => {
     const shake = await authenticate(running.kbs.url)
     const body = attestationBody(await evidenceOf(running, shake))
@@ -224,6 +302,29 @@ describe('tokens', () => {
     ])
       expect(said(await get(running.kbs.url, name, { authorization: `Bearer ${wrong}` })), wrong).toBe('401 kbs_token_invalid')
     await other.close()
+  })
+})
+
+describe('credentials of one surface at another', () => {
+  it('S22: a token opens no admin interface, and its credential releases nothing', async () => {
+    const { token } = await attested()
+    for (const path of ['resources', 'audit']) expect((await running.tell('GET', path, undefined, token)).status).toBe(401)
+    expect(said(await get(running.kbs.url, name, { authorization: `Bearer ${adminToken}` }))).toBe('401 kbs_token_invalid')
+  })
+})
+
+describe('the trail', () => {
+  it('S22: noise of askers that have proven nothing does not push out what is known of others', async () => {
+    const { emptyState, recorded } = await import('../../src/enclave/broker/store/index.ts')
+    const line = { at: '', event: 'refusal', resource: null, version: null, policy: null, code: 'x', descriptor: null, simulated: null } as const
+    let state = recorded(emptyState, { ...line, measurement: 'ab' })
+    for (let i = 0; i < 3000; i++) state = recorded(state, { ...line, measurement: null })
+    expect(state.refusals).toHaveLength(1024)
+    expect(state.refusals[0]).toMatchObject({ seq: 1, measurement: 'ab' })
+    expect(state.refusals.at(-1)).toMatchObject({ seq: 3001 })
+    for (let i = 0; i < 1024; i++) state = recorded(state, { ...line, measurement: 'cd' })
+    expect(state.refusals).toHaveLength(1024)
+    expect(state.refusals.every(({ measurement }) => measurement === 'cd')).toBe(true)
   })
 })
 

@@ -3,7 +3,8 @@ import { copyFile, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type AuditEntry, type BrokerState, type BrokerStore, openStore, recorded } from '../../src/enclave/broker/store/index.ts'
+import { openStore } from '../../src/enclave/broker/index.ts'
+import { type AuditEntry, type BrokerState, type BrokerStore, recorded } from '../../src/enclave/broker/store/index.ts'
 import { openFileSealingKey, type SealingKey } from '../../src/enclave/runtime/sealing-key.ts'
 
 let directory: string

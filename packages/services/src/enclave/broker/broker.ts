@@ -16,6 +16,7 @@ import { createQuoter } from '../runtime/quote.ts'
 import { handleAdmin, isAdminPath } from './admin-handler.ts'
 import type { Decision } from './decision.ts'
 import { handleKbs, isKbsPath } from './kbs-handler.ts'
+import { Places } from './places.ts'
 import { Sessions } from './sessions.ts'
 import type { BrokerStore } from './store/index.ts'
 import { createTokenIssuer } from './token.ts'
@@ -95,7 +96,16 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const routes = createProofRoutes({ identity, ledger: new Ledger({ identity, now }), quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
   const others = getRequestListener(routes.fetch)
   const evidence = { trust, collateral: peerCollateral, cache: createVerifierCache(), now }
-  const kbs = { sessions: new Sessions(now), evidence, store, tokens, rateLimit: new RateLimit({ ...rateLimit, now }), now, onDecision }
+  const kbs = {
+    sessions: new Sessions(now),
+    evidence,
+    store,
+    tokens,
+    rateLimit: new RateLimit({ ...rateLimit, now }),
+    places: new Places(),
+    now,
+    onDecision,
+  }
   const admin = adminToken === null ? null : { store, token: adminToken, rateLimit: new RateLimit({ perSecond: 0.2, burst: 10, now }), now }
 
   // Refusals are noted and not waited for; so are they at most this old when a crash loses them. A failure is the next release's to report.

@@ -8,6 +8,8 @@ import type { Challenge } from './sessions.ts'
 
 /** Bytes of the largest request: a quote, collateral and a descriptor, or the event log of a TD. */
 export const maxRequestBytes = 524_288
+/** A session keeps the descriptor of whoever has genuine evidence, wanted or not: all of them together are to fit into an enclave. */
+const maxDescriptorLength = 32_768
 const shape = new Shape('kbs_request_malformed')
 
 function parsed(text: string): unknown {
@@ -70,6 +72,8 @@ export async function verifyEvidence(
     : null
   if ((extension === null) !== (bound === null)) throw fail('kbs_request_malformed', 'expected a descriptor with its binding, or neither')
   const descriptor = extension === null ? null : parseDescriptor(extension.descriptor)
+  if (descriptor !== null && JSON.stringify(descriptor).length > maxDescriptorLength)
+    throw fail('kbs_request_malformed', `expected a descriptor of at most ${maxDescriptorLength} characters`)
   if (descriptor !== null && (await jcsDigest(descriptor as unknown as Json)) !== bound)
     throw fail('report_descriptor_mismatch', `expected a descriptor that hashes to ${bound}`)
   const found = extension === null ? await provided(quote, collateral) : collateralFromJson(extension.collateral)

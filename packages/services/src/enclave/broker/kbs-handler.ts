@@ -10,6 +10,7 @@ import { type Attested, measurementOf } from './attested.ts'
 import type { Decision } from './decision.ts'
 import { type EvidenceTrust, maxRequestBytes, readAuth, verifyEvidence } from './evidence.ts'
 import { judge } from './judge.ts'
+import type { Places } from './places.ts'
 import { type ProblemType, problemOf, sendProblem } from './problem.ts'
 import type { Sessions } from './sessions.ts'
 import type { BrokerStore } from './store/index.ts'
@@ -22,6 +23,7 @@ export interface KbsDeps {
   readonly store: BrokerStore
   readonly tokens: TokenIssuer
   readonly rateLimit: RateLimit
+  readonly places: Places
   readonly now: () => Date
   readonly onDecision: (decision: Decision) => void
 }
@@ -83,9 +85,15 @@ async function auth(deps: KbsDeps, request: IncomingMessage, response: ServerRes
 }
 
 async function attest(deps: KbsDeps, request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
-  // Taken before anything is looked at: whatever comes of it, this nonce has served.
-  const challenge = deps.sessions.take(cookieOf(request))
-  const attested = deps.sessions.attest(await verifyEvidence(await textOf(request, maxRequestBytes), challenge, deps.evidence))
+  const leave = deps.places.enter(request.socket.remoteAddress ?? 'unknown')
+  let attested: Attested
+  try {
+    // Taken before anything is looked at: whatever comes of it, this nonce has served.
+    const challenge = deps.sessions.take(cookieOf(request))
+    attested = deps.sessions.attest(await verifyEvidence(await textOf(request, maxRequestBytes), challenge, deps.evidence))
+  } finally {
+    leave()
+  }
   asked.attested = attested
   setCookie(request, response, attested.id, attested.expires)
   sendJson(response, JSON.stringify({ token: deps.tokens.issue(attested, deps.now()) }))

@@ -30,7 +30,7 @@ export interface Problem {
 export function problemOf(error: unknown, type: ProblemType): Problem {
   if (error instanceof HttpError) {
     const { status, headers } = error
-    return { status, type, code: status === 429 ? 'kbs_busy' : 'kbs_request_malformed', detail: error.message, headers }
+    return { status, type, code: status === 429 || status === 503 ? 'kbs_busy' : 'kbs_request_malformed', detail: error.message, headers }
   }
   if (!(error instanceof VeriteeError)) return { status: 500, type: 'PluginInternalError', code: null, detail: 'the broker failed on this request' }
   const { code, kind } = error

@@ -14,7 +14,8 @@ export interface Challenge {
 /** How long a nonce waits for its evidence, and how long evidence stands for requests. Trustee allows 5 minutes for both. */
 export const challengeSeconds = 60
 export const attestedSeconds = 300
-const most = { challenges: 4096, attested: 4096 } as const
+/** An attested session holds claims, checks and a descriptor: some 50 KiB at most. */
+const most = { challenges: 4096, attested: 1024 } as const
 
 /**
  * The sessions of a broker, in memory only: a restart ends them. A nonce serves once, whatever comes of it. Both kinds are bounded, the oldest go first; a

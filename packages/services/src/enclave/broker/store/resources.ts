@@ -128,7 +128,10 @@ function changed(state: BrokerState, name: string, resource: Resource, event: Au
   return recorded({ ...state, resources: { ...state.resources, [name]: resource } }, entry)
 }
 
-/** The state with one more line in its trail. Refusals are kept apart, so that strangers cannot push releases out; of each kind the oldest go first. */
+/**
+ * The state with one more line in its trail. Refusals are kept apart, so that strangers cannot push releases out. The oldest go first, and among refusals those
+ * of askers that have proven nothing: noise must not push out the line about an enclave that was refused.
+ */
 export function recorded(state: BrokerState, entry: Omit<AuditEntry, 'seq'>): BrokerState {
   const seq = state.seq + 1
   return recordedAs({ ...state, seq }, [{ seq, ...entry }])
@@ -141,8 +144,15 @@ export function recordedAs(state: BrokerState, entries: readonly AuditEntry[]): 
   return {
     ...state,
     audit: others.length === 0 ? state.audit : [...state.audit, ...others].slice(-limits.audit),
-    refusals: refusals.length === 0 ? state.refusals : [...state.refusals, ...refusals].slice(-limits.refusals),
+    refusals: refusals.length === 0 ? state.refusals : shortened([...state.refusals, ...refusals]),
   }
+}
+
+function shortened(refusals: readonly AuditEntry[]): readonly AuditEntry[] {
+  let surplus = refusals.length - limits.refusals
+  if (surplus <= 0) return refusals
+  const kept = refusals.filter(({ measurement }) => measurement !== null || surplus-- <= 0)
+  return kept.slice(-limits.refusals)
 }
 
 /** Reads what {@link stateToJson} wrote. Throws `broker_store_invalid`. */

@@ -30,8 +30,8 @@ const curves = { 'P-256': ['prime256v1', 32], 'P-521': ['secp521r1', 66] } as co
 const shape = new Shape('kbs_jwe_invalid')
 
 /**
- * A tee-pubkey of a request as a key: EC on P-256 or P-521 with `ECDH-ES+A256KW`, or RSA of 2048 to 4096 bits with `RSA-OAEP-256`, its members and no others.
- * `RSA1_5`, which the protocol also knows, is refused. Throws `kbs_request_malformed`.
+ * A tee-pubkey of a request as a key: EC on P-256 or P-521 with `ECDH-ES+A256KW`, or RSA of 2048 to 4096 bits with `RSA-OAEP-256` and an odd exponent of 65537 to 2^32; its
+ * members and no others. `RSA1_5`, which the protocol also knows, is refused. Throws `kbs_request_malformed`.
  */
 export function parseTeePubkey(value: unknown): { readonly jwk: TeePubkey; readonly key: KeyObject } {
   const own = new Shape('kbs_request_malformed')
@@ -53,11 +53,17 @@ export function parseTeePubkey(value: unknown): { readonly jwk: TeePubkey; reado
   }
   try {
     const key = createPublicKey({ key: jwk as unknown as import('node:crypto').JsonWebKey, format: 'jwk' })
-    const bits = key.asymmetricKeyDetails?.modulusLength
+    const { modulusLength: bits, publicExponent: exponent } = key.asymmetricKeyDetails ?? {}
     if (bits !== undefined && (bits < 2048 || bits > 4096)) throw new RangeError(`a modulus of ${bits} bits`)
+    // 1 would encrypt nothing, and one as long as the modulus costs a thousand times the work.
+    if (exponent !== undefined && (exponent < 65_537n || exponent > 0xffff_ffffn || exponent % 2n === 0n)) throw new RangeError('another exponent')
     return { jwk, key }
   } catch (cause) {
-    throw fail('kbs_request_malformed', 'tee-pubkey: expected a point on its curve, or an RSA key of 2048 to 4096 bits', cause)
+    throw fail(
+      'kbs_request_malformed',
+      'tee-pubkey: expected a point on its curve, or an RSA key of 2048 to 4096 bits with an odd exponent of 65537 to 2^32',
+      cause,
+    )
   }
 }
 
@@ -107,11 +113,13 @@ export function openJwe(value: unknown, privateKey: KeyObject): Uint8Array {
     const epk = createPublicKey({ key: parsed, format: 'jwk' })
     const unwrap = createDecipheriv('id-aes256-wrap', wrappingKey(privateKey, epk), wrapIv)
     const contentKey = Buffer.concat([unwrap.update(encryptedKey), unwrap.final()])
-    const decipher = createDecipheriv('aes-256-gcm', contentKey, iv, { authTagLength: 16 })
-    decipher.setAAD(Buffer.from(protectedHeader, 'ascii')).setAuthTag(tag)
-    const plain = Buffer.concat([decipher.update(ciphertext), decipher.final()])
-    contentKey.fill(0)
-    return new Uint8Array(plain)
+    try {
+      const decipher = createDecipheriv('aes-256-gcm', contentKey, iv, { authTagLength: 16 })
+      decipher.setAAD(Buffer.from(protectedHeader, 'ascii')).setAuthTag(tag)
+      return new Uint8Array(Buffer.concat([decipher.update(ciphertext), decipher.final()]))
+    } finally {
+      contentKey.fill(0)
+    }
   } catch (cause) {
     throw fail('kbs_jwe_invalid', 'expected a resource encrypted to the key of this request', cause)
   }
