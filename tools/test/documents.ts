@@ -132,6 +132,7 @@ async function makeReceipts(controller: Identity, worker: Identity, session: str
       text: 'a',
       usage: { promptTokens: 3, completionTokens: 2, totalTokens: 5 },
       completionTokens: [4, 5],
+      choices: [],
     },
     outcome: 'length',
     ignored: ['user'],
@@ -156,6 +157,13 @@ async function makeReceipts(controller: Identity, worker: Identity, session: str
       inference,
       await stream.event(),
       returned,
+      {
+        type: 'veritee.choices',
+        choices: [
+          { completion_tokens: 1, completion_tokens_hmac: '0'.repeat(64), outcome: 'complete' },
+          { completion_tokens: 1, completion_tokens_hmac: '1'.repeat(64), outcome: 'length' },
+        ],
+      },
     ]),
     external: await sign(atWorker, [
       ...request,

@@ -72,7 +72,7 @@ describe('documents of the running code are valid', () => {
       expect(() => parseReceipt(receipt)).not.toThrow()
     }
     const types = new Set(Object.values(documents.receipts).flatMap((receipt) => parseReceipt(receipt).events.map((event) => event.type)))
-    expect(types.size).toBe(14)
+    expect(types.size).toBe(15)
   })
 
   test('sealed model: the manifest of the vectors, and what its reader refuses for its shape', () => {

@@ -55,7 +55,7 @@ const cases: readonly (readonly [string, TransportRequest, number, string])[] = 
   ['an unknown model', post(chat('', 'gpt-4o')), 404, 'invalid_request_error'],
   ['a model that is no string', post(`{"model":7,${messages}}`), 400, 'invalid_request_error'],
   ['no model', post(`{${messages}}`), 400, 'invalid_request_error'],
-  ['n of 2', post(chat(',"n":2')), 400, 'invalid_request_error'],
+  ['n of 5', post(chat(',"n":5')), 400, 'invalid_request_error'],
   ['a prompt longer than the context', post(chat().replace('Hello!', 'word '.repeat(3000))), 400, 'invalid_request_error'],
   ['a nonce of the wrong length', post(chat(), { 'x-veritee-nonce': 'abcd' }), 400, 'invalid_request_error'],
   ['an upper-case nonce', post(chat(), { 'x-veritee-nonce': 'AB'.repeat(32) }), 400, 'invalid_request_error'],

@@ -1,4 +1,5 @@
 import OpenAI from 'openai'
+import { parseReceipt } from 'veritee/receipt'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Network, startNetwork } from './network.ts'
 
@@ -52,6 +53,33 @@ describe('the official openai client, unmodified', () => {
         })
       ).choices[0]?.message.content
     expect(await ask()).toBe(await ask())
+  })
+
+  test('gets several answers, plain and streamed, and the receipt tells of each', async () => {
+    const several = { ...capital, n: 3, temperature: 1.5, seed: 5, messages: [{ role: 'user' as const, content: 'Tell me a story about a fox.' }] }
+    const { data: answer, response } = await client.chat.completions.create(several).withResponse()
+    const texts = answer.choices.map(({ message }) => message.content)
+    expect(answer.choices.map(({ index }) => index)).toEqual([0, 1, 2])
+    expect(new Set(texts).size).toBe(3)
+    const streamed = ['', '', '']
+    const finishes: unknown[] = []
+    for await (const chunk of await client.chat.completions.create({ ...several, stream: true }))
+      for (const { index, delta, finish_reason } of chunk.choices) {
+        streamed[index] += delta.content ?? ''
+        if (finish_reason !== null) finishes.push([index, finish_reason])
+      }
+    expect(streamed).toEqual(texts)
+    expect(finishes).toEqual(answer.choices.map(({ index, finish_reason }) => [index, finish_reason]))
+    const id = response.headers.get('x-receipt-id')
+    const receipt = parseReceipt(
+      await (await fetch(`${network.controller.api.url}/v1/veritee/receipts/${id}/upstream`, { headers: { authorization: 'Bearer unused' } })).text(),
+    )
+    const inference = receipt.events.find(({ type }) => type === 'veritee.inference')
+    const choices = receipt.events.find(({ type }) => type === 'veritee.choices')
+    if (inference?.type !== 'veritee.inference' || choices?.type !== 'veritee.choices') throw new Error('the receipt lacks an event')
+    expect(inference.parameters).toMatchObject({ n: 3, seed_source: 'client' })
+    expect(choices.choices).toHaveLength(3)
+    expect(choices.choices.reduce((sum, choice) => sum + choice.completion_tokens, 0)).toBe(answer.usage?.completion_tokens)
   })
 
   test('stops at max_tokens with finish_reason length', async () => {

@@ -18,6 +18,8 @@ test('defaults are filled in', () => {
     model: 'm',
     messages: [{ role: 'user', content: 'hi' }],
     sampling: { temperature: 1, topP: 1, minP: 0, topK: 1024 },
+    adjustments: { frequencyPenalty: 0, presencePenalty: 0, repetitionPenalty: 1, logitBias: new Map() },
+    n: 1,
     maxTokens: null,
     stop: [],
     stream: false,
@@ -55,12 +57,13 @@ test('every parameter is read', () => {
     seed: -5,
     logprobs: true,
     top_logprobs: 3,
-    n: 1,
-    presence_penalty: 0,
-    frequency_penalty: 0,
+    n: 3,
+    presence_penalty: -1,
+    frequency_penalty: 0.5,
+    repetition_penalty: 1.1,
     response_format: { type: 'text' },
     tools: [],
-    logit_bias: {},
+    logit_bias: { 7: -100, 0: 1.5 },
   })
   expect(request.sampling).toEqual({ temperature: 0.7, topP: 0.9, topK: 40, minP: 0.05 })
   expect(request.messages).toEqual([
@@ -68,7 +71,17 @@ test('every parameter is read', () => {
     { role: 'user', name: 'ann', content: 'ab' },
     { role: 'assistant', content: 'c' },
   ])
+  expect(request.adjustments).toEqual({
+    frequencyPenalty: 0.5,
+    presencePenalty: -1,
+    repetitionPenalty: 1.1,
+    logitBias: new Map([
+      [7, -100],
+      [0, 1.5],
+    ]),
+  })
   expect(request).toMatchObject({
+    n: 3,
     maxTokens: 12,
     stop: ['END'],
     stream: true,
@@ -126,10 +139,19 @@ describe('refused', () => {
     ['a fractional seed', { ...minimal, seed: 0.5 }, 'seed'],
     ['top_logprobs without logprobs', { ...minimal, top_logprobs: 2 }, 'top_logprobs'],
     ['top_logprobs above 20', { ...minimal, logprobs: true, top_logprobs: 21 }, 'top_logprobs'],
-    ['n 2', { ...minimal, n: 2 }, 'n'],
-    ['a frequency penalty', { ...minimal, frequency_penalty: 0.1 }, 'frequency_penalty'],
-    ['a presence penalty', { ...minimal, presence_penalty: -1 }, 'presence_penalty'],
-    ['a logit bias', { ...minimal, logit_bias: { 1: 2 } }, 'logit_bias'],
+    ['n 5', { ...minimal, n: 5 }, 'n'],
+    ['n 0', { ...minimal, n: 0 }, 'n'],
+    ['best_of', { ...minimal, best_of: 2 }, 'best_of'],
+    ['a frequency penalty above 2', { ...minimal, frequency_penalty: 2.1 }, 'frequency_penalty'],
+    ['a presence penalty as text', { ...minimal, presence_penalty: '1' }, 'presence_penalty'],
+    ['a repetition penalty of 0', { ...minimal, repetition_penalty: 0 }, 'repetition_penalty'],
+    ['a logit bias above 100', { ...minimal, logit_bias: { 1: 101 } }, 'logit_bias'],
+    ['a logit bias for a word', { ...minimal, logit_bias: { the: 1 } }, 'logit_bias'],
+    ['a logit bias for -1', { ...minimal, logit_bias: { '-1': 1 } }, 'logit_bias'],
+    ['a list as logit bias', { ...minimal, logit_bias: [1] }, 'logit_bias'],
+    ['many logit biases', { ...minimal, logit_bias: Object.fromEntries(Array.from({ length: 301 }, (_, i) => [i, 1])) }, 'logit_bias'],
+    ['tokens to allow', { ...minimal, allowed_token_ids: [1] }, 'allowed_token_ids'],
+    ['structured_outputs', { ...minimal, structured_outputs: { json: {} } }, 'structured_outputs'],
     ['tools', { ...minimal, tools: [{ type: 'function' }] }, 'tools'],
     ['functions', { ...minimal, functions: [{}] }, 'functions'],
     ['a required tool', { ...minimal, tool_choice: 'required' }, 'tool_choice'],
@@ -142,7 +164,7 @@ describe('refused', () => {
   })
 
   test('what is known but not offered has its own code', () => {
-    for (const members of [{ n: 2 }, { tools: [{}] }, { response_format: { type: 'json_schema' } }])
+    for (const members of [{ best_of: 2 }, { tools: [{}] }, { response_format: { type: 'json_schema' } }])
       expect(refusal({ ...minimal, ...members }).code).toBe('unsupported_value')
   })
 

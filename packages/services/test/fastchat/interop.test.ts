@@ -100,8 +100,8 @@ describe.each(versions)('an API server of %s', (version) => {
   })
 
   test('what cannot be honoured is refused in the answer', async () => {
-    const { error } = await ask(version, controller.url, model, true, { messages: story, more: { presence_penalty: 0.5 } })
-    expect(error).toEqual({ code: 40001, message: 'presence_penalty is not supported with this value' })
+    const { error } = await ask(version, controller.url, model, true, { messages: story, more: { best_of: 2 } })
+    expect(error).toEqual({ code: 40001, message: 'best_of is not supported with this value' })
   })
 })
 

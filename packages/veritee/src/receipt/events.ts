@@ -15,6 +15,7 @@ export type ReceiptEvent =
   | { readonly type: 'veritee.request'; readonly client_nonce: string | null }
   | ModelEvent
   | InferenceEvent
+  | ChoicesEvent
   | { readonly type: 'veritee.chain'; readonly sequence: number; readonly previous: string | null }
   | StreamEvent
   | UpstreamReceiptEvent
@@ -70,6 +71,12 @@ export type InferenceEvent = {
   readonly outcome: Outcome
 }
 
+/** Where a request asked for several answers: each of them, in order. The token facts of `veritee.inference` are then over all, one after the other. */
+export type ChoicesEvent = {
+  readonly type: 'veritee.choices'
+  readonly choices: readonly { readonly completion_tokens: number; readonly completion_tokens_hmac: string; readonly outcome: Outcome }[]
+}
+
 /** RFC 6962 tree over the SSE events handed to the transport, each its raw bytes up to and including the blank line (rule S9). */
 export type StreamEvent = { readonly type: 'veritee.stream'; readonly events: number; readonly bytes: number; readonly root: string }
 
@@ -106,6 +113,8 @@ export function parseEvent(value: unknown, at: string): ReceiptEvent | null {
       return model(value, at)
     case 'veritee.inference':
       return inference(value, at)
+    case 'veritee.choices':
+      return choices(value, at)
     case 'veritee.chain': {
       const o = shape.object(value, at, ['type', 'sequence', 'previous'])
       return {
@@ -207,5 +216,23 @@ function inference(value: unknown, at: string): InferenceEvent {
     seed: readSeed(o.seed, `${at}.seed`),
     ignored_parameters: readStrings(o.ignored_parameters, `${at}.ignored_parameters`),
     outcome: shape.oneOf(o.outcome, `${at}.outcome`, outcomes),
+  }
+}
+
+function choices(value: unknown, at: string): ChoicesEvent {
+  const o = shape.object(value, at, ['type', 'choices'])
+  const list = shape.array(o.choices, `${at}.choices`, 128)
+  if (list.length < 2) throw shape.refuse(`${at}.choices`, 'at least two')
+  return {
+    type: 'veritee.choices',
+    choices: list.map((item, i) => {
+      const where = `${at}.choices[${i}]`
+      const choice = shape.object(item, where, ['completion_tokens', 'completion_tokens_hmac', 'outcome'])
+      return {
+        completion_tokens: shape.integer(choice.completion_tokens, `${where}.completion_tokens`),
+        completion_tokens_hmac: shape.hex(choice.completion_tokens_hmac, `${where}.completion_tokens_hmac`, 32),
+        outcome: shape.oneOf(choice.outcome, `${where}.outcome`, outcomes),
+      }
+    }),
   }
 }

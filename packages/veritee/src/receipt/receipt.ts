@@ -63,6 +63,7 @@ const single: readonly ReceiptEvent['type'][] = [
   'veritee.request',
   'veritee.model',
   'veritee.inference',
+  'veritee.choices',
   'veritee.chain',
   'veritee.stream',
   'veritee.upstream_receipt',

@@ -33,6 +33,13 @@ const others: readonly ReceiptEvent[] = [
   verified,
   modelEvent,
   inference,
+  {
+    type: 'veritee.choices',
+    choices: [
+      { completion_tokens: 3, completion_tokens_hmac: 'ab'.repeat(32), outcome: 'complete' },
+      { completion_tokens: 0, completion_tokens_hmac: 'cd'.repeat(32), outcome: 'aborted' },
+    ],
+  },
   { type: 'veritee.chain', sequence: 0, previous: null },
   { type: 'veritee.stream', events: 2, bytes: 20, root: sha('root') },
   { type: 'veritee.upstream_receipt', digest: sha('receipt'), result: 'match', reason: null },
@@ -90,6 +97,18 @@ describe('a receipt document', () => {
     ['weights with a size below zero', [received, { ...modelEvent, files: [{ name: 'a', sha256: sha('a'), size: -1 }] } as Json, returned]],
     ['a parameter that is an object', [received, { ...inference, parameters: { a: {} } } as Json, returned]],
     ['a parameter that is a negative number', [received, { ...inference, parameters: { a: -1 } } as Json, returned]],
+    [
+      'one choice only',
+      [
+        received,
+        { type: 'veritee.choices', choices: [{ completion_tokens: 3, completion_tokens_hmac: 'ab'.repeat(32), outcome: 'complete' }] },
+        returned,
+      ],
+    ],
+    [
+      'a choice without its digest',
+      [received, { type: 'veritee.choices', choices: Array(2).fill({ completion_tokens: 3, outcome: 'complete' }) }, returned],
+    ],
     ['an unknown outcome', [received, { type: 'veritee.outcome', outcome: 'fine' }, returned]],
     [
       'an unknown result of the check of the upstream',

@@ -16,29 +16,27 @@ export function completionBody(frame: ChatFrame, result: CompletionResult, delta
       object: 'chat.completion',
       created: frame.created,
       model: frame.model,
-      choices: [
-        {
-          index: 0,
-          message: { role: 'assistant', content: result.text, refusal: null },
-          logprobs: request.logprobs ? { content: deltas.flatMap(logprobs), refusal: null } : null,
-          finish_reason: result.finishReason,
-        },
-      ],
+      choices: result.choices.map(({ text, finishReason }, index) => ({
+        index,
+        message: { role: 'assistant', content: text, refusal: null },
+        logprobs: request.logprobs ? { content: deltas.filter(({ choice }) => choice === index).flatMap(logprobs), refusal: null } : null,
+        finish_reason: finishReason,
+      })),
       usage: usage(result),
     }),
   )
 }
 
-export function roleEvent(frame: ChatFrame, request: ChatRequest): Uint8Array {
-  return chunk(frame, request, { role: 'assistant', content: '' }, null, null)
+export function roleEvent(frame: ChatFrame, request: ChatRequest, choice: number): Uint8Array {
+  return chunk(frame, request, choice, { role: 'assistant', content: '' }, null, null)
 }
 
 export function deltaEvent(frame: ChatFrame, request: ChatRequest, delta: CompletionDelta): Uint8Array {
-  return chunk(frame, request, { content: delta.text }, request.logprobs ? { content: logprobs(delta), refusal: null } : null, null)
+  return chunk(frame, request, delta.choice, { content: delta.text }, request.logprobs ? { content: logprobs(delta), refusal: null } : null, null)
 }
 
-export function finishEvent(frame: ChatFrame, request: ChatRequest, finishReason: string): Uint8Array {
-  return chunk(frame, request, {}, null, finishReason)
+export function finishEvent(frame: ChatFrame, request: ChatRequest, choice: number, finishReason: string | null): Uint8Array {
+  return chunk(frame, request, choice, {}, null, finishReason)
 }
 
 export function usageEvent(frame: ChatFrame, result: CompletionResult): Uint8Array {
@@ -51,13 +49,20 @@ export function errorEvent(body: string): Uint8Array {
 
 export const doneEvent: Uint8Array = utf8('data: [DONE]\n\n')
 
-function chunk(frame: ChatFrame, request: ChatRequest, delta: object, logprobsOf: object | null, finishReason: string | null): Uint8Array {
+function chunk(
+  frame: ChatFrame,
+  request: ChatRequest,
+  index: number,
+  delta: object,
+  logprobsOf: object | null,
+  finishReason: string | null,
+): Uint8Array {
   return event({
     id: frame.id,
     object: 'chat.completion.chunk',
     created: frame.created,
     model: frame.model,
-    choices: [{ index: 0, delta, logprobs: logprobsOf, finish_reason: finishReason }],
+    choices: [{ index, delta, logprobs: logprobsOf, finish_reason: finishReason }],
     ...(request.includeUsage ? { usage: null } : {}),
   })
 }

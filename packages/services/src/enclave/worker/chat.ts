@@ -15,7 +15,7 @@ import {
   RequestError,
   startCompletion,
 } from './engine/index.ts'
-import { inferenceEvent, type ServedModel } from './served-model.ts'
+import { choicesEvents, inferenceEvent, type ServedModel } from './served-model.ts'
 
 export interface ChatDeps {
   readonly ledger: Ledger
@@ -110,7 +110,7 @@ async function stream(answer: Answer): Promise<void> {
     await write(response, event)
   }
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
-  await emit(roleEvent(frame, request))
+  for (let choice = 0; choice < request.n; choice++) await emit(roleEvent(frame, request, choice))
   try {
     for await (const delta of completion) await emit(deltaEvent(frame, request, delta))
   } catch {
@@ -118,7 +118,7 @@ async function stream(answer: Answer): Promise<void> {
   }
   const result = await completion.result
   if (result.finishReason !== null) {
-    await emit(finishEvent(frame, request, result.finishReason))
+    for (const [choice, { finishReason }] of result.choices.entries()) await emit(finishEvent(frame, request, choice, finishReason))
     if (request.includeUsage) await emit(usageEvent(frame, result))
   }
   if (result.outcome === 'error') await emit(errorEvent(errorBody(toHttpError(result.error))))
@@ -151,6 +151,7 @@ function factsOver(
       { type: 'veritee.request', client_nonce: clientNonce },
       model.event,
       inferenceEvent({ model, promptTokens, parameters, result, outcome: result.outcome, ignored: request.ignored, receiptKey }),
+      ...choicesEvents(result, receiptKey),
       { type: 'response.returned', body_hash: responseHash },
     ],
   }

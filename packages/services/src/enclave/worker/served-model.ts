@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { EngineFacts as DescribedEngine, DescribedModel, InferenceEvent, ModelEvent, Outcome } from 'veritee/receipt'
+import type { ChoicesEvent, EngineFacts as DescribedEngine, DescribedModel, InferenceEvent, ModelEvent, Outcome } from 'veritee/receipt'
 import type { ChatTemplate, CompletionResult, EffectiveParameters, Engine } from './engine/index.ts'
 
 /** One model this worker serves: its engine, its template, and how descriptor and receipts name it. */
@@ -58,6 +58,17 @@ export function inferenceEvent(facts: InferenceFacts): InferenceEvent {
     ignored_parameters: facts.ignored,
     outcome: facts.outcome,
   }
+}
+
+/** The event for requests with several answers; none for those with one. */
+export function choicesEvents({ choices }: CompletionResult, receiptKey: Uint8Array): ChoicesEvent[] {
+  if (choices.length < 2) return []
+  const told = choices.map(({ completionTokens, outcome }) => ({
+    completion_tokens: completionTokens.length,
+    completion_tokens_hmac: tokensHmac(receiptKey, completionTokens),
+    outcome,
+  }))
+  return [{ type: 'veritee.choices', choices: told }]
 }
 
 /** HMAC-SHA-256 over the token ids as 4 bytes each, little-endian (spec/receipt-events.md). */

@@ -3,7 +3,7 @@ import { utf8 } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import type { Vocabulary } from './engine.ts'
 import { compileTemplate } from './jinja.ts'
-import type { ChatMessage } from './request.ts'
+import type { ChatMessage } from './request/messages.ts'
 import { RequestError } from './request-error.ts'
 import { cutAtWords, type WordBreaker, type WordFinder, wordBreaker, wordFinder } from './special-words.ts'
 

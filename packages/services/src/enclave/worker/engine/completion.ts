@@ -1,124 +1,149 @@
 import { randomBytes } from 'node:crypto'
-import { fromUtf8, toHex } from 'veritee/bytes'
 import type { ChatTemplate } from './chat.ts'
-import type { Engine, GeneratedToken, TokenLogprob, Vocabulary } from './engine.ts'
-import type { ChatRequest } from './request.ts'
+import type { Engine } from './engine.ts'
+import { type CompletionLogprob, follow, type Progress, type TextDelta } from './follow.ts'
+import { merge } from './merge.ts'
+import { type EffectiveParameters, effectiveParameters } from './parameters.ts'
+import type { ChatRequest } from './request/chat-request.ts'
+import type { GenerationRequest } from './request/generation-request.ts'
 import { RequestError } from './request-error.ts'
 import { seedBytes } from './sampler.ts'
-import { TextStream } from './text-stream.ts'
 import { releaseUnstarted } from './unstarted.ts'
 
 export interface CompletionOptions {
   readonly engine: Engine
-  readonly template: ChatTemplate
+  readonly promptTokens: readonly number[]
   /** Complete: without a client's seed one is drawn now, so nothing about the request can depend on it (S23). */
-  readonly request: ChatRequest
+  readonly request: GenerationRequest
+  /** The member of the request that holds the prompt. */
+  readonly promptParam: 'messages' | 'prompt'
   readonly signal?: AbortSignal
   /** Source of a seed. Default the CSPRNG of Node. */
   readonly random?: (length: number) => Uint8Array
 }
 
-/** One running answer. Iterate it once; `result` settles when the iteration ends, in whatever way, and never rejects. */
+/** The running answers to one request. Iterate it once; `result` settles when the iteration ends, in whatever way, and never rejects. */
 export interface Completion extends AsyncIterable<CompletionDelta> {
   readonly promptTokens: readonly number[]
   readonly parameters: EffectiveParameters
   readonly result: Promise<CompletionResult>
 }
 
-/** A piece of the answer that will not be taken back: whole characters only, and no part of a stop string. */
-export interface CompletionDelta {
-  /** Empty only when `logprobs` holds tokens without text. */
-  readonly text: string
-  /** Present when the request asked for them, one per token whose text begins in this piece. */
-  readonly logprobs?: readonly CompletionLogprob[]
+export interface CompletionDelta extends TextDelta {
+  /** Which of the answers it belongs to, 0 to n - 1. */
+  readonly choice: number
 }
 
-export interface CompletionLogprob {
-  readonly token: string
-  readonly bytes: readonly number[]
-  readonly logprob: number
-  readonly topLogprobs: readonly { readonly token: string; readonly bytes: readonly number[]; readonly logprob: number }[]
-}
-
-/** What was used, after defaults. Decimals are strings because aci/1 documents hold integers only. */
-export interface EffectiveParameters {
-  readonly temperature: string
-  readonly top_p: string
-  readonly min_p: string
-  readonly top_k: number
-  readonly max_tokens: number
-  readonly stop: readonly string[]
-  /** Hex of the seed bytes: 8 for a client's seed, 16 for one drawn here. */
-  readonly seed: string
-  readonly seed_source: 'client' | 'enclave'
-}
-
-export interface CompletionResult {
-  /** `aborted`: by the signal, or by a reader who stopped early. */
-  readonly outcome: 'complete' | 'length' | 'aborted' | 'error'
+export interface ChoiceResult {
+  readonly outcome: Progress['outcome']
   /** null when aborted or failed. */
   readonly finishReason: 'stop' | 'length' | null
   /** All text that was yielded. */
   readonly text: string
-  /** `completionTokens` counts what was sampled, a final end-of-generation token included. */
-  readonly usage: { readonly promptTokens: number; readonly completionTokens: number; readonly totalTokens: number }
-  /** Every token that was sampled, in order. After an abort it may hold some whose text was not yielded. */
+  /** Every sampled token, the end-of-generation token included; behind a stop string there are some whose text was not yielded. */
   readonly completionTokens: readonly number[]
+}
+
+/** Of all answers together: the worst outcome, the text of the first, the tokens of all, one answer after the other. */
+export interface CompletionResult extends ChoiceResult {
+  readonly choices: readonly ChoiceResult[]
+  readonly usage: { readonly promptTokens: number; readonly completionTokens: number; readonly totalTokens: number }
   /** The failure when `outcome` is `error`. */
   readonly error?: unknown
+}
+
+/**
+ * Starts the answers to a prompt, `n` of them, each with a place of its own in the queue of the engine and randomness of its own (S23). In order:
+ * the room in the context, the seed, the places. Throws {@link RequestError} (`context_length_exceeded` when it does not fit) and `engine_busy`,
+ * `engine_unavailable`; everything later is told by `result`. The caller must iterate the completion or abort the signal: either gives the places back.
+ */
+export function startAnswers(options: CompletionOptions): Completion {
+  const { engine, promptTokens, request, promptParam, signal, random = randomBytes } = options
+  const { contextSize } = engine.facts
+  const { sampling, adjustments, n } = request
+  for (const token of adjustments.logitBias.keys())
+    if (token >= engine.vocabulary.size) throw new RequestError('logit_bias names a token that this model does not have', { param: 'logit_bias' })
+  const room = contextSize - promptTokens.length
+  if (room < 1) throw tooLong(contextSize, `the ${promptParam} take ${promptTokens.length}`, promptParam)
+  if (request.maxTokens !== null && request.maxTokens > room)
+    throw tooLong(contextSize, `the ${promptParam} take ${promptTokens.length} and max_tokens asks for ${request.maxTokens}`, 'max_tokens')
+
+  const maxTokens = request.maxTokens ?? room
+  const seed = request.seed === null ? new Uint8Array(random(16)) : seedBytes(request.seed)
+  // A reader who leaves several answers early ends those too that still wait.
+  const leave = new AbortController()
+  const stop = n === 1 ? signal : signal === undefined ? leave.signal : AbortSignal.any([signal, leave.signal])
+  const { promise: result, resolve } = Promise.withResolvers<CompletionResult>()
+  const progresses: Progress[] = []
+  let running = n
+  const settle = (): void => {
+    running--
+    if (running === 0) resolve(summarize(progresses, promptTokens.length))
+  }
+  const answers: AsyncGenerator<TextDelta, void, void>[] = []
+  try {
+    for (let choice = 0; choice < n; choice++) {
+      const progress: Progress = { outcome: 'aborted', text: '', completionTokens: [] }
+      const tokens = engine.generate({
+        promptTokens,
+        maxTokens,
+        sampling,
+        adjustments,
+        seed,
+        choice,
+        ...(request.logprobs && { topLogprobs: request.topLogprobs }),
+        ...(stop && { signal: stop }),
+      })
+      progresses.push(progress)
+      const { stop: strings, logprobs } = request
+      const text = follow(tokens, { vocabulary: engine.vocabulary, stop: strings, logprobs, maxTokens, progress, settle, signal: stop })
+      answers.push(
+        releaseUnstarted(text, () => {
+          // Ends a generator that never began, so nothing of it can fail.
+          void tokens.return()
+          settle()
+        }),
+      )
+    }
+  } catch (error) {
+    // No room for all of them: those that have a place give it back.
+    leave.abort()
+    throw error
+  }
+  const deltas = numbered(answers, leave)
+  return {
+    promptTokens,
+    parameters: effectiveParameters({
+      sampling,
+      adjustments,
+      maxTokens,
+      stop: request.stop,
+      seed,
+      seedSource: request.seed === null ? 'enclave' : 'client',
+      n,
+    }),
+    result,
+    [Symbol.asyncIterator]: () => deltas,
+  }
+}
+
+export interface ChatOptions {
+  readonly engine: Engine
+  readonly template: ChatTemplate
+  readonly request: ChatRequest
+  readonly signal?: AbortSignal
+  readonly random?: (length: number) => Uint8Array
 }
 
 /** No vocabulary in use has tokens longer than this on average, so more text cannot fit and need not be tokenized to know it. */
 const maxCharactersPerToken = 64
 
-/**
- * Starts an answer. In order: the length of the text, the template, the room in the context, the seed, a place in the queue of the engine.
- * Throws {@link RequestError} (`context_length_exceeded` when it does not fit) and `engine_busy`, `engine_unavailable`; everything later is
- * told by `result`. The caller must iterate the completion or abort the signal: either gives the place back.
- */
-export function startCompletion({ engine, template, request, signal, random = randomBytes }: CompletionOptions): Completion {
+/** Starts the answers to a conversation: the length of its text, the template, then as {@link startAnswers}. */
+export function startCompletion({ engine, template, request, ...rest }: ChatOptions): Completion {
   const { contextSize } = engine.facts
   const characters = request.messages.reduce((sum, { content }) => sum + content.length, 0)
   if (characters > contextSize * maxCharactersPerToken) throw tooLong(contextSize, 'the messages are longer', 'messages')
-  const promptTokens = template.render(request.messages)
-  const room = contextSize - promptTokens.length
-  if (room < 1) throw tooLong(contextSize, `the messages take ${promptTokens.length}`, 'messages')
-  if (request.maxTokens !== null && request.maxTokens > room)
-    throw tooLong(contextSize, `the messages take ${promptTokens.length} and max_tokens asks for ${request.maxTokens}`, 'max_tokens')
-
-  const maxTokens = request.maxTokens ?? room
-  const seed = request.seed === null ? new Uint8Array(random(16)) : seedBytes(request.seed)
-  const tokens = engine.generate({
-    promptTokens,
-    maxTokens,
-    sampling: request.sampling,
-    seed,
-    topLogprobs: request.topLogprobs,
-    ...(signal && { signal }),
-  })
-  const { promise: result, resolve } = Promise.withResolvers<CompletionResult>()
-  const progress: Progress = { outcome: 'aborted', text: '', completionTokens: [] }
-  const settle = (): void => resolve(summarize(progress, promptTokens.length))
-  const deltas = releaseUnstarted(follow(tokens, { vocabulary: engine.vocabulary, request, maxTokens, progress, settle, signal }), () => {
-    // Ends a generator that never began, so nothing of it can fail.
-    void tokens.return()
-    settle()
-  })
-  return {
-    promptTokens,
-    parameters: {
-      temperature: decimal(request.sampling.temperature),
-      top_p: decimal(request.sampling.topP),
-      min_p: decimal(request.sampling.minP),
-      top_k: request.sampling.topK,
-      max_tokens: maxTokens,
-      stop: request.stop,
-      seed: toHex(seed),
-      seed_source: request.seed === null ? 'enclave' : 'client',
-    },
-    result,
-    [Symbol.asyncIterator]: () => deltas,
-  }
+  return startAnswers({ engine, request, promptTokens: template.render(request.messages), promptParam: 'messages', ...rest })
 }
 
 /** Reads a completion to its end, for answers that are not streamed. */
@@ -128,103 +153,46 @@ export async function runToEnd(completion: Completion): Promise<CompletionResult
   return { ...(await completion.result), logprobs }
 }
 
-/** What an answer has come to; filled in as it grows. */
-interface Progress {
-  outcome: CompletionResult['outcome']
-  text: string
-  readonly completionTokens: number[]
-  error?: unknown
+function numbered(answers: readonly AsyncGenerator<TextDelta, void, void>[], leave: AbortController): AsyncGenerator<CompletionDelta, void, void> {
+  return releaseUnstarted(interleave(answers, leave), () => {
+    leave.abort()
+    for (const answer of answers) void answer.return()
+  })
 }
 
-interface Following {
-  readonly vocabulary: Vocabulary
-  readonly request: ChatRequest
-  readonly maxTokens: number
-  readonly progress: Progress
-  readonly settle: () => void
-  readonly signal: AbortSignal | undefined
-}
-
-async function* follow(
-  tokens: AsyncGenerator<GeneratedToken, void, void>,
-  { vocabulary, request, maxTokens, progress, settle, signal }: Following,
+async function* interleave(
+  answers: readonly AsyncGenerator<TextDelta, void, void>[],
+  leave: AbortController,
 ): AsyncGenerator<CompletionDelta, void, void> {
-  const stream = new TextStream(request.stop)
-  const pending: { readonly start: number; readonly logprob: CompletionLogprob }[] = []
-  const delta = (released: string): CompletionDelta | null => {
-    progress.text += released
-    if (!request.logprobs) return released === '' ? null : { text: released }
-    const logprobs: CompletionLogprob[] = []
-    for (let [next] = pending; next !== undefined && next.start < progress.text.length; [next] = pending) {
-      logprobs.push(next.logprob)
-      pending.shift()
-    }
-    return released === '' && logprobs.length === 0 ? null : { text: released, logprobs }
-  }
-  try {
-    let stopped = false
-    for await (const generated of tokens) {
-      progress.completionTokens.push(generated.token)
-      const start = stream.position
-      const released = stream.add(vocabulary.bytes(generated.token))
-      stopped = released.stopped || vocabulary.isEndOfGeneration(generated.token)
-      if (request.logprobs) pending.push({ start, logprob: describe(generated, vocabulary) })
-      const piece = delta(released.text)
-      if (piece !== null) yield piece
-      if (released.stopped) break
-      if (stopped || progress.completionTokens.length === maxTokens) {
-        const rest = delta(stream.end())
-        if (rest !== null) yield rest
-      }
-    }
-    progress.outcome = stopped ? 'complete' : 'length'
-  } catch (cause) {
-    // An abort is an outcome; the reader sees the iteration end, and why in the result.
-    if (signal?.aborted !== true) {
-      progress.outcome = 'error'
-      progress.error = cause
-    }
-  } finally {
-    settle()
-  }
+  const [only] = answers
+  if (answers.length === 1 && only !== undefined) for await (const delta of only) yield { choice: 0, ...delta }
+  else for await (const [choice, delta] of merge(answers, () => leave.abort())) yield { choice, ...delta }
 }
 
-function summarize({ outcome, text, completionTokens, error }: Progress, promptTokens: number): CompletionResult {
+const worst = ['error', 'aborted', 'length', 'complete'] as const
+
+function summarize(progresses: readonly Progress[], promptTokens: number): CompletionResult {
+  const choices = progresses.map(
+    ({ outcome, text, completionTokens }): ChoiceResult => ({ outcome, finishReason: finishReason(outcome), text, completionTokens }),
+  )
+  const outcome = worst.find((candidate) => choices.some((choice) => choice.outcome === candidate)) ?? 'error'
+  const completionTokens = choices.flatMap((choice) => choice.completionTokens)
+  const failed = progresses.find((progress) => progress.outcome === 'error')
   return {
     outcome,
-    finishReason: outcome === 'complete' ? 'stop' : outcome === 'length' ? 'length' : null,
-    text,
-    usage: { promptTokens, completionTokens: completionTokens.length, totalTokens: promptTokens + completionTokens.length },
+    finishReason: finishReason(outcome),
+    text: choices[0]?.text ?? '',
     completionTokens,
-    ...(outcome === 'error' && { error }),
+    choices,
+    usage: { promptTokens, completionTokens: completionTokens.length, totalTokens: promptTokens + completionTokens.length },
+    ...(failed !== undefined && { error: failed.error }),
   }
 }
 
-function describe(generated: GeneratedToken, vocabulary: Vocabulary): CompletionLogprob {
-  const one = ({ token, logprob }: TokenLogprob): { token: string; bytes: number[]; logprob: number } => {
-    const bytes = vocabulary.bytes(token)
-    return { token: printable(bytes) ?? vocabulary.name(token), bytes: [...bytes], logprob }
-  }
-  return { ...one(generated), topLogprobs: generated.top.map(one) }
-}
-
-/** The text of a token, or null when it has none by itself: a control token, or a part of a character. */
-function printable(bytes: Uint8Array): string | null {
-  if (bytes.length === 0) return null
-  try {
-    return fromUtf8(bytes)
-  } catch {
-    return null
-  }
+function finishReason(outcome: Progress['outcome']): ChoiceResult['finishReason'] {
+  return outcome === 'complete' ? 'stop' : outcome === 'length' ? 'length' : null
 }
 
 function tooLong(contextSize: number, found: string, param: string): RequestError {
   return new RequestError(`the context of this model holds ${contextSize} tokens; ${found}`, { param, code: 'context_length_exceeded' })
-}
-
-/** A decimal without an exponent, with the digits that JavaScript prints: 0.7 is "0.7", 1e-7 is "0.0000001". */
-function decimal(value: number): string {
-  const [digits = '', exponent] = String(value).split('e-')
-  if (exponent === undefined) return digits
-  return `0.${digits.replace('.', '').padStart(Number(exponent) + digits.replace('.', '').length - 1, '0')}`
 }

@@ -1,3 +1,5 @@
+import type { Adjustments } from './adjustments.ts'
+
 /**
  * What the worker needs from an inference engine: token ids in, token ids out, chosen by our own sampler from raw logits, so that any
  * answer can be replayed position by position. One engine is one loaded model.
@@ -105,13 +107,15 @@ export interface Generation {
   readonly promptTokens: readonly number[]
   readonly maxTokens: number
   readonly sampling: Sampling
+  /** Done to raw logits before sampling. Default nothing. */
+  readonly adjustments?: Adjustments
   /** Seed bytes for S23; see sampler.ts. */
   readonly seed: Uint8Array
   /** Index of this answer among those of one request. Default 0. */
   readonly choice?: number
   /** Generation ends after one of these, or after an end-of-generation token; that last token is yielded too. */
   readonly stopTokens?: ReadonlySet<number>
-  /** Alternatives to report per token, 0 (default) to {@link maxTopLogprobs}. */
+  /** Alternatives to report per token, 0 to {@link maxTopLogprobs}. Absent: no probabilities are computed at all. */
   readonly topLogprobs?: number
   readonly signal?: AbortSignal
 }
@@ -125,7 +129,10 @@ export interface TokenLogprob {
   readonly logprob: number
 }
 
-export interface GeneratedToken extends TokenLogprob {
+export interface GeneratedToken {
+  readonly token: number
+  /** null where `topLogprobs` was absent. */
+  readonly logprob: number | null
   /** The most likely tokens at this position, most likely first. */
   readonly top: readonly TokenLogprob[]
 }

@@ -3,7 +3,6 @@ export {
   type Completion,
   type CompletionDelta,
   type CompletionResult,
-  type EffectiveParameters,
   runToEnd,
   startCompletion,
 } from './completion.ts'
@@ -13,6 +12,8 @@ export type {
   Vocabulary,
 } from './engine.ts'
 export { openLlamaEngine } from './llama.ts'
-export { type ChatMessage, type ChatRequest, parseChatRequest } from './request.ts'
+export type { EffectiveParameters } from './parameters.ts'
+export { type ChatRequest, parseChatRequest } from './request/chat-request.ts'
+export type { ChatMessage } from './request/messages.ts'
 export { RequestError } from './request-error.ts'
 export { loadSource, loadWeights } from './weights.ts'

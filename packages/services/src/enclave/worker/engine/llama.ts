@@ -12,6 +12,7 @@ import {
 } from 'node-llama-cpp'
 import { fail, VeriteeError } from 'veritee/errors'
 import type { WeightSource } from '../../sealed/source.ts'
+import { checkAdjustments, noAdjustments } from './adjustments.ts'
 import {
   type Engine,
   type EngineFacts,
@@ -22,8 +23,10 @@ import {
   maxTopLogprobs,
   type Vocabulary,
 } from './engine.ts'
+import { describe } from './logprobs.ts'
 import { describeNativeLibrary } from './native.ts'
-import { type Candidate, checkSampling, choose, rank, uniform } from './sampler.ts'
+import { checkSampling, rank, uniform } from './sampler.ts'
+import { Selection } from './selection.ts'
 import { Slots, type Ticket } from './slots.ts'
 import { releaseUnstarted } from './unstarted.ts'
 import { readVocabulary } from './vocabulary.ts'
@@ -51,8 +54,6 @@ export interface LlamaEngineOptions {
 /** Above 32 tokens in a batch llama.cpp takes other kernels, and prefill no longer gives the bits of decoding (engine.md, determinism). */
 const batchSize = 32
 const maxSequences = 4
-/** std::sort inside the engine is not stable: ask for some more, so that our own order decides between equal logits at the edge. */
-const tieMargin = 32
 
 /**
  * Loads a GGUF model into llama.cpp, in this process, on the CPU, with the settings of the canonical profile. Nothing is built or downloaded.
@@ -197,8 +198,9 @@ class LlamaEngine implements Engine {
     return releaseUnstarted(this.#run(generation, ticket), ticket.release)
   }
 
-  #check({ promptTokens, maxTokens, sampling, seed, topLogprobs = 0, choice = 0 }: Generation): void {
+  #check({ promptTokens, maxTokens, sampling, adjustments = noAdjustments, seed, topLogprobs = 0, choice = 0 }: Generation): void {
     checkSampling(sampling)
+    checkAdjustments(adjustments, this.vocabulary.size)
     if (seed.length < 1) throw new TypeError('generate: expected seed bytes')
     if (!Number.isSafeInteger(choice) || choice < 0) throw new TypeError('generate: choice must be an integer from 0')
     if (!Number.isInteger(maxTokens) || maxTokens < 1) throw new TypeError('generate: maxTokens must be an integer from 1')
@@ -217,7 +219,7 @@ class LlamaEngine implements Engine {
   }
 
   async *#run(generation: Generation, ticket: Ticket): AsyncGenerator<GeneratedToken, void, void> {
-    const { sampling, maxTokens, stopTokens, choice = 0 } = generation
+    const { sampling, adjustments = noAdjustments, promptTokens, maxTokens, stopTokens, topLogprobs, choice = 0 } = generation
     const checkAbort = (): void => {
       generation.signal?.throwIfAborted()
       this.#closing.signal.throwIfAborted()
@@ -225,12 +227,9 @@ class LlamaEngine implements Engine {
     try {
       const sequence = this.#sequence(await ticket.begin())
       const draw = uniform(generation.seed)
-      const wanted = Math.max(sampling.temperature === 0 ? 1 : sampling.topK, generation.topLogprobs ?? 0)
-      // The greedy choice alone needs no sorting of the vocabulary: without options the engine selects the highest logit, of equal ones the
-      // lowest id, as we do. (includeMax would say it, but this release of the binding returns nothing for it.)
-      const filter = wanted === 1 ? { tokens: [], includeSelected: true } : { tokens: [], includeTop: wanted + tieMargin }
+      const selection = new Selection({ sampling, adjustments, promptTokens, draw: (position) => draw(choice, position) })
       await sequence.clearHistory()
-      let input = generation.promptTokens as readonly Token[]
+      let input = promptTokens as readonly Token[]
       for (; input.length > batchSize; input = input.slice(batchSize)) {
         checkAbort()
         await sequence.evaluateWithoutGeneratingNewTokens(input.slice(0, batchSize))
@@ -239,12 +238,12 @@ class LlamaEngine implements Engine {
         checkAbort()
         const items: ControlledEvaluateInputItem[] = [...input]
         const last = input[input.length - 1] as Token
-        items[items.length - 1] = [last, { generateNext: { logits: { filter }, totalLogitWeight: true } }]
+        items[items.length - 1] = [last, { generateNext: wantedLogits(selection, topLogprobs) }]
         const output = (await sequence.controlledEvaluate(items)).at(-1)?.next
         checkAbort()
         const candidates = rank([...(output?.logits ?? [])])
-        const token = choose(candidates, sampling, () => draw(choice, position))
-        yield describe(token, candidates, output?.totalLogitWeight, generation.topLogprobs ?? 0)
+        const token = selection.choose(candidates)
+        yield describe(token, candidates, output?.totalLogitWeight, topLogprobs)
         if (stopTokens?.has(token) || this.vocabulary.isEndOfGeneration(token)) return
         input = [token as Token]
       }
@@ -269,14 +268,15 @@ class LlamaEngine implements Engine {
   }
 }
 
-/** Probabilities are the model's own: logit - highest - ln(sum of exp(logit - highest)) over the whole vocabulary. */
-function describe(token: number, candidates: readonly Candidate[], totalWeight: number | undefined, top: number): GeneratedToken {
-  const highest = candidates[0]?.[1] ?? Number.NaN
-  const chosen = candidates.find(([id]) => id === token)?.[1] ?? Number.NaN
-  if (!Number.isFinite(highest) || !Number.isFinite(chosen) || totalWeight === undefined)
-    throw fail('engine_failed', 'expected finite logits; the model or the engine is broken')
-  const base = highest + Math.log(totalWeight)
-  // Rounding may put a certainty slightly above 1.
-  const logprob = (logit: number): number => Math.min(0, logit - base)
-  return { token, logprob: logprob(chosen), top: candidates.slice(0, top).map(([id, logit]) => ({ token: id, logprob: logprob(logit) })) }
+/**
+ * The greedy choice alone needs no sorting of the vocabulary: without options the engine selects the highest logit, of equal ones the lowest id,
+ * as we do. (includeMax would say it, but this release of the binding returns nothing for it.)
+ */
+function wantedLogits(
+  { top, tokens }: Selection,
+  topLogprobs: number | undefined,
+): NonNullable<Exclude<ControlledEvaluateInputItem, Token>[1]['generateNext']> {
+  const count = Math.max(top, topLogprobs ?? 0)
+  const filter = count === 1 ? { tokens: [], includeSelected: true } : { tokens: tokens as readonly Token[], includeTop: count }
+  return { logits: { filter }, totalLogitWeight: topLogprobs !== undefined }
 }

@@ -1,5 +1,5 @@
-import { createHash, createHmac } from 'node:crypto'
-import { concat, jcs, utf8 } from 'veritee/bytes'
+import { createHash, createHmac, createSecretKey } from 'node:crypto'
+import { concat, utf8 } from 'veritee/bytes'
 import { maxTopK, type Sampling } from './engine.ts'
 
 /** A candidate: token id and raw logit. */
@@ -18,22 +18,26 @@ export type Candidate = readonly [token: number, logit: number]
  * `candidates` come in any order and may be more than topK. Throws `TypeError` when there is none.
  */
 export function choose(candidates: readonly Candidate[], sampling: Sampling, draw: () => number): number {
-  const sorted = rank(candidates).slice(0, sampling.temperature === 0 ? 1 : sampling.topK)
-  const [first] = sorted
+  const ranked = rank(candidates)
+  const [first] = ranked
   if (first === undefined) throw new TypeError('choose: expected at least one candidate')
-  if (sampling.temperature === 0) return first[0]
+  // One candidate is chosen whatever u is.
+  if (sampling.temperature === 0 || sampling.topK === 1) return first[0]
 
+  const { temperature, topP, minP } = sampling
+  const weights = new Float64Array(Math.min(ranked.length, sampling.topK))
   let total = 0
-  const weights = sorted.map(([, logit]) => {
-    const weight = Math.exp((logit - first[1]) / sampling.temperature)
+  for (let i = 0; i < weights.length; i++) {
+    const weight = Math.exp(((ranked[i] ?? first)[1] - first[1]) / temperature)
+    weights[i] = weight
     total += weight
-    return weight
-  })
+  }
+  const enough = topP * total
   let kept = 0
   let count = 0
   for (const weight of weights) {
     // weights fall, so what min_p refuses is always a tail, and the first candidate (weight 1) always stays
-    if (count > 0 && (kept >= sampling.topP * total || weight < sampling.minP)) break
+    if (count > 0 && (kept >= enough || weight < minP)) break
     kept += weight
     count++
   }
@@ -41,15 +45,22 @@ export function choose(candidates: readonly Candidate[], sampling: Sampling, dra
   let sum = 0
   for (let i = 0; i < count; i++) {
     sum += weights[i] ?? 0
-    const [token] = sorted[i] ?? first
-    if (sum > target) return token
+    if (sum > target) return (ranked[i] ?? first)[0]
   }
-  return (sorted[count - 1] ?? first)[0]
+  return (ranked[count - 1] ?? first)[0]
 }
 
-/** Highest logit first; of equal logits the lower token id first. */
-export function rank(candidates: readonly Candidate[]): Candidate[] {
-  return [...candidates].sort((a, b) => b[1] - a[1] || a[0] - b[0])
+/** Highest logit first; of equal logits the lower token id first. What is in that order already is returned as it is: the engine sorts, except ties. */
+export function rank(candidates: readonly Candidate[]): readonly Candidate[] {
+  for (let i = 1; i < candidates.length; i++) {
+    const [before, here] = [candidates[i - 1], candidates[i]]
+    if (before !== undefined && here !== undefined && compareCandidates(before, here) > 0) return candidates.toSorted(compareCandidates)
+  }
+  return candidates
+}
+
+function compareCandidates(a: Candidate, b: Candidate): number {
+  return b[1] - a[1] || a[0] - b[0]
 }
 
 /**
@@ -57,13 +68,14 @@ export function rank(candidates: readonly Candidate[]): Candidate[] {
  * key = sha256("veritee.sample.v1" || seed bytes). It depends on nothing else, so a replay may start at any position.
  */
 export function uniform(seed: Uint8Array): (choice: number, position: number) => number {
-  const key = createHash('sha256')
-    .update(concat(utf8('veritee.sample.v1'), seed))
-    .digest()
+  const key = createSecretKey(
+    createHash('sha256')
+      .update(concat(utf8('veritee.sample.v1'), seed))
+      .digest(),
+  )
   return (choice, position) => {
-    const mac = createHmac('sha256', key)
-      .update(jcs({ choice, position, v: 1 }))
-      .digest()
+    // The JCS form, as both are safe integers.
+    const mac = createHmac('sha256', key).update(`{"choice":${choice},"position":${position},"v":1}`).digest()
     return Number(mac.readBigUInt64BE() >> 11n) / 2 ** 53
   }
 }
