@@ -19,6 +19,7 @@ test('defaults are filled in', () => {
     messages: [{ role: 'user', content: 'hi' }],
     sampling: { temperature: 1, topP: 1, minP: 0, topK: 1024 },
     adjustments: { frequencyPenalty: 0, presencePenalty: 0, repetitionPenalty: 1, logitBias: new Map() },
+    format: null,
     n: 1,
     maxTokens: null,
     stop: [],
@@ -155,7 +156,6 @@ describe('refused', () => {
     ['tools', { ...minimal, tools: [{ type: 'function' }] }, 'tools'],
     ['functions', { ...minimal, functions: [{}] }, 'functions'],
     ['a required tool', { ...minimal, tool_choice: 'required' }, 'tool_choice'],
-    ['JSON mode', { ...minimal, response_format: { type: 'json_object' } }, 'response_format'],
     ['audio', { ...minimal, modalities: ['text', 'audio'] }, 'modalities'],
     ['a member with a malformed name', { ...minimal, 'a b': 1 }, null],
     ['many unknown members', { ...minimal, ...Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`x${i}`, 1])) }, null],
@@ -164,8 +164,7 @@ describe('refused', () => {
   })
 
   test('what is known but not offered has its own code', () => {
-    for (const members of [{ best_of: 2 }, { tools: [{}] }, { response_format: { type: 'json_schema' } }])
-      expect(refusal({ ...minimal, ...members }).code).toBe('unsupported_value')
+    for (const members of [{ best_of: 2 }, { tools: [{}] }]) expect(refusal({ ...minimal, ...members }).code).toBe('unsupported_value')
   })
 
   test('messages of errors hold nothing of the content', () => {

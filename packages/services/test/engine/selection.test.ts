@@ -91,7 +91,7 @@ describe('S23: the choice is that of the whole vocabulary, although few logits a
       minP: random() < 0.5 ? 0 : random() / 4,
     }
     const draw = uniform(Uint8Array.of(seed, 1))
-    const selection = new Selection({ sampling, adjustments, promptTokens, draw: (position) => draw(0, position) })
+    const selection = new Selection({ sampling, adjustments, promptTokens, mask: null, draw: (position) => draw(0, position) })
     const completion: number[] = []
     for (let position = 0; position < 25; position++) {
       const logits = vocabularyLogits(size, random)
@@ -108,6 +108,7 @@ describe('how much is asked for', () => {
       sampling: { ...greedy, ...sampling },
       adjustments: { ...noAdjustments, ...adjustments },
       promptTokens: [5, 6],
+      mask: null,
       draw: () => 0,
     })
 
@@ -134,11 +135,12 @@ describe('adjustments', () => {
     completion: readonly number[],
     logits: readonly Candidate[],
     prompt: readonly number[] = [],
-  ): number => {
+  ): number | null => {
     const selection = new Selection({
       sampling: greedy,
       adjustments: { ...noAdjustments, ...adjustments },
       promptTokens: prompt,
+      mask: null,
       draw: () => 0,
     })
     for (const token of completion) selection.accept(token)

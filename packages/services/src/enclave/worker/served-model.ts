@@ -44,7 +44,7 @@ export interface InferenceFacts {
 }
 
 export function inferenceEvent(facts: InferenceFacts): InferenceEvent {
-  const { seed, seed_source, ...parameters } = facts.parameters
+  const { seed, seed_source, constraint_source: constraint, ...parameters } = facts.parameters
   return {
     type: 'veritee.inference',
     engine: facts.model.describedEngine,
@@ -53,7 +53,11 @@ export function inferenceEvent(facts: InferenceFacts): InferenceEvent {
     completion_tokens: facts.result.completionTokens.length,
     prompt_tokens_hmac: tokensHmac(facts.receiptKey, facts.promptTokens),
     completion_tokens_hmac: tokensHmac(facts.receiptKey, facts.result.completionTokens),
-    parameters: { ...parameters, seed_source },
+    parameters: {
+      ...parameters,
+      seed_source,
+      ...(constraint !== undefined && { constraint_hmac: createHmac('sha256', facts.receiptKey).update(constraint).digest('hex') }),
+    },
     seed,
     ignored_parameters: facts.ignored,
     outcome: facts.outcome,

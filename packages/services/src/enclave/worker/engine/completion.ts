@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { ChatTemplate } from './chat.ts'
+import { constrain, spellsEveryByte } from './constraint.ts'
 import type { Engine } from './engine.ts'
 import { type CompletionLogprob, follow, type Progress, type TextDelta } from './follow.ts'
 import { merge } from './merge.ts'
@@ -60,9 +61,15 @@ export interface CompletionResult extends ChoiceResult {
 export function startAnswers(options: CompletionOptions): Completion {
   const { engine, promptTokens, request, promptParam, signal, random = randomBytes } = options
   const { contextSize } = engine.facts
-  const { sampling, adjustments, n } = request
+  const { sampling, adjustments, n, format } = request
   for (const token of adjustments.logitBias.keys())
     if (token >= engine.vocabulary.size) throw new RequestError('logit_bias names a token that this model does not have', { param: 'logit_bias' })
+  if (format !== null && !spellsEveryByte(engine.vocabulary))
+    throw new RequestError('this model cannot be held to a form: its vocabulary lacks single bytes', {
+      param: 'response_format',
+      code: 'unsupported_value',
+    })
+  const constraint = format === null ? null : constrain(format.grammar, engine.vocabulary)
   const room = contextSize - promptTokens.length
   if (room < 1) throw tooLong(contextSize, `the ${promptParam} take ${promptTokens.length}`, promptParam)
   if (request.maxTokens !== null && request.maxTokens > room)
@@ -89,6 +96,7 @@ export function startAnswers(options: CompletionOptions): Completion {
         maxTokens,
         sampling,
         adjustments,
+        ...(constraint !== null && { constraint }),
         seed,
         choice,
         ...(request.logprobs && { topLogprobs: request.topLogprobs }),
@@ -121,6 +129,7 @@ export function startAnswers(options: CompletionOptions): Completion {
       seed,
       seedSource: request.seed === null ? 'enclave' : 'client',
       n,
+      format,
     }),
     result,
     [Symbol.asyncIterator]: () => deltas,

@@ -1,4 +1,5 @@
 import type { Adjustments } from './adjustments.ts'
+import type { Constraint } from './constraint.ts'
 
 /**
  * What the worker needs from an inference engine: token ids in, token ids out, chosen by our own sampler from raw logits, so that any
@@ -109,6 +110,8 @@ export interface Generation {
   readonly sampling: Sampling
   /** Done to raw logits before sampling. Default nothing. */
   readonly adjustments?: Adjustments
+  /** Which tokens may come. Default all. */
+  readonly constraint?: Constraint
   /** Seed bytes for S23; see sampler.ts. */
   readonly seed: Uint8Array
   /** Index of this answer among those of one request. Default 0. */

@@ -1,5 +1,4 @@
 import {
-  type ControlledEvaluateInputItem,
   GgmlType,
   getLlama,
   getModuleVersion,
@@ -23,9 +22,10 @@ import {
   maxTopLogprobs,
   type Vocabulary,
 } from './engine.ts'
+import { evaluate, wantedLogits } from './evaluate.ts'
 import { describe } from './logprobs.ts'
 import { describeNativeLibrary } from './native.ts'
-import { checkSampling, rank, uniform } from './sampler.ts'
+import { checkSampling, uniform } from './sampler.ts'
 import { Selection } from './selection.ts'
 import { Slots, type Ticket } from './slots.ts'
 import { releaseUnstarted } from './unstarted.ts'
@@ -219,7 +219,7 @@ class LlamaEngine implements Engine {
   }
 
   async *#run(generation: Generation, ticket: Ticket): AsyncGenerator<GeneratedToken, void, void> {
-    const { sampling, adjustments = noAdjustments, promptTokens, maxTokens, stopTokens, topLogprobs, choice = 0 } = generation
+    const { sampling, adjustments = noAdjustments, constraint, promptTokens, maxTokens, stopTokens, topLogprobs, choice = 0 } = generation
     const checkAbort = (): void => {
       generation.signal?.throwIfAborted()
       this.#closing.signal.throwIfAborted()
@@ -227,7 +227,13 @@ class LlamaEngine implements Engine {
     try {
       const sequence = this.#sequence(await ticket.begin())
       const draw = uniform(generation.seed)
-      const selection = new Selection({ sampling, adjustments, promptTokens, draw: (position) => draw(choice, position) })
+      const selection = new Selection({
+        sampling,
+        adjustments,
+        promptTokens,
+        mask: constraint?.start() ?? null,
+        draw: (position) => draw(choice, position),
+      })
       await sequence.clearHistory()
       let input = promptTokens as readonly Token[]
       for (; input.length > batchSize; input = input.slice(batchSize)) {
@@ -236,14 +242,18 @@ class LlamaEngine implements Engine {
       }
       for (let position = 0; position < maxTokens; position++) {
         checkAbort()
-        const items: ControlledEvaluateInputItem[] = [...input]
         const last = input[input.length - 1] as Token
-        items[items.length - 1] = [last, { generateNext: wantedLogits(selection, topLogprobs) }]
-        const output = (await sequence.controlledEvaluate(items)).at(-1)?.next
+        let output = await evaluate(sequence, input, wantedLogits(selection, topLogprobs))
         checkAbort()
-        const candidates = rank([...(output?.logits ?? [])])
-        const token = selection.choose(candidates)
-        yield describe(token, candidates, output?.totalLogitWeight, topLogprobs)
+        let token = selection.choose(output.candidates)
+        if (token === null) {
+          // Nothing that may come is among the highest: the same position again, with all logits.
+          await sequence.eraseContextTokenRanges([{ start: sequence.nextTokenIndex - 1, end: sequence.nextTokenIndex }])
+          output = await evaluate(sequence, [last], { logits: true, totalLogitWeight: topLogprobs !== undefined })
+          checkAbort()
+          token = selection.chooseFromAll(output.candidates)
+        }
+        yield describe(token, output.candidates, output.totalWeight, topLogprobs)
         if (stopTokens?.has(token) || this.vocabulary.isEndOfGeneration(token)) return
         input = [token as Token]
       }
@@ -266,17 +276,4 @@ class LlamaEngine implements Engine {
     // An evaluation under way ends first, in the binding; a reader who never asks for its next token holds nothing up.
     await this.#llama.dispose()
   }
-}
-
-/**
- * The greedy choice alone needs no sorting of the vocabulary: without options the engine selects the highest logit, of equal ones the lowest id,
- * as we do. (includeMax would say it, but this release of the binding returns nothing for it.)
- */
-function wantedLogits(
-  { top, tokens }: Selection,
-  topLogprobs: number | undefined,
-): NonNullable<Exclude<ControlledEvaluateInputItem, Token>[1]['generateNext']> {
-  const count = Math.max(top, topLogprobs ?? 0)
-  const filter = count === 1 ? { tokens: [], includeSelected: true } : { tokens: tokens as readonly Token[], includeTop: count }
-  return { logits: { filter }, totalLogitWeight: topLogprobs !== undefined }
 }

@@ -1,6 +1,7 @@
 import { toHex } from 'veritee/bytes'
 import type { Adjustments } from './adjustments.ts'
 import type { Sampling } from './engine.ts'
+import type { AnswerFormat } from './request/answer-format.ts'
 
 /** What was used, after defaults. Decimals are strings because aci/1 documents hold integers only. Names and values are those of the receipt. */
 export interface EffectiveParameters {
@@ -20,6 +21,10 @@ export interface EffectiveParameters {
   readonly repetition_penalty?: string
   /** `<token>:<bias>`, by rising token. */
   readonly logit_bias?: readonly string[]
+  /** What the answers were held to. */
+  readonly constraint?: string
+  /** What its grammar was made of. The receipt has a keyed digest of it only (S6). */
+  readonly constraint_source?: string
 }
 
 export interface UsedParameters {
@@ -30,10 +35,11 @@ export interface UsedParameters {
   readonly seed: Uint8Array
   readonly seedSource: 'client' | 'enclave'
   readonly n: number
+  readonly format: AnswerFormat | null
 }
 
 export function effectiveParameters(used: UsedParameters): EffectiveParameters {
-  const { sampling, adjustments, maxTokens, stop, seed, seedSource, n } = used
+  const { sampling, adjustments, maxTokens, stop, seed, seedSource, n, format } = used
   const { frequencyPenalty, presencePenalty, repetitionPenalty, logitBias } = adjustments
   return {
     temperature: decimal(sampling.temperature),
@@ -51,6 +57,7 @@ export function effectiveParameters(used: UsedParameters): EffectiveParameters {
     ...(logitBias.size > 0 && {
       logit_bias: [...logitBias].sort(([a], [b]) => a - b).map(([token, bias]) => `${token}:${decimal(bias)}`),
     }),
+    ...(format !== null && { constraint: format.kind, constraint_source: format.source }),
   }
 }
 

@@ -1,4 +1,5 @@
 import { Adjuster, type Adjustments } from './adjustments.ts'
+import type { TokenMask } from './constraint.ts'
 import { maxTopK, type Sampling } from './engine.ts'
 import { type Candidate, choose, rank } from './sampler.ts'
 
@@ -6,28 +7,36 @@ export interface SelectionOptions {
   readonly sampling: Sampling
   readonly adjustments: Adjustments
   readonly promptTokens: readonly number[]
+  /** Which tokens may come; null where all may. */
+  readonly mask: TokenMask | null
   /** u of a position (S23). */
   readonly draw: (position: number) => number
 }
 
 /** std::sort inside the engine is not stable: ask for some more, so that our own order decides between equal logits at the edge. */
 const tieMargin = 32
+/** Among so many of the highest a greedy answer looks for its next token before it asks for all. */
+const greedyWindow = 64
 
 /**
- * Chooses the tokens of one answer, position by position, from raw logits: adjustments, then sampling. What it needs of the logits it says
+ * Chooses the tokens of one answer, position by position, from raw logits: adjustments, mask, sampling. What it needs of the logits it says
  * itself, and that is enough to choose exactly as from the whole vocabulary.
  */
 export class Selection {
   readonly #options: SelectionOptions
   readonly #adjuster: Adjuster
   readonly #candidates: number
+  readonly #window: number
   #position = 0
 
   constructor(options: SelectionOptions) {
     this.#options = options
-    const { sampling, adjustments, promptTokens } = options
+    const { sampling, adjustments, promptTokens, mask } = options
     this.#adjuster = new Adjuster(adjustments, promptTokens)
-    this.#candidates = sampling.temperature === 0 ? 1 : Math.min(sampling.topK, maxTopK)
+    const greedy = sampling.temperature === 0
+    this.#candidates = greedy ? 1 : Math.min(sampling.topK, maxTopK)
+    // Greedy ones find the same token in a narrow window, or none and then the same among all.
+    this.#window = mask === null ? this.#candidates : greedy ? greedyWindow : maxTopK
   }
 
   /** Tokens whose logit {@link choose} must be given at this position, beside the highest ones. */
@@ -40,21 +49,50 @@ export class Selection {
    * 1 asks for the highest alone, the lowest id among equals.
    */
   get top(): number {
-    const wanted = this.#candidates + this.tokens.length
+    const wanted = this.#window + this.tokens.length
     return wanted === 1 ? 1 : wanted + tieMargin
   }
 
-  /** `raw` is ranked. Goes on to the next position. */
-  choose(raw: readonly Candidate[]): number {
-    const adjusted = this.tokens.length === 0 ? raw : rank(raw.map((candidate) => this.#adjuster.apply(candidate)))
-    const token = choose(adjusted, this.#options.sampling, () => this.#options.draw(this.#position))
+  /**
+   * Chooses from ranked raw logits and goes on to the next position. Null, and nothing has changed, where none of the tokens in the window is
+   * allowed: then {@link chooseFromAll}.
+   */
+  choose(raw: readonly Candidate[]): number | null {
+    const adjusted = this.#adjusted(raw)
+    const allowed = this.#allowed(adjusted.slice(0, this.#options.mask === null ? undefined : this.#window), this.#candidates)
+    if (allowed.length === 0 && this.#options.mask !== null) return null
+    const token = choose(allowed, this.#options.sampling, () => this.#options.draw(this.#position))
     this.accept(token)
     return token
+  }
+
+  /** The highest allowed token of the whole vocabulary. Throws `TypeError` where none is. */
+  chooseFromAll(raw: readonly Candidate[]): number {
+    const [first] = this.#allowed(this.#adjusted(raw), 1)
+    if (first === undefined) throw new TypeError('selection: expected a vocabulary that can spell what the grammar demands')
+    this.accept(first[0])
+    return first[0]
+  }
+
+  #adjusted(raw: readonly Candidate[]): readonly Candidate[] {
+    return this.tokens.length === 0 ? raw : rank(raw.map((candidate) => this.#adjuster.apply(candidate)))
+  }
+
+  #allowed(candidates: readonly Candidate[], most: number): readonly Candidate[] {
+    const { mask } = this.#options
+    if (mask === null) return candidates
+    const allowed: Candidate[] = []
+    for (const candidate of candidates) {
+      if (allowed.length === most) break
+      if (mask.allows(candidate[0])) allowed.push(candidate)
+    }
+    return allowed
   }
 
   /** Goes on with this token, whoever chose it. */
   accept(token: number): void {
     this.#adjuster.add(token)
+    this.#options.mask?.accept(token)
     this.#position++
   }
 }

@@ -37,6 +37,16 @@ export function readVocabulary(model: LlamaModel): Vocabulary {
     specials.set(name, { id: token, kind: control ? 'control' : 'user-defined', stripsLeft: lstrip, stripsRight: rstrip })
   }
 
+  const bytesOf = (token: number): Uint8Array => {
+    const name = names[token]
+    if (name === undefined) throw new TypeError(`vocabulary: no token ${token}`)
+    const special = specials.get(name)
+    if (types?.[token] === typeUnknown) return new Uint8Array(0)
+    if (special?.id === token) return special.kind === 'control' ? new Uint8Array(0) : utf8(name)
+    return plainBytes(name, types?.[token] === typeByte)
+  }
+  // Asked for at every token of an answer, and for each candidate of a constrained one.
+  const known: (Uint8Array | undefined)[] = Array.from({ length: names.length })
   return {
     size: names.length,
     bos: model.tokens.bos,
@@ -45,12 +55,9 @@ export function readVocabulary(model: LlamaModel): Vocabulary {
     specials,
     encode: (text) => (text === '' ? [] : model.tokenize(text, false)),
     bytes: (token) => {
-      const name = names[token]
-      if (name === undefined) throw new TypeError(`vocabulary: no token ${token}`)
-      const special = specials.get(name)
-      if (types?.[token] === typeUnknown) return new Uint8Array(0)
-      if (special?.id === token) return special.kind === 'control' ? new Uint8Array(0) : utf8(name)
-      return plainBytes(name, types?.[token] === typeByte)
+      const bytes = known[token] ?? bytesOf(token)
+      known[token] = bytes
+      return bytes
     },
     name: (token) => names[token] ?? '',
     isEndOfGeneration: (token) => model.isEogToken(id(token)),

@@ -1,7 +1,7 @@
 import { maxTopLogprobs } from '../engine.ts'
 import { RequestError } from '../request-error.ts'
 import { type GenerationRequest, readGeneration, unsupportedEverywhere } from './generation-request.ts'
-import { isEmptyArray, isObject, Members } from './members.ts'
+import { isEmptyArray, Members } from './members.ts'
 import { type ChatMessage, parseMessages } from './messages.ts'
 
 /** A validated `/v1/chat/completions` request. */
@@ -21,15 +21,11 @@ const unsupported: Readonly<Record<string, (value: unknown) => boolean>> = {
   tool_choice: (value) => value === 'none' || value === 'auto',
   functions: isEmptyArray,
   function_call: (value) => value === 'none' || value === 'auto',
-  response_format: (value) => isObject(value) && value.type === 'text' && Object.keys(value).length === 1,
   modalities: (value) => Array.isArray(value) && value.length === 1 && value[0] === 'text',
   audio: () => false,
   prediction: () => false,
   web_search_options: () => false,
   echo: (value) => value === false,
-  guided_json: () => false,
-  guided_choice: () => false,
-  guided_grammar: () => false,
 }
 
 /**

@@ -1,6 +1,7 @@
 import { type Adjustments, maxLogitBias } from '../adjustments.ts'
 import { maxTopK, type Sampling } from '../engine.ts'
 import { RequestError } from '../request-error.ts'
+import { type AnswerFormat, readAnswerFormat } from './answer-format.ts'
 import { isObject, type Members, readBoolean } from './members.ts'
 
 /** What every request for generated text has. Everything that changes the answer is in here, with its default filled in. */
@@ -8,6 +9,8 @@ export interface GenerationRequest {
   readonly model: string
   readonly sampling: Sampling
   readonly adjustments: Adjustments
+  /** null: any text. */
+  readonly format: AnswerFormat | null
   /** Answers to give, 1 to {@link maxChoices}. */
   readonly n: number
   /** null: as much as the context holds. */
@@ -62,6 +65,7 @@ export function readGeneration(members: Members): Omit<GenerationRequest, 'maxTo
     model,
     sampling,
     adjustments,
+    format: readAnswerFormat(members),
     n: members.integer('n', 1, maxChoices) ?? 1,
     stop: parseStop(members.take('stop')),
     stream,
