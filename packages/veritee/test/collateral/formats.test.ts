@@ -138,7 +138,6 @@ describe('P6: the signed text is the text served, byte for byte', () => {
   test.for([
     ['indented', (document: object) => JSON.stringify(document, null, 3)],
     ['with members in another order', (document: object) => JSON.stringify(reversed(document))],
-    ['with numbers written otherwise', (document: object) => JSON.stringify(document).replace('"version":3', '"version":3.0e0')],
     ['with escapes', (document: object) => JSON.stringify(document).replace('"id"', '"\\u0069d"')],
   ] as const)('P6: %s', async ([, write]) => {
     const { text, signature } = await rewritten(write)
