@@ -111,7 +111,7 @@ async function exchanges(store: BrokerStore): Promise<{ readonly once: () => Pro
   const now = (): Date => new Date()
   const platform = await createSimPlatform({ at: now() })
   const broker = await createBroker({
-    device: createSimDevice(platform, { ...enclave, mrenclave: '12'.repeat(32) }),
+    quoter: createQuoter(createSimDevice(platform, { ...enclave, mrenclave: '12'.repeat(32) })),
     collateral: () => platform.collateral,
     trust: { roots: [platform.root] },
     peerCollateral: null,

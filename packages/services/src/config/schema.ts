@@ -4,7 +4,7 @@ import type { Field, Secret, Sections, ValuesOf } from './field.ts'
 
 /** The configuration of one role: what may be said, where, and within which bounds. One schema makes the reader, the help and the documentation. */
 export interface Schema<S extends Sections> {
-  readonly role: 'worker' | 'controller'
+  readonly role: 'worker' | 'controller' | 'broker'
   readonly sections: S
   readonly secrets: { readonly [name: string]: Secret }
 }

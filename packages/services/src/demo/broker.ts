@@ -10,7 +10,7 @@ import { createSimDevice } from '../enclave/runtime/sim-device.ts'
 import { modelKeyFrom } from '../enclave/worker/model-key.ts'
 import { type Listening, listen } from '../http/listen.ts'
 import { type BrokerAdmin, openBrokerAdmin, type ResourceSummary } from '../owner/broker-admin.ts'
-import { ownerPolicy, releasePolicy } from './policy.ts'
+import { brokerPolicy, releasePolicy } from './policy.ts'
 import type { SealedDemoModel } from './sealed-model.ts'
 import type { SimulatedMachine } from './system.ts'
 
@@ -31,7 +31,7 @@ export async function startBroker({ platform, enclaves, trust }: SimulatedMachin
   const decisions: Decision[] = []
   const token = randomBytes(32).toString('base64url')
   const broker = await createBroker({
-    device: createSimDevice(platform, enclaves.broker),
+    quoter: createQuoter(createSimDevice(platform, enclaves.broker)),
     collateral: () => platform.collateral,
     trust,
     peerCollateral: null,
@@ -62,7 +62,7 @@ export interface Upload {
 /** What the model owner does: verifies the broker, then puts the key with its terms, and forgets it (rule S13). */
 export async function uploadKey(machine: SimulatedMachine, running: RunningBroker, model: SealedDemoModel, now: () => Date): Promise<Upload> {
   const { enclaves, trust } = machine
-  const admin = await openBrokerAdmin({ url: running.admin.url, policy: ownerPolicy(enclaves.broker), trust, token: running.token, now })
+  const admin = await openBrokerAdmin({ url: running.admin.url, policy: brokerPolicy(enclaves.broker), trust, token: running.token, now })
   try {
     const policy = releasePolicy(enclaves.worker)
     const policyText = JSON.stringify(policy)

@@ -48,12 +48,12 @@ export function demoPolicy(
   }
 }
 
-/** What the model owner accepts as a broker before the model key leaves its machine (rule S13). */
-export function ownerPolicy(broker: SimEnclave): Policy {
+/** What a model owner accepts as a simulated broker before the model key leaves its machine (rule S13). */
+export function brokerPolicy(broker: SimEnclave): Policy {
   return { version: 'veritee.policy.v1', roles: { broker: simulatedSection(broker, { maxAttestationAge: 300 }) } }
 }
 
-/** Whom the broker may give the model key to: a worker that runs exactly this program, and has shown so within five minutes. It has no models yet. */
+/** Whom a broker may give a model key to: a worker that runs exactly this program, and has shown so within five minutes. It has no models yet. */
 export function releasePolicy(worker: SimEnclave): Policy {
   return { version: 'veritee.policy.v1', roles: { worker: simulatedSection(worker, { maxAttestationAge: 300 }) } }
 }

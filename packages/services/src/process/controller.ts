@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { intelSgxRootCa, parseCertificate, parsePem, type Trust } from 'veritee/attestation'
+import { intelSgxRootCa, type Trust } from 'veritee/attestation'
 import { certificatePem } from 'veritee/attestation/issue'
 import { isLoopbackHost } from 'veritee/client'
 import { fail } from 'veritee/errors'
@@ -20,6 +20,7 @@ import { operationsOf } from './operations.ts'
 import { openPlatform, type Platform } from './platform.ts'
 import { Readiness } from './readiness.ts'
 import { controllerMetrics, serviceMetrics } from './receipt-metrics.ts'
+import { readRoots } from './roots.ts'
 import type { Running } from './run.ts'
 import type { StartOptions } from './worker.ts'
 
@@ -114,22 +115,11 @@ async function demanded(
     return { policy: withWorkers(anchors.policy), trust: { roots: [intelSgxRootCa] } }
   }
   if (admission.policy === null) throw fail('config_invalid', 'admission.policy: expected a file; a controller without one would admit nobody')
-  const roots = await Promise.all(admission.roots.map((path) => readRoot(path, files)))
+  const roots = await Promise.all(admission.roots.map((path) => readRoots(path, files)))
   return { policy: withWorkers(parsePolicy(await files.readText(admission.policy))), trust: { roots: [intelSgxRootCa, ...roots.flat()] } }
 }
 
 function withWorkers(policy: Policy): Policy {
   if (policy.roles.worker === undefined) throw fail('policy_role_missing', 'expected a section worker in the policy')
   return policy
-}
-
-async function readRoot(path: string, files: Files): Promise<Uint8Array[]> {
-  const text = await files.readText(path)
-  try {
-    const certificates = parsePem(text)
-    for (const certificate of certificates) parseCertificate(certificate)
-    return certificates
-  } catch (cause) {
-    throw fail('config_invalid', `${path}: expected certificates in PEM`, cause)
-  }
 }

@@ -49,6 +49,8 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     files,
     now,
   })
+  // Before anything is asked of a key broker, which must know this root to judge what asks.
+  if (platform.simulated !== null) await publish(config.enclave.state, { 'root.pem': certificatePem(platform.simulated.root) })
   const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
   const models = await loadModels({ config, configuration, platform, program, report })
   const closing: (() => unknown)[] = [() => Promise.all(models.map(({ engine }) => engine.dispose()))]
@@ -73,7 +75,6 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     if (platform.simulated !== null) {
       const digests = Object.fromEntries(models.map(({ name, described }) => [name, described.files.map((file) => file.sha256)]))
       await publish(config.enclave.state, {
-        'root.pem': certificatePem(platform.simulated.root),
         'policy.json': `${JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: workerPolicy(platform.simulated.enclave, digests) } }, null, 2)}\n`,
       })
     }

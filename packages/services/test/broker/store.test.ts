@@ -180,10 +180,11 @@ describe("the broker's store", () => {
     await store.commit(one)
     broken = true
     await expect(store.commit(one)).rejects.toThrow('nobody there')
-    expect([store.generation, store.state.audit.length]).toEqual([1, 1])
+    expect([store.generation, store.state.audit.length, store.failure]).toEqual([1, 1, 'file_unavailable'])
     broken = false
     store.note((state) => recorded(state, refusal))
     await store.commit(one)
+    expect(store.failure).toBeNull()
     await store.close()
     expect(await reopened(path)).toMatchObject({ audit: [{ seq: 1 }, { seq: 3 }], refusals: [{ seq: 2 }] })
     expect(raised).toEqual([1, 2])

@@ -102,7 +102,7 @@ export async function startBroker(
   const platform = shared ?? (await createSimPlatform({ at: clock.now() }))
   const store = options.store ?? createMemoryStore()
   const broker = await createBroker({
-    device: createSimDevice(platform, enclaves.broker),
+    quoter: createQuoter(createSimDevice(platform, enclaves.broker)),
     collateral: () => platform.collateral,
     trust: { roots: [platform.root] },
     peerCollateral: null,

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
+import { brokerSchema } from '../../src/config/broker.ts'
 import { controllerSchema } from '../../src/config/controller.ts'
 import { helpText, markdownTable } from '../../src/config/describe.ts'
 import { fieldsOf, readConfiguration } from '../../src/config/schema.ts'
@@ -141,7 +142,7 @@ describe('a configuration', () => {
   })
 })
 
-describe.each([workerSchema, controllerSchema])('the schema of a $role', (schema) => {
+describe.each([workerSchema, controllerSchema, brokerSchema])('the schema of a $role', (schema) => {
   it('is what docs/configuration.md says', async () => {
     const page = await readFile(new URL('../../../../docs/configuration.md', import.meta.url), 'utf8')
     expect(page).toContain(markdownTable(schema as typeof workerSchema))

@@ -9,6 +9,7 @@ import { showProgress } from '../../models/progress.ts'
 import { makeModelKey, makePublisherKey, readModelKey, readPublisherKey } from '../../models/sealing/keys.ts'
 import { sealModel } from '../../models/sealing/seal.ts'
 import type { Command } from '../command.ts'
+import { keyActions, keysHelp, runKeyAction } from './model-keys.ts'
 
 const help = `veriteed model: sealed models (spec/sealed-model.md)
 
@@ -23,7 +24,7 @@ const help = `veriteed model: sealed models (spec/sealed-model.md)
       verifies the manifest, and with the key every byte
   veriteed model open DIR --publisher HEX... [--minimum-version N] --key FILE --file NAME --out FILE
       writes one plain file; an existing file is never overwritten
-
+${keysHelp}
 Every command takes --json: one document on stdout. Progress goes to stderr.
 Exit codes: 0 done, 1 not genuine or not accepted, 2 wrong usage, 3 something needed is unavailable.
 `
@@ -57,20 +58,25 @@ const allowed: Readonly<Record<string, readonly (keyof typeof options)[]>> = {
 
 export const command: Command = {
   run: async (args) => {
-    const { action, rest, values } = read(args)
+    const atBroker = keyActions.find((one) => one === args[0])
+    if (atBroker !== undefined && !args.includes('--help')) return print(await runKeyAction(atBroker, args.slice(1)))
+    const { action, rest, values } = read(atBroker === undefined ? args : ['--help'])
     if (values.help || action === undefined) {
       process.stdout.write(help)
       return values.help ? 0 : 2
     }
-    const result = await runAction(action, rest, values)
-    const text = values.json
-      ? JSON.stringify(result, null, 2)
-      : Object.entries(result)
-          .map(([name, value]) => line(name, value))
-          .join('\n')
-    process.stdout.write(`${text}\n`)
-    return 0
+    return print({ json: values.json, result: await runAction(action, rest, values) })
   },
+}
+
+function print({ json, result }: { readonly json: boolean; readonly result: object }): number {
+  const text = json
+    ? JSON.stringify(result, null, 2)
+    : Object.entries(result)
+        .map(([name, value]) => line(name, value))
+        .join('\n')
+  process.stdout.write(`${text}\n`)
+  return 0
 }
 
 function read(args: readonly string[]): { readonly action: string | undefined; readonly rest: readonly string[]; readonly values: Values } {

@@ -8,11 +8,10 @@ import { sendError } from '../../http/body.ts'
 import { createProofRoutes } from '../../http/proof-routes.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { release } from '../../release.ts'
-import type { AttestationDevice } from '../runtime/attestation-device.ts'
 import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
 import { protocolVersion } from '../runtime/kbs/index.ts'
 import { Ledger } from '../runtime/ledger.ts'
-import { createQuoter } from '../runtime/quote.ts'
+import type { Quoter } from '../runtime/quote.ts'
 import { handleAdmin, isAdminPath } from './admin-handler.ts'
 import type { Decision } from './decision.ts'
 import { handleKbs, isKbsPath } from './kbs-handler.ts'
@@ -23,10 +22,12 @@ import { createTokenIssuer } from './token.ts'
 
 export interface BrokerOptions {
   /** Of this enclave: for the broker's own report, which model owners verify before they give a key away. */
-  readonly device: AttestationDevice
+  readonly quoter: Quoter
   readonly collateral: () => Collateral
   /** Roots for the evidence of those who ask. What chains to another root than Intel's is simulated, whatever stands here (rule S15). */
   readonly trust: Trust
+  /** Further roots, asked for with each piece of evidence: those of simulated machines, which are made when these start. Null outside simulation. */
+  readonly simulatedRoots?: (() => Promise<readonly Uint8Array[]>) | null
   /** Collateral for evidence that comes without, as Trustee's clients send it; null refuses such evidence. */
   readonly peerCollateral: ((quote: Quote) => Promise<Collateral>) | null
   readonly store: BrokerStore
@@ -61,7 +62,7 @@ const flushMs = 2000
  */
 export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const {
-    device,
+    quoter,
     collateral,
     trust,
     peerCollateral,
@@ -88,14 +89,19 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
         protocol: protocolVersion,
         token_key: tokens.keyDigest,
         store: store.source,
+        simulated_roots: (options.simulatedRoots ?? null) !== null,
         roots: trust.roots.map((root) => `sha256:${createHash('sha256').update(root).digest('hex')}`),
       },
     },
   }
-  const identity = await createIdentity({ descriptor, quoter: createQuoter(device), collateral, now })
+  const identity = await createIdentity({ descriptor, quoter, collateral, now })
   const routes = createProofRoutes({ identity, ledger: new Ledger({ identity, now }), quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
   const others = getRequestListener(routes.fetch)
-  const evidence = { trust, collateral: peerCollateral, cache: createVerifierCache(), now }
+  const roots = async (): Promise<Trust> => {
+    const [first, ...rest] = trust.roots
+    return { roots: [first, ...rest, ...((await options.simulatedRoots?.()) ?? [])] }
+  }
+  const evidence = { trust: roots, collateral: peerCollateral, cache: createVerifierCache(), now }
   const kbs = {
     sessions: new Sessions(now),
     evidence,

@@ -31,7 +31,7 @@ export function readAuth(text: string): Challenge['tee'] {
 }
 
 export interface EvidenceTrust {
-  readonly trust: Trust
+  readonly trust: () => Promise<Trust>
   /** For evidence that comes without collateral, as that of Trustee's clients does; null where only evidence with it is taken. */
   readonly collateral: ((quote: Quote) => Promise<Collateral>) | null
   readonly cache: VerifierCache
@@ -77,7 +77,7 @@ export async function verifyEvidence(
   if (descriptor !== null && (await jcsDigest(descriptor as unknown as Json)) !== bound)
     throw fail('report_descriptor_mismatch', `expected a descriptor that hashes to ${bound}`)
   const found = extension === null ? await provided(quote, collateral) : collateralFromJson(extension.collateral)
-  const { claims, checks } = await verifyQuote(quote, found, trust, now(), { cache })
+  const { claims, checks } = await verifyQuote(quote, found, await trust(), now(), { cache })
   return {
     id: challenge.id,
     pubkey,

@@ -1,5 +1,5 @@
 import { type Json, parseJson } from 'veritee/bytes'
-import { fail, VeriteeError } from 'veritee/errors'
+import { type ErrorCode, fail, VeriteeError } from 'veritee/errors'
 import type { SealingKey } from '../../runtime/sealing-key.ts'
 import { type Delta, deltaFromJson, deltaOf, deltaToJson, withDelta } from './delta.ts'
 import { AppendFile } from './file.ts'
@@ -13,6 +13,8 @@ export interface BrokerStore {
   /** Counts the writes, over restarts. */
   readonly generation: number
   readonly state: BrokerState
+  /** Why the last write failed; null where it did not. */
+  readonly failure: ErrorCode | null
   /**
    * Puts the next state in place of this one, after those that were asked for before, and returns when it is on disk. Those that wait together are written
    * together. Where `next` throws or the write fails, nothing changed. Throws what `next` throws, `file_unavailable`, `broker_limit`, and
@@ -139,6 +141,7 @@ function createStore(source: BrokerStore['source'], first: number, opened: Broke
   let state = opened
   /** What is known to be on disk. */
   let kept = opened
+  let failure: ErrorCode | null = null
   const waiting: Waiting[] = []
   let running = false
   /** What was noted while a write was under way belongs to the state after it. */
@@ -159,11 +162,13 @@ function createStore(source: BrokerStore['source'], first: number, opened: Broke
       if (wanted !== kept) {
         await disk.write(generation + 1, kept, wanted)
         generation++
+        failure = null
         kept = wanted
         state = notes.reduce((before, note) => note(before), wanted)
       }
       for (const { one, result } of accepted) one.resolve(result)
     } catch (error) {
+      failure = error instanceof VeriteeError ? error.code : 'file_unavailable'
       for (const { one } of accepted) one.reject(error)
     } finally {
       notes = null
@@ -189,6 +194,9 @@ function createStore(source: BrokerStore['source'], first: number, opened: Broke
     },
     get state() {
       return state
+    },
+    get failure() {
+      return failure
     },
     commit,
     note: (next) => {
