@@ -29,11 +29,18 @@ export interface Network {
 
 export const now = (): Date => new Date()
 
-export async function startNetwork(): Promise<Network> {
+/** `change` puts other models, which share the loaded one's weights, in its place. */
+export async function startNetwork(change: (model: LoadedModel) => readonly LoadedModel[] = (model) => [model]): Promise<Network> {
   const machine = await simulateMachine(now)
   const model = await loadModel(await resolveModel('demo'))
-  const policy = policyOf(machine, [model])
-  const worker = await startWorker(machine, [model.served], 0, now)
+  const models = change(model)
+  const policy = policyOf(machine, models)
+  const worker = await startWorker(
+    machine,
+    models.map(({ served }) => served),
+    0,
+    now,
+  )
   const controller = await startController(machine, policy, { api: 0, control: 0 }, now)
   const sessionId = await admit(controller, worker)
   return {

@@ -17,6 +17,7 @@ test('defaults are filled in', () => {
   expect(parseChatRequest(minimal)).toEqual({
     model: 'm',
     messages: [{ role: 'user', content: 'hi' }],
+    toolUse: null,
     sampling: { temperature: 1, topP: 1, minP: 0, topK: 1024 },
     adjustments: { frequencyPenalty: 0, presencePenalty: 0, repetitionPenalty: 1, logitBias: new Map() },
     format: null,
@@ -113,9 +114,7 @@ describe('refused', () => {
     ['empty messages', { ...minimal, messages: [] }, 'messages'],
     ['too many messages', { ...minimal, messages: Array(1025).fill(minimal.messages[0]) }, 'messages'],
     ['an unknown role', { ...minimal, messages: [{ role: 'root', content: 'x' }] }, 'messages[0].role'],
-    ['the tool role', { ...minimal, messages: [...minimal.messages, { role: 'tool', content: 'x', tool_call_id: '1' }] }, 'messages[1].role'],
     ['the function role', { ...minimal, messages: [{ role: 'function', content: 'x', name: 'f' }] }, 'messages[0].role'],
-    ['tool calls', { ...minimal, messages: [{ role: 'assistant', content: 'x', tool_calls: [{}] }] }, 'messages[0]'],
     ['no content', { ...minimal, messages: [{ role: 'user' }] }, 'messages[0].content'],
     ['null content', { ...minimal, messages: [{ role: 'user', content: null }] }, 'messages[0].content'],
     ['an image', { ...minimal, messages: [{ role: 'user', content: [{ type: 'image_url', image_url: {} }] }] }, 'messages[0].content[0]'],
@@ -153,9 +152,7 @@ describe('refused', () => {
     ['many logit biases', { ...minimal, logit_bias: Object.fromEntries(Array.from({ length: 301 }, (_, i) => [i, 1])) }, 'logit_bias'],
     ['tokens to allow', { ...minimal, allowed_token_ids: [1] }, 'allowed_token_ids'],
     ['structured_outputs', { ...minimal, structured_outputs: { json: {} } }, 'structured_outputs'],
-    ['tools', { ...minimal, tools: [{ type: 'function' }] }, 'tools'],
     ['functions', { ...minimal, functions: [{}] }, 'functions'],
-    ['a required tool', { ...minimal, tool_choice: 'required' }, 'tool_choice'],
     ['audio', { ...minimal, modalities: ['text', 'audio'] }, 'modalities'],
     ['a member with a malformed name', { ...minimal, 'a b': 1 }, null],
     ['many unknown members', { ...minimal, ...Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`x${i}`, 1])) }, null],
@@ -164,7 +161,7 @@ describe('refused', () => {
   })
 
   test('what is known but not offered has its own code', () => {
-    for (const members of [{ best_of: 2 }, { tools: [{}] }]) expect(refusal({ ...minimal, ...members }).code).toBe('unsupported_value')
+    for (const members of [{ best_of: 2 }, { audio: {} }]) expect(refusal({ ...minimal, ...members }).code).toBe('unsupported_value')
   })
 
   test('messages of errors hold nothing of the content', () => {

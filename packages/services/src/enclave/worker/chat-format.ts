@@ -1,81 +1,105 @@
-import { utf8 } from 'veritee/bytes'
-import type { ChatRequest, CompletionDelta, CompletionResult } from './engine/index.ts'
+import { randomBytes } from 'node:crypto'
+import type { AnswerShape } from './answer.ts'
+import type { CallReader, ChatRequest, Completion, CompletionDelta, CompletionResult, ToolCall } from './engine/index.ts'
 
-/** Chat completion objects as OpenAI's API has them. */
-
-export interface ChatFrame {
+export interface AnswerFrame {
   readonly id: string
   readonly created: number
   readonly model: string
 }
 
-export function completionBody(frame: ChatFrame, result: CompletionResult, deltas: readonly CompletionDelta[], request: ChatRequest): Uint8Array {
-  return utf8(
-    JSON.stringify({
-      id: frame.id,
-      object: 'chat.completion',
-      created: frame.created,
-      model: frame.model,
-      choices: result.choices.map(({ text, finishReason }, index) => ({
-        index,
-        message: { role: 'assistant', content: text, refusal: null },
-        logprobs: request.logprobs ? { content: deltas.filter(({ choice }) => choice === index).flatMap(logprobs), refusal: null } : null,
-        finish_reason: finishReason,
-      })),
-      usage: usage(result),
-    }),
-  )
-}
-
-export function roleEvent(frame: ChatFrame, request: ChatRequest, choice: number): Uint8Array {
-  return chunk(frame, request, choice, { role: 'assistant', content: '' }, null, null)
-}
-
-export function deltaEvent(frame: ChatFrame, request: ChatRequest, delta: CompletionDelta): Uint8Array {
-  return chunk(frame, request, delta.choice, { content: delta.text }, request.logprobs ? { content: logprobs(delta), refusal: null } : null, null)
-}
-
-export function finishEvent(frame: ChatFrame, request: ChatRequest, choice: number, finishReason: string | null): Uint8Array {
-  return chunk(frame, request, choice, {}, null, finishReason)
-}
-
-export function usageEvent(frame: ChatFrame, result: CompletionResult): Uint8Array {
-  return event({ id: frame.id, object: 'chat.completion.chunk', created: frame.created, model: frame.model, choices: [], usage: usage(result) })
-}
-
-export function errorEvent(body: string): Uint8Array {
-  return utf8(`data: ${body}\n\n`)
-}
-
-export const doneEvent: Uint8Array = utf8('data: [DONE]\n\n')
-
-function chunk(
-  frame: ChatFrame,
-  request: ChatRequest,
-  index: number,
-  delta: object,
-  logprobsOf: object | null,
-  finishReason: string | null,
-): Uint8Array {
-  return event({
-    id: frame.id,
+/** Chat completion objects as OpenAI's API has them. */
+export function chatShape(frame: AnswerFrame, request: ChatRequest, { tools }: Completion): AnswerShape {
+  const { id, created, model } = frame
+  const callId = (): string =>
+    tools?.format.idLength ? randomBytes(16).toString('hex').slice(0, tools.format.idLength) : `call_${randomBytes(12).toString('hex')}`
+  const chunk = (index: number, delta: object, logprobs: object | null = null, finishReason: string | null = null): object => ({
+    id,
     object: 'chat.completion.chunk',
-    created: frame.created,
-    model: frame.model,
-    choices: [{ index, delta, logprobs: logprobsOf, finish_reason: finishReason }],
-    ...(request.includeUsage ? { usage: null } : {}),
+    created,
+    model,
+    choices: [{ index, delta, logprobs, finish_reason: finishReason }],
+    ...(request.includeUsage && { usage: null }),
   })
+  const streams = Array.from({ length: request.n }, (): Streamed => ({ reader: tools?.newReader() ?? null, calls: 0 }))
+
+  /** What is new in the calls of one answer, in the pieces that OpenAI's clients put together. */
+  const callChunks = (index: number, calls: readonly ToolCall[]): object[] => {
+    const streamed = streams[index]
+    if (streamed === undefined) return []
+    return calls.flatMap((call) => {
+      const at = streamed.calls++
+      const head = { index: at, id: callId(), type: 'function', function: { name: call.name, arguments: '' } }
+      return [chunk(index, { tool_calls: [head] }), chunk(index, { tool_calls: [{ index: at, function: { arguments: call.arguments } }] })]
+    })
+  }
+
+  return {
+    id,
+    whole: (result, deltas) => ({
+      id,
+      object: 'chat.completion',
+      created,
+      model,
+      choices: result.choices.map(({ text, finishReason }, index) => {
+        const { content, calls } = readWhole(text, tools?.newReader() ?? null)
+        return {
+          index,
+          message: {
+            role: 'assistant',
+            content: calls.length > 0 && content.trim() === '' ? null : content,
+            refusal: null,
+            ...(calls.length > 0 && {
+              tool_calls: calls.map((call) => ({ id: callId(), type: 'function', function: { name: call.name, arguments: call.arguments } })),
+            }),
+          },
+          logprobs: request.logprobs ? logprobsOf(deltas.filter(({ choice }) => choice === index)) : null,
+          finish_reason: calls.length > 0 && finishReason === 'stop' ? 'tool_calls' : finishReason,
+        }
+      }),
+      usage: usageOf(result),
+    }),
+    first: () => streams.map((_, index) => chunk(index, { role: 'assistant', content: '' })),
+    delta: (delta) => {
+      const logprobs = request.logprobs ? logprobsOf([delta]) : null
+      const reader = streams[delta.choice]?.reader ?? null
+      if (reader === null) return [chunk(delta.choice, { content: delta.text }, logprobs)]
+      const { text, calls } = reader.add(delta.text)
+      const content = text === '' && logprobs === null ? [] : [chunk(delta.choice, { content: text }, logprobs)]
+      return [...content, ...callChunks(delta.choice, calls)]
+    },
+    last: (result) => {
+      const ends = result.choices.flatMap(({ finishReason }, index) => {
+        const { text, calls } = streams[index]?.reader?.end() ?? { text: '', calls: [] }
+        const rest = [...(text === '' ? [] : [chunk(index, { content: text })]), ...callChunks(index, calls)]
+        const called = (streams[index]?.calls ?? 0) > 0
+        return [...rest, chunk(index, {}, null, called && finishReason === 'stop' ? 'tool_calls' : finishReason)]
+      })
+      const usage = { id, object: 'chat.completion.chunk', created, model, choices: [], usage: usageOf(result) }
+      return request.includeUsage ? [...ends, usage] : ends
+    },
+  }
 }
 
-function event(value: object): Uint8Array {
-  return utf8(`data: ${JSON.stringify(value)}\n\n`)
+interface Streamed {
+  readonly reader: CallReader | null
+  calls: number
 }
 
-function usage(result: CompletionResult): object {
-  const { promptTokens, completionTokens, totalTokens } = result.usage
+export function usageOf({ usage }: CompletionResult): object {
+  const { promptTokens, completionTokens, totalTokens } = usage
   return { prompt_tokens: promptTokens, completion_tokens: completionTokens, total_tokens: totalTokens }
 }
 
-function logprobs(delta: CompletionDelta): object[] {
-  return (delta.logprobs ?? []).map(({ token, bytes, logprob, topLogprobs }) => ({ token, bytes, logprob, top_logprobs: topLogprobs }))
+function readWhole(text: string, reader: CallReader | null): { readonly content: string; readonly calls: readonly ToolCall[] } {
+  if (reader === null) return { content: text, calls: [] }
+  const pieces = [reader.add(text), reader.end()]
+  return { content: pieces.map((piece) => piece.text).join(''), calls: pieces.flatMap(({ calls }) => calls) }
+}
+
+function logprobsOf(deltas: readonly CompletionDelta[]): object {
+  const content = deltas.flatMap(({ logprobs = [] }) =>
+    logprobs.map(({ token, bytes, logprob, topLogprobs }) => ({ token, bytes, logprob, top_logprobs: topLogprobs })),
+  )
+  return { content, refusal: null }
 }

@@ -4,7 +4,6 @@ import type { Collateral } from 'veritee/attestation'
 import type { Json } from 'veritee/bytes'
 import type { ServiceDescriptor } from 'veritee/receipt'
 import { sendError } from '../../http/body.ts'
-import { chatEndpoint } from '../../http/chat-request.ts'
 import { createProofRoutes, text } from '../../http/proof-routes.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { Tickets } from '../../http/tickets.ts'
@@ -12,7 +11,8 @@ import { release } from '../../release.ts'
 import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
 import { Ledger, type LedgerOptions } from '../runtime/ledger.ts'
 import type { Quoter } from '../runtime/quote.ts'
-import { handleChat } from './chat.ts'
+import { handleGeneration } from './answer.ts'
+import { chat } from './chat.ts'
 import type { ServedModel } from './served-model.ts'
 
 export interface WorkerOptions {
@@ -65,7 +65,8 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     handler: (request, response) => {
       response.setHeader('x-aci-version', 'aci/1')
       response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
-      const done = request.method === 'POST' && request.url === chatEndpoint ? handleChat(deps, request, response) : others(request, response)
+      const done =
+        request.method === 'POST' && request.url === chat.path ? handleGeneration(chat, deps, request, response) : others(request, response)
       Promise.resolve(done).catch((error: unknown) => sendError(response, error))
     },
   }

@@ -9,6 +9,7 @@ import type { ChatRequest } from './request/chat-request.ts'
 import type { GenerationRequest } from './request/generation-request.ts'
 import { RequestError } from './request-error.ts'
 import { seedBytes } from './sampler.ts'
+import { type ToolAnswers, toolAnswers } from './tools/tool-answers.ts'
 import { releaseUnstarted } from './unstarted.ts'
 
 export interface CompletionOptions {
@@ -16,6 +17,8 @@ export interface CompletionOptions {
   readonly promptTokens: readonly number[]
   /** Complete: without a client's seed one is drawn now, so nothing about the request can depend on it (S23). */
   readonly request: GenerationRequest
+  /** What tools mean for the answers. Default there are none. */
+  readonly tools?: ToolAnswers | null
   /** The member of the request that holds the prompt. */
   readonly promptParam: 'messages' | 'prompt'
   readonly signal?: AbortSignal
@@ -27,6 +30,7 @@ export interface CompletionOptions {
 export interface Completion extends AsyncIterable<CompletionDelta> {
   readonly promptTokens: readonly number[]
   readonly parameters: EffectiveParameters
+  readonly tools: ToolAnswers | null
   readonly result: Promise<CompletionResult>
 }
 
@@ -59,9 +63,10 @@ export interface CompletionResult extends ChoiceResult {
  * `engine_unavailable`; everything later is told by `result`. The caller must iterate the completion or abort the signal: either gives the places back.
  */
 export function startAnswers(options: CompletionOptions): Completion {
-  const { engine, promptTokens, request, promptParam, signal, random = randomBytes } = options
+  const { engine, promptTokens, request, tools = null, promptParam, signal, random = randomBytes } = options
   const { contextSize } = engine.facts
-  const { sampling, adjustments, n, format } = request
+  const { sampling, adjustments, n } = request
+  const format = tools?.demanded ?? request.format
   for (const token of adjustments.logitBias.keys())
     if (token >= engine.vocabulary.size) throw new RequestError('logit_bias names a token that this model does not have', { param: 'logit_bias' })
   if (format !== null && !spellsEveryByte(engine.vocabulary))
@@ -69,7 +74,7 @@ export function startAnswers(options: CompletionOptions): Completion {
       param: 'response_format',
       code: 'unsupported_value',
     })
-  const constraint = format === null ? null : constrain(format.grammar, engine.vocabulary)
+  const constraint = format === null ? null : constrain(format.grammar, engine.vocabulary, tools?.written)
   const room = contextSize - promptTokens.length
   if (room < 1) throw tooLong(contextSize, `the ${promptParam} take ${promptTokens.length}`, promptParam)
   if (request.maxTokens !== null && request.maxTokens > room)
@@ -104,7 +109,16 @@ export function startAnswers(options: CompletionOptions): Completion {
       })
       progresses.push(progress)
       const { stop: strings, logprobs } = request
-      const text = follow(tokens, { vocabulary: engine.vocabulary, stop: strings, logprobs, maxTokens, progress, settle, signal: stop })
+      const text = follow(tokens, {
+        vocabulary: engine.vocabulary,
+        written: tools?.written,
+        stop: strings,
+        logprobs,
+        maxTokens,
+        progress,
+        settle,
+        signal: stop,
+      })
       answers.push(
         releaseUnstarted(text, () => {
           // Ends a generator that never began, so nothing of it can fail.
@@ -130,7 +144,9 @@ export function startAnswers(options: CompletionOptions): Completion {
       seedSource: request.seed === null ? 'enclave' : 'client',
       n,
       format,
+      tools,
     }),
+    tools,
     result,
     [Symbol.asyncIterator]: () => deltas,
   }
@@ -150,9 +166,13 @@ const maxCharactersPerToken = 64
 /** Starts the answers to a conversation: the length of its text, the template, then as {@link startAnswers}. */
 export function startCompletion({ engine, template, request, ...rest }: ChatOptions): Completion {
   const { contextSize } = engine.facts
-  const characters = request.messages.reduce((sum, { content }) => sum + content.length, 0)
+  const texts = request.messages.map(({ content, toolCalls }) => content.length + (toolCalls === undefined ? 0 : JSON.stringify(toolCalls).length))
+  const characters = texts.reduce((sum, length) => sum + length, request.toolUse === null ? 0 : JSON.stringify(request.toolUse.tools).length)
   if (characters > contextSize * maxCharactersPerToken) throw tooLong(contextSize, 'the messages are longer', 'messages')
-  return startAnswers({ engine, request, promptTokens: template.render(request.messages), promptParam: 'messages', ...rest })
+  const promptTokens = template.render(request.messages, request.toolUse?.tools)
+  const format = template.toolFormat
+  const tools = request.toolUse === null || format === undefined ? null : toolAnswers(request.toolUse, format, engine.vocabulary)
+  return startAnswers({ engine, request, promptTokens, tools, promptParam: 'messages', ...rest })
 }
 
 /** Reads a completion to its end, for answers that are not streamed. */

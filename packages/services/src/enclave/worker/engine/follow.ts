@@ -31,6 +31,8 @@ export interface Progress {
 
 export interface Following {
   readonly vocabulary: Vocabulary
+  /** Control tokens that count as text. */
+  readonly written: ReadonlyMap<number, Uint8Array> | undefined
   readonly stop: readonly string[]
   readonly logprobs: boolean
   readonly maxTokens: number
@@ -42,7 +44,7 @@ export interface Following {
 /** Turns the tokens of one answer into text and keeps account in `progress`. Throws nothing; calls `settle` at the end, whatever the end is. */
 export async function* follow(
   tokens: AsyncGenerator<GeneratedToken, void, void>,
-  { vocabulary, stop, logprobs: wanted, maxTokens, progress, settle, signal }: Following,
+  { vocabulary, written, stop, logprobs: wanted, maxTokens, progress, settle, signal }: Following,
 ): AsyncGenerator<TextDelta, void, void> {
   const stream = new TextStream(stop)
   const pending: { readonly start: number; readonly logprob: CompletionLogprob }[] = []
@@ -61,7 +63,7 @@ export async function* follow(
     for await (const generated of tokens) {
       progress.completionTokens.push(generated.token)
       const start = stream.position
-      const released = stream.add(vocabulary.bytes(generated.token))
+      const released = stream.add(written?.get(generated.token) ?? vocabulary.bytes(generated.token))
       stopped = released.stopped || vocabulary.isEndOfGeneration(generated.token)
       if (wanted) pending.push({ start, logprob: describe(generated, vocabulary) })
       const piece = delta(released.text)

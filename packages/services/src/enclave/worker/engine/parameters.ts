@@ -2,6 +2,7 @@ import { toHex } from 'veritee/bytes'
 import type { Adjustments } from './adjustments.ts'
 import type { Sampling } from './engine.ts'
 import type { AnswerFormat } from './request/answer-format.ts'
+import type { ToolAnswers } from './tools/tool-answers.ts'
 
 /** What was used, after defaults. Decimals are strings because aci/1 documents hold integers only. Names and values are those of the receipt. */
 export interface EffectiveParameters {
@@ -25,6 +26,11 @@ export interface EffectiveParameters {
   readonly constraint?: string
   /** What its grammar was made of. The receipt has a keyed digest of it only (S6). */
   readonly constraint_source?: string
+  /** How many were offered. */
+  readonly tools?: number
+  readonly tool_choice?: 'auto' | 'required' | 'named'
+  readonly tool_format?: string
+  readonly parallel_tool_calls?: boolean
 }
 
 export interface UsedParameters {
@@ -36,10 +42,11 @@ export interface UsedParameters {
   readonly seedSource: 'client' | 'enclave'
   readonly n: number
   readonly format: AnswerFormat | null
+  readonly tools: ToolAnswers | null
 }
 
 export function effectiveParameters(used: UsedParameters): EffectiveParameters {
-  const { sampling, adjustments, maxTokens, stop, seed, seedSource, n, format } = used
+  const { sampling, adjustments, maxTokens, stop, seed, seedSource, n, format, tools } = used
   const { frequencyPenalty, presencePenalty, repetitionPenalty, logitBias } = adjustments
   return {
     temperature: decimal(sampling.temperature),
@@ -58,6 +65,12 @@ export function effectiveParameters(used: UsedParameters): EffectiveParameters {
       logit_bias: [...logitBias].sort(([a], [b]) => a - b).map(([token, bias]) => `${token}:${decimal(bias)}`),
     }),
     ...(format !== null && { constraint: format.kind, constraint_source: format.source }),
+    ...(tools !== null && {
+      tools: tools.use.tools.length,
+      tool_choice: tools.use.choice.kind,
+      tool_format: tools.format.name,
+      parallel_tool_calls: tools.use.parallel,
+    }),
   }
 }
 

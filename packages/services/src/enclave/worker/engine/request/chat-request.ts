@@ -3,10 +3,13 @@ import { RequestError } from '../request-error.ts'
 import { type GenerationRequest, readGeneration, unsupportedEverywhere } from './generation-request.ts'
 import { isEmptyArray, Members } from './members.ts'
 import { type ChatMessage, parseMessages } from './messages.ts'
+import { readTools, type ToolUse } from './tools.ts'
 
 /** A validated `/v1/chat/completions` request. */
 export interface ChatRequest extends GenerationRequest {
   readonly messages: readonly ChatMessage[]
+  /** null: the model may call nothing. */
+  readonly toolUse: ToolUse | null
 }
 
 export interface ParseOptions {
@@ -17,8 +20,6 @@ export interface ParseOptions {
 /** Members whose value would change the answer in a way this engine does not offer, with the values that ask for nothing. */
 const unsupported: Readonly<Record<string, (value: unknown) => boolean>> = {
   ...unsupportedEverywhere,
-  tools: isEmptyArray,
-  tool_choice: (value) => value === 'none' || value === 'auto',
   functions: isEmptyArray,
   function_call: (value) => value === 'none' || value === 'auto',
   modalities: (value) => Array.isArray(value) && value.length === 1 && value[0] === 'text',
@@ -39,6 +40,12 @@ export function parseChatRequest(body: unknown, options: ParseOptions = {}): Cha
   members.refuse(unsupported)
   const common = readGeneration(members)
   const messages = parseMessages(members.take('messages'))
+  const toolUse = readTools(members)
+  if (toolUse !== null && common.format !== null)
+    throw new RequestError('tools and a form of the answer together are not supported; use tool_choice none', {
+      param: 'response_format',
+      code: 'unsupported_value',
+    })
   const limit = members.integer('max_tokens', 1, Number.MAX_SAFE_INTEGER)
   const newerLimit = members.integer('max_completion_tokens', 1, Number.MAX_SAFE_INTEGER)
   if (limit !== null && newerLimit !== null && limit !== newerLimit)
@@ -46,5 +53,5 @@ export function parseChatRequest(body: unknown, options: ParseOptions = {}): Cha
   const logprobs = members.boolean('logprobs')
   const topLogprobs = members.integer('top_logprobs', 0, maxTopLogprobs)
   if (topLogprobs !== null && !logprobs) throw new RequestError('top_logprobs needs logprobs: true', { param: 'top_logprobs' })
-  return { ...common, messages, maxTokens: newerLimit ?? limit, logprobs, topLogprobs: topLogprobs ?? 0, ignored: members.rest() }
+  return { ...common, messages, toolUse, maxTokens: newerLimit ?? limit, logprobs, topLogprobs: topLogprobs ?? 0, ignored: members.rest() }
 }

@@ -1,40 +1,116 @@
+import { parseJson } from 'veritee/bytes'
 import { RequestError } from '../request-error.ts'
 import { isEmptyArray, isObject } from './members.ts'
+import { toolName } from './tools.ts'
 
-export interface ChatMessage {
-  readonly role: 'system' | 'developer' | 'user' | 'assistant'
-  /** Text parts of an array content are joined without a separator. */
+export type ChatMessage = {
+  readonly role: 'system' | 'developer' | 'user' | 'assistant' | 'tool'
+  /** Text parts of an array content are joined without a separator; empty where an assistant only called tools. */
   readonly content: string
   readonly name?: string
+  /** Calls that an assistant made. */
+  readonly toolCalls?: readonly MessageCall[]
+  /** For the role `tool`: the call whose result this is. */
+  readonly toolCallId?: string
+}
+
+export interface MessageCall {
+  readonly id: string
+  readonly name: string
+  /** An object, as chat templates expect it. */
+  readonly arguments: { readonly [name: string]: unknown }
 }
 
 const maxMessages = 1024
+const maxCalls = 128
 
-/** Throws {@link RequestError}. */
+/**
+ * Reads the messages of a conversation. A message of the role `tool` must answer a call of the assistant's message before it.
+ * Throws {@link RequestError}.
+ */
 export function parseMessages(value: unknown): ChatMessage[] {
   if (!Array.isArray(value) || value.length === 0) throw new RequestError('messages must be a non-empty array', { param: 'messages' })
   if (value.length > maxMessages) throw new RequestError(`expected at most ${maxMessages} messages, found ${value.length}`, { param: 'messages' })
-  return value.map(parseMessage)
+  const messages: ChatMessage[] = []
+  let called: readonly MessageCall[] = []
+  for (const [index, item] of value.entries()) {
+    const message = parseMessage(item, `messages[${index}]`)
+    if (message.role !== 'tool') called = message.toolCalls ?? []
+    const call = called.find(({ id }) => id === message.toolCallId)
+    if (message.role === 'tool' && call === undefined)
+      throw new RequestError(`messages[${index}].tool_call_id names no call of the message before`, { param: `messages[${index}].tool_call_id` })
+    // Some templates name the function beside its result.
+    messages.push(call === undefined ? message : { name: call.name, ...message })
+  }
+  return messages
 }
 
-function parseMessage(value: unknown, index: number): ChatMessage {
-  const param = `messages[${index}]`
+function parseMessage(value: unknown, param: string): ChatMessage {
   if (!isObject(value)) throw new RequestError(`${param} must be an object`, { param })
-  const { role, content, name, ...rest } = value
-  if (role === 'tool' || role === 'function') throw new RequestError('tools are not supported', { param: `${param}.role`, code: 'unsupported_value' })
-  if (role !== 'system' && role !== 'developer' && role !== 'user' && role !== 'assistant')
-    throw new RequestError(`${param}.role must be system, developer, user or assistant`, { param: `${param}.role` })
-  for (const [member, found] of Object.entries(rest)) {
-    // Clients send an assistant's message back as they got it: refusal null, tool_calls empty.
+  const { role, content, name, tool_calls: calls, tool_call_id: callId, ...rest } = value
+  if (role === 'function')
+    throw new RequestError('the role function is not supported; use tool', { param: `${param}.role`, code: 'unsupported_value' })
+  if (role !== 'system' && role !== 'developer' && role !== 'user' && role !== 'assistant' && role !== 'tool')
+    throw new RequestError(`${param}.role must be system, developer, user, assistant or tool`, { param: `${param}.role` })
+  for (const found of Object.values(rest)) {
+    // Clients send an assistant's message back as they got it: refusal null, annotations empty.
     if (found === null || isEmptyArray(found)) continue
-    throw new RequestError(`${param} holds a member that is not supported`, {
-      param,
-      code: member === 'tool_calls' ? 'unsupported_value' : 'unknown_parameter',
-    })
+    throw new RequestError(`${param} holds a member that is not supported`, { param, code: 'unknown_parameter' })
   }
-  if (name !== undefined && name !== null && (typeof name !== 'string' || !/^[A-Za-z0-9_-]{1,64}$/.test(name)))
+  if (name !== undefined && name !== null && (typeof name !== 'string' || !toolName.test(name)))
     throw new RequestError(`${param}.name must be 1 to 64 letters, digits, _ or -`, { param: `${param}.name` })
-  return { role, content: parseContent(content, `${param}.content`), ...(typeof name === 'string' && { name }) }
+  const toolCalls = parseCalls(calls, role, param)
+  const onlyCalls = toolCalls.length > 0 && (content === null || content === undefined)
+  return {
+    role,
+    content: onlyCalls ? '' : parseContent(content, `${param}.content`),
+    ...(typeof name === 'string' && { name }),
+    ...(toolCalls.length > 0 && { toolCalls }),
+    ...parseCallId(callId, role, param),
+  }
+}
+
+function parseCalls(value: unknown, role: string, param: string): MessageCall[] {
+  if (value === undefined || value === null || isEmptyArray(value)) return []
+  const at = `${param}.tool_calls`
+  if (role !== 'assistant' || !Array.isArray(value) || value.length > maxCalls)
+    throw new RequestError(`${at} must be an array of at most ${maxCalls}, of the role assistant`, { param: at })
+  return value.map((call: unknown, index) => parseCall(call, `${at}[${index}]`))
+}
+
+function parseCall(value: unknown, param: string): MessageCall {
+  if (!isObject(value) || value.type !== 'function' || !isObject(value.function))
+    throw new RequestError(`${param} must be of type function`, { param })
+  const { name, arguments: text } = value.function
+  if (!isCallId(value.id)) throw new RequestError(`${param}.id must be a string of 1 to 64 letters, digits, _ or -`, { param: `${param}.id` })
+  if (typeof name !== 'string' || !toolName.test(name))
+    throw new RequestError(`${param}.function.name must be 1 to 64 letters, digits, _ or -`, { param: `${param}.function.name` })
+  return { id: value.id, name, arguments: parseArguments(text, `${param}.function.arguments`) }
+}
+
+function parseArguments(text: unknown, param: string): { readonly [name: string]: unknown } {
+  let value: unknown
+  try {
+    value = typeof text === 'string' ? parseJson(text === '' ? '{}' : text, { maxLength: 1 << 20, maxDepth: 64 }) : undefined
+  } catch {
+    value = undefined
+  }
+  if (!isObject(value)) throw new RequestError(`${param} must be the JSON text of an object`, { param })
+  return value
+}
+
+function parseCallId(value: unknown, role: string, param: string): { toolCallId?: string } {
+  const at = `${param}.tool_call_id`
+  if (role === 'tool') {
+    if (!isCallId(value)) throw new RequestError(`${at} must be a string of 1 to 64 letters, digits, _ or -`, { param: at })
+    return { toolCallId: value }
+  }
+  if (value !== undefined && value !== null) throw new RequestError(`${at} is for the role tool`, { param: at })
+  return {}
+}
+
+function isCallId(value: unknown): value is string {
+  return typeof value === 'string' && toolName.test(value)
 }
 
 function parseContent(value: unknown, param: string): string {

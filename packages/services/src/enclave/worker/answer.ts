@@ -1,0 +1,207 @@
+import { createHash, randomBytes } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { utf8 } from 'veritee/bytes'
+import { type ReceiptEvent, requestLimits, type SplicedRequest, StreamTree, spliceConstraints } from 'veritee/receipt'
+import { bearer, readRequestBody, sendError, write } from '../../http/body.ts'
+import { nonceHeader, unknownModel } from '../../http/chat-request.ts'
+import { errorBody, HttpError, toHttpError } from '../../http/errors.ts'
+import type { Ledger, PendingReceipt } from '../runtime/ledger.ts'
+import { type Completion, type CompletionDelta, type CompletionResult, RequestError } from './engine/index.ts'
+import { choicesEvents, inferenceEvent, type ServedModel } from './served-model.ts'
+
+export interface AnswerDeps {
+  readonly ledger: Ledger
+  readonly models: ReadonlyMap<string, ServedModel>
+  readonly now: () => Date
+}
+
+/** What an answer of an endpoint looks like. Each object is one event of a stream. */
+export interface AnswerShape {
+  readonly id: string
+  whole(result: CompletionResult, deltas: readonly CompletionDelta[]): object
+  first(): readonly object[]
+  delta(delta: CompletionDelta): readonly object[]
+  /** After a complete answer, usage included where it was asked for. */
+  last(result: CompletionResult): readonly object[]
+}
+
+/** One endpoint that generates text. */
+export interface GeneratingEndpoint<R extends EndpointRequest> {
+  readonly path: string
+  /** Throws {@link RequestError}. */
+  parse(body: Record<string, unknown>): R
+  /** Throws {@link RequestError} and what starting a completion throws. */
+  start(request: R, model: ServedModel, signal: AbortSignal): Completion
+  shape(request: R, model: ServedModel, completion: Completion, created: number): AnswerShape
+}
+
+interface EndpointRequest {
+  readonly model: string
+  readonly stream: boolean
+  readonly ignored: readonly string[]
+}
+
+/** What is known of a request once it was read and understood. */
+export interface Prepared<R> {
+  readonly spliced: SplicedRequest
+  readonly requestHash: string
+  readonly clientNonce: string | null
+  readonly request: R
+  readonly model: ServedModel
+}
+
+/** Runs the model for one request and signs what happened. Never throws. A request that is refused before the model runs has no receipt. */
+export async function handleGeneration<R extends EndpointRequest>(
+  endpoint: GeneratingEndpoint<R>,
+  deps: AnswerDeps,
+  incoming: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const abort = new AbortController()
+  response.once('close', () => abort.abort())
+  const receipt = deps.ledger.open(bearer(incoming))
+  try {
+    const prepared = await prepare(deps, incoming, endpoint.parse)
+    const { request, model } = prepared
+    const completion = endpoint.start(request, model, abort.signal)
+    const shape = endpoint.shape(request, model, completion, Math.floor(deps.now().getTime() / 1000))
+    const receiptKey = announce(receipt, response)
+    const answer: Answer = { endpoint: endpoint.path, prepared, completion, shape, receipt, receiptKey, response }
+    await (request.stream ? stream(answer) : whole(answer))
+  } catch (error) {
+    refuse(error, receipt, response)
+  }
+}
+
+/** Reads a request of any endpoint. Throws {@link HttpError}, {@link RequestError} and what cannot be read. */
+export async function prepare<R extends { readonly model: string }>(
+  deps: AnswerDeps,
+  incoming: IncomingMessage,
+  parse: (body: Record<string, unknown>) => R,
+): Promise<Prepared<R>> {
+  const clientNonce = nonceHeader(incoming)
+  const body = await readRequestBody(incoming, requestLimits.maxLength)
+  const spliced = spliceConstraints(body, requestLimits)
+  if (spliced.constraints.sessionIds !== null)
+    throw new HttpError(412, 'session_not_accepted', 'this service runs the model itself and has no sessions to pin')
+  const request = parse(spliced.value)
+  const model = deps.models.get(request.model)
+  if (model === undefined) throw unknownModel(request.model, [...deps.models.keys()])
+  return { spliced, requestHash: digest(body), clientNonce, request, model }
+}
+
+/** Tells the id of the receipt to come, and gives its key (rule S6), which only this response carries. */
+export function announce(receipt: PendingReceipt, response: ServerResponse): Uint8Array {
+  const receiptKey = randomBytes(32)
+  response.setHeader('x-receipt-id', receipt.id)
+  response.setHeader('x-veritee-receipt-key', receiptKey.toString('hex'))
+  return receiptKey
+}
+
+/** Answers with the error; there will be no receipt. */
+export function refuse(error: unknown, receipt: PendingReceipt, response: ServerResponse): void {
+  receipt.abandon()
+  if (!response.headersSent) {
+    response.removeHeader('x-receipt-id')
+    response.removeHeader('x-veritee-receipt-key')
+  }
+  sendError(
+    response,
+    error instanceof RequestError ? new HttpError(error.status, error.type, error.message, { code: error.code, param: error.param }) : error,
+  )
+}
+
+/** What every receipt of a worker begins with. */
+export function requestEvents({ requestHash, spliced, clientNonce, model }: Prepared<unknown>): ReceiptEvent[] {
+  return [
+    { type: 'request.received', body_hash: requestHash },
+    { type: 'request.forwarded', body_hash: digest(spliced.forwarded) },
+    { type: 'veritee.request', client_nonce: clientNonce },
+    model.event,
+  ]
+}
+
+export function digest(bytes: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+}
+
+interface Answer {
+  readonly endpoint: string
+  readonly prepared: Prepared<EndpointRequest>
+  readonly completion: Completion
+  readonly shape: AnswerShape
+  readonly receipt: PendingReceipt
+  readonly receiptKey: Uint8Array
+  readonly response: ServerResponse
+}
+
+async function whole(answer: Answer): Promise<void> {
+  const { completion, shape, response } = answer
+  const deltas: CompletionDelta[] = []
+  try {
+    for await (const delta of completion) deltas.push(delta)
+  } catch {
+    // The outcome is in the result, which never rejects.
+  }
+  const result = await completion.result
+  const failed = result.outcome === 'error'
+  const body = Buffer.from(failed ? errorBody(toHttpError(result.error)) : JSON.stringify(shape.whole(result, deltas)))
+  // Nobody is there to take an aborted answer: its receipt is over no bytes at all.
+  const sent = result.outcome === 'aborted' ? Buffer.alloc(0) : body
+  await answer.receipt.finish({ ...facts(answer, result, digest(sent)), stream: null })
+  if (result.outcome === 'aborted') return
+  response.writeHead(failed ? toHttpError(result.error).status : 200, { 'content-type': 'application/json', 'content-length': body.length }).end(body)
+}
+
+const doneEvent = utf8('data: [DONE]\n\n')
+
+async function stream(answer: Answer): Promise<void> {
+  const { completion, shape, response } = answer
+  const tree = new StreamTree()
+  const hash = createHash('sha256')
+  const emit = async (event: Uint8Array): Promise<void> => {
+    if (response.destroyed) return
+    hash.update(event)
+    await tree.append(event)
+    await write(response, event)
+  }
+  const send = async (objects: readonly object[]): Promise<void> => {
+    for (const object of objects) await emit(utf8(`data: ${JSON.stringify(object)}\n\n`))
+  }
+  response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
+  await send(shape.first())
+  try {
+    for await (const delta of completion) await send(shape.delta(delta))
+  } catch {
+    // The outcome is in the result, which never rejects.
+  }
+  const result = await completion.result
+  if (result.finishReason !== null) await send(shape.last(result))
+  if (result.outcome === 'error') await emit(utf8(`data: ${errorBody(toHttpError(result.error))}\n\n`))
+  if (result.outcome !== 'aborted') await emit(doneEvent)
+  const streamed = await tree.event()
+  const { events, ...rest } = facts(answer, result, `sha256:${hash.digest('hex')}`)
+  await answer.receipt.finish({ ...rest, events: [...events.slice(0, -1), streamed, ...events.slice(-1)], stream: tree })
+  response.end()
+}
+
+function facts(
+  answer: Answer,
+  result: CompletionResult,
+  responseHash: string,
+): { chatId: string; model: string; endpoint: string; events: ReceiptEvent[] } {
+  const { endpoint, prepared, completion, shape, receiptKey } = answer
+  const { model, request } = prepared
+  const { promptTokens, parameters } = completion
+  return {
+    chatId: shape.id,
+    model: request.model,
+    endpoint,
+    events: [
+      ...requestEvents(prepared),
+      inferenceEvent({ model, promptTokens, parameters, result, outcome: result.outcome, ignored: request.ignored, receiptKey }),
+      ...choicesEvents(result, receiptKey),
+      { type: 'response.returned', body_hash: responseHash },
+    ],
+  }
+}
