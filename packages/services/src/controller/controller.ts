@@ -8,7 +8,7 @@ import { configurationDigest, createIdentity, type Identity } from '../enclave/r
 import { Ledger, type LedgerOptions } from '../enclave/runtime/ledger.ts'
 import type { Quoter } from '../enclave/runtime/quote.ts'
 import { sendError } from '../http/body.ts'
-import { chatEndpoint } from '../http/chat-request.ts'
+import { inferenceEndpoints } from '../http/chat-request.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import { release } from '../release.ts'
 import { createApiRoutes } from './api-routes.ts'
@@ -73,8 +73,8 @@ export async function createController(options: ControllerOptions): Promise<Cont
     ledger,
     registry,
     api: named((request, response) =>
-      request.method === 'POST' && request.url === chatEndpoint
-        ? handleForward({ ledger, registry }, request, response)
+      request.method === 'POST' && request.url !== undefined && inferenceEndpoints.has(request.url)
+        ? handleForward(request.url, { ledger, registry }, request, response)
         : apiRoutes(request, response),
     ),
     control: named(controlRoutes),

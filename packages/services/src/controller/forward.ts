@@ -5,7 +5,7 @@ import { isHex } from 'veritee/bytes'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
 import type { Ledger, PendingReceipt } from '../enclave/runtime/ledger.ts'
 import { bearer, readRequestBody, sendError, sendJson } from '../http/body.ts'
-import { chatEndpoint, drainingHeader, nonceHeader, unknownModel } from '../http/chat-request.ts'
+import { drainingHeader, nonceHeader, unknownModel } from '../http/chat-request.ts'
 import { errorBody, HttpError } from '../http/errors.ts'
 import type { AdmittedWorker, Registry } from './registry.ts'
 import { digestOf, holdPlain, type Relayed, relayStream, responseEvents } from './relay.ts'
@@ -17,6 +17,8 @@ export interface ForwardDeps {
 }
 
 interface Request {
+  /** One of those that run a model. */
+  readonly endpoint: string
   readonly spliced: SplicedRequest
   readonly model: string
   readonly clientNonce: string | null
@@ -31,13 +33,13 @@ interface Served {
   readonly upstreamNonce: string
 }
 
-/** `POST /v1/chat/completions` of a controller: routes to a verified worker, passes bytes on unchanged, checks the worker's receipt, signs its own. Never throws. */
-export async function handleForward(deps: ForwardDeps, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+/** An endpoint that runs a model, at a controller: routes to a verified worker, passes bytes on unchanged, checks the worker's receipt, signs its own. Never throws. */
+export async function handleForward(endpoint: string, deps: ForwardDeps, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
   const abort = new AbortController()
   response.once('close', () => abort.abort())
   const receipt = deps.ledger.open(bearer(incoming))
   try {
-    const request = await readChatRequest(incoming)
+    const request = await readRequest(endpoint, incoming)
     const candidates = candidatesFor(deps.registry, request)
     if (candidates instanceof HttpError) return await refuse(request, candidates, receipt, response)
     const served = await dispatch(deps.registry, candidates, request, abort.signal)
@@ -54,7 +56,7 @@ export async function handleForward(deps: ForwardDeps, incoming: IncomingMessage
   }
 }
 
-async function readChatRequest(incoming: IncomingMessage): Promise<Request> {
+async function readRequest(endpoint: string, incoming: IncomingMessage): Promise<Request> {
   const clientNonce = nonceHeader(incoming)
   const body = await readRequestBody(incoming, requestLimits.maxLength)
   const spliced = spliceConstraints(body, requestLimits)
@@ -63,6 +65,7 @@ async function readChatRequest(incoming: IncomingMessage): Promise<Request> {
     throw new HttpError(400, 'invalid_request_error', 'model: expected the name of a model', { param: 'model' })
   const forwardedHash = digestOf(createHash('sha256').update(spliced.forwarded))
   return {
+    endpoint,
     spliced,
     model,
     clientNonce,
@@ -101,7 +104,7 @@ async function dispatch(
     try {
       const answer = await worker.pool.request({
         method: 'POST',
-        path: chatEndpoint,
+        path: request.endpoint,
         headers: { 'content-type': 'application/json', 'x-veritee-nonce': upstreamNonce },
         body: request.spliced.forwarded,
         signal,
@@ -130,7 +133,7 @@ async function refuse(request: Request, error: HttpError, receipt: PendingReceip
   await receipt.finish({
     chatId: null,
     model: request.model,
-    endpoint: chatEndpoint,
+    endpoint: request.endpoint,
     stream: null,
     events: [
       ...request.events,
@@ -188,7 +191,7 @@ async function sign(request: Request, worker: AdmittedWorker, relayed: Relayed, 
   await receipt.finish({
     chatId: relayed.chatId,
     model: request.model,
-    endpoint: chatEndpoint,
+    endpoint: request.endpoint,
     stream: relayed.returned,
     ...(check.receipt === null ? {} : { upstream: check.receipt }),
     events: [...upstreamEvents(request, worker), check.event, ...(await responseEvents(relayed))],
@@ -222,7 +225,7 @@ async function withhold(
     { type: 'veritee.outcome', outcome: 'error' },
     { type: 'response.returned', body_hash: hash },
   ]
-  await receipt.finish({ chatId: null, model: request.model, endpoint: chatEndpoint, stream: null, events })
+  await receipt.finish({ chatId: null, model: request.model, endpoint: request.endpoint, stream: null, events })
   sendJson(response, body.toString('utf8'), error.status)
 }
 
@@ -235,7 +238,7 @@ async function relayRefusal(request: Request, { worker, answer }: Served, receip
     { type: 'veritee.outcome', outcome: 'refused' },
     { type: 'response.returned', body_hash: digestOf(createHash('sha256').update(body)) },
   ]
-  await receipt.finish({ chatId: null, model: request.model, endpoint: chatEndpoint, stream: null, events })
+  await receipt.finish({ chatId: null, model: request.model, endpoint: request.endpoint, stream: null, events })
   const retryAfter = header(answer, 'retry-after')
   // A refusal is an error; a worker does not get to redirect the requester.
   response.writeHead(answer.statusCode >= 400 && answer.statusCode <= 599 ? answer.statusCode : 502, {

@@ -8,6 +8,11 @@ import { HttpError } from './errors.ts'
 export const drainingHeader = 'x-veritee-draining'
 
 export const chatEndpoint = '/v1/chat/completions'
+export const completionsEndpoint = '/v1/completions'
+export const embeddingsEndpoint = '/v1/embeddings'
+
+/** Those that run a model, and have receipts. */
+export const inferenceEndpoints: ReadonlySet<string> = new Set([chatEndpoint, completionsEndpoint, embeddingsEndpoint])
 
 /** The requester's nonce (rule S10), or null. Throws 400 for anything else in its header. */
 export function nonceHeader(incoming: IncomingMessage): string | null {

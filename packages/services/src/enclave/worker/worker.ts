@@ -4,6 +4,7 @@ import type { Collateral } from 'veritee/attestation'
 import type { Json } from 'veritee/bytes'
 import type { ServiceDescriptor } from 'veritee/receipt'
 import { sendError } from '../../http/body.ts'
+import { embeddingsEndpoint } from '../../http/chat-request.ts'
 import { createProofRoutes, text } from '../../http/proof-routes.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { Tickets } from '../../http/tickets.ts'
@@ -13,7 +14,9 @@ import { Ledger, type LedgerOptions } from '../runtime/ledger.ts'
 import type { Quoter } from '../runtime/quote.ts'
 import { handleGeneration } from './answer.ts'
 import { chat } from './chat.ts'
+import { handleEmbeddings } from './embeddings.ts'
 import type { ServedModel } from './served-model.ts'
+import { textCompletions } from './text-completions.ts'
 
 export interface WorkerOptions {
   /** The one user of this process's quote device: loading a sealed model asks it too. */
@@ -57,6 +60,11 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
   const created = Math.floor(now().getTime() / 1000)
   const list = JSON.stringify({ object: 'list', data: models.map(({ name }) => ({ id: name, object: 'model', created, owned_by: 'veritee' })) })
   routes.get('/v1/models', (c) => text(c, list))
+  const inference: ReadonlyMap<string, RequestListener> = new Map<string, RequestListener>([
+    [chat.path, (request, response) => handleGeneration(chat, deps, request, response)],
+    [textCompletions.path, (request, response) => handleGeneration(textCompletions, deps, request, response)],
+    [embeddingsEndpoint, (request, response) => handleEmbeddings(deps, request, response)],
+  ])
   const others = getRequestListener(routes.fetch)
   return {
     identity,
@@ -65,8 +73,8 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     handler: (request, response) => {
       response.setHeader('x-aci-version', 'aci/1')
       response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
-      const done =
-        request.method === 'POST' && request.url === chat.path ? handleGeneration(chat, deps, request, response) : others(request, response)
+      const handle = request.method === 'POST' ? inference.get(request.url ?? '') : undefined
+      const done = (handle ?? others)(request, response)
       Promise.resolve(done).catch((error: unknown) => sendError(response, error))
     },
   }

@@ -21,6 +21,8 @@ export interface ChatTemplate {
    * Throws {@link RequestError} when the template refuses the conversation or a text cannot be kept apart from control tokens.
    */
   render(messages: readonly ChatMessage[], tools?: readonly Tool[]): number[]
+  /** Tokens of a text without any template, after the BOS token where the file asks for one. Throws {@link RequestError} at `param`. */
+  encodeText(text: string, param: string): number[]
 }
 
 /**
@@ -69,13 +71,18 @@ export function loadChatTemplate(text: string | null, vocabulary: Vocabulary): C
     }
     const tokens: number[] = vocabulary.addsBos && vocabulary.bos !== null ? [vocabulary.bos] : []
     for (const piece of cutAtWords(rendered, find, vocabulary.specials)) {
-      if (typeof piece === 'string') tokens.push(...encodePlain(piece, mark, reserved, vocabulary))
+      if (typeof piece === 'string') tokens.push(...encodePlain(piece, mark, reserved, vocabulary, 'messages'))
       // A template that writes the BOS itself, for a file that asks for one too, means one.
       else if (tokens.length !== 1 || piece.id !== vocabulary.bos || tokens[0] !== piece.id) tokens.push(piece.id)
     }
     return tokens
   }
-  return { digest: `sha256:${createHash('sha256').update(utf8(text)).digest('hex')}`, ...(toolFormat && { toolFormat }), render }
+  const encodeText = (plain: string, param: string): number[] => {
+    const mark = unusedCharacter([plain, ...words])
+    const tokens = encodePlain(breakWords(plain, mark), mark, reserved, vocabulary, param)
+    return vocabulary.addsBos && vocabulary.bos !== null ? [vocabulary.bos, ...tokens] : tokens
+  }
+  return { digest: `sha256:${createHash('sha256').update(utf8(text)).digest('hex')}`, ...(toolFormat && { toolFormat }), render, encodeText }
 }
 
 function compile(text: string): (variables: Readonly<Record<string, unknown>>) => string {
@@ -119,14 +126,14 @@ function reservedTokens(rendered: string, find: WordFinder, { specials }: Vocabu
   return reserved
 }
 
-function encodePlain(piece: string, mark: string, reserved: ReadonlySet<number>, vocabulary: Vocabulary): number[] {
+function encodePlain(piece: string, mark: string, reserved: ReadonlySet<number>, vocabulary: Vocabulary, param: string): number[] {
   const isClean = (tokens: readonly number[]): boolean => !tokens.some((token) => reserved.has(token) || vocabulary.isEndOfGeneration(token))
   const whole = vocabulary.encode(piece.replaceAll(mark, ''))
   if (isClean(whole)) return whole
   // A reserved user-defined token: the tokenizer knows no way to leave it off, but it cannot match across two calls.
   const parts = piece.split(mark).flatMap((part) => vocabulary.encode(part))
   if (isClean(parts)) return parts
-  throw new RequestError('a message holds text that this model cannot tell from its control tokens', { param: 'messages' })
+  throw new RequestError(`${param} hold text that this model cannot tell from its control tokens`, { param })
 }
 
 function unusedCharacter(texts: readonly string[]): string {

@@ -7,6 +7,7 @@ import { merge } from './merge.ts'
 import { type EffectiveParameters, effectiveParameters } from './parameters.ts'
 import type { ChatRequest } from './request/chat-request.ts'
 import type { GenerationRequest } from './request/generation-request.ts'
+import type { TextRequest } from './request/text-request.ts'
 import { RequestError } from './request-error.ts'
 import { seedBytes } from './sampler.ts'
 import { type ToolAnswers, toolAnswers } from './tools/tool-answers.ts'
@@ -76,9 +77,9 @@ export function startAnswers(options: CompletionOptions): Completion {
     })
   const constraint = format === null ? null : constrain(format.grammar, engine.vocabulary, tools?.written)
   const room = contextSize - promptTokens.length
-  if (room < 1) throw tooLong(contextSize, `the ${promptParam} take ${promptTokens.length}`, promptParam)
+  if (room < 1) throw tooLong(contextSize, `${promptParam}: ${promptTokens.length}`, promptParam)
   if (request.maxTokens !== null && request.maxTokens > room)
-    throw tooLong(contextSize, `the ${promptParam} take ${promptTokens.length} and max_tokens asks for ${request.maxTokens}`, 'max_tokens')
+    throw tooLong(contextSize, `${promptParam}: ${promptTokens.length}, max_tokens: ${request.maxTokens}`, 'max_tokens')
 
   const maxTokens = request.maxTokens ?? room
   const seed = request.seed === null ? new Uint8Array(random(16)) : seedBytes(request.seed)
@@ -173,6 +174,28 @@ export function startCompletion({ engine, template, request, ...rest }: ChatOpti
   const format = template.toolFormat
   const tools = request.toolUse === null || format === undefined ? null : toolAnswers(request.toolUse, format, engine.vocabulary)
   return startAnswers({ engine, request, promptTokens, tools, promptParam: 'messages', ...rest })
+}
+
+export interface TextOptions extends Omit<ChatOptions, 'request'> {
+  readonly request: TextRequest
+}
+
+/** Starts the continuations of a text, as {@link startAnswers}. Control tokens come from token ids in the request only, never from its text. */
+export function startText({ engine, template, request, ...rest }: TextOptions): Completion {
+  const promptTokens = promptTokensOf(request.prompt, engine, template, 'prompt')
+  return startAnswers({ engine, request, promptTokens, promptParam: 'prompt', ...rest })
+}
+
+/** The tokens of a text of a request, bounded before it is tokenized. Throws {@link RequestError}. */
+export function promptTokensOf(text: string | readonly number[], engine: Engine, template: ChatTemplate, param: string): readonly number[] {
+  const { contextSize } = engine.facts
+  if (typeof text !== 'string') {
+    if (text.some((token) => token >= engine.vocabulary.size))
+      throw new RequestError(`${param} holds a token that this model does not have`, { param })
+    return text
+  }
+  if (text.length > contextSize * maxCharactersPerToken) throw tooLong(contextSize, `${param} is longer`, param)
+  return template.encodeText(text, param)
 }
 
 /** Reads a completion to its end, for answers that are not streamed. */

@@ -18,6 +18,11 @@ export interface Engine {
    * The caller iterates to the end, calls `return()` or aborts: each gives the place back.
    */
   generate(generation: Generation): AsyncGenerator<GeneratedToken, void, void>
+  /**
+   * The vector of a text, of length 1. It is made in a context of its own, one text after the other, and not interrupted by an abort once it
+   * has begun. Throws `engine_busy`, `context_overflow`, `engine_unavailable`, `engine_failed`, `TypeError`, or the reason of the abort.
+   */
+  embed(tokens: readonly number[], signal?: AbortSignal): Promise<Embedding>
   /** Aborts what runs and waits, then frees the model. */
   dispose(): Promise<void>
 }
@@ -53,6 +58,8 @@ export interface ModelFacts {
   /** `general.architecture` of the file. */
   readonly architecture: string
   readonly trainContextSize: number
+  /** Numbers in the vector of a text. */
+  readonly embeddingSize: number
   /** The Jinja chat template inside the file, or null. It is part of the hashed file. */
   readonly chatTemplate: string | null
 }
@@ -121,6 +128,12 @@ export interface Generation {
   /** Alternatives to report per token, 0 to {@link maxTopLogprobs}. Absent: no probabilities are computed at all. */
   readonly topLogprobs?: number
   readonly signal?: AbortSignal
+}
+
+export interface Embedding {
+  readonly vector: Float32Array
+  /** What was evaluated: the tokens given, and those that the model file asks for at the ends. */
+  readonly tokens: readonly number[]
 }
 
 export interface TokenLogprob {

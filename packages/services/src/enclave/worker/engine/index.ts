@@ -3,10 +3,13 @@ export {
   type Completion,
   type CompletionDelta,
   type CompletionResult,
+  promptTokensOf,
   runToEnd,
   startCompletion,
+  startText,
 } from './completion.ts'
 export type {
+  Embedding,
   Engine,
   Generation,
   Vocabulary,
@@ -14,7 +17,9 @@ export type {
 export { openLlamaEngine } from './llama.ts'
 export type { EffectiveParameters } from './parameters.ts'
 export { type ChatRequest, parseChatRequest } from './request/chat-request.ts'
+export { type EmbeddingRequest, parseEmbeddingRequest } from './request/embedding-request.ts'
 export type { ChatMessage } from './request/messages.ts'
+export { parseTextRequest, type TextRequest } from './request/text-request.ts'
 export { RequestError } from './request-error.ts'
 export type { CallReader, ToolCall } from './tools/call-reader.ts'
 export { loadSource, loadWeights } from './weights.ts'

@@ -12,7 +12,9 @@ import {
 import { fail, VeriteeError } from 'veritee/errors'
 import type { WeightSource } from '../../sealed/source.ts'
 import { checkAdjustments, noAdjustments } from './adjustments.ts'
+import { Embedder } from './embedder.ts'
 import {
+  type Embedding,
   type Engine,
   type EngineFacts,
   type EngineLoad,
@@ -152,6 +154,7 @@ class LlamaEngine implements Engine {
   readonly #llama: Llama
   readonly #sequences: readonly LlamaContextSequence[]
   readonly #slots: Slots
+  readonly #embedder: Embedder
   readonly #closing = new AbortController()
 
   constructor(
@@ -174,6 +177,7 @@ class LlamaEngine implements Engine {
       loading: weights.loading,
       architecture: model.architecture,
       trainContextSize: model.trainContextSize,
+      embeddingSize: model.embeddingVectorSize,
       chatTemplate: model.fileInfo.metadata.tokenizer.chat_template ?? null,
     }
     // generate() refuses what does not fit, so the engine must never come to the point of forgetting the beginning of a prompt
@@ -184,6 +188,7 @@ class LlamaEngine implements Engine {
     }
     this.#sequences = Array.from({ length: context.totalSequences }, () => context.getSequence({ contextShift }))
     this.#slots = new Slots(context.totalSequences, maxQueue)
+    this.#embedder = new Embedder(model, { contextSize: facts.contextSize, batchSize, threads: facts.threads, maxQueue })
   }
 
   get load(): EngineLoad {
@@ -269,6 +274,12 @@ class LlamaEngine implements Engine {
     const sequence = this.#sequences[slot]
     if (sequence === undefined) throw new TypeError(`engine: no sequence ${slot}`)
     return sequence
+  }
+
+  embed(tokens: readonly number[], signal?: AbortSignal): Promise<Embedding> {
+    const closing = this.#closing.signal
+    if (closing.aborted) throw fail('engine_unavailable', 'the engine is shutting down')
+    return this.#embedder.embed(tokens, signal ? [signal, closing] : [closing])
   }
 
   async dispose(): Promise<void> {

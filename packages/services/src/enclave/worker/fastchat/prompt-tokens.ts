@@ -22,6 +22,7 @@ export function plainTemplate({ engine, template }: ServedModel): ChatTemplate {
   const plain = loadChatTemplate(`{% if messages[0].role == 'user' %}x${writesStructure}{% else %}{{ messages[0].content }}{% endif %}`, vocabulary)
   return {
     digest: plain.digest,
+    encodeText: template.encodeText,
     render: (messages) => {
       const tokens = plain.render([{ role: 'system', content: messages[0]?.content ?? '' }])
       if (tokens.length === 0) throw new RequestError('the prompt gives no tokens', { param: 'prompt' })
@@ -50,6 +51,7 @@ export function watchedEngine(engine: Engine, stopTokenIds: readonly number[], o
     },
     generate: (generation) =>
       told(engine.generate({ ...generation, stopTokens: new Set([...stopTokens, ...(generation.stopTokens ?? [])]) }), onToken),
+    embed: (tokens, signal) => engine.embed(tokens, signal),
     dispose: () => engine.dispose(),
   }
 }

@@ -1,0 +1,127 @@
+import { createHmac } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { InferenceEvent, Outcome } from 'veritee/receipt'
+import { bearer } from '../../http/body.ts'
+import { embeddingsEndpoint } from '../../http/chat-request.ts'
+import { errorBody, toHttpError } from '../../http/errors.ts'
+import { type AnswerDeps, announce, digest, type Prepared, prepare, refuse, requestEvents } from './answer.ts'
+import { type Embedding, type EmbeddingRequest, parseEmbeddingRequest, promptTokensOf, RequestError } from './engine/index.ts'
+import { tokensHmac } from './served-model.ts'
+
+/**
+ * `POST /v1/embeddings` of a worker: the vectors of texts, and a receipt of how they were made. Never throws.
+ * Texts are evaluated one after the other; when the requester leaves, none is begun any more.
+ */
+export async function handleEmbeddings(deps: AnswerDeps, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+  const abort = new AbortController()
+  response.once('close', () => abort.abort())
+  const receipt = deps.ledger.open(bearer(incoming))
+  try {
+    const prepared = await prepare(deps, incoming, (body) => parseEmbeddingRequest(body, { handled: ['provider'] }))
+    const { request, model } = prepared
+    const inputs = tokensOf(prepared)
+    const receiptKey = announce(receipt, response)
+    const { embeddings, outcome, error } = await embedAll(inputs, prepared, abort.signal)
+    const failed = outcome === 'error'
+    const body = Buffer.from(failed ? errorBody(toHttpError(error)) : JSON.stringify(answerOf(embeddings, request)))
+    const sent = outcome === 'aborted' ? Buffer.alloc(0) : body
+    const events = [
+      ...requestEvents(prepared),
+      embeddingEvent(prepared, embeddings, outcome, receiptKey),
+      { type: 'response.returned' as const, body_hash: digest(sent) },
+    ]
+    await receipt.finish({ chatId: null, model: model.name, endpoint: embeddingsEndpoint, stream: null, events })
+    if (outcome === 'aborted') return
+    response.writeHead(failed ? toHttpError(error).status : 200, { 'content-type': 'application/json', 'content-length': body.length }).end(body)
+  } catch (error) {
+    refuse(error, receipt, response)
+  }
+}
+
+function tokensOf({ request, model: { engine, template } }: Prepared<EmbeddingRequest>): (readonly number[])[] {
+  const { contextSize } = engine.facts
+  const size = engine.model.embeddingSize
+  if (request.dimensions !== null && request.dimensions !== size)
+    throw new RequestError(`the vectors of this model have ${size} dimensions and are not shortened`, {
+      param: 'dimensions',
+      code: 'unsupported_value',
+    })
+  return request.inputs.map((input, index) => {
+    const param = request.inputs.length === 1 ? 'input' : `input[${index}]`
+    const tokens = promptTokensOf(input, engine, template, param)
+    // Two for what the model file may ask for at the ends, one that the binding keeps.
+    if (tokens.length + 3 > contextSize)
+      throw new RequestError(`the context of this model holds ${contextSize} tokens; ${param}: ${tokens.length}`, {
+        param,
+        code: 'context_length_exceeded',
+      })
+    return tokens
+  })
+}
+
+interface Embedded {
+  readonly embeddings: readonly Embedding[]
+  readonly outcome: Outcome
+  readonly error?: unknown
+}
+
+async function embedAll(inputs: readonly (readonly number[])[], { model }: Prepared<EmbeddingRequest>, signal: AbortSignal): Promise<Embedded> {
+  const embeddings: Embedding[] = []
+  try {
+    for (const tokens of inputs) embeddings.push(await model.engine.embed(tokens, signal))
+    return { embeddings, outcome: signal.aborted ? 'aborted' : 'complete' }
+  } catch (error) {
+    return { embeddings, outcome: signal.aborted ? 'aborted' : 'error', error }
+  }
+}
+
+function answerOf(embeddings: readonly Embedding[], { model, encoding }: EmbeddingRequest): object {
+  const tokens = embeddings.reduce((sum, embedding) => sum + embedding.tokens.length, 0)
+  return {
+    object: 'list',
+    model,
+    data: embeddings.map(({ vector }, index) => ({
+      object: 'embedding',
+      index,
+      embedding: encoding === 'base64' ? floatBytes(vector).toString('base64') : [...vector],
+    })),
+    usage: { prompt_tokens: tokens, total_tokens: tokens },
+  }
+}
+
+function embeddingEvent(
+  { request, model }: Prepared<EmbeddingRequest>,
+  embeddings: readonly Embedding[],
+  outcome: Outcome,
+  receiptKey: Uint8Array,
+): InferenceEvent {
+  const tokens = embeddings.flatMap((embedding) => embedding.tokens)
+  const vectors = createHmac('sha256', receiptKey)
+  for (const { vector } of embeddings) vectors.update(floatBytes(vector))
+  return {
+    type: 'veritee.inference',
+    engine: model.describedEngine,
+    // Bit-equal repetition has been shown for logits only.
+    profile: 'tolerant',
+    prompt_tokens: tokens.length,
+    completion_tokens: 0,
+    prompt_tokens_hmac: tokensHmac(receiptKey, tokens),
+    completion_tokens_hmac: tokensHmac(receiptKey, []),
+    parameters: {
+      dimensions: model.engine.model.embeddingSize,
+      encoding_format: request.encoding,
+      inputs: request.inputs.length,
+      vectors_hmac: vectors.digest('hex'),
+    },
+    seed: null,
+    ignored_parameters: request.ignored,
+    outcome,
+  }
+}
+
+/** IEEE 754 single precision, little-endian. */
+function floatBytes(vector: Float32Array): Buffer {
+  const bytes = Buffer.alloc(4 * vector.length)
+  for (const [i, value] of vector.entries()) bytes.writeFloatLE(value, 4 * i)
+  return bytes
+}
