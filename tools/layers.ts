@@ -25,6 +25,7 @@ const services: Layers = {
     'http',
     'enclave/broker',
     'enclave/worker',
+    'engine-process',
     'models',
     'owner',
     'controller',

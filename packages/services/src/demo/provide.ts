@@ -4,6 +4,7 @@ import { fail } from 'veritee/errors'
 import type { SignedManifest } from 'veritee/seal'
 import type { Decision } from '../enclave/broker/index.ts'
 import { loadSealedModel } from '../enclave/worker/load-sealed.ts'
+import { openEngine } from '../engine-process/index.ts'
 import { type ResolvedModel, resolveModel } from '../models/locate.ts'
 import { showProgress } from '../models/progress.ts'
 import { keysFor, type RunningBroker, refusedTo, startBroker, type Upload, uploadKey } from './broker.ts'
@@ -108,6 +109,7 @@ async function releaseModel(sealed: SealedDemoModel, plainDigest: string, option
         trust: { publishers: [manifest.publisher], minimumVersion: manifest.model_version },
         requestKey: keysFor(machine, machine.enclaves.worker, broker.kbs.url, configuration),
         memoryDirectory: places.memoryDirectory,
+        openEngine,
         ...(signal === undefined ? {} : { signal }),
       })
       return { served, engine: served.engine, fileDigest: plainDigest }

@@ -7,10 +7,11 @@ import type { Policy } from 'veritee/policy'
 import { type Controller, createController } from '../controller/controller.ts'
 import { createQuoter } from '../enclave/runtime/quote.ts'
 import { createSimDevice } from '../enclave/runtime/sim-device.ts'
-import { type Engine, loadChatTemplate, openLlamaEngine } from '../enclave/worker/engine/index.ts'
+import { type Engine, loadChatTemplate } from '../enclave/worker/engine/index.ts'
 import { registerWorker } from '../enclave/worker/register.ts'
 import { type ServedModel, serveModel } from '../enclave/worker/served-model.ts'
 import { createWorker, type Worker } from '../enclave/worker/worker.ts'
+import { openEngine } from '../engine-process/index.ts'
 import { type Listening, listen } from '../http/listen.ts'
 import type { ResolvedModel } from '../models/locate.ts'
 import { codeDigest, simulatedEnclave } from './measure.ts'
@@ -51,7 +52,7 @@ export interface LoadedModel {
 }
 
 export async function loadModel(model: ResolvedModel): Promise<LoadedModel> {
-  const engine = await openLlamaEngine({ path: model.path, sha256: model.sha256 })
+  const engine = await openEngine({ path: model.path, sha256: model.sha256 })
   const template = loadChatTemplate(engine.model.chatTemplate, engine.vocabulary)
   return { engine, served: serveModel(model.name, basename(model.path), engine, template), fileDigest: await fileDigest(model.path) }
 }

@@ -2,7 +2,7 @@ import { basename } from 'node:path'
 import type { Json } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import type { WorkerConfig } from '../config/worker.ts'
-import { loadChatTemplate, openLlamaEngine } from '../enclave/worker/engine/index.ts'
+import { type LlamaEngineOptions, loadChatTemplate } from '../enclave/worker/engine/index.ts'
 import { loadSealedModel } from '../enclave/worker/load-sealed.ts'
 import { modelKeyFrom } from '../enclave/worker/model-key.ts'
 import { type ServedModel, serveModel } from '../enclave/worker/served-model.ts'
@@ -47,7 +47,7 @@ export async function loadModels(options: LoadOptions): Promise<ServedModel[]> {
 
 async function plain({ config, program }: LoadOptions, source: string): Promise<ServedModel> {
   const { path, name, sha256 } = await program.findModel(source)
-  const engine = await openLlamaEngine({ path, sha256, ...engineOptions(config) })
+  const engine = await program.openEngine({ path, sha256, ...engineOptions(config) })
   try {
     return serveModel(name, basename(path), engine, loadChatTemplate(engine.model.chatTemplate, engine.vocabulary))
   } catch (error) {
@@ -56,12 +56,12 @@ async function plain({ config, program }: LoadOptions, source: string): Promise<
   }
 }
 
-function engineOptions({ engine }: WorkerConfig): Omit<Parameters<typeof openLlamaEngine>[0], 'path'> {
+function engineOptions({ engine }: WorkerConfig): Omit<LlamaEngineOptions, 'path'> {
   const { threads, sequences, max_queue: maxQueue, max_context: maxContext, memory_directory: memoryDirectory } = engine
   return { threads, sequences, maxQueue, maxContext, memoryDirectory }
 }
 
-async function sealed({ config, configuration, platform }: LoadOptions, directory: string): Promise<ServedModel> {
+async function sealed({ config, configuration, platform, program }: LoadOptions, directory: string): Promise<ServedModel> {
   const { broker: url, publishers, minimum_version: minimumVersion } = config.models
   if (url === null) throw fail('config_invalid', 'models.broker: expected the key broker of a sealed model; say --broker')
   const { anchors, quoter, collateral } = platform
@@ -70,6 +70,7 @@ async function sealed({ config, configuration, platform }: LoadOptions, director
   return loadSealedModel({
     directory,
     trust,
+    openEngine: program.openEngine,
     requestKey: modelKeyFrom({ url, quoter, tee: 'sgx', collateral, configuration }),
     ...engineOptions(config),
   })

@@ -64,6 +64,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const gate = new Gate()
     const readiness = new Readiness(noticesOf(simulated, said))
     readiness.add(() => (gate.draining ? ['stopping'] : []))
+    readiness.add(() => models.filter(({ engine }) => !engine.ready).map(({ name }) => `the engine of ${name} is not running`))
     const work = gate.wrap(worker.handler, (request) => request.method === 'POST' && request.url === chatEndpoint)
     const bind = bindOf(said.host, said.port, worker.identity.tls, simulated, said)
     const listening = await listen(bind, (request, response) => (request.url === '/readyz' ? readiness.answer(response) : work(request, response)))

@@ -1,6 +1,7 @@
 import type { LlamaModel } from 'node-llama-cpp'
 import { expect, test } from 'vitest'
-import { readVocabulary } from '../../src/enclave/worker/engine/vocabulary.ts'
+import type { Vocabulary } from '../../src/enclave/worker/engine/engine.ts'
+import { tabulate, vocabularyOf } from '../../src/enclave/worker/engine/vocabulary.ts'
 
 // llama.cpp's token types
 const [normal, unknown, control, userDefined, byte] = [1, 2, 3, 4, 6]
@@ -17,6 +18,8 @@ function model(kind: string, tokens: readonly (readonly [name: string, type: num
   }
   return stub as unknown as LlamaModel
 }
+
+const readVocabulary = (loaded: LlamaModel): Vocabulary => vocabularyOf(tabulate(loaded), () => [])
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
 

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { WeightSource } from '../../src/enclave/sealed/source.ts'
 import { loadSource } from '../../src/enclave/worker/engine/index.ts'
 import { loadSealedModel, type SealedModelOptions } from '../../src/enclave/worker/load-sealed.ts'
+import { openEngineProcess } from '../../src/engine-process/index.ts'
 import { sealModel } from '../../src/models/sealing/seal.ts'
 import { demoPath, demoSha256 } from '../engine/demo.ts'
 
@@ -83,6 +84,20 @@ describe.skipIf(noTmpfs)(`loading sealed models${why}`, () => {
       })
       expect(served.engine.model).toMatchObject({ sealed: true, loading: 'tmpfs', sha256: demoSha256 })
       expect(await inMemory()).toEqual([])
+    } finally {
+      await served.engine.dispose()
+    }
+  })
+
+  it('S12: an engine process gets it as a descriptor without a name, after it was opened and hashed here', async () => {
+    const served = await load(sealed, { openEngine: openEngineProcess })
+    try {
+      expect(served.engine.model).toMatchObject({ sealed: true, loading: 'tmpfs', sha256: demoSha256 })
+      expect(await inMemory()).toEqual([])
+      const sampling = { temperature: 0, topK: 1, topP: 1, minP: 0 }
+      const tokens = served.engine.generate({ promptTokens: [1], maxTokens: 3, sampling, seed: Uint8Array.of(1) })
+      expect((await tokens.next()).done).toBe(false)
+      await tokens.return()
     } finally {
       await served.engine.dispose()
     }

@@ -71,7 +71,12 @@ const run = (args: readonly string[]): Promise<Ended> => start(args).ended
 async function broker(args: readonly string[], lines: string[] = [], environment: { readonly [name: string]: string } = {}): Promise<Running> {
   const { configuration } = await readConfiguration(brokerSchema, { args, environment, readText: nodeFiles.readText })
   if (configuration === null) throw new TypeError('no configuration')
-  const program = { codeDigest: async () => '00'.repeat(32), findModel: () => Promise.reject(new Error('none')), anchors: null }
+  const program = {
+    codeDigest: async () => '00'.repeat(32),
+    findModel: () => Promise.reject(new Error('none')),
+    openEngine: () => Promise.reject(new TypeError('no model here')),
+    anchors: null,
+  }
   const one = await startBrokerProcess({ configuration, program, files: nodeFiles, report: (line) => lines.push(line), now: () => new Date() })
   running.push(one)
   return one

@@ -10,6 +10,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { controllerSchema } from '../../src/config/controller.ts'
 import { readConfiguration } from '../../src/config/schema.ts'
 import { workerSchema } from '../../src/config/worker.ts'
+import { openLlamaEngine } from '../../src/enclave/worker/engine/index.ts'
+import { openEngineProcess } from '../../src/engine-process/index.ts'
 import { startControllerProcess } from '../../src/process/controller.ts'
 import { nodeFiles } from '../../src/process/files.ts'
 import type { Running } from '../../src/process/run.ts'
@@ -19,6 +21,7 @@ import { demoPath } from '../engine/demo.ts'
 const program = {
   codeDigest: async () => '00'.repeat(32),
   findModel: async () => ({ path: demoPath, name: 'veritee-demo', source: 'file' as const, sha256: null }),
+  openEngine: openLlamaEngine,
   anchors: null,
 }
 const now = (): Date => new Date()
@@ -33,11 +36,16 @@ afterEach(async () => {
 })
 afterAll(() => rm(directory, { recursive: true, force: true }))
 
-async function worker(args: readonly string[], anchors: string | null = null, lines: string[] = []): Promise<Running> {
+async function worker(
+  args: readonly string[],
+  anchors: string | null = null,
+  lines: string[] = [],
+  openEngine = program.openEngine,
+): Promise<Running> {
   const { configuration } = await readConfiguration(workerSchema, { args, environment: {}, readText: nodeFiles.readText })
   if (configuration === null) throw new TypeError('no configuration')
   const report = (line: string): number => lines.push(line)
-  const one = await startWorkerProcess({ configuration, program: { ...program, anchors }, files: nodeFiles, report, now })
+  const one = await startWorkerProcess({ configuration, program: { ...program, anchors, openEngine }, files: nodeFiles, report, now })
   running.push(one)
   return one
 }
@@ -68,6 +76,20 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
 }
 
 describe('worker and controller started apart', () => {
+  it('a worker whose engine process ended is not ready until it runs again', async () => {
+    let engine: Awaited<ReturnType<typeof openEngineProcess>> | null = null
+    const up = await worker([...simulate('crash'), '--model', 'demo'], null, [], async (options) => {
+      engine = await openEngineProcess({ ...options, pauseMs: 200 })
+      return engine
+    })
+    const { url } = up.ready
+    expect((await getJson(url, '/readyz')).status).toBe(200)
+    process.kill((engine as unknown as { readonly pid: number }).pid, 'SIGKILL')
+    await until(async () => (await getJson(url, '/readyz')).status === 503)
+    expect((await getJson(url, '/readyz')).body.reasons).toEqual(['the engine of veritee-demo is not running'])
+    await until(async () => (await getJson(url, '/readyz')).status === 200)
+  })
+
   it('find each other, in whichever order, and a client verifies through what they left in their state directories', async () => {
     const control = await freePort()
     const up = await worker([...simulate('w'), '--model', 'demo', '--controller', `http://127.0.0.1:${control}`, '--metrics-port', '0'])

@@ -1,7 +1,7 @@
 import { fail } from 'veritee/errors'
 import type { ManifestTrust } from 'veritee/seal'
 import { openSealedModel, readManifest } from '../sealed/open.ts'
-import { loadChatTemplate, openLlamaEngine } from './engine/index.ts'
+import { type Engine, type LlamaEngineOptions, loadChatTemplate, openLlamaEngine } from './engine/index.ts'
 import { type ServedModel, serveModel } from './served-model.ts'
 
 export interface SealedModelOptions {
@@ -12,6 +12,8 @@ export interface SealedModelOptions {
   readonly requestKey: (keyId: string) => Promise<Uint8Array>
   /** Told of each step as it begins. */
   readonly onStep?: (step: 'manifest' | 'key' | 'weights' | 'template') => void
+  /** Where the engine runs: in this process by default, as in an enclave. */
+  readonly openEngine?: (options: LlamaEngineOptions) => Promise<Engine>
   readonly memoryDirectory?: string
   readonly maxContext?: number
   readonly threads?: number
@@ -29,7 +31,8 @@ export interface SealedModelOptions {
  * Throws what `openSealedModel`, `requestKey`, `openLlamaEngine` throw, and `model_template_mismatch`.
  */
 export async function loadSealedModel(options: SealedModelOptions): Promise<ServedModel> {
-  const { directory, trust, requestKey, onStep = () => undefined, memoryDirectory, maxContext, threads, sequences, maxQueue, signal } = options
+  const { directory, trust, requestKey, onStep = () => undefined, openEngine = openLlamaEngine, memoryDirectory, signal } = options
+  const { maxContext, threads, sequences, maxQueue } = options
   onStep('manifest')
   const announced = await readManifest(directory, trust)
   if (announced.files.length !== 1)
@@ -45,7 +48,7 @@ export async function loadSealedModel(options: SealedModelOptions): Promise<Serv
       if (file === undefined || files.length !== 1 || manifest.key_id !== announced.key_id)
         throw fail('model_hash_mismatch', 'the manifest changed while the model was loaded')
       onStep('weights')
-      const engine = await openLlamaEngine({
+      const engine = await openEngine({
         path: file,
         ...(memoryDirectory !== undefined && { memoryDirectory }),
         ...(maxContext !== undefined && { maxContext }),

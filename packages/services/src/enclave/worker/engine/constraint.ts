@@ -4,6 +4,9 @@ import type { Grammar } from './grammar/grammar.ts'
 
 /** What an answer is held to: at each position only some tokens may come, which depends on the tokens so far and on nothing else. */
 export interface Constraint {
+  /** What it is made of, for an engine in another process: see {@link constrain}. */
+  readonly grammar: Grammar
+  readonly written: ReadonlyMap<number, Uint8Array>
   /** For one answer, from its beginning. */
   start(): TokenMask
 }
@@ -20,6 +23,8 @@ export interface TokenMask {
  */
 export function constrain(grammar: Grammar, vocabulary: Vocabulary, written: ReadonlyMap<number, Uint8Array> = new Map()): Constraint {
   return {
+    grammar,
+    written,
     start: () => {
       const acceptor = new Acceptor(grammar)
       return {

@@ -9,11 +9,13 @@ export interface Engine {
   readonly facts: EngineFacts
   readonly model: ModelFacts
   readonly vocabulary: Vocabulary
+  /** False while the engine cannot take requests: after `dispose`, and while a failed engine process is started again. */
+  readonly ready: boolean
   /** Requests that run, and that wait for a sequence, at this moment. */
   readonly load: EngineLoad
   /**
    * Starts one generation. The place in the queue is taken by the call itself, so a full queue throws here and not at the first token.
-   * Throws `engine_busy` (queue full), `context_overflow` (prompt and maxTokens do not fit), `TypeError` (wrong arguments);
+   * Throws `engine_busy` (queue full), `engine_unavailable` (not ready), `context_overflow` (prompt and maxTokens do not fit), `TypeError` (wrong arguments);
    * the iterator throws `engine_failed`, or `signal.reason` within one token of an abort.
    * The caller iterates to the end, calls `return()` or aborts: each gives the place back.
    */
@@ -27,12 +29,12 @@ export interface Engine {
   dispose(): Promise<void>
 }
 
-/** What a receipt and the service descriptor say about the engine. Every member is a fact about this process, none is configured text. */
+/** What a receipt and the service descriptor say about the engine. Every member is a fact about the process that evaluates, none is configured text. */
 export interface EngineFacts {
   readonly name: 'llama.cpp'
   /** Release of the binding and of llama.cpp inside it, `node-llama-cpp/3.22.1 llama.cpp/v0.5.0`. */
   readonly version: string
-  /** `sha256:` and hex over the native files this process has mapped; see native.ts. */
+  /** `sha256:` and hex over the native files that the process of the engine has mapped; see native.ts. */
   readonly build: string
   /** The CPU variant that the library chose, such as `haswell`. Logits are bit-equal only within one build and variant. */
   readonly cpuVariant: string

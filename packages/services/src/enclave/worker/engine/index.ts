@@ -14,7 +14,7 @@ export type {
   Generation,
   Vocabulary,
 } from './engine.ts'
-export { openLlamaEngine } from './llama.ts'
+export { type LlamaEngineOptions, openLlamaEngine } from './llama.ts'
 export type { EffectiveParameters } from './parameters.ts'
 export { type ChatRequest, parseChatRequest } from './request/chat-request.ts'
 export { type EmbeddingRequest, parseEmbeddingRequest } from './request/embedding-request.ts'

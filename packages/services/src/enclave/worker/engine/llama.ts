@@ -11,34 +11,30 @@ import {
 } from 'node-llama-cpp'
 import { fail, VeriteeError } from 'veritee/errors'
 import type { WeightSource } from '../../sealed/source.ts'
-import { checkAdjustments, noAdjustments } from './adjustments.ts'
+import { noAdjustments } from './adjustments.ts'
 import { Embedder } from './embedder.ts'
-import {
-  type Embedding,
-  type Engine,
-  type EngineFacts,
-  type EngineLoad,
-  type GeneratedToken,
-  type Generation,
-  type ModelFacts,
-  maxTopLogprobs,
-  type Vocabulary,
-} from './engine.ts'
+import type { Embedding, Engine, EngineFacts, EngineLoad, GeneratedToken, Generation, ModelFacts, Vocabulary } from './engine.ts'
 import { evaluate, wantedLogits } from './evaluate.ts'
+import { checkGeneration } from './generation-check.ts'
 import { describe } from './logprobs.ts'
 import { describeNativeLibrary } from './native.ts'
-import { checkSampling, uniform } from './sampler.ts'
+import { uniform } from './sampler.ts'
 import { Selection } from './selection.ts'
 import { Slots, type Ticket } from './slots.ts'
 import { releaseUnstarted } from './unstarted.ts'
-import { readVocabulary } from './vocabulary.ts'
+import { tabulate, tokenizer, type VocabularyTable, vocabularyOf } from './vocabulary.ts'
 import { type LoadedWeights, loadSource, loadWeights } from './weights.ts'
 
-export interface LlamaEngineOptions {
+export interface LlamaEngineOptions extends LlamaSettings {
   /** A GGUF file, such as `resolveModel` returns, or a source of the bytes of one, such as `openSealedModel` gives. */
   readonly path: string | WeightSource
   /** What the file must hash to, lower-case hex. null or absent: whatever it is, the facts say it. */
   readonly sha256?: string | null
+  /** A tmpfs for the private copy of the weights. Default /dev/shm. */
+  readonly memoryDirectory?: string
+}
+
+export interface LlamaSettings {
   /** Upper bound for the context of one request; the model's own training context is the other. Default 4096. */
   readonly maxContext?: number
   /** Threads of one evaluation. Default 1; more than the idle cores makes it slower, not faster. */
@@ -47,11 +43,12 @@ export interface LlamaEngineOptions {
   readonly sequences?: number
   /** Requests that may wait for a sequence. Default 64. */
   readonly maxQueue?: number
-  /** A tmpfs for the private copy of the weights. Default /dev/shm. */
-  readonly memoryDirectory?: string
   /** Aborts the loading. */
   readonly signal?: AbortSignal
 }
+
+/** The settings with their defaults. */
+export type CheckedSettings = Readonly<Record<'maxContext' | 'threads' | 'sequences' | 'maxQueue', number>>
 
 /** Above 32 tokens in a batch llama.cpp takes other kernels, and prefill no longer gives the bits of decoding (engine.md, determinism). */
 const batchSize = 32
@@ -64,7 +61,18 @@ const maxSequences = 4
  * out of range. A file that cannot be loaded leaves the process intact.
  */
 export async function openLlamaEngine(options: LlamaEngineOptions): Promise<Engine> {
-  const { threads = 1, sequences = maxSequences, maxContext = 4096, maxQueue = 64, memoryDirectory, signal } = options
+  const settings = checkSettings(options)
+  const weights = await openWeights(options)
+  try {
+    return (await loadLlama(weights, settings, options.signal)).engine
+  } finally {
+    // llama.cpp has mapped or copied the bytes; closing now means that no path leads to them any more
+    await weights.dispose()
+  }
+}
+
+/** Throws `TypeError` for settings out of range. */
+export function checkSettings({ threads = 1, sequences = maxSequences, maxContext = 4096, maxQueue = 64 }: LlamaSettings): CheckedSettings {
   for (const [name, value, least, most] of [
     ['threads', threads, 1, 1024],
     ['sequences', sequences, 1, maxSequences],
@@ -72,15 +80,27 @@ export async function openLlamaEngine(options: LlamaEngineOptions): Promise<Engi
     ['maxQueue', maxQueue, 0, 1 << 16],
   ] as const)
     if (!Number.isInteger(value) || value < least || value > most) throw new TypeError(`engine: ${name} must be an integer from ${least} to ${most}`)
+  return { threads, sequences, maxContext, maxQueue }
+}
 
-  const { path } = options
+/** The hashed weights of the options, where they are those that were asked for. Throws what `loadWeights` and `loadSource` throw. */
+export async function openWeights({ path, sha256, memoryDirectory, signal }: LlamaEngineOptions): Promise<LoadedWeights> {
   const how = { ...(memoryDirectory !== undefined && { memoryDirectory }), ...(signal && { signal }) }
   const weights = await (typeof path === 'string' ? loadWeights(path, how) : loadSource(path, how))
-  let llama: Llama | null = null
+  if (typeof sha256 !== 'string' || sha256 === weights.sha256) return weights
+  await weights.dispose()
+  throw fail('model_hash_mismatch', `the model file is another one: expected ${sha256}, found ${weights.sha256}`)
+}
+
+/** Loads hashed weights into llama.cpp, in this process; the table is the engine's vocabulary as plain data. Throws as {@link openLlamaEngine}. */
+export async function loadLlama(
+  weights: LoadedWeights,
+  settings: CheckedSettings,
+  signal?: AbortSignal,
+): Promise<{ readonly engine: Engine; readonly table: VocabularyTable }> {
+  const { threads, sequences, maxContext, maxQueue } = settings
+  const llama = await startLlama(threads)
   try {
-    if (typeof options.sha256 === 'string' && options.sha256 !== weights.sha256)
-      throw fail('model_hash_mismatch', `the model file is another one: expected ${options.sha256}, found ${weights.sha256}`)
-    llama = await startLlama(threads)
     const model = await loadModel(llama, weights, signal)
     await weights.confirm()
     const contextSize = Math.min(maxContext, model.trainContextSize)
@@ -97,13 +117,26 @@ export async function openLlamaEngine(options: LlamaEngineOptions): Promise<Engi
       threads,
       contextSize,
     }
-    return new LlamaEngine(llama, context, { weights, sealed: typeof path !== 'string' && path.sealed }, facts, maxQueue)
+    const table = tabulate(model)
+    const vocabulary = vocabularyOf(table, tokenizer(model))
+    return { engine: new LlamaEngine(llama, context, modelFacts(model, weights), vocabulary, facts, maxQueue), table }
   } catch (error) {
-    await llama?.dispose()
+    await llama.dispose()
     throw error
-  } finally {
-    // llama.cpp has mapped or copied the bytes; closing now means that no path leads to them any more
-    await weights.dispose()
+  }
+}
+
+function modelFacts(model: LlamaModel, { sha256, size, loading, sealed }: LoadedWeights): ModelFacts {
+  return {
+    sealed,
+    sha256,
+    size,
+    format: 'gguf',
+    loading,
+    architecture: model.architecture,
+    trainContextSize: model.trainContextSize,
+    embeddingSize: model.embeddingVectorSize,
+    chatTemplate: model.fileInfo.metadata.tokenizer.chat_template ?? null,
   }
 }
 
@@ -157,29 +190,11 @@ class LlamaEngine implements Engine {
   readonly #embedder: Embedder
   readonly #closing = new AbortController()
 
-  constructor(
-    llama: Llama,
-    context: LlamaContext,
-    loaded: { readonly weights: LoadedWeights; readonly sealed: boolean },
-    facts: EngineFacts,
-    maxQueue: number,
-  ) {
-    const { model } = context
+  constructor(llama: Llama, context: LlamaContext, model: ModelFacts, vocabulary: Vocabulary, facts: EngineFacts, maxQueue: number) {
     this.#llama = llama
     this.facts = facts
-    this.vocabulary = readVocabulary(model)
-    const { weights, sealed } = loaded
-    this.model = {
-      sealed,
-      sha256: weights.sha256,
-      size: weights.size,
-      format: 'gguf',
-      loading: weights.loading,
-      architecture: model.architecture,
-      trainContextSize: model.trainContextSize,
-      embeddingSize: model.embeddingVectorSize,
-      chatTemplate: model.fileInfo.metadata.tokenizer.chat_template ?? null,
-    }
+    this.model = model
+    this.vocabulary = vocabulary
     // generate() refuses what does not fit, so the engine must never come to the point of forgetting the beginning of a prompt
     const contextShift = {
       strategy: (): never => {
@@ -188,7 +203,11 @@ class LlamaEngine implements Engine {
     }
     this.#sequences = Array.from({ length: context.totalSequences }, () => context.getSequence({ contextShift }))
     this.#slots = new Slots(context.totalSequences, maxQueue)
-    this.#embedder = new Embedder(model, { contextSize: facts.contextSize, batchSize, threads: facts.threads, maxQueue })
+    this.#embedder = new Embedder(context.model, { contextSize: facts.contextSize, batchSize, threads: facts.threads, maxQueue })
+  }
+
+  get ready(): boolean {
+    return !this.#closing.signal.aborted
   }
 
   get load(): EngineLoad {
@@ -196,31 +215,11 @@ class LlamaEngine implements Engine {
   }
 
   generate(generation: Generation): AsyncGenerator<GeneratedToken, void, void> {
-    this.#check(generation)
+    checkGeneration(generation, { vocabularySize: this.vocabulary.size, contextSize: this.facts.contextSize })
     if (this.#closing.signal.aborted) throw fail('engine_unavailable', 'the engine is shutting down')
     const { signal } = generation
     const ticket = this.#slots.enter(signal ? [signal, this.#closing.signal] : [this.#closing.signal])
     return releaseUnstarted(this.#run(generation, ticket), ticket.release)
-  }
-
-  #check({ promptTokens, maxTokens, sampling, adjustments = noAdjustments, seed, topLogprobs = 0, choice = 0 }: Generation): void {
-    checkSampling(sampling)
-    checkAdjustments(adjustments, this.vocabulary.size)
-    if (seed.length < 1) throw new TypeError('generate: expected seed bytes')
-    if (!Number.isSafeInteger(choice) || choice < 0) throw new TypeError('generate: choice must be an integer from 0')
-    if (!Number.isInteger(maxTokens) || maxTokens < 1) throw new TypeError('generate: maxTokens must be an integer from 1')
-    if (!Number.isInteger(topLogprobs) || topLogprobs < 0 || topLogprobs > maxTopLogprobs)
-      throw new TypeError(`generate: topLogprobs must be an integer from 0 to ${maxTopLogprobs}`)
-    if (promptTokens.length === 0) throw new TypeError('generate: expected at least one prompt token')
-    for (const token of promptTokens)
-      if (!Number.isInteger(token) || token < 0 || token >= this.vocabulary.size)
-        throw new TypeError('generate: a prompt token is outside the vocabulary')
-    const { contextSize } = this.facts
-    if (promptTokens.length + maxTokens > contextSize)
-      throw fail(
-        'context_overflow',
-        `expected at most ${contextSize} tokens, found a prompt of ${promptTokens.length} and an answer of up to ${maxTokens}`,
-      )
   }
 
   async *#run(generation: Generation, ticket: Ticket): AsyncGenerator<GeneratedToken, void, void> {

@@ -9,18 +9,35 @@ const typeControl = 3
 const typeUserDefined = 4
 const typeByte = 6
 
+/** What a vocabulary is made of, as plain data: it can be handed to another process. */
+export interface VocabularyTable {
+  readonly kind: 'spm' | 'bpe'
+  /** The text of each token, by its id. */
+  readonly names: readonly string[]
+  /** llama.cpp's type of each token; null where the file has none. */
+  readonly types: readonly number[] | null
+  readonly bos: number | null
+  readonly eos: number | null
+  readonly addsBos: boolean
+  readonly specials: readonly (readonly [name: string, token: SpecialToken])[]
+  /** Tokens that end a generation. */
+  readonly ends: readonly number[]
+}
+
+/** Tokens of plain text. */
+export function tokenizer(model: LlamaModel): (text: string) => number[] {
+  return (text) => model.tokenize(text, false)
+}
+
 /**
- * The vocabulary of a loaded model. The bytes of a token come from the file's own token list and not from the engine's detokenizer, which
- * returns text and so loses the bytes of characters that span several tokens.
- *
+ * What the file and the engine say about the tokens.
  * Throws `model_unsupported` for vocabularies other than SentencePiece (`llama`) and byte-level BPE (`gpt2`).
  */
-export function readVocabulary(model: LlamaModel): Vocabulary {
+export function tabulate(model: LlamaModel): VocabularyTable {
   const { tokens: names, token_type: types } = model.fileInfo.metadata.tokenizer.ggml
   const kind = model.vocabularyType
   if ((kind !== 'spm' && kind !== 'bpe') || !Array.isArray(names) || names.length === 0)
     throw fail('model_unsupported', `expected an SPM or BPE vocabulary, found ${kind}`)
-  const plainBytes = kind === 'spm' ? spmBytes : bpeBytes
   const id = (token: number): Token => token as Token
 
   const isControl = (token: number): boolean => {
@@ -29,14 +46,28 @@ export function readVocabulary(model: LlamaModel): Vocabulary {
     // llama.cpp turns well-known end-of-turn words into control tokens even where the file forgot to
     return /^[<[].*[>\]]$/.test(names[token] ?? '') && (model.getTokenAttributes(id(token)).control || model.isEogToken(id(token)))
   }
-  const specials = new Map<string, SpecialToken>()
+  const specials: [string, SpecialToken][] = []
+  const ends: number[] = []
   for (const [token, name] of names.entries()) {
+    if (model.isEogToken(id(token))) ends.push(token)
     const control = isControl(token)
     if (!control && types?.[token] !== typeUserDefined) continue
     const { lstrip, rstrip } = model.getTokenAttributes(id(token))
-    specials.set(name, { id: token, kind: control ? 'control' : 'user-defined', stripsLeft: lstrip, stripsRight: rstrip })
+    specials.push([name, { id: token, kind: control ? 'control' : 'user-defined', stripsLeft: lstrip, stripsRight: rstrip }])
   }
+  const { bos, eos, shouldPrependBosToken: addsBos } = model.tokens
+  return { kind, names, types: types ?? null, bos, eos, addsBos, specials, ends }
+}
 
+/**
+ * A vocabulary of its table. The bytes of a token come from the file's own token list and not from the engine's detokenizer, which
+ * returns text and so loses the bytes of characters that span several tokens.
+ */
+export function vocabularyOf(table: VocabularyTable, encode: (text: string) => number[]): Vocabulary {
+  const { kind, names, types, bos, eos, addsBos } = table
+  const plainBytes = kind === 'spm' ? spmBytes : bpeBytes
+  const specials = new Map(table.specials)
+  const ends = new Set(table.ends)
   const bytesOf = (token: number): Uint8Array => {
     const name = names[token]
     if (name === undefined) throw new TypeError(`vocabulary: no token ${token}`)
@@ -49,18 +80,18 @@ export function readVocabulary(model: LlamaModel): Vocabulary {
   const known: (Uint8Array | undefined)[] = Array.from({ length: names.length })
   return {
     size: names.length,
-    bos: model.tokens.bos,
-    eos: model.tokens.eos,
-    addsBos: model.tokens.shouldPrependBosToken,
+    bos,
+    eos,
+    addsBos,
     specials,
-    encode: (text) => (text === '' ? [] : model.tokenize(text, false)),
+    encode: (text) => (text === '' ? [] : encode(text)),
     bytes: (token) => {
       const bytes = known[token] ?? bytesOf(token)
       known[token] = bytes
       return bytes
     },
     name: (token) => names[token] ?? '',
-    isEndOfGeneration: (token) => model.isEogToken(id(token)),
+    isEndOfGeneration: (token) => ends.has(token),
   }
 }
 

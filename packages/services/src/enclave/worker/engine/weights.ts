@@ -11,6 +11,10 @@ import type { WeightSource } from '../../sealed/source.ts'
 export interface LoadedWeights {
   /** Opens the hashed bytes until {@link LoadedWeights.dispose}. */
   readonly path: string
+  /** A descriptor of them, for handing them to another process. */
+  readonly fd: number
+  /** True where the bytes were encrypted at rest. */
+  readonly sealed: boolean
   /** sha256 of every byte, lower-case hex. */
   readonly sha256: string
   readonly size: number
@@ -20,6 +24,8 @@ export interface LoadedWeights {
    * that changes the file and changes it back between the two is not seen, which is why `tmpfs` comes first.
    */
   confirm(): Promise<void>
+  /** Hashes the bytes again, before they are loaded once more. Throws `model_hash_mismatch`, `model_unavailable`. */
+  recheck(): Promise<void>
   dispose(): Promise<void>
 }
 
@@ -64,7 +70,7 @@ export async function loadSource(source: WeightSource, options: WeightsOptions =
     if (source.sha256 !== null && sha256 !== source.sha256)
       throw fail('model_hash_mismatch', `the model file is another one: expected ${source.sha256}, found ${sha256}`)
     await checkMagic(memory)
-    return { path: `/proc/self/fd/${memory.fd}`, sha256, size, loading: 'tmpfs', confirm: () => Promise.resolve(), dispose: () => memory.close() }
+    return inMemory(memory, { sha256, size, sealed: source.sealed })
   } catch (cause) {
     await memory.close()
     if (errnoOf(cause) === 'ENOSPC') throw fail('model_memory_unavailable', `the tmpfs at ${directory} is full`, cause)
@@ -90,16 +96,9 @@ export async function loadWeights(path: string, options: WeightsOptions = {}): P
     const memory = await reserve(options.memoryDirectory ?? '/dev/shm', status.size)
     if (memory !== null) {
       try {
-        const { sha256, size } = await digest(source, memory, options.signal)
+        const facts = await digest(source, memory, options.signal)
         await source.close()
-        return {
-          path: `/proc/self/fd/${memory.fd}`,
-          sha256,
-          size,
-          loading: 'tmpfs',
-          confirm: () => Promise.resolve(),
-          dispose: () => memory.close(),
-        }
+        return inMemory(memory, { ...facts, sealed: false })
       } catch (error) {
         await memory.close()
         if (!(error instanceof VeriteeError) || errnoOf(error.cause) !== 'ENOSPC') throw error
@@ -113,15 +112,30 @@ export async function loadWeights(path: string, options: WeightsOptions = {}): P
   }
 }
 
+function inMemory(memory: FileHandle, facts: { readonly sha256: string; readonly size: number; readonly sealed: boolean }): LoadedWeights {
+  return {
+    ...facts,
+    path: `/proc/self/fd/${memory.fd}`,
+    fd: memory.fd,
+    loading: 'tmpfs',
+    confirm: () => Promise.resolve(),
+    recheck: () => sameAgain(memory, facts.sha256),
+    dispose: () => memory.close(),
+  }
+}
+
+async function sameAgain(file: FileHandle, sha256: string): Promise<void> {
+  const again = await digest(file, null, undefined)
+  if (again.sha256 !== sha256)
+    throw fail('model_hash_mismatch', `the model file changed while it was in use: expected ${sha256}, found ${again.sha256}`)
+}
+
 async function direct(source: FileHandle, path: string, signal: AbortSignal | undefined): Promise<LoadedWeights> {
   const { sha256, size } = await digest(source, null, signal)
-  const confirm = async (): Promise<void> => {
-    const again = await digest(source, null, signal)
-    if (again.sha256 !== sha256)
-      throw fail('model_hash_mismatch', `the model file changed while it was loaded: expected ${sha256}, found ${again.sha256}`)
-  }
+  const recheck = (): Promise<void> => sameAgain(source, sha256)
   const loadPath = process.platform === 'linux' ? `/proc/self/fd/${source.fd}` : path
-  return { path: loadPath, sha256, size, loading: 'direct', confirm, dispose: () => source.close() }
+  const facts = { path: loadPath, fd: source.fd, sealed: false, sha256, size, loading: 'direct' } as const
+  return { ...facts, confirm: recheck, recheck, dispose: () => source.close() }
 }
 
 async function checkMagic(source: FileHandle): Promise<void> {

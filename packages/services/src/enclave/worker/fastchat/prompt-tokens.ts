@@ -46,6 +46,9 @@ export function watchedEngine(engine: Engine, stopTokenIds: readonly number[], o
       ...vocabulary,
       isEndOfGeneration: (token) => stopTokens.has(token) || vocabulary.isEndOfGeneration(token),
     },
+    get ready() {
+      return engine.ready
+    },
     get load() {
       return engine.load
     },

@@ -1,0 +1,66 @@
+import { readSync, writeSync } from 'node:fs'
+import type { Socket } from 'node:net'
+import { fail } from 'veritee/errors'
+import { errnoOf } from '../enclave/runtime/device-file.ts'
+import { type Frame, FrameReader, frame } from './frames.ts'
+import { decodeError, malformed, readUint32s, types } from './messages.ts'
+
+/** How long the process may take for one text; tokenizing a request of the largest size takes under a second. */
+const timeoutMs = 20_000
+const pauseMs = 0.05
+
+/**
+ * Asks the engine process for the tokens of a text and waits for the answer. `Vocabulary.encode` is a plain function, and a tokenizer in this process is
+ * what is to be avoided: it would crash it. So the descriptor is read and written directly, at intervals, with a limit; the event loop stands still meanwhile.
+ *
+ * The socket must not be used otherwise. Throws `engine_failed` where the process is gone, does not answer in time or answers something else:
+ * it is then of no further use.
+ */
+export function askTokens(socket: Socket, text: string): number[] {
+  const fd = descriptorOf(socket)
+  const until = performance.now() + timeoutMs
+  const question = frame(types.encode, Buffer.from(text, 'utf8'))
+  for (let sent = 0; sent < question.length; ) sent += persist(until, () => writeSync(fd, question, sent))
+  const reader = new FrameReader()
+  const bytes = Buffer.allocUnsafe(1 << 16)
+  for (;;) {
+    const length = persist(until, () => readSync(fd, bytes, 0, bytes.length, null))
+    if (length === 0) throw gone()
+    const [reply, ...more] = reader.push(Buffer.from(bytes.subarray(0, length)))
+    if (more.length > 0) throw malformed()
+    if (reply !== undefined) return readReply(reply)
+  }
+}
+
+function readReply({ type, payload }: Frame): number[] {
+  if (type === types.refused) throw decodeError(payload)
+  if (type !== types.encoded) throw malformed()
+  return readUint32s(payload)
+}
+
+const never = new Int32Array(new SharedArrayBuffer(4))
+
+/** The descriptor does not block: tries again until it is ready. */
+function persist(until: number, attempt: () => number): number {
+  for (;;) {
+    try {
+      return attempt()
+    } catch (cause) {
+      if (errnoOf(cause) !== 'EAGAIN') throw gone()
+    }
+    if (performance.now() > until) throw fail('engine_failed', `the engine process did not answer within ${timeoutMs} ms`)
+    Atomics.wait(never, 0, 0, pauseMs)
+  }
+}
+
+function gone(): Error {
+  return fail('engine_failed', 'the engine process is gone')
+}
+
+/** Node tells the descriptor of a socket nowhere else. */
+function descriptorOf(socket: Socket): number {
+  const { _handle: handle } = socket as Socket & { readonly _handle?: { readonly fd?: unknown } | null }
+  // Closed, when the process ended.
+  if (typeof handle?.fd !== 'number' || handle.fd < 0) throw gone()
+  return handle.fd
+}
