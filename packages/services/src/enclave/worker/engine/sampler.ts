@@ -18,17 +18,22 @@ export type Candidate = readonly [token: number, logit: number]
  * `candidates` come in any order and may be more than topK. Throws `TypeError` when there is none.
  */
 export function choose(candidates: readonly Candidate[], sampling: Sampling, draw: () => number): number {
-  const ranked = rank(candidates)
-  const [first] = ranked
+  return chooseRanked(rank(candidates), sampling, draw)
+}
+
+/** {@link choose} of candidates that {@link rank} has put in order. */
+export function chooseRanked(ranked: readonly Candidate[], sampling: Sampling, draw: () => number): number {
+  const first = ranked[0]
   if (first === undefined) throw new TypeError('choose: expected at least one candidate')
   // One candidate is chosen whatever u is.
   if (sampling.temperature === 0 || sampling.topK === 1) return first[0]
 
   const { temperature, topP, minP } = sampling
+  const highest = first[1]
   const weights = new Float64Array(Math.min(ranked.length, sampling.topK))
   let total = 0
   for (let i = 0; i < weights.length; i++) {
-    const weight = Math.exp(((ranked[i] ?? first)[1] - first[1]) / temperature)
+    const weight = Math.exp(((ranked[i] ?? first)[1] - highest) / temperature)
     weights[i] = weight
     total += weight
   }
@@ -52,14 +57,16 @@ export function choose(candidates: readonly Candidate[], sampling: Sampling, dra
 
 /** Highest logit first; of equal logits the lower token id first. What is in that order already is returned as it is: the engine sorts, except ties. */
 export function rank(candidates: readonly Candidate[]): readonly Candidate[] {
-  for (let i = 1; i < candidates.length; i++) {
-    const [before, here] = [candidates[i - 1], candidates[i]]
-    if (before !== undefined && here !== undefined && compareCandidates(before, here) > 0) return candidates.toSorted(compareCandidates)
+  let before = candidates[0]
+  for (const here of candidates) {
+    if (before !== undefined && compareCandidates(before, here) > 0) return candidates.toSorted(compareCandidates)
+    before = here
   }
   return candidates
 }
 
-function compareCandidates(a: Candidate, b: Candidate): number {
+/** Below 0 where `a` ranks before `b`. */
+export function compareCandidates(a: Candidate, b: Candidate): number {
   return b[1] - a[1] || a[0] - b[0]
 }
 

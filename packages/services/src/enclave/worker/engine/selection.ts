@@ -1,7 +1,7 @@
 import { Adjuster, type Adjustments } from './adjustments.ts'
 import type { TokenMask } from './constraint.ts'
 import { maxTopK, type Sampling } from './engine.ts'
-import { type Candidate, choose, rank } from './sampler.ts'
+import { type Candidate, chooseRanked } from './sampler.ts'
 
 export interface SelectionOptions {
   readonly sampling: Sampling
@@ -58,32 +58,29 @@ export class Selection {
    * allowed: then {@link chooseFromAll}.
    */
   choose(raw: readonly Candidate[]): number | null {
-    const adjusted = this.#adjusted(raw)
-    const allowed = this.#allowed(adjusted.slice(0, this.#options.mask === null ? undefined : this.#window), this.#candidates)
+    const allowed = this.#allowed(this.#adjuster.apply(raw), this.#window, this.#candidates)
     if (allowed.length === 0 && this.#options.mask !== null) return null
-    const token = choose(allowed, this.#options.sampling, () => this.#options.draw(this.#position))
+    const token = chooseRanked(allowed, this.#options.sampling, () => this.#options.draw(this.#position))
     this.accept(token)
     return token
   }
 
   /** The highest allowed token of the whole vocabulary. Throws `TypeError` where none is. */
   chooseFromAll(raw: readonly Candidate[]): number {
-    const [first] = this.#allowed(this.#adjusted(raw), 1)
+    const [first] = this.#allowed(this.#adjuster.apply(raw), Number.POSITIVE_INFINITY, 1)
     if (first === undefined) throw new TypeError('selection: expected a vocabulary that can spell what the grammar demands')
     this.accept(first[0])
     return first[0]
   }
 
-  #adjusted(raw: readonly Candidate[]): readonly Candidate[] {
-    return this.tokens.length === 0 ? raw : rank(raw.map((candidate) => this.#adjuster.apply(candidate)))
-  }
-
-  #allowed(candidates: readonly Candidate[], most: number): readonly Candidate[] {
+  #allowed(candidates: readonly Candidate[], window: number, most: number): readonly Candidate[] {
     const { mask } = this.#options
     if (mask === null) return candidates
     const allowed: Candidate[] = []
+    let seen = 0
     for (const candidate of candidates) {
-      if (allowed.length === most) break
+      if (allowed.length === most || seen === window) break
+      seen++
       if (mask.allows(candidate[0])) allowed.push(candidate)
     }
     return allowed
