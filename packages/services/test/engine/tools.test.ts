@@ -161,7 +161,7 @@ describe('the prompt', () => {
     expect(text).toContain(
       '{"type": "function", "function": {"name": "weather", "description": "Tells the weather.", "parameters": {"type": "object"',
     )
-    expect(text).toContain('{"name": "clock", "parameters": {"type": "object", "properties": {}}}')
+    expect(text).toContain('{"name": "clock", "description": "", "parameters": {"type": "object", "properties": {}}}')
     expect(text).toContain('<tool_call>\n{"name": "weather", "arguments": {"place": "Rome", "days": 2}}\n</tool_call>')
     expect(text).toContain('<tool_response>\nsunny\n</tool_response>')
     for (const template of [llamaTemplate, mistralTemplate])

@@ -67,7 +67,10 @@ export function loadChatTemplate(text: string | null, vocabulary: Vocabulary): C
     try {
       rendered = apply(breakAll(shown) as object[], breakAll(offered) as object[] | undefined)
     } catch {
-      throw new RequestError('the chat template of this model refuses these messages: their roles or the order of the roles', { param: 'messages' })
+      throw new RequestError(
+        'the chat template of this model refuses these messages: their roles, the order of the roles, or what it expects of tools',
+        { param: 'messages' },
+      )
     }
     const tokens: number[] = vocabulary.addsBos && vocabulary.bos !== null ? [vocabulary.bos] : []
     for (const piece of cutAtWords(rendered, find, vocabulary.specials)) {

@@ -14,9 +14,9 @@ export function templateMessage({ role, content, name, toolCalls, toolCallId }: 
   }
 }
 
+/** With a description and parameters in any case: templates join them to other text without asking. */
 export function templateTool({ name, description, parameters }: Tool): object {
-  const described = { name, ...(description !== null && { description }), parameters: parameters ?? { type: 'object', properties: {} } }
-  return { type: 'function', function: described }
+  return { type: 'function', function: { name, description: description ?? '', parameters: parameters ?? { type: 'object', properties: {} } } }
 }
 
 /** Changes every text in a value, names of members included. */
