@@ -96,6 +96,30 @@ describe('follows', () => {
     for (const text of no) expect([text, verdict(grammar, text)]).toEqual([text, 'no'])
   })
 
+  test.each([
+    [0, 0],
+    [1, 5],
+    [-3, 3],
+    [7, 123],
+    [-250, -9],
+    [98, 1002],
+    [-1000, 10],
+  ])('integers from %i to %i, and no others', (minimum, maximum) => {
+    const grammar = grammarFor((graph) => schemaPart(graph, { type: 'integer', minimum, maximum }))
+    for (let value = -1100; value <= 1100; value++)
+      expect([value, verdict(grammar, String(value)) === 'whole']).toEqual([value, value >= minimum && value <= maximum])
+    for (const text of ['-0', '00', '01', '+1', '']) expect(verdict(grammar, text)).not.toBe('whole')
+  })
+
+  test('bounds of integers may be exclusive, fractions, or wider than what is written', () => {
+    const grammar = grammarFor((graph) =>
+      schemaPart(graph, { type: 'integer', exclusiveMinimum: 1.5, exclusiveMaximum: 10, maximum: Number.MAX_SAFE_INTEGER }),
+    )
+    expect(['1', '2', '9', '10'].map((text) => verdict(grammar, text))).toEqual(['no', 'whole', 'whole', 'no'])
+    const wide = grammarFor((graph) => schemaPart(graph, { type: 'integer', minimum: -1e30, maximum: 1e30 }))
+    expect([`-${'9'.repeat(15)}`, '0', '9'.repeat(15), '9'.repeat(16)].map((text) => verdict(wide, text))).toEqual(['whole', 'whole', 'whole', 'no'])
+  })
+
   test('well-formed UTF-8 only', () => {
     const grammar = grammarFor((graph) => schemaPart(graph, { type: 'string' }))
     const quoted = (...bytes: number[]): Uint8Array => Uint8Array.of(0x22, ...bytes)
@@ -148,7 +172,11 @@ describe('refused, with the place', () => {
     ['oneOf', { oneOf: [{}] }, '/oneOf'],
     ['not', { items: { not: {} } }, '/items/not'],
     ['multipleOf', { type: 'integer', multipleOf: 2 }, '/multipleOf'],
-    ['a bound', { type: 'integer', minimum: 5 }, '/minimum'],
+    ['a bound of numbers', { type: 'number', minimum: 5 }, '/minimum'],
+    ['a bound as text', { type: 'integer', minimum: '5' }, '/minimum'],
+    ['an exclusive bound as in old drafts', { type: 'integer', exclusiveMaximum: true }, '/exclusiveMaximum'],
+    ['bounds that leave nothing', { type: 'integer', minimum: 5, exclusiveMaximum: 5 }, 'the top'],
+    ['a bound beyond 15 digits', { type: 'integer', minimum: 1e15 }, 'the top'],
     ['an upper bound', { type: 'number', maximum: 5 }, '/maximum'],
     ['an exclusive bound of a number', { type: 'number', exclusiveMinimum: 0 }, '/exclusiveMinimum'],
     ['a large maxItems', { type: 'array', maxItems: 1025 }, '/maxItems'],

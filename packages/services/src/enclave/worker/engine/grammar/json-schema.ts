@@ -1,5 +1,6 @@
 import { GrammarError, type GraphBuilder, type Node, type Part, type Rule, sequence } from './graph.ts'
-import { JsonParts, maxDigits } from './json.ts'
+import { integerRange } from './integer-range.ts'
+import { JsonParts, largestInteger } from './json.ts'
 
 /** Outside the subset of JSON Schema that is followed, at a place in the schema (a JSON pointer). */
 export class SchemaError extends GrammarError {
@@ -42,8 +43,8 @@ const keywords: Readonly<Record<Type, readonly string[]>> = {
   object: ['properties', 'required', 'additionalProperties'],
   array: ['items', 'minItems', 'maxItems'],
   string: ['minLength', 'maxLength'],
-  integer: ['minimum', 'maximum', 'exclusiveMinimum'],
-  number: ['minimum', 'maximum'],
+  integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
+  number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
   boolean: [],
   null: [],
 }
@@ -51,7 +52,7 @@ const allKeywords = new Set(Object.values(keywords).flat())
 
 /**
  * A grammar for the JSON texts of values that a schema accepts. Followed are `type`, `properties`, `required`, `additionalProperties`, `items`,
- * `minItems`, `maxItems`, `minLength`, `maxLength`, `minimum` 0 (and 1, or `exclusiveMinimum` 0, of integers), `enum`, `const`, `anyOf`, `allOf` of one, and
+ * `minItems`, `maxItems`, `minLength`, `maxLength`, the bounds of integers and `minimum` 0 of numbers, `enum`, `const`, `anyOf`, `allOf` of one, and
  * `$ref` within the schema (also recursive). Of what the schema accepts, only members that it names are written, in its order, and numbers of up to
  * 15 digits. Everything else is refused: {@link SchemaError} with its place. `true`, `{}` and an object without `properties` are any JSON.
  */
@@ -157,8 +158,7 @@ class Compiler {
     if (type === 'string') return this.#json.string(...bounds(schema, 'minLength', 'maxLength', path))
     if (type === 'boolean') return this.#graph.oneOf(['true', 'false'])
     if (type === 'null') return this.#graph.text('null')
-    const least = lowest(schema, type, path)
-    return type === 'integer' ? this.#json.integer(least) : this.#json.number(least === 0)
+    return type === 'integer' ? integerRange(this.#graph, ...integerBounds(schema, path)) : this.#json.number(isFromZero(schema, path))
   }
 
   #object(schema: Schema, path: string, depth: number): Part {
@@ -243,21 +243,27 @@ function bounds(schema: Schema, least: string, most: string, path: string): [min
   return [min, max]
 }
 
-/** Bounds wider than the numbers that are written bind nothing. */
-function lowest(schema: Schema, type: 'integer' | 'number', path: string): 0 | 1 | null {
-  const { minimum, maximum, exclusiveMinimum } = schema
-  const widest = 10 ** maxDigits - 1
-  const wide = (value: unknown): boolean => type === 'integer' && typeof value === 'number' && value >= widest
-  if (maximum !== undefined && !wide(maximum)) throw new SchemaError(`${path}/maximum`, 'this bound is not supported')
-  if (exclusiveMinimum !== undefined) {
-    if (type !== 'integer' || exclusiveMinimum !== 0 || minimum !== undefined)
-      throw new SchemaError(`${path}/exclusiveMinimum`, 'this bound is not supported')
-    return 1
+/** The integers that are written: within the bounds of the schema, and of up to 15 digits. */
+function integerBounds(schema: Schema, path: string): [min: number, max: number] {
+  const read = (name: string): number | null => {
+    const value = schema[name]
+    if (value !== undefined && (typeof value !== 'number' || !Number.isFinite(value))) throw new SchemaError(`${path}/${name}`, 'expected a number')
+    return value ?? null
   }
-  if (minimum === undefined || (typeof minimum === 'number' && wide(-minimum))) return null
-  if (minimum === 0) return 0
-  if (minimum === 1 && type === 'integer') return 1
-  throw new SchemaError(`${path}/minimum`, 'this bound is not supported')
+  const above = read('exclusiveMinimum')
+  const below = read('exclusiveMaximum')
+  const min = Math.max(-largestInteger, Math.ceil(read('minimum') ?? -largestInteger), above === null ? -largestInteger : Math.floor(above) + 1)
+  const max = Math.min(largestInteger, Math.floor(read('maximum') ?? largestInteger), below === null ? largestInteger : Math.ceil(below) - 1)
+  if (min > max) throw new SchemaError(path, 'expected bounds that leave an integer')
+  return [min, max]
+}
+
+/** Whether numbers are from 0 on, the one bound of fractions that is followed. */
+function isFromZero(schema: Schema, path: string): boolean {
+  for (const name of ['maximum', 'exclusiveMinimum', 'exclusiveMaximum'])
+    if (schema[name] !== undefined) throw new SchemaError(`${path}/${name}`, 'this bound of a number is not supported')
+  if (schema.minimum !== undefined && schema.minimum !== 0) throw new SchemaError(`${path}/minimum`, 'only 0 is supported for a number')
+  return schema.minimum === 0
 }
 
 function list(value: unknown, path: string, least = 1): readonly unknown[] {

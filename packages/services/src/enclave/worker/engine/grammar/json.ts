@@ -1,8 +1,10 @@
 import { character, complement } from './characters.ts'
 import { byteSet, type GraphBuilder, nothing, type Part, type Rule, sequence } from './graph.ts'
+import { integerRange } from './integer-range.ts'
 
 /** Digits of an integer: all such integers are exact in a double. */
-export const maxDigits = 15
+const maxDigits = 15
+export const largestInteger: number = 10 ** maxDigits - 1
 const maxIndent = 32
 
 /** The pieces of JSON text. White space is bounded, so that an answer cannot fill itself with it. */
@@ -62,28 +64,17 @@ export class JsonParts {
     return sequence(quote, this.graph.repeat(this.graph.call(this.#character), min, max), quote)
   }
 
-  /** `least` 0 or 1 leaves out what is below. */
-  integer(least: 0 | 1 | null): Part {
-    const { graph } = this
-    const positive = sequence(graph.byte(digits(1)), graph.repeat(graph.byte(digits(0)), 0, maxDigits - 1))
-    if (least === 1) return positive
-    if (least === 0) return graph.any(graph.text('0'), positive)
-    return graph.any(graph.text('0'), sequence(graph.optional(graph.text('-')), positive))
-  }
-
   number(positive: boolean): Part {
     const { graph } = this
-    const whole = graph.any(graph.text('0'), this.integer(1))
-    const fraction = sequence(graph.text('.'), graph.repeat(graph.byte(digits(0)), 1, maxDigits))
+    const whole = integerRange(graph, 0, largestInteger)
+    const fraction = sequence(graph.text('.'), graph.repeat(graph.byte(digits), 1, maxDigits))
     const sign = graph.optional(graph.byte(byteSet([0x2b, 0x2b], [0x2d, 0x2d])))
-    const exponent = sequence(graph.byte(byteSet([0x45, 0x45], [0x65, 0x65])), sign, graph.repeat(graph.byte(digits(0)), 1, 2))
+    const exponent = sequence(graph.byte(byteSet([0x45, 0x45], [0x65, 0x65])), sign, graph.repeat(graph.byte(digits), 1, 2))
     return sequence(positive ? nothing : graph.optional(graph.text('-')), whole, graph.optional(fraction), graph.optional(exponent))
   }
 }
 
-function digits(least: 0 | 1): Uint8Array {
-  return byteSet([0x30 + least, 0x39])
-}
+const digits = byteSet([0x30, 0x39])
 
 /** A character of a string as JSON writes it. Escapes of surrogates are left out: the characters they stand for are written as they are. */
 function stringCharacter(graph: GraphBuilder): Part {
