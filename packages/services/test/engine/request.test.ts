@@ -101,6 +101,19 @@ test('unknown members are named, never dropped silently; null is absent; what th
   expect(request.sampling.temperature).toBe(1)
 })
 
+test('what other servers have and asks for nothing here has no effect and is no error', () => {
+  const request = parseChatRequest({
+    ...minimal,
+    ignore_eos: false,
+    skip_special_tokens: true,
+    repeat_penalty: 1,
+    bad_words: [],
+    chat_template_kwargs: {},
+    add_generation_prompt: true,
+  })
+  expect(request.ignored).toEqual([])
+})
+
 test('top_k 0 and -1 are the widest candidate set', () => {
   for (const topK of [0, -1]) expect(parseChatRequest({ ...minimal, top_k: topK }).sampling.topK).toBe(1024)
 })
@@ -151,6 +164,10 @@ describe('refused', () => {
     ['a list as logit bias', { ...minimal, logit_bias: [1] }, 'logit_bias'],
     ['many logit biases', { ...minimal, logit_bias: Object.fromEntries(Array.from({ length: 301 }, (_, i) => [i, 1])) }, 'logit_bias'],
     ['tokens to allow', { ...minimal, allowed_token_ids: [1] }, 'allowed_token_ids'],
+    ['a template of the client', { ...minimal, chat_template: 'x' }, 'chat_template'],
+    ['variables of the template', { ...minimal, chat_template_kwargs: { x: 1 } }, 'chat_template_kwargs'],
+    ['a prompt cut short', { ...minimal, truncate_prompt_tokens: 5 }, 'truncate_prompt_tokens'],
+    ['a penalty under the name of another server', { ...minimal, repeat_penalty: 1.1 }, 'repeat_penalty'],
     ['structured_outputs', { ...minimal, structured_outputs: { json: {} } }, 'structured_outputs'],
     ['functions', { ...minimal, functions: [{}] }, 'functions'],
     ['audio', { ...minimal, modalities: ['text', 'audio'] }, 'modalities'],

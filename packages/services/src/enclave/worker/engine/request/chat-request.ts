@@ -1,7 +1,7 @@
 import { maxTopLogprobs } from '../engine.ts'
 import { RequestError } from '../request-error.ts'
 import { type GenerationRequest, readGeneration, unsupportedEverywhere } from './generation-request.ts'
-import { isEmptyArray, Members } from './members.ts'
+import { isEmptyArray, isObject, Members } from './members.ts'
 import { type ChatMessage, parseMessages } from './messages.ts'
 import { readTools, type ToolUse } from './tools.ts'
 
@@ -27,6 +27,11 @@ const unsupported: Readonly<Record<string, (value: unknown) => boolean>> = {
   prediction: () => false,
   web_search_options: () => false,
   echo: (value) => value === false,
+  chat_template: () => false,
+  chat_template_kwargs: (value) => isObject(value) && Object.keys(value).length === 0,
+  add_generation_prompt: (value) => value === true,
+  continue_final_message: (value) => value === false,
+  documents: isEmptyArray,
 }
 
 /**

@@ -2,7 +2,7 @@ import { type Adjustments, maxLogitBias } from '../adjustments.ts'
 import { maxTopK, type Sampling } from '../engine.ts'
 import { RequestError } from '../request-error.ts'
 import { type AnswerFormat, readAnswerFormat } from './answer-format.ts'
-import { isObject, type Members, readBoolean } from './members.ts'
+import { isEmptyArray, isObject, type Members, readBoolean } from './members.ts'
 
 /** What every request for generated text has. Everything that changes the answer is in here, with its default filled in. */
 export interface GenerationRequest {
@@ -29,19 +29,35 @@ export interface GenerationRequest {
 const maxChoices = 4
 const maxStopLength = 256
 
-/** Members that no endpoint offers, with the values that ask for nothing. */
+const is =
+  (nothing: unknown) =>
+  (value: unknown): boolean =>
+    value === nothing
+
+/** Members that no endpoint offers, though other servers do, with the values that ask for nothing. */
 export const unsupportedEverywhere: Readonly<Record<string, (value: unknown) => boolean>> = {
-  best_of: (value) => value === 1,
-  min_tokens: (value) => value === 0,
-  ignore_eos: (value) => value === false,
-  use_beam_search: (value) => value === false,
-  bad_words: (value) => Array.isArray(value) && value.length === 0,
+  best_of: is(1),
+  use_beam_search: is(false),
+  length_penalty: is(1),
+  min_tokens: is(0),
+  n_predict: () => false,
+  ignore_eos: is(false),
+  bad_words: isEmptyArray,
+  stop_token_ids: isEmptyArray,
+  include_stop_str_in_output: is(false),
+  skip_special_tokens: is(true),
+  truncate_prompt_tokens: () => false,
   allowed_token_ids: () => false,
-  stop_token_ids: (value) => Array.isArray(value) && value.length === 0,
   logits_processors: () => false,
-  typical_p: (value) => value === 1,
+  repeat_penalty: is(1),
+  typical_p: is(1),
+  mirostat: is(0),
+  dry_multiplier: is(0),
+  xtc_probability: is(0),
+  dynatemp_range: is(0),
   guided_regex: () => false,
   structured_outputs: () => false,
+  json_schema: () => false,
 }
 
 /** Reads what the generating endpoints have in common, except `max_tokens` and the probabilities. Throws {@link RequestError}. */
