@@ -82,6 +82,14 @@ describe('the official openai client, unmodified', () => {
     expect(choices.choices.reduce((sum, choice) => sum + choice.completion_tokens, 0)).toBe(answer.usage?.completion_tokens)
   })
 
+  test('the longest lists of parameters fit into the receipt that the controller checks', async () => {
+    const logit_bias = Object.fromEntries(Array.from({ length: 256 }, (_, i) => [String(i * 7), i % 2 === 0 ? -99.12345678901234 : 1e-7]))
+    const stop = Array.from({ length: 4 }, (_, i) => String.fromCharCode(97 + i).repeat(256))
+    const longest = { ...capital, logit_bias, stop, max_tokens: 3, presence_penalty: -1.123456789012345, n: 4 }
+    expect((await client.chat.completions.create(longest)).choices).toHaveLength(4)
+    expect(network.controller.controller.registry.all()[0]?.quarantine).toBeNull()
+  })
+
   test('stops at max_tokens with finish_reason length', async () => {
     const answer = await client.chat.completions.create({ ...capital, max_tokens: 2 })
     expect(answer.choices[0]?.finish_reason).toBe('length')

@@ -187,6 +187,36 @@ describe('refused before the first byte', () => {
     expect(performance.now() - begin).toBeLessThan(500)
   })
 
+  test.each([
+    ['smileys, of which the vocabulary has none', '\u{1f642}'.repeat(30_000)],
+    ['control characters', '\u0001'.repeat(60_000)],
+    ['words', 'word '.repeat(13_000)],
+  ])('a long text is counted in pieces and never tokenized as a whole: %s', (_, text) => {
+    const lengths: number[] = []
+    const { vocabulary } = engine
+    const counting: Engine = Object.create(engine, {
+      facts: { value: engine.facts },
+      vocabulary: {
+        value: {
+          ...vocabulary,
+          encode: (one: string) => {
+            lengths.push(one.length)
+            return vocabulary.encode(one)
+          },
+        },
+      },
+    })
+    expect(caught(() => startCompletion({ engine: counting, template, request: ask(text) }))).toMatchObject({ code: 'context_length_exceeded' })
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(2048)
+    expect(lengths.length).toBeLessThan(10)
+  })
+
+  test('a long text that fits is answered', async () => {
+    const text = 'word '.repeat(990)
+    expect(text.length).toBeGreaterThan(4 * 1024)
+    expect(await runToEnd(start(text, { max_tokens: 2 }))).toMatchObject({ usage: { completionTokens: 2 } })
+  })
+
   test('a full queue is engine_busy', async () => {
     const [running, waiting] = [start('Hello!'), start('Hello!')]
     expect(caught(() => start('Hello!'))).toMatchObject({ code: 'engine_busy' })

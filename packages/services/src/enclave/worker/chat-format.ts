@@ -30,7 +30,8 @@ export function chatShape(frame: AnswerFrame, request: ChatRequest, { tools }: C
     return calls.flatMap((call) => {
       const at = streamed.calls++
       const head = { index: at, id: callId(), type: 'function', function: { name: call.name, arguments: '' } }
-      return [chunk(index, { tool_calls: [head] }), chunk(index, { tool_calls: [{ index: at, function: { arguments: call.arguments } }] })]
+      const rest = pieces(call.arguments).map((text) => chunk(index, { tool_calls: [{ index: at, function: { arguments: text } }] }))
+      return [chunk(index, { tool_calls: [head] }), ...rest]
     })
   }
 
@@ -65,18 +66,18 @@ export function chatShape(frame: AnswerFrame, request: ChatRequest, { tools }: C
       const reader = streams[delta.choice]?.reader ?? null
       if (reader === null) return [chunk(delta.choice, { content: delta.text }, logprobs)]
       const { text, calls } = reader.add(delta.text)
-      const content = text === '' && logprobs === null ? [] : [chunk(delta.choice, { content: text }, logprobs)]
-      return [...content, ...callChunks(delta.choice, calls)]
+      const [first, ...more] = pieces(text)
+      const content = first === undefined && logprobs === null ? [] : [chunk(delta.choice, { content: first ?? '' }, logprobs)]
+      return [...content, ...more.map((piece) => chunk(delta.choice, { content: piece })), ...callChunks(delta.choice, calls)]
     },
     last: (result) => {
       const ends = result.choices.flatMap(({ finishReason }, index) => {
         const { text, calls } = streams[index]?.reader?.end() ?? { text: '', calls: [] }
-        const rest = [...(text === '' ? [] : [chunk(index, { content: text })]), ...callChunks(index, calls)]
+        const rest = [...pieces(text).map((piece) => chunk(index, { content: piece })), ...callChunks(index, calls)]
         const called = (streams[index]?.calls ?? 0) > 0
         return [...rest, chunk(index, {}, null, called && finishReason === 'stop' ? 'tool_calls' : finishReason)]
       })
-      const usage = { id, object: 'chat.completion.chunk', created, model, choices: [], usage: usageOf(result) }
-      return request.includeUsage ? [...ends, usage] : ends
+      return request.includeUsage ? [...ends, { id, object: 'chat.completion.chunk', created, model, choices: [], usage: usageOf(result) }] : ends
     },
   }
 }
@@ -90,6 +91,21 @@ export function usageOf({ usage }: CompletionResult): object {
   const { promptTokens, completionTokens, totalTokens } = usage
   return { prompt_tokens: promptTokens, completion_tokens: completionTokens, total_tokens: totalTokens }
 }
+
+/** What was held back may be long, and an event of a stream has a bound (spec/receipt-events.md), even with every character escaped. */
+function pieces(text: string): string[] {
+  const out: string[] = []
+  for (let at = 0; at < text.length; ) {
+    const end = at + maxPiece
+    // A pair of surrogates stays together: each piece is sent as UTF-8.
+    const cut = end < text.length && /[\uD800-\uDBFF]/.test(text.charAt(end - 1)) ? end - 1 : end
+    out.push(text.slice(at, cut))
+    at = cut
+  }
+  return out
+}
+
+const maxPiece = 65_536
 
 function readWhole(text: string, reader: CallReader | null): { readonly content: string; readonly calls: readonly ToolCall[] } {
   if (reader === null) return { content: text, calls: [] }

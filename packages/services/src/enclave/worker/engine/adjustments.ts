@@ -14,8 +14,8 @@ export interface Adjustments {
 
 export const noAdjustments: Adjustments = { frequencyPenalty: 0, presencePenalty: 0, repetitionPenalty: 1, logitBias: new Map() }
 
-/** The most entries of `logitBias`. */
-export const maxLogitBias = 300
+/** The most entries of `logitBias`: as many as a list in a receipt holds. */
+export const maxLogitBias = 256
 
 /** Throws `TypeError` unless every parameter is in its range. */
 export function checkAdjustments({ frequencyPenalty, presencePenalty, repetitionPenalty, logitBias }: Adjustments, vocabularySize: number): void {

@@ -10,6 +10,7 @@ import type { GenerationRequest } from './request/generation-request.ts'
 import type { TextRequest } from './request/text-request.ts'
 import { RequestError } from './request-error.ts'
 import { seedBytes } from './sampler.ts'
+import { isTooLong } from './text-length.ts'
 import { type ToolAnswers, toolAnswers } from './tools/tool-answers.ts'
 import { releaseUnstarted } from './unstarted.ts'
 
@@ -161,15 +162,12 @@ export interface ChatOptions {
   readonly random?: (length: number) => Uint8Array
 }
 
-/** No vocabulary in use has tokens longer than this on average, so more text cannot fit and need not be tokenized to know it. */
-const maxCharactersPerToken = 64
-
 /** Starts the answers to a conversation: the length of its text, the template, then as {@link startAnswers}. */
 export function startCompletion({ engine, template, request, ...rest }: ChatOptions): Completion {
   const { contextSize } = engine.facts
-  const texts = request.messages.map(({ content, toolCalls }) => content.length + (toolCalls === undefined ? 0 : JSON.stringify(toolCalls).length))
-  const characters = texts.reduce((sum, length) => sum + length, request.toolUse === null ? 0 : JSON.stringify(request.toolUse.tools).length)
-  if (characters > contextSize * maxCharactersPerToken) throw tooLong(contextSize, 'the messages are longer', 'messages')
+  const texts = request.messages.flatMap(({ content, toolCalls }) => (toolCalls === undefined ? [content] : [content, JSON.stringify(toolCalls)]))
+  if (request.toolUse !== null) texts.push(JSON.stringify(request.toolUse.tools))
+  if (isTooLong(texts, engine.vocabulary, contextSize)) throw tooLong(contextSize, 'the messages are longer', 'messages')
   const promptTokens = template.render(request.messages, request.toolUse?.tools)
   const format = template.toolFormat
   const tools = request.toolUse === null || format === undefined ? null : toolAnswers(request.toolUse, format, engine.vocabulary)
@@ -194,7 +192,7 @@ export function promptTokensOf(text: string | readonly number[], engine: Engine,
       throw new RequestError(`${param} holds a token that this model does not have`, { param })
     return text
   }
-  if (text.length > contextSize * maxCharactersPerToken) throw tooLong(contextSize, `${param} is longer`, param)
+  if (isTooLong([text], engine.vocabulary, contextSize)) throw tooLong(contextSize, `${param} is longer`, param)
   return template.encodeText(text, param)
 }
 

@@ -21,5 +21,5 @@ export { type EmbeddingRequest, parseEmbeddingRequest } from './request/embeddin
 export type { ChatMessage } from './request/messages.ts'
 export { parseTextRequest, type TextRequest } from './request/text-request.ts'
 export { RequestError } from './request-error.ts'
-export type { CallReader, ToolCall } from './tools/call-reader.ts'
+export { CallReader, type ToolCall } from './tools/call-reader.ts'
 export { loadSource, loadWeights } from './weights.ts'
