@@ -1,5 +1,7 @@
 import { type ErrorCode, fail } from '../errors.ts'
 import { compare, fromUtf8 } from './bytes.ts'
+import { readTime } from './der-time.ts'
+import { dottedOid, type KnownOids } from './oids.ts'
 
 /** Identifier octets of the universal and context types that X.509 profiles of this library use (X.690 section 8). */
 export const derTag = {
@@ -21,32 +23,41 @@ export const derTag = {
 
 // Four length octets would be 16 MiB and more: no certificate, key or list is that large.
 const maxLengthOctets = 3
-// Longest object identifier accepted, in content octets; Intel's are at most 11.
-const maxOidOctets = 32
 
 /**
- * A reader of strict DER (X.690 section 10) over one run of bytes. It is driven by the caller's expectations, so nesting is bounded by the caller.
+ * A reader of strict DER (X.690 section 10) over one run of bytes. It is driven by the caller's expectations, so nesting is bounded by the caller:
+ * {@link DerReader.open} steps into an element, {@link DerReader.close} out of it.
  *
  * Refused, with the error code given to the constructor: other tags than the expected ones, tag numbers above 30, indefinite or non-minimal lengths,
- * truncation, and, in {@link DerReader.finish}, bytes left over. Results are views of the input, not copies.
+ * truncation, and, in {@link DerReader.close} and {@link DerReader.finish}, bytes left over. Results are views of the input, not copies.
+ *
+ * One reader walks a whole document by position: a reader or a view for each element would take longer to make than most elements take to read.
  */
 export class DerReader {
   readonly #bytes: Uint8Array
   readonly #code: ErrorCode
-  readonly #end: number
-  #at: number
+  #end: number
+  #at = 0
 
-  /** Of `bytes` from `from` to `end`: readers of nested elements share one array, since making a view takes longer than reading most elements. */
-  constructor(bytes: Uint8Array, code: ErrorCode, from = 0, end: number = bytes.length) {
+  constructor(bytes: Uint8Array, code: ErrorCode) {
     this.#bytes = bytes
     this.#code = code
-    this.#at = from
-    this.#end = end
+    this.#end = bytes.length
   }
 
-  /** True past the last element. */
+  /** True past the last element of what was opened last. */
   get done(): boolean {
     return this.#at === this.#end
+  }
+
+  /** Where the next element begins. */
+  get position(): number {
+    return this.#at
+  }
+
+  /** How many bytes are left of what was opened last. */
+  get left(): number {
+    return this.#end - this.#at
   }
 
   refuse(expected: string): Error {
@@ -58,6 +69,27 @@ export class DerReader {
     return this.#at < this.#end && this.#bytes[this.#at] === tag
   }
 
+  /** Steps into the next element, which must have this tag. What it returns is for {@link DerReader.close}. */
+  open(tag: number, what: string): number {
+    const outer = this.#end
+    const from = this.#element(tag, what)
+    this.#end = this.#at
+    this.#at = from
+    return outer
+  }
+
+  /** Refuses left-over bytes, and steps out of the element whose opening returned `outer`. */
+  close(outer: number, what: string): void {
+    this.finish(what)
+    this.#end = outer
+  }
+
+  /** Steps out of it whatever is left in it. */
+  leave(outer: number): void {
+    this.#at = this.#end
+    this.#end = outer
+  }
+
   /** Refuses left-over bytes. */
   finish(what: string): void {
     if (!this.done) throw this.refuse(`no more elements in ${what}, found ${this.#end - this.#at} bytes`)
@@ -65,86 +97,113 @@ export class DerReader {
 
   /** Contents of the next element, which must have this tag. */
   read(tag: number, what: string): Uint8Array {
-    const from = this.#element(tag, what)
-    return this.#bytes.subarray(from, this.#at)
+    return this.since(this.#element(tag, what))
   }
 
   /** The whole next element, header included. */
   raw(tag: number, what: string): Uint8Array {
-    const start = this.#at
+    const from = this.#at
     this.#element(tag, what)
-    return this.#bytes.subarray(start, this.#at)
+    return this.since(from)
   }
 
-  /** A reader over the contents of the next element. */
-  enter(tag: number, what: string): DerReader {
-    const from = this.#element(tag, what)
-    return new DerReader(this.#bytes, this.#code, from, this.#at)
+  /** What was read since the position `from`. */
+  since(from: number): Uint8Array {
+    return this.#bytes.subarray(from, this.#at)
+  }
+
+  /** True if what stands from `a` and from `b` on is the same for `length` bytes. Both have been read. */
+  same(a: number, b: number, length: number): boolean {
+    for (let i = 0; i < length; i++) if (this.#bytes[a + i] !== this.#bytes[b + i]) return false
+    return true
+  }
+
+  /** Refuses a SET OF whose element from `first` to `second` does not come before the one from there to here (X.690 section 11.6). */
+  ascending(first: number, second: number, what: string): void {
+    if (compare(this.#bytes.subarray(first, second), this.since(second)) >= 0) throw this.refuse(`${what}: a set in ascending order`)
   }
 
   /** TRUE is 0xff, FALSE 0x00 (X.690 section 11.1). */
   boolean(what: string): boolean {
-    const contents = this.read(derTag.boolean, what)
-    if (contents.length !== 1 || (contents[0] !== 0 && contents[0] !== 0xff)) throw this.refuse(`${what}: a DER boolean`)
-    return contents[0] === 0xff
+    const from = this.#element(derTag.boolean, what)
+    const value = this.#bytes[from]
+    if (this.#at !== from + 1 || (value !== 0 && value !== 0xff)) throw this.refuse(`${what}: a DER boolean`)
+    return value === 0xff
   }
 
-  /** Two's complement octets of a minimally encoded integer; `tag` serves ENUMERATED too. */
-  integer(what: string, tag: number = derTag.integer): Uint8Array {
-    const contents = this.read(tag, what)
-    const [first, second] = contents
-    if (first === undefined) throw this.refuse(`${what}: a DER integer`)
-    if (second !== undefined && ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80)))
-      throw this.refuse(`${what}: a minimal integer`)
-    return contents
+  /** {@link DerReader.boolean} of a member that is FALSE by default: then it is absent (X.690 section 11.5). */
+  flag(what: string): boolean {
+    if (!this.at(derTag.boolean)) return false
+    if (!this.boolean(what)) throw this.refuse(`${what}: DEFAULT FALSE left out`)
+    return true
+  }
+
+  /** Two's complement octets of a minimally encoded integer. */
+  integer(what: string): Uint8Array {
+    return this.since(this.passInteger(what))
+  }
+
+  /** Reads an integer as {@link DerReader.integer} does, and returns where its octets begin; they end here. `tag` serves ENUMERATED too. */
+  passInteger(what: string, tag: number = derTag.integer): number {
+    const from = this.#element(tag, what)
+    const length = this.#at - from
+    if (length === 0) throw this.refuse(`${what}: a DER integer`)
+    if (length === 1) return from
+    const first = this.#bytes[from] as number
+    const second = this.#bytes[from + 1] as number
+    if ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80)) throw this.refuse(`${what}: a minimal integer`)
+    return from
   }
 
   /** A non-negative integer of at most `max` (below 2^31). */
   unsigned(what: string, max: number, tag: number = derTag.integer): number {
-    const contents = this.integer(what, tag)
+    const from = this.passInteger(what, tag)
+    const end = this.#at
     let value = 0
-    for (const octet of contents.length > 4 ? [0xff] : contents) value = value * 256 + octet
-    if (contents.length > 4 || (contents[0] as number) >= 0x80 || value > max) throw this.refuse(`${what}: an integer from 0 to ${max}`)
+    for (let at = from; at < end && value <= max; at++) value = value * 256 + (this.#bytes[at] as number)
+    if ((this.#bytes[from] as number) >= 0x80 || value > max) throw this.refuse(`${what}: an integer from 0 to ${max}`)
     return value
   }
 
-  /** A non-negative integer as exactly `length` big-endian bytes. */
-  unsignedBytes(what: string, length: number): Uint8Array {
-    const contents = this.integer(what)
-    if ((contents[0] as number) >= 0x80) throw this.refuse(`${what}: a non-negative integer`)
-    const magnitude = contents[0] === 0 ? contents.subarray(1) : contents
-    if (magnitude.length > length) throw this.refuse(`${what}: an integer of at most ${length} bytes`)
-    const out = new Uint8Array(length)
-    out.set(magnitude, length - magnitude.length)
-    return out
+  /** A non-negative integer as the big-endian bytes of `out` from `at` on, `length` of them, which hold zeros. */
+  unsignedInto(out: Uint8Array, at: number, length: number, what: string): void {
+    let from = this.passInteger(what)
+    if ((this.#bytes[from] as number) >= 0x80) throw this.refuse(`${what}: a non-negative integer`)
+    if (this.#bytes[from] === 0) from++
+    if (this.#at - from > length) throw this.refuse(`${what}: an integer of at most ${length} bytes`)
+    for (let to = at + length - (this.#at - from); from < this.#at; from++) out[to++] = this.#bytes[from] as number
   }
 
-  /** An object identifier in dotted form. Arcs are below 2^31. */
-  oid(what: string): string {
-    const contents = this.read(derTag.oid, what)
-    if (contents.length === 0 || contents.length > maxOidOctets) throw this.refuse(`${what}: an object identifier of 1 to ${maxOidOctets} octets`)
-    let text = ''
-    let arc = 0
-    let started = false
-    for (const octet of contents) {
-      if (!started && octet === 0x80) throw this.refuse(`${what}: an object identifier with minimal arcs`)
-      if (arc >= 0x100_0000) throw this.refuse(`${what}: an object identifier with arcs below 2^31`)
-      arc = arc * 128 + (octet & 0x7f)
-      started = octet >= 0x80
-      if (started) continue
-      if (text === '') text = arc < 80 ? `${Math.floor(arc / 40)}.${arc % 40}` : `2.${arc - 80}`
-      else text += `.${arc}`
-      arc = 0
-    }
-    if (started) throw this.refuse(`${what}: a complete object identifier`)
-    return text
+  /** An object identifier in dotted form. Arcs are below 2^31. Those that are `known` are not spelled out again. */
+  oid(what: string, known?: KnownOids): string {
+    const from = this.#element(derTag.oid, what)
+    const dotted = known?.find(this.#bytes, from, this.#at) ?? dottedOid(this.since(from))
+    if (dotted === null) throw this.refuse(`${what}: an object identifier of at most 32 octets, with minimal arcs below 2^31`)
+    return dotted
   }
 
-  /** Octets of a bit string with no unused bits. */
-  bitString(what: string): Uint8Array {
-    const contents = this.read(derTag.bitString, what)
-    if (contents[0] !== 0) throw this.refuse(`${what}: a bit string of whole octets`)
-    return contents.subarray(1)
+  /**
+   * The last arc of an object identifier that consists of `prefix`, as its octets, and one arc of 1 to 127. Zero for any other, and then nothing is
+   * read.
+   */
+  arcBelow(prefix: Uint8Array, what: string): number {
+    const start = this.#at
+    const from = this.#element(derTag.oid, what)
+    const { length } = prefix
+    const arc = this.#at === from + length + 1 ? (this.#bytes[from + length] as number) : 0
+    let same = arc > 0 && arc < 0x80
+    for (let i = 0; same && i < length; i++) same = this.#bytes[from + i] === prefix[i]
+    if (same) return arc
+    this.#at = start
+    return 0
+  }
+
+  /** Steps into a bit string of whole octets, as {@link DerReader.open} does. */
+  openBits(what: string): number {
+    const outer = this.open(derTag.bitString, what)
+    if (this.done || this.#bytes[this.#at] !== 0) throw this.refuse(`${what}: a bit string of whole octets`)
+    this.#at++
+    return outer
   }
 
   /** A named-bit list (X.690 section 11.2.2: no trailing zero bits) of at most 16 bits; bit n of the result is bit n of the list. */
@@ -166,61 +225,39 @@ export class DerReader {
   /** UTCTime or GeneralizedTime in the one form RFC 5280 section 4.1.2.5 allows: seconds, no fraction, `Z`, a date that exists. */
   time(what: string): Date {
     const short = this.at(derTag.utcTime)
-    const contents = this.read(short ? derTag.utcTime : derTag.generalizedTime, what)
-    const digits = short ? 12 : 14
-    if (contents.length !== digits + 1 || contents[digits] !== 0x5a) throw this.refuse(`${what}: a time in seconds and UTC`)
-    const pair = (at: number): number => {
-      const tens = (contents[at] as number) - 0x30
-      const ones = (contents[at + 1] as number) - 0x30
-      if (!(tens >= 0 && tens <= 9 && ones >= 0 && ones <= 9)) throw this.refuse(`${what}: a time in seconds and UTC`)
-      return 10 * tens + ones
-    }
-    const rest = digits - 10
-    const [low, month, day, hour, minute, second] = [pair(rest - 2), pair(rest), pair(rest + 2), pair(rest + 4), pair(rest + 6), pair(rest + 8)]
-    const year = (short ? (low < 50 ? 20 : 19) : pair(0)) * 100 + low
-    // RFC 5280 gives each date one form: UTCTime through 2049, GeneralizedTime after.
-    if (!short && year < 2050) throw this.refuse(`${what}: UTCTime for dates before 2050`)
-    const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second))
-    // What is out of range spills into the next larger unit: a day that exists is still that day of that month.
-    if (date.getUTCDate() !== day || date.getUTCMonth() !== month - 1 || hour > 23 || minute > 59 || second > 59)
-      throw this.refuse(`${what}: a date that exists`)
-    return date
+    const from = this.#element(short ? derTag.utcTime : derTag.generalizedTime, what)
+    const time = readTime(this.#bytes, from, this.#at, short)
+    if (typeof time === 'string') throw this.refuse(`${what}: ${time}`)
+    return time
   }
 
   /** UTF8String, PrintableString or IA5String, of characters the type allows. */
   text(what: string): string {
-    for (const [tag, allowed] of stringTypes) {
-      if (!this.at(tag)) continue
-      const contents = this.read(tag, what)
-      if (allowed === null) {
-        try {
-          return fromUtf8(contents)
-        } catch {
-          throw this.refuse(`${what}: valid UTF-8`)
-        }
-      }
-      let text = ''
-      for (const octet of contents) text += String.fromCharCode(octet)
-      if (!allowed.test(text)) throw this.refuse(`${what}: characters of its string type`)
-      return text
-    }
-    throw this.refuse(`${what}: a UTF8String, PrintableString or IA5String`)
+    const from = this.passText(what)
+    return fromUtf8(this.since(from))
   }
 
-  /** Visits the elements of a SET OF or SEQUENCE OF; those of a SET must ascend (X.690 section 11.6). */
-  *elements(tag: number, what: string, maxItems: number): Generator<DerReader> {
-    const items = this.enter(tag, what)
-    let before: Uint8Array | null = null
-    for (let count = 0; !items.done; count++) {
-      if (count === maxItems) throw this.refuse(`at most ${maxItems} items in ${what}`)
-      const start = items.#at
-      const item = items.enter(derTag.sequence, what)
-      if (tag === derTag.set) {
-        const whole = this.#bytes.subarray(start, items.#at)
-        if (before !== null && compare(before, whole) >= 0) throw this.refuse(`${what}: a set in ascending order`)
-        before = whole
-      }
-      yield item
+  /** Refuses what {@link DerReader.text} refuses, and returns where the octets begin; they end here. */
+  passText(what: string): number {
+    const tag = this.#at < this.#end ? (this.#bytes[this.#at] as number) : 0
+    if (tag !== derTag.utf8String && tag !== derTag.printableString && tag !== derTag.ia5String)
+      throw this.refuse(`${what}: a UTF8String, PrintableString or IA5String`)
+    const from = this.#element(tag, what)
+    const wanted = tag === derTag.printableString ? printable : 1
+    for (let at = from; at < this.#at; at++) {
+      if (((characters[this.#bytes[at] as number] as number) & wanted) !== 0) continue
+      if (tag !== derTag.utf8String) throw this.refuse(`${what}: characters of its string type`)
+      this.#utf8(from, what)
+      break
+    }
+    return from
+  }
+
+  #utf8(from: number, what: string): void {
+    try {
+      fromUtf8(this.since(from))
+    } catch {
+      throw this.refuse(`${what}: valid UTF-8`)
     }
   }
 
@@ -246,8 +283,7 @@ export class DerReader {
   }
 }
 
-const stringTypes: readonly (readonly [number, RegExp | null])[] = [
-  [derTag.utf8String, null],
-  [derTag.printableString, /^[A-Za-z0-9 '()+,\-./:=?]*$/],
-  [derTag.ia5String, /^[\x00-\x7f]*$/],
-]
+// Of each octet: bit 0 where it is ASCII, bit 1 where a PrintableString may hold it.
+const printable = 2
+const characters: Uint8Array = new Uint8Array(256).fill(1, 0, 0x80)
+for (const octet of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?") characters[octet.charCodeAt(0)] = 1 | printable

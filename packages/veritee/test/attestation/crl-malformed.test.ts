@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import { parseCrl } from '../../src/attestation/index.ts'
-import { isRevoked } from '../../src/attestation/pki/crl.ts'
 import {
   der,
   derBitString,
@@ -51,10 +50,10 @@ describe('parseCrl', () => {
     const parsed = parseCrl(crl())
     expect(parsed.issuer.commonName).toBe('Issuer')
     expect(parsed.nextUpdate).toEqual(new Date('2026-01-01T00:00:00Z'))
-    expect(parsed.revoked).toEqual([Uint8Array.of(5), Uint8Array.of(1, 44)])
-    expect(isRevoked(parsed, Uint8Array.of(1, 44))).toBe(true)
-    expect(isRevoked(parsed, Uint8Array.of(44))).toBe(false)
-    expect(parseCrl(crl({ entries: none })).revoked).toEqual([])
+    expect(parsed.revoked.all()).toEqual([Uint8Array.of(5), Uint8Array.of(1, 44)])
+    expect(parsed.revoked.has(Uint8Array.of(1, 44))).toBe(true)
+    expect(parsed.revoked.has(Uint8Array.of(44))).toBe(false)
+    expect(parseCrl(crl({ entries: none })).revoked.all()).toEqual([])
   })
 
   it.each([

@@ -1,12 +1,30 @@
 import { describe, expect, it } from 'vitest'
+import { readExtensions } from '../../src/attestation/pki/extensions.ts'
+import { readName } from '../../src/attestation/pki/name.ts'
 import { DerReader, derTag } from '../../src/bytes/der.ts'
-import { derOid, derTime } from '../../src/bytes/der-writer.ts'
+import { der, derOctetString, derOid, derTime, derUtf8String } from '../../src/bytes/der-writer.ts'
 import { fromHex, utf8 } from '../../src/bytes/index.ts'
+import { KnownOids, oidOctets } from '../../src/bytes/oids.ts'
 import { codeOf } from './vectors.ts'
 
 const reader = (hex: string): DerReader => new DerReader(fromHex(hex.replaceAll(' ', '')), 'certificate_malformed')
 const code = 'certificate_malformed'
 const time = (tag: '17' | '18', text: string): string => `${tag}${text.length.toString(16).padStart(2, '0')}${Buffer.from(text).toString('hex')}`
+
+/** The integer as two bytes. */
+const unsigned2 = (hex: string): Uint8Array => {
+  const out = new Uint8Array(2)
+  reader(hex).unsignedInto(out, 0, 2, 'x')
+  return out
+}
+/** The octets of the bit string. */
+const bits = (hex: string): Uint8Array => {
+  const from = reader(hex)
+  from.openBits('x')
+  const start = from.position
+  from.leave(0)
+  return from.since(start)
+}
 
 describe('lengths', () => {
   it.each([
@@ -61,9 +79,9 @@ describe('values', () => {
     expect(codeOf(() => reader('02 02 01 00').unsigned('x', 255))).toBe(code)
     expect(codeOf(() => reader('02 01 80').unsigned('x', 255))).toBe(code)
     expect(codeOf(() => reader('02 05 01 00 00 00 00').unsigned('x', 2 ** 31 - 1))).toBe(code)
-    expect(reader('02 02 00 ff').unsignedBytes('x', 2)).toEqual(Uint8Array.of(0, 255))
-    expect(codeOf(() => reader('02 03 01 00 00').unsignedBytes('x', 2))).toBe(code)
-    expect(codeOf(() => reader('02 01 ff').unsignedBytes('x', 2))).toBe(code)
+    expect(unsigned2('02 02 00 ff')).toEqual(Uint8Array.of(0, 255))
+    expect(codeOf(() => unsigned2('02 03 01 00 00'))).toBe(code)
+    expect(codeOf(() => unsigned2('02 01 ff'))).toBe(code)
   })
 
   it.each(['1.2.840.113741.1.13.1.2.18', '0.39', '1.0', '2.5.29.15', '2.999.3', '1.2.2147483647'])('object identifier %s survives', (dotted) => {
@@ -78,8 +96,8 @@ describe('values', () => {
   )
 
   it('bit strings', () => {
-    expect(reader('03 02 00 aa').bitString('x')).toEqual(Uint8Array.of(0xaa))
-    for (const hex of ['03 00', '03 02 01 aa']) expect(codeOf(() => reader(hex).bitString('x'))).toBe(code)
+    expect(bits('03 02 00 aa')).toEqual(Uint8Array.of(0xaa))
+    for (const hex of ['03 00', '03 02 01 aa']) expect(codeOf(() => bits(hex))).toBe(code)
     expect(reader('03 02 01 06').namedBits('x')).toBe((1 << 5) | (1 << 6))
     expect(reader('03 02 06 c0').namedBits('x')).toBe(0b11)
     expect(reader('03 03 07 00 80').namedBits('x')).toBe(1 << 8)
@@ -143,20 +161,78 @@ describe('P26: strings', () => {
   )
 })
 
-describe('sequences and sets', () => {
-  const walk = (hex: string, tag: number, max = 8): string =>
-    codeOf(() => {
-      for (const item of reader(hex).elements(tag, 'x', max)) item.unsigned('x', 255)
-    })
-
-  it('a set is in ascending order, without repetition', () => {
-    expect(walk('31 0a 30 03 02 01 01 30 03 02 01 02', derTag.set)).toBe('accepted')
-    expect(walk('31 0a 30 03 02 01 02 30 03 02 01 01', derTag.set)).toBe(code)
-    expect(walk('31 0a 30 03 02 01 01 30 03 02 01 01', derTag.set)).toBe(code)
-    expect(walk('30 0a 30 03 02 01 02 30 03 02 01 01', derTag.sequence)).toBe('accepted')
+describe('sequences', () => {
+  it('what is left in an element is refused at its end, and stepped over where it is not looked at', () => {
+    const whole = reader('30 06 30 04 02 01 01 00 05 00')
+    const outer = whole.open(derTag.sequence, 'x')
+    const inner = whole.open(derTag.sequence, 'x')
+    expect([whole.unsigned('x', 255), whole.left, whole.done]).toEqual([1, 1, false])
+    expect(codeOf(() => whole.close(inner, 'x'))).toBe(code)
+    whole.leave(inner)
+    expect(whole.done).toBe(true)
+    whole.close(outer, 'x')
+    whole.read(derTag.null, 'x')
+    whole.finish('x')
   })
 
-  it('P25: the number of items is bounded', () => {
-    expect(walk('30 0a 30 03 02 01 01 30 03 02 01 01', derTag.sequence, 1)).toBe(code)
+  it('an element does not reach beyond the one around it', () => {
+    const whole = reader('30 03 30 03 02 01 01 05 00')
+    whole.open(derTag.sequence, 'x')
+    expect(codeOf(() => whole.open(derTag.sequence, 'x'))).toBe(code)
+  })
+
+  it('P25: items and extensions are bounded in number', () => {
+    const attribute = der(0x30, derOid('2.5.4.10'), derUtf8String('x'))
+    const names = (count: number): string =>
+      codeOf(() => readName(new DerReader(der(0x30, ...Array.from({ length: count }, () => der(0x31, attribute))), code), 'x'))
+    expect([names(32), names(33)]).toEqual(['accepted', code])
+    const set = (count: number): string =>
+      codeOf(() => {
+        const attributes = Array.from({ length: count }, (_, index) => der(0x30, derOid('2.5.4.10'), derUtf8String(String(10 + index))))
+        readName(new DerReader(der(0x30, der(0x31, ...attributes)), code), 'x')
+      })
+    expect([set(32), set(33)]).toEqual(['accepted', code])
+    const extension = (index: number): Uint8Array => der(0x30, derOid(`2.5.30.${index}`), derOctetString(Uint8Array.of()))
+    const extensions = (count: number): string =>
+      codeOf(() => readExtensions(new DerReader(der(0x30, ...Array.from({ length: count }, (_, index) => extension(index))), code), 'x'))
+    expect([extensions(0), extensions(32), extensions(33)]).toEqual([code, 'accepted', code])
+  })
+
+  it('a set is in ascending order, without repetition', () => {
+    const attribute = (text: string): Uint8Array => der(0x30, derOid('2.5.4.10'), derUtf8String(text))
+    const walk = (...texts: readonly string[]): string =>
+      codeOf(() => readName(new DerReader(der(0x30, der(0x31, ...texts.map(attribute))), code), 'x'))
+    expect(['a b', 'b a', 'a a', 'a b a'].map((texts) => walk(...texts.split(' ')))).toEqual(['accepted', code, code, code])
+    expect(walk()).toBe(code)
+  })
+})
+
+describe('object identifiers that are known', () => {
+  it('are found by exactly their octets', () => {
+    const known = new KnownOids(['2.5.4.3', '2.5.4.10', '1.2.840.10045.4.3.2'])
+    for (const dotted of ['2.5.4.3', '2.5.4.4', '2.5.5.3', '2.5.4.3.3', '2.5.3', '1.2.840.10045.4.3.2', '1.2.840.10045.4.4.2']) {
+      expect(new DerReader(derOid(dotted), code).oid('x', known)).toBe(dotted)
+      const octets = derOid(dotted).subarray(2)
+      expect(known.find(octets, 0, octets.length)).toBe(['2.5.4.3', '1.2.840.10045.4.3.2'].includes(dotted) ? dotted : undefined)
+    }
+  })
+
+  it('the last arc below a prefix, and nothing read for any other', () => {
+    const prefix = oidOctets('1.2.840.113741.1.13.1')
+    for (const [dotted, arc] of [
+      ['1.2.840.113741.1.13.1.1', 1],
+      ['1.2.840.113741.1.13.1.127', 127],
+      ['1.2.840.113741.1.13.1.0', 0],
+      ['1.2.840.113741.1.13.1.128', 0],
+      ['1.2.840.113741.1.13.1', 0],
+      ['1.2.840.113741.1.13.2.1', 0],
+      ['1.2.840.113741.1.13.1.2.1', 0],
+    ] as const) {
+      const from = new DerReader(derOid(dotted), code)
+      expect(from.arcBelow(prefix, 'x'), dotted).toBe(arc)
+      if (arc === 0) expect(from.oid('x')).toBe(dotted)
+      from.finish('x')
+    }
+    expect(codeOf(() => reader('05 00').arcBelow(prefix, 'x'))).toBe(code)
   })
 })

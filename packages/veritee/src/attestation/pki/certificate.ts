@@ -1,9 +1,8 @@
-import { equal } from '../../bytes/bytes.ts'
 import { DerReader, derTag } from '../../bytes/der.ts'
 import { fail } from '../../errors.ts'
 import { type BasicConstraints, type Extension, readBasicConstraints, readExtensions, readKeyUsage } from './extensions.ts'
 import { type Name, readName } from './name.ts'
-import { oid } from './oid.ts'
+import { knownOids, oid } from './oid.ts'
 import { readAlgorithm, readEcdsaSignature } from './signature-value.ts'
 
 /** An X.509 v3 certificate (RFC 5280 section 4.1) as parsed: nothing in it is verified. Byte fields are views of `der`. */
@@ -42,62 +41,79 @@ const maxSerialOctets = 21
  * Does not check signatures, dates, critical extensions or names. Throws `certificate_malformed`.
  */
 export function parseCertificate(der: Uint8Array): Certificate {
-  if (der.length > maxLength) throw fail(code, `expected a certificate of at most ${maxLength} bytes, found ${der.length}`)
-  const bytes = new Uint8Array(der)
-  const outer = new DerReader(bytes, code)
-  const parts = outer.enter(derTag.sequence, 'certificate')
-  outer.finish('certificate')
-  const tbs = parts.raw(derTag.sequence, 'tbsCertificate')
-  const algorithm = readAlgorithm(parts, code, 'signatureAlgorithm')
-  const signature = parts.bitString('signatureValue')
-  parts.finish('certificate')
+  return readCertificate(der.length > maxLength ? der : new Uint8Array(der))
+}
 
-  const fields = new DerReader(tbs, code).enter(derTag.sequence, 'tbsCertificate')
-  const version = fields.enter(0xa0, 'version')
-  if (version.unsigned('version', 255) !== 2) throw fail(code, 'expected version 3')
-  version.finish('version')
-  const serial = fields.integer('serialNumber')
+/** {@link parseCertificate} of bytes that nobody will write to: they are not copied. */
+export function readCertificate(der: Uint8Array): Certificate {
+  if (der.length > maxLength) throw fail(code, `expected a certificate of at most ${maxLength} bytes, found ${der.length}`)
+  const reader = new DerReader(der, code)
+  const certificate = reader.open(derTag.sequence, 'certificate')
+  const tbsAt = reader.position
+  const fields = reader.open(derTag.sequence, 'tbsCertificate')
+  const version = reader.open(0xa0, 'version')
+  if (reader.unsigned('version', 255) !== 2) throw fail(code, 'expected version 3')
+  reader.close(version, 'version')
+  const serial = reader.integer('serialNumber')
   if (serial.length > maxSerialOctets || (serial[0] as number) >= 0x80) throw fail(code, 'expected a non-negative serial number of at most 20 octets')
-  const inner = readAlgorithm(fields, code, 'signature')
-  if (!equal(inner.der, algorithm.der)) throw fail(code, 'expected the same signature algorithm inside and out')
-  const issuer = readName(fields, code, 'issuer')
-  const validity = fields.enter(derTag.sequence, 'validity')
-  const notBefore = validity.time('notBefore')
-  const notAfter = validity.time('notAfter')
-  validity.finish('validity')
-  const subject = readName(fields, code, 'subject')
-  const spki = fields.raw(derTag.sequence, 'subjectPublicKeyInfo')
-  const wrapped = fields.enter(0xa3, 'extensions')
-  const extensions = readExtensions(wrapped, 'extensions')
-  wrapped.finish('extensions')
-  fields.finish('tbsCertificate')
+  const innerAt = reader.position
+  const algorithm = readAlgorithm(reader, 'signature')
+  const innerEnd = reader.position
+  const issuer = readName(reader, 'issuer')
+  const validity = reader.open(derTag.sequence, 'validity')
+  const notBefore = reader.time('notBefore')
+  const notAfter = reader.time('notAfter')
+  reader.close(validity, 'validity')
+  const subject = readName(reader, 'subject')
+  const key = readKey(reader)
+  const wrapper = reader.open(0xa3, 'extensions')
+  const extensions = readExtensions(reader, 'extensions')
+  reader.close(wrapper, 'extensions')
+  reader.close(fields, 'tbsCertificate')
+  const tbs = reader.since(tbsAt)
+
+  const outerAt = reader.position
+  readAlgorithm(reader, 'signatureAlgorithm')
+  const length = innerEnd - innerAt
+  if (reader.position - outerAt !== length || !reader.same(innerAt, outerAt, length))
+    throw fail(code, 'expected the same signature algorithm inside and out')
+  let signature: Uint8Array | null = null
+  if (algorithm === oid.ecdsaWithSha256) signature = readEcdsaSignature(reader)
+  else reader.leave(reader.openBits('signatureValue'))
+  reader.close(certificate, 'certificate')
+  reader.finish('certificate')
 
   return {
-    der: bytes,
+    der,
     tbs,
     serial,
     issuer,
     subject,
     notBefore,
     notAfter,
-    spki,
-    publicKey: readP256(spki),
+    spki: key.spki,
+    publicKey: key.point,
     extensions,
     basicConstraints: readBasicConstraints(extensions, code),
     keyUsage: readKeyUsage(extensions, code),
-    signature: algorithm.id === oid.ecdsaWithSha256 ? readEcdsaSignature(signature, code) : null,
+    signature,
   }
 }
 
-/** RFC 5480 section 2: named curve, uncompressed point. */
-function readP256(spki: Uint8Array): Uint8Array | null {
-  const fields = new DerReader(spki, code).enter(derTag.sequence, 'subjectPublicKeyInfo')
-  const algorithm = fields.enter(derTag.sequence, 'public key algorithm')
-  const kind = algorithm.oid('public key algorithm')
-  const point = fields.bitString('subjectPublicKey')
-  fields.finish('subjectPublicKeyInfo')
-  if (kind !== oid.ecPublicKey || !algorithm.at(derTag.oid) || algorithm.oid('curve') !== oid.prime256v1) return null
-  algorithm.finish('public key algorithm')
-  if (point.length !== 65 || point[0] !== 4) throw fail(code, 'expected an uncompressed P-256 point')
-  return point.subarray(1)
+/** Reads a SubjectPublicKeyInfo. RFC 5480 section 2: named curve, uncompressed point. */
+function readKey(reader: DerReader): { readonly spki: Uint8Array; readonly point: Uint8Array | null } {
+  const what = 'public key algorithm'
+  const start = reader.position
+  const fields = reader.open(derTag.sequence, 'subjectPublicKeyInfo')
+  const algorithm = reader.open(derTag.sequence, what)
+  const isP256 = reader.oid(what, knownOids) === oid.ecPublicKey && reader.at(derTag.oid) && reader.oid('curve', knownOids) === oid.prime256v1
+  if (isP256) reader.finish(what)
+  reader.leave(algorithm)
+  const bits = reader.openBits('subjectPublicKey')
+  const pointAt = reader.position
+  reader.leave(bits)
+  const point = reader.since(pointAt)
+  reader.close(fields, 'subjectPublicKeyInfo')
+  if (isP256 && (point.length !== 65 || point[0] !== 4)) throw fail(code, 'expected an uncompressed P-256 point')
+  return { spki: reader.since(start), point: isP256 ? point.subarray(1) : null }
 }

@@ -1,10 +1,46 @@
-import { equal } from '../../bytes/bytes.ts'
 import { DerReader, derTag } from '../../bytes/der.ts'
 import { fail } from '../../errors.ts'
-import { type Extension, readExtensions } from './extensions.ts'
+import { type Extension, findExtension, readExtensions } from './extensions.ts'
 import { type Name, readName } from './name.ts'
 import { oid } from './oid.ts'
 import { readAlgorithm, readEcdsaSignature } from './signature-value.ts'
+
+/** The serial numbers on a list, in the form of `Certificate.serial`; of a list in force there are hundreds, of which one is looked for. */
+export class RevokedSerials {
+  readonly #der: Uint8Array
+  /** Where the contents of each userCertificate INTEGER begin and end. */
+  readonly #bounds: readonly number[]
+
+  constructor(der: Uint8Array, bounds: readonly number[]) {
+    this.#der = der
+    this.#bounds = bounds
+  }
+
+  get length(): number {
+    return this.#bounds.length / 2
+  }
+
+  /** True if this serial number is on the list. */
+  has(serial: Uint8Array): boolean {
+    const { length } = serial
+    for (let entry = 0; entry < this.#bounds.length; entry += 2) {
+      const end = this.#bounds[entry + 1] as number
+      if (end - (this.#bounds[entry] as number) !== length) continue
+      // From the last octet: Intel's serial numbers are random, and many begin with a zero.
+      let left = length
+      while (left > 0 && this.#der[end - length + left - 1] === serial[left - 1]) left--
+      if (left === 0) return true
+    }
+    return false
+  }
+
+  /** Views of all of them, in the order of the list. */
+  all(): readonly Uint8Array[] {
+    const found: Uint8Array[] = []
+    for (let entry = 0; entry < this.#bounds.length; entry += 2) found.push(this.#der.subarray(this.#bounds[entry], this.#bounds[entry + 1]))
+    return found
+  }
+}
 
 /** A complete X.509 v2 certificate revocation list (RFC 5280 section 5.1) as parsed: nothing in it is verified. */
 export interface Crl {
@@ -13,8 +49,7 @@ export interface Crl {
   readonly issuer: Name
   readonly thisUpdate: Date
   readonly nextUpdate: Date
-  /** Contents of each userCertificate INTEGER, in the form of `Certificate.serial`. */
-  readonly revoked: readonly Uint8Array[]
+  readonly revoked: RevokedSerials
   readonly extensions: readonly Extension[]
   /** 64 bytes r || s. */
   readonly signature: Uint8Array
@@ -34,61 +69,62 @@ const maxEntries = 16_384
 export function parseCrl(der: Uint8Array): Crl {
   if (der.length > maxLength) throw fail(code, `expected a revocation list of at most ${maxLength} bytes, found ${der.length}`)
   const bytes = new Uint8Array(der)
-  const outer = new DerReader(bytes, code)
-  const parts = outer.enter(derTag.sequence, 'certificateList')
-  outer.finish('certificateList')
-  const tbs = parts.raw(derTag.sequence, 'tbsCertList')
-  const algorithm = readAlgorithm(parts, code, 'signatureAlgorithm')
-  const signature = readEcdsaSignature(parts.bitString('signatureValue'), code)
-  parts.finish('certificateList')
-
-  const fields = new DerReader(tbs, code).enter(derTag.sequence, 'tbsCertList')
-  if (fields.unsigned('version', 255) !== 1) throw fail(code, 'expected version 2')
-  const inner = readAlgorithm(fields, code, 'signature')
-  if (algorithm.id !== oid.ecdsaWithSha256 || inner.id !== algorithm.id) throw fail(code, 'expected ecdsa-with-SHA256')
-  const issuer = readName(fields, code, 'issuer')
-  const thisUpdate = fields.time('thisUpdate')
-  const nextUpdate = fields.time('nextUpdate')
-  const revoked = fields.at(derTag.sequence) ? readEntries(fields) : []
-  const wrapped = fields.enter(0xa0, 'crlExtensions')
-  const extensions = readExtensions(wrapped, 'crlExtensions')
-  wrapped.finish('crlExtensions')
-  fields.finish('tbsCertList')
+  const reader = new DerReader(bytes, code)
+  const list = reader.open(derTag.sequence, 'certificateList')
+  const tbsAt = reader.position
+  const fields = reader.open(derTag.sequence, 'tbsCertList')
+  if (reader.unsigned('version', 255) !== 1) throw fail(code, 'expected version 2')
+  const inner = readAlgorithm(reader, 'signature')
+  const issuer = readName(reader, 'issuer')
+  const thisUpdate = reader.time('thisUpdate')
+  const nextUpdate = reader.time('nextUpdate')
+  const revoked = reader.at(derTag.sequence) ? readEntries(reader) : []
+  const wrapper = reader.open(0xa0, 'crlExtensions')
+  const extensions = readExtensions(reader, 'crlExtensions')
+  reader.close(wrapper, 'crlExtensions')
+  reader.close(fields, 'tbsCertList')
+  const tbs = reader.since(tbsAt)
+  const algorithm = readAlgorithm(reader, 'signatureAlgorithm')
+  if (algorithm !== oid.ecdsaWithSha256 || inner !== algorithm) throw fail(code, 'expected ecdsa-with-SHA256')
+  const signature = readEcdsaSignature(reader)
+  reader.close(list, 'certificateList')
+  reader.finish('certificateList')
   for (const required of [oid.crlNumber, oid.authorityKeyIdentifier])
-    if (!extensions.some((extension) => extension.id === required)) throw fail(code, `expected the extension ${required}`)
+    if (findExtension(extensions, required) === undefined) throw fail(code, `expected the extension ${required}`)
   refuseCritical(extensions)
-  return { der: bytes, tbs, issuer, thisUpdate, nextUpdate, revoked, extensions, signature }
+  return { der: bytes, tbs, issuer, thisUpdate, nextUpdate, revoked: new RevokedSerials(bytes, revoked), extensions, signature }
 }
 
-function readEntries(fields: DerReader): readonly Uint8Array[] {
-  const revoked: Uint8Array[] = []
+/** Reads revokedCertificates, and returns where each serial number begins and ends. */
+function readEntries(reader: DerReader): readonly number[] {
+  const what = 'revokedCertificates'
+  const bounds: number[] = []
   // Most entries of a list say when and why in the same bytes as the one before. What was read once is not read again.
-  let date: Uint8Array | null = null
-  let reason: Uint8Array | null = null
-  for (const entry of fields.elements(derTag.sequence, 'revokedCertificates', maxEntries)) {
-    revoked.push(entry.integer('userCertificate'))
-    const entryDate = entry.raw(entry.at(derTag.utcTime) ? derTag.utcTime : derTag.generalizedTime, 'revocationDate')
-    if (date === null || !equal(entryDate, date)) new DerReader(entryDate, code).time('revocationDate')
-    date = entryDate
-    if (entry.done) continue
-    const entryReason = entry.raw(derTag.sequence, 'crlEntryExtensions')
-    // Whatever the reason says, an entry on a complete list revokes.
-    if (reason === null || !equal(entryReason, reason)) refuseCritical(readExtensions(new DerReader(entryReason, code), 'crlEntryExtensions'))
-    reason = entryReason
-    entry.finish('revokedCertificate')
+  let known = 0
+  let knownLength = -1
+  const entries = reader.open(derTag.sequence, what)
+  while (!reader.done) {
+    if (bounds.length === 2 * maxEntries) throw reader.refuse(`at most ${maxEntries} items in ${what}`)
+    const entry = reader.open(derTag.sequence, what)
+    bounds.push(reader.passInteger('userCertificate'), reader.position)
+    const from = reader.position
+    if (reader.left === knownLength && reader.same(from, known, knownLength)) reader.leave(entry)
+    else {
+      reader.time('revocationDate')
+      // Whatever the reason says, an entry on a complete list revokes.
+      if (!reader.done) refuseCritical(readExtensions(reader, 'crlEntryExtensions'))
+      reader.close(entry, 'revokedCertificate')
+    }
+    known = from
+    knownLength = reader.position - from
   }
+  reader.close(entries, what)
   // RFC 5280 section 5.1.2.6: without entries the list is absent.
-  if (revoked.length === 0) throw fail(code, 'expected no empty revokedCertificates')
-  return revoked
+  if (bounds.length === 0) throw reader.refuse('no empty revokedCertificates')
+  return bounds
 }
 
 function refuseCritical(extensions: readonly Extension[]): void {
   const critical = extensions.find((extension) => extension.critical)
   if (critical !== undefined) throw fail(code, `expected no critical extension, found ${critical.id}`)
-}
-
-/** True if the list names this serial number. The list must have been verified against the certificate's issuer. */
-export function isRevoked(crl: Crl, serial: Uint8Array): boolean {
-  const last = serial.at(-1)
-  return crl.revoked.some((entry) => entry[entry.length - 1] === last && equal(entry, serial))
 }

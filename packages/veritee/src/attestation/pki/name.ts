@@ -1,6 +1,5 @@
-import { DerReader, derTag } from '../../bytes/der.ts'
-import type { ErrorCode } from '../../errors.ts'
-import { oid } from './oid.ts'
+import { type DerReader, derTag } from '../../bytes/der.ts'
+import { knownOids, oid } from './oid.ts'
 
 /** A distinguished name. Names are compared by their DER: no case folding, no reordering. */
 export interface Name {
@@ -13,23 +12,28 @@ export interface Name {
 const maxAttributes = 32
 
 /** Reads a Name (RFC 5280 section 4.1.2.4). Refuses string types other than UTF8, Printable and IA5, and a second commonName. */
-export function readName(reader: DerReader, code: ErrorCode, what: string): Name {
-  const der = reader.raw(derTag.sequence, what)
-  const rdns = new DerReader(der, code).enter(derTag.sequence, what)
+export function readName(reader: DerReader, what: string): Name {
+  const start = reader.position
   let commonName: string | null = null
-  for (let count = 0; !rdns.done; count++) {
-    if (count === maxAttributes) throw rdns.refuse(`at most ${maxAttributes} attributes in ${what}`)
-    let empty = true
-    for (const attribute of rdns.elements(derTag.set, what, maxAttributes)) {
-      empty = false
-      const type = attribute.oid(what)
-      const text = attribute.text(what)
-      attribute.finish(what)
-      if (type !== oid.commonName) continue
-      if (commonName !== null) throw rdns.refuse(`${what}: one common name`)
-      commonName = text
+  const name = reader.open(derTag.sequence, what)
+  for (let count = 0; !reader.done; count++) {
+    if (count === maxAttributes) throw reader.refuse(`at most ${maxAttributes} attributes in ${what}`)
+    const set = reader.open(derTag.set, what)
+    if (reader.done) throw reader.refuse(`${what}: no empty attribute set`)
+    let before = -1
+    for (let inSet = 0; !reader.done; inSet++) {
+      if (inSet === maxAttributes) throw reader.refuse(`at most ${maxAttributes} attributes in ${what}`)
+      const from = reader.position
+      const attribute = reader.open(derTag.sequence, what)
+      if (reader.oid(what, knownOids) !== oid.commonName) reader.passText(what)
+      else if (commonName === null) commonName = reader.text(what)
+      else throw reader.refuse(`${what}: one common name`)
+      reader.close(attribute, what)
+      if (before >= 0) reader.ascending(before, from, what)
+      before = from
     }
-    if (empty) throw rdns.refuse(`${what}: no empty attribute set`)
+    reader.close(set, what)
   }
-  return { der, commonName }
+  reader.close(name, what)
+  return { der: reader.since(start), commonName }
 }

@@ -1,3 +1,5 @@
+import { KnownOids } from '../../bytes/oids.ts'
+
 /** Object identifiers that certificates and revocation lists of DCAP use (RFC 5280, RFC 5480, RFC 5758). */
 export const oid = {
   ecPublicKey: '1.2.840.10045.2.1',
@@ -14,3 +16,10 @@ export const oid = {
   /** Intel SGX PCK Certificate and CRL Profile, section 1.3.5. */
   sgxExtension: '1.2.840.113741.1.13.1',
 } as const
+
+/** Those of {@link oid}, and the others that Intel's certificates and lists hold. */
+export const knownOids: KnownOids = new KnownOids([
+  ...Object.values(oid),
+  // Country, locality, state, organization; subject key identifier, CRL distribution points.
+  ...['2.5.4.6', '2.5.4.7', '2.5.4.8', '2.5.4.10', '2.5.29.14', '2.5.29.31'],
+])

@@ -1,8 +1,10 @@
 import { DerReader, derTag } from '../../bytes/der.ts'
 import { toHex } from '../../bytes/hex.ts'
+import { oidOctets } from '../../bytes/oids.ts'
 import { fail } from '../../errors.ts'
 import type { PlatformClaims } from '../claims.ts'
 import type { Certificate } from './certificate.ts'
+import { findExtension } from './extensions.ts'
 import { oid } from './oid.ts'
 
 /** What Intel certifies about a platform in a PCK certificate. */
@@ -11,22 +13,16 @@ export interface SgxExtension extends Omit<PlatformClaims, 'ca'> {
   readonly tcbComponents: Uint8Array
 }
 
+type Fields = { -readonly [Name in keyof SgxExtension]: SgxExtension[Name] }
+
 const code = 'certificate_malformed'
 const what = 'SGX extension'
-
-interface Fields {
-  readonly prefix: string
-  /** `prefix.1` to the last one, by identifier. */
-  readonly numbers: ReadonlyMap<string, number>
-}
-
-const extensionFields = fieldsOf(oid.sgxExtension, 7)
-const tcbFields = fieldsOf(`${oid.sgxExtension}.2`, 18)
-const configurationFields = fieldsOf(`${oid.sgxExtension}.7`, 3)
-
-function fieldsOf(prefix: string, count: number): Fields {
-  return { prefix, numbers: new Map(Array.from({ length: count }, (_, index) => [`${prefix}.${index + 1}`, index + 1])) }
-}
+const extensionId = oidOctets(oid.sgxExtension)
+const tcbId = oidOctets(`${oid.sgxExtension}.2`)
+const configurationId = oidOctets(`${oid.sgxExtension}.7`)
+// Bit n stands for field n.
+const requiredOfExtension = 0b11_1110
+const requiredOfTcb = 0x7_fffe
 
 /**
  * Parses the SGX extension of a PCK certificate (Intel SGX PCK Certificate and CRL Profile, section 1.3.5).
@@ -35,66 +31,86 @@ function fieldsOf(prefix: string, count: number): Fields {
  * Throws `certificate_malformed`.
  */
 export function parseSgxExtension(certificate: Certificate): SgxExtension {
-  const value = certificate.extensions.find((extension) => extension.id === oid.sgxExtension)?.value
+  const value = findExtension(certificate.extensions, oid.sgxExtension)?.value
   if (value === undefined) throw fail(code, 'expected a PCK certificate with the SGX extension')
-  const outer = new DerReader(value, code)
-  const fields = members(outer, extensionFields)
-  outer.finish(what)
-
-  const tcb = members(required(fields, 2), tcbFields)
-  const tcbComponents = new Uint8Array(16)
-  for (let i = 0; i < 16; i++) tcbComponents[i] = last(required(tcb, i + 1), (reader) => reader.unsigned(what, 255))
-  // SGX types: 0 standard, 1 scalable, 2 scalable with integrity. The verdict does not depend on it.
-  last(required(fields, 5), (reader) => reader.unsigned(what, 2, derTag.enumerated))
-  const configuration = fields.get(7)
-  const flags = configuration === undefined ? null : members(configuration, configurationFields)
-  const flag = (field: number): boolean | null => {
-    const reader = flags?.get(field)
-    return reader === undefined ? null : last(reader, (from) => from.boolean(what))
+  const fields: Fields = {
+    tcbComponents: new Uint8Array(16),
+    ppid: '',
+    fmspc: '',
+    pceId: '',
+    cpuSvn: '',
+    pceSvn: 0,
+    platformInstanceId: null,
+    dynamicPlatform: null,
+    cachedKeys: null,
+    smtEnabled: null,
   }
-  const instance = fields.get(6)
-  return {
-    tcbComponents,
-    ppid: octets(required(fields, 1), 16),
-    fmspc: octets(required(fields, 4), 6),
-    pceId: octets(required(fields, 3), 2),
-    cpuSvn: octets(required(tcb, 18), 16),
-    pceSvn: last(required(tcb, 17), (reader) => reader.unsigned(what, 65_535)),
-    platformInstanceId: instance === undefined ? null : octets(instance, 16),
-    dynamicPlatform: flag(1),
-    cachedKeys: flag(2),
-    smtEnabled: flag(3),
-  }
-}
-
-/** The members of a sequence of (identifier, value) pairs; each reader stands at the value. */
-function members(reader: DerReader, { prefix, numbers }: Fields): ReadonlyMap<number, DerReader> {
-  const found = new Map<number, DerReader>()
-  for (const member of reader.elements(derTag.sequence, what, numbers.size)) {
-    const id = member.oid(what)
-    const number = numbers.get(id)
-    if (number === undefined) throw fail(code, `expected a field of ${prefix}, found ${id}`)
-    if (found.has(number)) throw fail(code, `expected each field once, found ${id} twice`)
-    found.set(number, member)
-  }
+  const reader = new DerReader(value, code)
+  readMembers(reader, extensionId, 7, requiredOfExtension, fields, readField)
   reader.finish(what)
-  return found
+  return fields
 }
 
-function required(fields: ReadonlyMap<number, DerReader>, number: number): DerReader {
-  const reader = fields.get(number)
-  if (reader === undefined) throw fail(code, `expected field ${number} of the SGX extension`)
-  return reader
+type ReadMember = (reader: DerReader, number: number, fields: Fields) => void
+
+/** Reads a sequence of (identifier, value) pairs, the identifiers being `prefix.1` to `prefix.count`. */
+function readMembers(reader: DerReader, prefix: Uint8Array, count: number, required: number, fields: Fields, read: ReadMember): void {
+  let found = 0
+  const outer = reader.open(derTag.sequence, what)
+  while (!reader.done) {
+    const member = reader.open(derTag.sequence, what)
+    const number = reader.arcBelow(prefix, what)
+    if (number === 0 || number > count) throw fail(code, `expected a field of ${what}, found ${number === 0 ? reader.oid(what) : `number ${number}`}`)
+    if ((found & (1 << number)) !== 0) throw fail(code, `expected each field of ${what} once, found number ${number} twice`)
+    found |= 1 << number
+    read(reader, number, fields)
+    reader.close(member, what)
+  }
+  reader.close(outer, what)
+  if ((found & required) !== required) throw fail(code, `expected more fields of ${what}: 0x${(required & ~found).toString(16)}`)
 }
 
-function last<T>(reader: DerReader, read: (reader: DerReader) => T): T {
-  const value = read(reader)
-  reader.finish(what)
-  return value
+function readField(reader: DerReader, number: number, fields: Fields): void {
+  switch (number) {
+    case 1:
+      fields.ppid = readOctets(reader, 16)
+      break
+    case 2:
+      readMembers(reader, tcbId, 18, requiredOfTcb, fields, readTcb)
+      break
+    case 3:
+      fields.pceId = readOctets(reader, 2)
+      break
+    case 4:
+      fields.fmspc = readOctets(reader, 6)
+      break
+    case 5:
+      // SGX types: 0 standard, 1 scalable, 2 scalable with integrity. The verdict does not depend on it.
+      reader.unsigned(what, 2, derTag.enumerated)
+      break
+    case 6:
+      fields.platformInstanceId = readOctets(reader, 16)
+      break
+    default:
+      readMembers(reader, configurationId, 3, 0, fields, readConfiguration)
+  }
 }
 
-function octets(reader: DerReader, length: number): string {
-  const value = last(reader, (from) => from.read(derTag.octetString, what))
+function readTcb(reader: DerReader, number: number, fields: Fields): void {
+  if (number <= 16) fields.tcbComponents[number - 1] = reader.unsigned(what, 255)
+  else if (number === 17) fields.pceSvn = reader.unsigned(what, 65_535)
+  else fields.cpuSvn = readOctets(reader, 16)
+}
+
+function readConfiguration(reader: DerReader, number: number, fields: Fields): void {
+  const flag = reader.boolean(what)
+  if (number === 1) fields.dynamicPlatform = flag
+  else if (number === 2) fields.cachedKeys = flag
+  else fields.smtEnabled = flag
+}
+
+function readOctets(reader: DerReader, length: number): string {
+  const value = reader.read(derTag.octetString, what)
   if (value.length !== length) throw fail(code, `expected ${length} bytes in the SGX extension, found ${value.length}`)
   return toHex(value)
 }

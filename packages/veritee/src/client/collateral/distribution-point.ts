@@ -24,14 +24,15 @@ export function distributionPoint(certificate: Certificate, hosts: readonly stri
 
 function firstUri(value: Uint8Array): string | null {
   const what = 'cRLDistributionPoints'
-  const outer = new DerReader(value, 'certificate_malformed')
-  const point = outer.enter(derTag.sequence, what).enter(derTag.sequence, what)
+  const reader = new DerReader(value, 'certificate_malformed')
+  reader.open(derTag.sequence, what)
+  reader.open(derTag.sequence, what)
   // [0] DistributionPointName, [0] fullName, [6] uniformResourceIdentifier.
-  if (!point.at(0xa0)) return null
-  const name = point.enter(0xa0, what)
-  if (!name.at(0xa0)) return null
-  const names = name.enter(0xa0, what)
-  if (!names.at(0x86)) return null
-  const bytes = names.read(0x86, what)
+  for (const tag of [0xa0, 0xa0]) {
+    if (!reader.at(tag)) return null
+    reader.open(tag, what)
+  }
+  if (!reader.at(0x86)) return null
+  const bytes = reader.read(0x86, what)
   return bytes.length > 1024 ? null : String.fromCharCode(...bytes)
 }
