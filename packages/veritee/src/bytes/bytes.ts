@@ -5,7 +5,9 @@ const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** UTF-8 bytes of a string. */
 export function utf8(text: string): Uint8Array {
-  return encoder.encode(text)
+  // Nearly all texts are ASCII, and writing into an array that is there takes a third of the time that `encode` takes.
+  const out = new Uint8Array(text.length)
+  return encoder.encodeInto(text, out).read === text.length ? out : encoder.encode(text)
 }
 
 /** Text of UTF-8 bytes. Throws `malformed_encoding` on invalid sequences; a byte order mark is kept, not dropped. */

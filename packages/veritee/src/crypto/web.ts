@@ -1,5 +1,7 @@
 import type { P256Key, SigningKey } from './types.ts'
 
+export { decodeBase64, decodeHex, encodeHex } from './codec.ts'
+
 type Algorithm = { readonly name: string; readonly namedCurve?: string; readonly hash?: string }
 const p256: Algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
 const p256Sign: Algorithm = { name: 'ECDSA', hash: 'SHA-256' }

@@ -2,7 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { DerReader } from '../../src/bytes/der.ts'
 import { derTime } from '../../src/bytes/der-writer.ts'
-import { fromBase64, parseJson, parseJsonSpans } from '../../src/bytes/index.ts'
+import { parseJson, parseJsonSpans, utf8 } from '../../src/bytes/index.ts'
+import * as node from '../../src/crypto/node.ts'
+import * as web from '../../src/crypto/web.ts'
 import { refusal } from './refusal.ts'
 
 const limits = { maxLength: 4096, maxDepth: 5 }
@@ -86,16 +88,55 @@ describe('fast forms give what the plain forms give', () => {
     expect(await refusal(() => parseJson(text, limits))).toBe(code)
   })
 
-  it('base64: exactly the texts that Node writes, and no other', async () => {
-    const digit = fc.constantFrom(...'ABCZabz019+/=-_ \n€')
-    await fc.assert(
-      fc.asyncProperty(fc.array(digit, { maxLength: 12 }), async (digits) => {
-        const text = digits.join('')
-        const canonical = Buffer.from(text, 'base64').toString('base64') === text
-        expect(await refusal(() => fromBase64(text)), text).toBe(canonical ? 'accepted' : 'malformed_encoding')
-        if (canonical) expect(fromBase64(text)).toEqual(new Uint8Array(Buffer.from(text, 'base64')))
+  describe.each([
+    ['node', node],
+    ['web', web],
+  ] as const)('%s', (_, crypto) => {
+    it('base64: exactly the texts that Node writes, and no other', () => {
+      // The third has the low byte of a digit, and the fourth is one in another script.
+      const digit = fc.constantFrom(...'ABCZabz019+/=-_ \n\u0141０')
+      fc.assert(
+        fc.property(fc.array(digit, { maxLength: 12 }), (digits) => {
+          const text = digits.join('')
+          const canonical = Buffer.from(text, 'base64').toString('base64') === text
+          expect(crypto.decodeBase64(text), text).toEqual(canonical ? new Uint8Array(Buffer.from(text, 'base64')) : null)
+        }),
+        { numRuns: 5000 },
+      )
+    })
+
+    it('hex: exactly the texts of pairs of ASCII digits', () => {
+      const digit = fc.constantFrom(...'0123456789abcdefABCDEF0123456789abcdefABCDEFgG@`:/ \n\u0130０')
+      let accepted = 0
+      fc.assert(
+        fc.property(fc.array(digit, { maxLength: 6 }), fc.nat(100), (digits, zeros) => {
+          // Long texts too: they may be read in another way.
+          const text = `${'00'.repeat(zeros)}${digits.join('')}`
+          const valid = /^(?:[0-9a-fA-F]{2})*$/.test(text)
+          if (valid) accepted++
+          const bytes = crypto.decodeHex(text)
+          expect(bytes, text).toEqual(valid ? Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16)) : null)
+          if (bytes !== null) expect(crypto.encodeHex(bytes)).toBe(text.toLowerCase())
+        }),
+        { numRuns: 5000 },
+      )
+      expect(accepted).toBeGreaterThan(200)
+    })
+
+    it('hex and base64 of a view are of the view', () => {
+      const bytes = Uint8Array.from({ length: 300 }, (_, index) => index)
+      expect(crypto.encodeHex(bytes.subarray(1, 3))).toBe('0102')
+      expect(crypto.encodeHex(bytes.subarray(1, 201))).toBe(Buffer.from(bytes.subarray(1, 201)).toString('hex'))
+      expect(crypto.decodeHex(Buffer.from(bytes).toString('hex'))?.buffer.byteLength).toBe(300)
+      expect(crypto.decodeBase64(Buffer.from(bytes).toString('base64'))?.buffer.byteLength).toBe(300)
+    })
+  })
+
+  it('UTF-8: what TextEncoder gives', () => {
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom('a', 'é', '€', '😀', '\ud800', '\udc00', '\u0000'), { maxLength: 8 }), (parts) => {
+        expect(utf8(parts.join(''))).toEqual(new TextEncoder().encode(parts.join('')))
       }),
-      { numRuns: 5000 },
     )
   })
 

@@ -40,26 +40,30 @@ export class Shelf<K extends string | number, V> {
  */
 export class ShelfView<K extends string | number, V> {
   readonly #shelf: Shelf<K, V> | null
-  #own: Map<K, V> | null = null
+  // A verification makes a handful of each kind. Comparing with so few is cheaper than a Map, which would hash whole texts.
+  readonly #keys: K[] = []
+  readonly #values: V[] = []
 
   constructor(shelf: Shelf<K, V> | null) {
     this.#shelf = shelf
   }
 
   get(key: K): V | undefined {
-    return this.#own?.get(key) ?? this.#shelf?.get(key)
+    // From the end: of several values under one key the latest counts.
+    for (let at = this.#keys.length - 1; at >= 0; at--) if (this.#keys[at] === key) return this.#values[at]
+    return this.#shelf?.get(key)
   }
 
   set(key: K, value: V): V {
-    this.#own ??= new Map()
-    this.#own.set(key, value)
+    this.#keys.push(key)
+    this.#values.push(value)
     return value
   }
 
   commit(): void {
-    if (this.#shelf === null || this.#own === null) return
-    for (const [key, value] of this.#own) this.#shelf.set(key, value)
-    this.#own = null
+    if (this.#shelf !== null) for (const [at, key] of this.#keys.entries()) this.#shelf.set(key, this.#values[at] as V)
+    this.#keys.length = 0
+    this.#values.length = 0
   }
 }
 

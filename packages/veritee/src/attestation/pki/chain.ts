@@ -8,7 +8,7 @@ import { Shelf, ShelfView, sameBytes, tailOf } from '../cache/shelf.ts'
 import type { SignedDocument } from '../tcb/document.ts'
 import { type Certificate, parseCertificate } from './certificate.ts'
 import { type Crl, parseCrl } from './crl.ts'
-import { keyUsageBit } from './extensions.ts'
+import { findExtension, keyUsageBit } from './extensions.ts'
 import { oid } from './oid.ts'
 import { readPem } from './pem.ts'
 import { parseSgxExtension, type SgxExtension } from './sgx-extension.ts'
@@ -195,12 +195,10 @@ export class CertificatePool {
 
   /** {@link verifyChain}, once for each chain and profile. */
   verifyChain(chain: Chain, profile: ChainProfile): MaybePromise<void> {
-    return this.#facts.profile.get(chain) === profile ? undefined : this.#verifyChain(chain, profile)
-  }
-
-  async #verifyChain(chain: Chain, profile: ChainProfile): Promise<void> {
-    await verifyChain(this, chain, profile)
-    this.#facts.profile.set(chain, profile)
+    if (this.#facts.profile.get(chain) === profile) return undefined
+    return whenDone(verifyChain(this, chain, profile), () => {
+      this.#facts.profile.set(chain, profile)
+    })
   }
 
   /** What `words` say about something, which depends on it alone: putting dates into words takes longer than checking them. */
@@ -227,16 +225,21 @@ export class CertificatePool {
 function orderChain(certificates: readonly Certificate[], length: number): Chain {
   if (certificates.length !== length) throw fail('chain_invalid', `expected ${length} certificates, found ${certificates.length}`)
   const ordered: Certificate[] = []
-  let next = certificates.filter((certificate) => equal(certificate.issuer.der, certificate.subject.der))
-  while (next.length === 1) {
-    const [issuer] = next as [Certificate]
-    ordered.unshift(issuer)
-    next = certificates.filter((certificate) => !ordered.includes(certificate) && equal(certificate.issuer.der, issuer.subject.der))
+  while (ordered.length < length) {
+    const [issuer] = ordered
+    let next: Certificate | null = null
+    for (const certificate of certificates) {
+      // The first is the one that names itself as its issuer.
+      if (ordered.includes(certificate) || !equal(certificate.issuer.der, (issuer ?? certificate).subject.der)) continue
+      next = next === null ? certificate : notOneChain(length)
+    }
+    ordered.unshift(next ?? notOneChain(length))
   }
-  const [leaf, ...issuers] = ordered
-  if (leaf === undefined || ordered.length !== length)
-    throw fail('chain_invalid', `expected one chain of ${length} from a leaf to a self-issued root`)
-  return [leaf, ...issuers]
+  return ordered as [Certificate, ...Certificate[]]
+}
+
+function notOneChain(length: number): never {
+  throw fail('chain_invalid', `expected one chain of ${length} from a leaf to a self-issued root`)
 }
 
 /** The last certificate of a chain. */
@@ -253,28 +256,29 @@ export interface ChainProfile {
 }
 
 /**
- * Checks a chain from the root down: common names, P-256 keys, the extensions of Intel's profile, basicConstraints with CA and path length, keyUsage, no critical extension that is not
- * understood (RFC 5280 section 6.1, which Intel's library leaves out), and each signature by its issuer.
+ * Checks a chain from the root down: common names, P-256 keys, the extensions of Intel's profile, basicConstraints with CA and path length, keyUsage,
+ * no critical extension that is not understood (RFC 5280 section 6.1, which Intel's library leaves out), and each signature by its issuer.
  *
  * The root is taken as given: the caller has compared it with a trusted one. Does not check dates and revocation. Throws `chain_invalid`.
  */
-async function verifyChain(pool: CertificatePool, chain: Chain, profile: ChainProfile): Promise<void> {
-  for (let depth = chain.length - 1; depth >= 0; depth--) {
-    const certificate = chain[depth] as Certificate
-    const name = certificate.subject.commonName ?? 'a certificate without a common name'
-    const expected = profile.names[depth]
-    if (expected === undefined || !name.includes(expected)) throw fail('chain_invalid', `expected '${expected}', found '${name.slice(0, 64)}'`)
-    if (certificate.publicKey === null) throw fail('chain_invalid', `${name}: expected a P-256 key`)
-    const unknown = certificate.extensions.find((extension) => extension.critical && !understood.includes(extension.id))
-    if (unknown !== undefined) throw fail('chain_invalid', `${name}: the critical extension ${unknown.id} is not understood`)
-    const missing = required.find((id) => !certificate.extensions.some((extension) => extension.id === id))
-    if (missing !== undefined) throw fail('chain_invalid', `${name}: expected the extension ${missing}`)
-    if (profile.authoritiesOnly) checkAuthority(certificate, name, depth)
-    else if (depth > 0) checkAuthority(certificate, name, depth - 1)
-    else checkLeaf(certificate, name)
-    const issuer = chain[depth + 1]
-    if (issuer !== undefined && !(await pool.signed(issuer, certificate))) throw fail('chain_invalid', `${name}: not signed by its issuer`)
-  }
+function verifyChain(pool: CertificatePool, chain: Chain, profile: ChainProfile, depth: number = chain.length - 1): MaybePromise<void> {
+  const certificate = chain[depth] as Certificate
+  const name = certificate.subject.commonName ?? 'a certificate without a common name'
+  const expected = profile.names[depth]
+  if (expected === undefined || !name.includes(expected)) throw fail('chain_invalid', `expected '${expected}', found '${name.slice(0, 64)}'`)
+  if (certificate.publicKey === null) throw fail('chain_invalid', `${name}: expected a P-256 key`)
+  for (const { critical, id } of certificate.extensions)
+    if (critical && !understood.includes(id)) throw fail('chain_invalid', `${name}: the critical extension ${id} is not understood`)
+  for (const id of required)
+    if (findExtension(certificate.extensions, id) === undefined) throw fail('chain_invalid', `${name}: expected the extension ${id}`)
+  if (profile.authoritiesOnly) checkAuthority(certificate, name, depth)
+  else if (depth > 0) checkAuthority(certificate, name, depth - 1)
+  else checkLeaf(certificate, name)
+  const issuer = chain[depth + 1]
+  return whenDone(issuer === undefined ? true : pool.signed(issuer, certificate), (valid) => {
+    if (!valid) throw fail('chain_invalid', `${name}: not signed by its issuer`)
+    return depth === 0 ? undefined : verifyChain(pool, chain, profile, depth - 1)
+  })
 }
 
 function checkAuthority(certificate: Certificate, name: string, authoritiesBelow: number): void {

@@ -20,6 +20,6 @@ export const oid = {
 /** Those of {@link oid}, and the others that Intel's certificates and lists hold. */
 export const knownOids: KnownOids = new KnownOids([
   ...Object.values(oid),
-  // Country, locality, state, organization; subject key identifier, CRL distribution points.
-  ...['2.5.4.6', '2.5.4.7', '2.5.4.8', '2.5.4.10', '2.5.29.14', '2.5.29.31'],
+  // Country, locality, state, organization.
+  ...['2.5.4.6', '2.5.4.7', '2.5.4.8', '2.5.4.10'],
 ])
