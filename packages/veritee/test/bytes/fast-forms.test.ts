@@ -24,7 +24,7 @@ const nearJson: fc.Arbitrary<string> = fc.letrec<{ value: string }>((tie) => ({
   value: fc.oneof(
     { maxDepth: 6 },
     fc.constantFrom('1', '-0', '1e400', '-1.5e-3', '01', 'true', 'null', 'nul', '"x"', '"\\u0061"', '"\\ud800"', '"\ud800"', '"\\""', '"\\\\"', '""'),
-    fc.array(tie('value'), { maxLength: 3 }).map((items) => `[${items.join(' ,')}]`),
+    fc.tuple(fc.array(tie('value'), { maxLength: 3 }), fc.constantFrom(',', ' ,')).map(([items, comma]) => `[${items.join(comma)}]`),
     fc
       .array(fc.tuple(name, fc.boolean(), tie('value')), { maxLength: 4 })
       .map((members) => `{${members.map(([key, escaped, value]) => `"${escaped ? key.replace('a', '\\u0061') : key}":${value}`).join(',')}}`),
