@@ -10,8 +10,8 @@ export interface Contestant {
 
 const rounds = 12
 const microsecondsPerRound = 150_000
-// V8 compiles what is hot for good only after some ten thousand calls.
-const microsecondsToWarmUp = 2_500_000
+// V8 compiles what is hot for good only after some ten thousand calls: a verification of a millisecond gains until it has run for six seconds.
+const microsecondsToWarmUp = 6_000_000
 // Reading the clock of the process takes as long as a tenth of the shortest operation.
 const operationsBetweenReadings = 60
 

@@ -41,29 +41,29 @@ export class Shelf<K extends string | number, V> {
 export class ShelfView<K extends string | number, V> {
   readonly #shelf: Shelf<K, V> | null
   // A verification makes a handful of each kind. Comparing with so few is cheaper than a Map, which would hash whole texts.
-  readonly #keys: K[] = []
-  readonly #values: V[] = []
+  #own: [K, V][] | null = null
 
   constructor(shelf: Shelf<K, V> | null) {
     this.#shelf = shelf
   }
 
   get(key: K): V | undefined {
-    // From the end: of several values under one key the latest counts.
-    for (let at = this.#keys.length - 1; at >= 0; at--) if (this.#keys[at] === key) return this.#values[at]
+    if (this.#own !== null) for (const one of this.#own) if (one[0] === key) return one[1]
     return this.#shelf?.get(key)
   }
 
   set(key: K, value: V): V {
-    this.#keys.push(key)
-    this.#values.push(value)
+    const known = this.#own?.find((one) => one[0] === key)
+    if (known !== undefined) known[1] = value
+    else if (this.#own === null) this.#own = [[key, value]]
+    else this.#own.push([key, value])
     return value
   }
 
   commit(): void {
-    if (this.#shelf !== null) for (const [at, key] of this.#keys.entries()) this.#shelf.set(key, this.#values[at] as V)
-    this.#keys.length = 0
-    this.#values.length = 0
+    if (this.#shelf === null || this.#own === null) return
+    for (const [key, value] of this.#own) this.#shelf.set(key, value)
+    this.#own = null
   }
 }
 
@@ -75,6 +75,13 @@ export function tailOf(bytes: Uint8Array): number {
   const { length } = bytes
   const at = (fromEnd: number): number => bytes[length - fromEnd] as number
   return at(1) | (at(2) << 8) | (at(3) << 16) | ((at(4) & 0x3f) << 24)
+}
+
+/** The same of base64, from its last eight characters. */
+export function tailOfText(text: string): number {
+  let tail = 0
+  for (let at = Math.max(0, text.length - 8); at < text.length; at++) tail = (Math.imul(tail, 31) + text.charCodeAt(at)) & 0x3fff_ffff
+  return tail
 }
 
 /** True for equal bytes. Four at a time: a hit on a cache compares kilobytes. The time depends on the contents, which are public. */

@@ -4,9 +4,9 @@ import { equal, fromUtf8 } from '../../bytes/bytes.ts'
 import type { MaybePromise, P256Key } from '../../crypto/types.ts'
 import { whenDone } from '../../crypto/when-done.ts'
 import { fail } from '../../errors.ts'
-import { Shelf, ShelfView, sameBytes, tailOf } from '../cache/shelf.ts'
+import { Shelf, ShelfView, sameBytes, tailOf, tailOfText } from '../cache/shelf.ts'
 import type { SignedDocument } from '../tcb/document.ts'
-import { type Certificate, parseCertificate } from './certificate.ts'
+import { type Certificate, readCertificate } from './certificate.ts'
 import { type Crl, parseCrl } from './crl.ts'
 import { findExtension, keyUsageBit } from './extensions.ts'
 import { oid } from './oid.ts'
@@ -44,6 +44,12 @@ interface QuotedChain {
   readonly chain: Chain
 }
 
+interface PemCertificate {
+  /** Without line ends. */
+  readonly base64: string
+  readonly certificate: Certificate
+}
+
 interface ImportedKey {
   readonly publicKey: Uint8Array
   readonly key: P256Key
@@ -53,7 +59,7 @@ interface ImportedKey {
 export class PoolShelves {
   readonly chains: Shelf<string, Chain>
   readonly quotedChains: Shelf<number, QuotedChain>
-  readonly certificates: Shelf<string, Certificate>
+  readonly certificates: Shelf<number, PemCertificate>
   readonly crls: Shelf<number, Crl>
   readonly signedBytes: Shelf<number, SignedBytes>
   readonly keys: Shelf<number, ImportedKey>
@@ -88,7 +94,7 @@ class PoolFacts {
 export class CertificatePool {
   readonly #chains: ShelfView<string, Chain>
   readonly #quotedChains: ShelfView<number, QuotedChain>
-  readonly #certificates: ShelfView<string, Certificate>
+  readonly #certificates: ShelfView<number, PemCertificate>
   readonly #crls: ShelfView<number, Crl>
   readonly #signedBytes: ShelfView<number, SignedBytes>
   readonly #keys: ShelfView<number, ImportedKey>
@@ -131,10 +137,23 @@ export class CertificatePool {
   }
 
   #parseChain(pem: string, length: number): Chain {
+    const texts = readPem(pem)
+    const known = texts.map((base64) => this.#knownCertificate(base64))
     // All are decoded before any is parsed, so that what is refused first does not depend on what is known.
-    const texts = readPem(pem).map((base64) => this.#certificates.get(base64) ?? { base64, der: fromBase64(base64) })
-    const certificates = texts.map((one) => ('base64' in one ? this.#certificates.set(one.base64, parseCertificate(one.der)) : one))
+    const decoded = texts.map((base64, index) => (known[index] === null ? fromBase64(base64) : null))
+    const certificates = texts.map((base64, index) => known[index] ?? this.#certificate(base64, decoded[index] as Uint8Array))
     return orderChain(certificates, length)
+  }
+
+  #knownCertificate(base64: string): Certificate | null {
+    const known = this.#certificates.get(tailOfText(base64))
+    return known?.base64 === base64 ? known.certificate : null
+  }
+
+  #certificate(base64: string, der: Uint8Array): Certificate {
+    // Once more: it may stand in the chain twice.
+    const known = this.#knownCertificate(base64)
+    return known ?? this.#certificates.set(tailOfText(base64), { base64, certificate: readCertificate(der) }).certificate
   }
 
   /** Parses a revocation list. Throws `crl_malformed`. */
