@@ -19,7 +19,10 @@ export async function run(): Promise<Figure[]> {
   const { peers, absent } = await findPeers()
   for (const line of absent) process.stderr.write(`${line}\n`)
   const figures: Figure[] = []
-  for (const evidence of await collectEvidence()) figures.push(...(await figuresOf(evidence, peers)))
+  for (const evidence of await collectEvidence()) {
+    if (!evidence.forPeers) process.stderr.write(`${evidence.name}: without peers, which accept no root but Intel's\n`)
+    figures.push(...(await figuresOf(evidence, evidence.forPeers ? peers : [])))
+  }
   return figures
 }
 

@@ -13,6 +13,8 @@ export interface Evidence {
   readonly collateral: CollateralJson
   readonly root: Uint8Array
   readonly at: Date
+  /** False for the simulator's: the peers know no root but Intel's. */
+  readonly forPeers: boolean
 }
 
 interface Listed {
@@ -59,6 +61,7 @@ function real(name: string, listed: readonly Listed[], edition: string, platform
     collateral: JSON.parse(readFileSync(new URL(`${vector}/${collateral}`, folder), 'utf8')) as CollateralJson,
     root: intelSgxRootCa,
     at: new Date(at * 1000),
+    forPeers: true,
   }
 }
 
@@ -72,5 +75,5 @@ async function synthesize(): Promise<Evidence> {
   if (first === undefined || second === undefined || third === undefined || other === undefined || platform === undefined)
     throw new TypeError('bench: expected four platforms')
   const collateral = collateralToJson(platform.collateral)
-  return { name: 'SGX v3 (synthetic)', quotes: [first, second, third], other, collateral, root: platform.root, at }
+  return { name: 'SGX v3 (synthetic)', quotes: [first, second, third], other, collateral, root: platform.root, at, forPeers: false }
 }
