@@ -30,8 +30,8 @@ export class RateLimit {
   }
 }
 
-/** One network has one bucket: an IPv6 host has 2^64 addresses to itself. An IPv4 address in IPv6 clothes is the IPv4 address. */
-function network(address: string): string {
+/** What counts as one asker: an IPv6 host has 2^64 addresses to itself. An IPv4 address in IPv6 clothes is the IPv4 address. */
+export function network(address: string): string {
   if (address.startsWith('::ffff:')) return address.slice(7)
   if (!address.includes(':')) return address
   const [head = '', tail] = address.split('::')

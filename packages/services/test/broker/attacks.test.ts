@@ -189,6 +189,16 @@ describe('nonces and sessions', () => {
     expect(() => sessions.ofToken(whole.tokenId)).toThrowError(expect.objectContaining({ code: 'kbs_token_invalid' }))
   })
 
+  it('S22: all addresses of one IPv6 network share its places', async () => {
+    const { Places } = await import('../../src/enclave/broker/places.ts')
+    const places = new Places()
+    const leave = Array.from({ length: 16 }, (_, i) => places.enter(`2001:db8:0:1::${i.toString(16)}`))
+    expect(() => places.enter('2001:db8:0:1:ffff::1')).toThrowError(expect.objectContaining({ status: 503 }))
+    places.enter('2001:db8:0:2::1')
+    leave[0]?.()
+    places.enter('2001:db8:0:1:ffff::1')
+  })
+
   it('S22: evidence that is sent slowly takes a bounded number of places, and gives them back', async () => {
     const slow: ClientRequest[] = []
     for (let i = 0; i < 16; i++) {
@@ -404,6 +414,7 @@ describe('requests that are none', () => {
     for (let i = 0; i < 5; i++) replies.push(await send(own.kbs.url, { method: 'POST', path: '/kbs/v0/auth', json: {} }))
     expect(replies.map(({ status }) => status)).toEqual([401, 401, 401, 429, 429])
     expect(replies.at(-1)?.headers['retry-after']).toBe('1')
+    expect(own.store.state.refusals.map(({ code }) => code)).toEqual(Array(3).fill('kbs_request_malformed'))
     await own.close()
   })
 })

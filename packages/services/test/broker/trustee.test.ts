@@ -59,6 +59,26 @@ describe('our client at a KBS of Trustee', () => {
     expect(trustee.seen[1]?.cookie).toBe(trustee.seen[2]?.cookie)
   })
 
+  it('S22: comes again where it is asked to, and gives up after a few times', async () => {
+    const busy = (times: number): NonNullable<TrusteeOptions['alter']> => {
+      let left = times
+      return (step, answer) => (step === 'attest' && left-- > 0 ? { status: 503, headers: { 'retry-after': '0' }, body: '{}' } : answer)
+    }
+    const patient = await askTrustee({ alter: busy(2) })
+    expect(patient.outcome).toBe('released')
+    expect(patient.seen.map(({ path }) => path)).toEqual(['auth', 'attest', 'attest', 'attest', 'resource/default/key/1'])
+    const tired = await askTrustee({ alter: busy(100) })
+    expect(tired.outcome).toBe('kbs_refused')
+    expect(tired.seen).toHaveLength(6)
+    // Without a time to wait, or with one that is none, it is an answer like any other.
+    for (const later of [{}, { 'retry-after': 'soon' }, { 'retry-after': '-1' }]) {
+      const once = await askTrustee({ alter: altered('auth', () => ({ status: 503, headers: later as Record<string, string>, body: '{}' })) })
+      expect([once.outcome, once.seen.length]).toEqual(['kbs_refused', 1])
+    }
+    const hour = altered('auth', () => ({ status: 429, headers: { 'retry-after': '3600' }, body: '{}' }))
+    expect((await askTrustee({ alter: hour }, { timeoutMs: 100 })).outcome).toBe('kbs_timeout')
+  })
+
   it.each([
     ['refuses by its policy', { resource: 'denied/key/1' }, undefined, 'kbs_refused'],
     ['has no such resource', { resource: 'default/key/2' }, undefined, 'kbs_refused'],

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtemp, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,11 +9,15 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { runKeyAction } from '../../src/bin/commands/model-keys.ts'
 import { brokerSchema } from '../../src/config/broker.ts'
 import { readConfiguration } from '../../src/config/schema.ts'
+import { workerSchema } from '../../src/config/worker.ts'
+import { listen } from '../../src/http/listen.ts'
+import { openLlamaEngine } from '../../src/enclave/worker/engine/index.ts'
 import { makeModelKey, readModelKey } from '../../src/models/sealing/keys.ts'
 import { sealModel } from '../../src/models/sealing/seal.ts'
 import { startBrokerProcess } from '../../src/process/broker.ts'
 import { nodeFiles } from '../../src/process/files.ts'
 import type { Running } from '../../src/process/run.ts'
+import { startWorkerProcess } from '../../src/process/worker.ts'
 import { demoPath, demoSha256 } from '../engine/demo.ts'
 
 const shm = await statfs('/dev/shm').catch(() => null)
@@ -68,16 +72,23 @@ function start(args: readonly string[]): { readonly child: ChildProcess; readonl
 
 const run = (args: readonly string[]): Promise<Ended> => start(args).ended
 
+const source = {
+  codeDigest: async () => '00'.repeat(32),
+  findModel: () => Promise.reject(new Error('none')),
+  openEngine: openLlamaEngine,
+  anchors: null,
+}
+
 async function broker(args: readonly string[], lines: string[] = [], environment: { readonly [name: string]: string } = {}): Promise<Running> {
   const { configuration } = await readConfiguration(brokerSchema, { args, environment, readText: nodeFiles.readText })
   if (configuration === null) throw new TypeError('no configuration')
-  const program = {
-    codeDigest: async () => '00'.repeat(32),
-    findModel: () => Promise.reject(new Error('none')),
-    openEngine: () => Promise.reject(new TypeError('no model here')),
-    anchors: null,
-  }
-  const one = await startBrokerProcess({ configuration, program, files: nodeFiles, report: (line) => lines.push(line), now: () => new Date() })
+  const one = await startBrokerProcess({
+    configuration,
+    program: source,
+    files: nodeFiles,
+    report: (line) => lines.push(line),
+    now: () => new Date(),
+  })
   running.push(one)
   return one
 }
@@ -196,6 +207,68 @@ describe.skipIf(noTmpfs)(`broker, owner and worker as commands${noTmpfs ? ' (ski
     expect((await again.ended).code).toBe(0)
     expect((await readdir('/dev/shm')).filter((name) => name.startsWith('veritee-'))).toEqual([])
   }, 120_000)
+})
+
+describe.skipIf(noTmpfs)(`a worker whose sealed model does not load${noTmpfs ? ' (skipped: /dev/shm is no tmpfs with room here)' : ''}`, () => {
+  const publisher = generateEd25519()
+  let sealed: string
+  let key: Uint8Array
+  beforeAll(async () => {
+    sealed = join(directory, 'sealed-for-failures')
+    key = new Uint8Array(32).fill(5)
+    await sealModel({
+      files: [demoPath],
+      directory: sealed,
+      name: 'fails',
+      modelVersion: 1,
+      keyId: 'models/fails/1',
+      modelKey: key,
+      publisher: await publisher,
+      chatTemplateDigest: null,
+      licence: null,
+      created: 1_790_000_000,
+    })
+    const weights = join(sealed, 'veritee-demo-q8_0.gguf.sealed')
+    await cp(sealed, `${sealed}-short`, { recursive: true })
+    await truncate(join(`${sealed}-short`, 'veritee-demo-q8_0.gguf.sealed'), (await stat(weights)).size - 262_160)
+  })
+
+  it.each<[string, { readonly value?: Uint8Array; readonly down?: boolean; readonly directory?: string; readonly args?: readonly string[] }, string]>(
+    [
+      ['broker down', { down: true }, 'service_unavailable'],
+      ['broker without the key', {}, 'kbs_refused'],
+      ['wrong key', { value: new Uint8Array(32).fill(6) }, 'sealed_key_wrong'],
+      ['missing chunk', { value: new Uint8Array(32).fill(5), directory: '-short' }, 'sealed_file_size'],
+      ['no memory file system', { value: new Uint8Array(32).fill(5), args: ['--memory-directory', '/proc'] }, 'model_memory_unavailable'],
+    ],
+  )('S12: %s: the code, no port, no ready line', async (title, { value, down = false, directory: suffix = '', args = [] }, code) => {
+    const name = title.replaceAll(' ', '-')
+    const state = join(directory, `state-${name}`)
+    const up = await broker([...simulate(`broker-${name}`), ...withAdmin(), '--root', join(state, 'root.pem')])
+    if (value !== undefined) {
+      const file = join(directory, `${name}.key`)
+      await writeFile(file, value, { mode: 0o600 })
+      const terms = join(directory, `broker-${name}`, 'release-policy.json')
+      const resource = ['--resource', 'models/fails/1', '--key', file, '--release-policy', terms]
+      await runKeyAction('upload', [...resource, ...towards(up.ready.admin, `broker-${name}`)])
+    }
+    const probe = await listen({ host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }, () => undefined)
+    await probe.close()
+    const { configuration } = await readConfiguration(workerSchema, {
+      args: [
+        ...['--tee', 'simulate', '--state', state, '--port', String(probe.port), '--model', `sealed:${sealed}${suffix}`],
+        ...['--publisher', toHex((await publisher).publicKey), '--broker', down ? 'https://127.0.0.1:1' : up.ready.url, ...args],
+      ],
+      environment: {},
+      readText: nodeFiles.readText,
+    })
+    if (configuration === null) throw new TypeError('no configuration')
+    const starting = startWorkerProcess({ configuration, program: source, files: nodeFiles, report: () => undefined, now: () => new Date() })
+    await expect(starting).rejects.toMatchObject({ code })
+    const { send } = await import('../broker/system.ts')
+    await expect(send(`https://127.0.0.1:${probe.port}`, { method: 'GET', path: '/readyz' })).rejects.toMatchObject({ code: 'service_unavailable' })
+    expect((await readdir('/dev/shm')).filter((entry) => entry.startsWith('veritee-'))).toEqual([])
+  })
 })
 
 describe('what a broker does not start with', () => {

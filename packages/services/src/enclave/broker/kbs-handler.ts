@@ -49,7 +49,7 @@ export function isKbsPath(url: string | undefined): boolean {
   return url?.startsWith(`${kbsPrefix}/`) === true
 }
 
-/** Serves `POST auth`, `POST attest` and `GET resource/...`. Every refusal is recorded, every release before it is sent. Never throws. */
+/** Serves `POST auth`, `POST attest` and `GET resource/...`. Every refusal but `kbs_busy` is recorded, every release before it is sent. Never throws. */
 export async function handleKbs(deps: KbsDeps, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const [plugin = '', ...rest] = (request.url ?? '').slice(kbsPrefix.length + 1).split('/')
   const step = (['auth', 'attest', 'resource'] as const).find((name) => name === plugin)
@@ -70,9 +70,11 @@ export async function handleKbs(deps: KbsDeps, request: IncomingMessage, respons
     else await release(deps, request, response, rest.join('/'), asked)
   } catch (error) {
     const problem = problemOf(error, asked.type)
+    sendProblem(response, problem)
+    // Who comes too often was not judged, and must not be able to have the trail written over and over.
+    if (problem.code === 'kbs_busy') return
     const refusal = entry(deps, asked, 'refusal', null, problem.code ?? 'failed')
     deps.store.note((state) => recorded(state, refusal))
-    sendProblem(response, problem)
     deps.onDecision({ ...refusal, checks: asked.verdict?.checks ?? [] })
   }
 }

@@ -8,6 +8,8 @@ export interface Answer {
   /** Null where an error came without JSON. */
   readonly value: unknown
   readonly setCookie: string
+  /** Seconds, where the other side asks to come again later; null where it does not. */
+  readonly retryAfter: number | null
 }
 
 /** Bytes of the largest answer: a resource of 64 KiB in base64, or a token. */
@@ -35,7 +37,8 @@ export async function exchangeJson(
     signal,
   })
   const bytes = await readBody(response, maxAnswerBytes)
-  const answer = { status: response.status, setCookie: response.headers['set-cookie'] ?? '' }
+  const later = response.status === 429 || response.status === 503 ? /^[0-9]{1,4}$/.exec(response.headers['retry-after'] ?? '') : null
+  const answer = { status: response.status, setCookie: response.headers['set-cookie'] ?? '', retryAfter: later === null ? null : Number(later[0]) }
   try {
     return { ...answer, value: parseJson(fromUtf8(bytes), { maxLength: maxAnswerBytes, maxDepth: 8 }) }
   } catch (cause) {

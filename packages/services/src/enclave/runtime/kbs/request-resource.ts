@@ -48,10 +48,25 @@ function plain(text: string): string {
 }
 
 const shape = new Shape('kbs_answer_malformed')
+/** How often a step is tried again that was answered with 429 or 503 and a time to wait. */
+const mostAgain = 4
+const longestPauseSeconds = 5
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  try {
+    await within(signal, promise)
+  } finally {
+    clearTimeout(timer)
+  }
+}
 
 /**
  * Fetches a resource (a model key) by the RCAR protocol of Trustee's KBS, version 0.4.0: auth, attest, get. The key pair to which
  * the broker encrypts is made here, is quoted together with the broker's nonce, and is dropped at the end.
+ *
+ * A step that is answered with 429 or 503 and a time to wait is tried again, four times at most.
  *
  * What the quote proves to the broker, nothing here proves about the broker: it is not trusted for integrity (rule S13), and any certificate is taken
  * unless `brokerSpki` is given. The caller compares what it got with what its manifest says, and wipes it.
@@ -66,8 +81,15 @@ export async function requestResource(request: ResourceRequest): Promise<Uint8Ar
   const signal = request.signal === undefined ? deadline : AbortSignal.any([request.signal, deadline])
   const transport = nodeTransport(url, request.brokerSpki ?? null)
   const { privateKey: teeKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const ask = (step: string, path: string, body: Json | null, cookie: string | null): Promise<Answer> =>
-    exchangeJson(transport, step, { path: `${kbsPrefix}/${path}`, body: body === null ? null : utf8(JSON.stringify(body)), cookie, signal })
+  const ask = async (step: string, path: string, body: Json | null, cookie: string | null): Promise<Answer> => {
+    const bytes = body === null ? null : utf8(JSON.stringify(body))
+    for (let again = 0; ; again++) {
+      const answer = await exchangeJson(transport, step, { path: `${kbsPrefix}/${path}`, body: bytes, cookie, signal })
+      if (answer.retryAfter === null || again === mostAgain) return answer
+      // Spread, since a fleet that starts together would come again together.
+      await pause(Math.min(answer.retryAfter, longestPauseSeconds) * 1000 + Math.random() * 250, signal)
+    }
+  }
   try {
     const { nonce, extended, cookie } = readChallenge(
       await ask('auth', 'auth', { version: protocolVersion, tee, 'extra-params': { 'supported-hash-algorithms': ['sha384'] } }, null),
