@@ -3,9 +3,12 @@ import { cp, mkdtemp, readdir, readFile, rm, stat, statfs, truncate, writeFile }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { certificatePem } from 'veritee/attestation/issue'
+import { createSimPlatform } from 'veritee/attestation/sim'
 import { toHex } from 'veritee/bytes'
 import { generateEd25519 } from 'veritee/crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { startPccs } from '../../../veritee/test/collateral/pccs.ts'
 import { runKeyAction } from '../../src/bin/commands/model-keys.ts'
 import { brokerSchema } from '../../src/config/broker.ts'
 import { readConfiguration } from '../../src/config/schema.ts'
@@ -18,6 +21,8 @@ import { startBrokerProcess } from '../../src/process/broker.ts'
 import { nodeFiles } from '../../src/process/files.ts'
 import type { Running } from '../../src/process/run.ts'
 import { startWorkerProcess } from '../../src/process/worker.ts'
+import { enclaves, policyText, secret, send } from '../broker/system.ts'
+import { type TrusteeClientOptions, trusteeClient } from '../broker/trustee.ts'
 import { demoPath, demoSha256 } from '../engine/demo.ts'
 
 const shm = await statfs('/dev/shm').catch(() => null)
@@ -265,7 +270,6 @@ describe.skipIf(noTmpfs)(`a worker whose sealed model does not load${noTmpfs ? '
     if (configuration === null) throw new TypeError('no configuration')
     const starting = startWorkerProcess({ configuration, program: source, files: nodeFiles, report: () => undefined, now: () => new Date() })
     await expect(starting).rejects.toMatchObject({ code })
-    const { send } = await import('../broker/system.ts')
     await expect(send(`https://127.0.0.1:${probe.port}`, { method: 'GET', path: '/readyz' })).rejects.toMatchObject({ code: 'service_unavailable' })
     expect((await readdir('/dev/shm')).filter((entry) => entry.startsWith('veritee-'))).toEqual([])
   })
@@ -356,7 +360,6 @@ describe('the model owner, as a command', () => {
     const up = await broker(simulate('quiet'), lines)
     expect(up.ready.admin).toBeNull()
     expect(lines.join('\n')).not.toContain('admin interface')
-    const { send } = await import('../broker/system.ts')
     const ready = await send(up.ready.url, { method: 'GET', path: '/readyz' })
     expect(ready).toMatchObject({
       status: 200,
@@ -365,6 +368,37 @@ describe('the model owner, as a command', () => {
     expect(
       (await send(up.ready.url, { method: 'GET', path: '/admin/v1/resources', headers: { authorization: `Bearer ${credential}` } })).status,
     ).toBe(404)
+  })
+})
+
+describe("with Trustee's clients", () => {
+  it('evidence without collateral is judged with what a PCCS gives, fetched once for a machine; without one it is refused', async () => {
+    const platform = await createSimPlatform({ at: new Date() })
+    const pccs = await startPccs(platform.collateral)
+    await writeFile(join(directory, 'machine.pem'), certificatePem(platform.root))
+    const up = await broker([...simulate('t'), ...withAdmin(), '--root', join(directory, 'machine.pem'), '--pccs', pccs.url])
+    const terms = join(directory, 'terms.json')
+    await writeFile(terms, policyText())
+    const key = join(directory, 'trustee.key')
+    await writeFile(key, secret, { mode: 0o600 })
+    const put = ['--resource', 'default/key/1', '--key', key, '--release-policy', terms, '--evidence', 'quote']
+    await runKeyAction('upload', [...put, ...towards(up.ready.admin, 't')])
+    const client = (url: string): TrusteeClientOptions => ({
+      tee: 'sgx',
+      quote: (reportData) => platform.quote(enclaves.worker, reportData),
+      post: (path, headers, text) => send(url, { method: 'POST', path, headers, body: Buffer.from(text) }),
+      get: (path, headers) => send(url, { method: 'GET', path, headers }),
+    })
+    expect(await trusteeClient('default/key/1', client(up.ready.url))).toEqual(secret)
+    const asked = pccs.requests.length
+    expect(asked).toBeGreaterThan(0)
+    expect(await trusteeClient('default/key/1', client(up.ready.url))).toEqual(secret)
+    expect(pccs.requests.length).toBe(asked)
+    await pccs.close()
+    const without = await broker([...simulate('u'), '--root', join(directory, 'machine.pem')])
+    await expect(trusteeClient('default/key/1', client(without.ready.url))).rejects.toThrow('AttestationError')
+    const down = await broker([...simulate('v'), '--root', join(directory, 'machine.pem'), '--pccs', pccs.url])
+    await expect(trusteeClient('default/key/1', client(down.ready.url))).rejects.toThrow('AttestationError')
   })
 })
 
