@@ -243,5 +243,6 @@ describe('the admin interface', () => {
 it('the descriptor of the broker names the key of its tokens', async () => {
   const report = parseReport(await running.broker.identity.report(null))
   const kbs = report.descriptor.extensions.kbs as { token_key: string }
+  expect(Object.keys(kbs).sort()).toEqual(['protocol', 'roots', 'simulated_roots', 'store', 'token_key'])
   expect(kbs.token_key).toMatch(/^sha256:[0-9a-f]{64}$/)
 })

@@ -93,6 +93,15 @@ describe('spec/key-release.md', () => {
       'PluginInternalError',
     ])
       expect(text).toContain(`\`${word}\``)
-    for (const member of [...Object.keys(vectors.tee_pubkey), ...Object.keys(vectors.jwe as object)]) expect(text, member).toContain(`\`${member}\``)
+    for (const member of [
+      'protocol',
+      'token_key',
+      'store',
+      'roots',
+      'simulated_roots',
+      ...Object.keys(vectors.tee_pubkey),
+      ...Object.keys(vectors.jwe as object),
+    ])
+      expect(text, member).toContain(`\`${member}\``)
   })
 })

@@ -149,7 +149,12 @@ describe.skipIf(noTmpfs)(`broker, owner and worker as commands${noTmpfs ? ' (ski
       '--json',
     ])
     expect(uploaded.err).toBe('')
-    expect(JSON.parse(uploaded.out)).toMatchObject({ broker: { simulated: true }, resource: 'models/sealed-demo/1', version: 1, revoked: false })
+    expect(JSON.parse(uploaded.out)).toMatchObject({
+      broker: { simulated: true, store: 'file' },
+      resource: 'models/sealed-demo/1',
+      version: 1,
+      revoked: false,
+    })
 
     const workerArgs = (url: string): string[] => [
       ...[

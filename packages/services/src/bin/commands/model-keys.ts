@@ -61,7 +61,8 @@ export async function runKeyAction(action: Action, args: readonly string[]): Pro
     const admin = await open(values)
     try {
       const { verdict, report } = admin.service
-      const broker = { simulated: verdict.simulated, keyset: report.keysetDigest, warnings: verdict.warnings }
+      const { store } = (report.descriptor.extensions.kbs ?? {}) as { readonly store?: unknown }
+      const broker = { simulated: verdict.simulated, keyset: report.keysetDigest, store: store ?? null, warnings: verdict.warnings }
       return { json: values.json, result: { broker, ...(await run(action, admin, values, resource, key)) } }
     } finally {
       admin.close()
