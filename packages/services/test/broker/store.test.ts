@@ -132,6 +132,53 @@ describe("the broker's store", () => {
     }
   })
 
+  it.each<[string, (good: { readonly state: unknown; readonly delta: unknown }) => readonly (string | object)[]]>([
+    ['a first frame that is no JSON', () => ['{']],
+    ['a first frame with a member twice', () => ['{"seq":0,"seq":1}']],
+    ['a first frame that is a delta', ({ delta }) => [delta as object]],
+    ['a state without its trail', ({ state }) => [{ ...(state as object), audit: undefined }]],
+    ['a state with another member', ({ state }) => [{ ...(state as object), more: 1 }]],
+    ['a resource with a name that is none', ({ state }) => [{ ...(state as object), resources: { '../x': resource } }]],
+    ['a resource of another shape', ({ state }) => [{ ...(state as object), resources: { 'a/b/c': { ...resource, value: 7 } } }]],
+    ['a resource of another form of evidence', ({ state }) => [{ ...(state as object), resources: { 'a/b/c': { ...resource, evidence: 'any' } } }]],
+    ['a line of another kind', ({ state }) => [{ ...(state as object), audit: [{ seq: 1, ...release, event: 'forget' }] }]],
+    ['a second frame that is no JSON', ({ state }) => [state as object, 'x']],
+    ['a second frame that is a state', ({ state }) => [state as object, state as object]],
+    [
+      'a line that is numbered like one before',
+      ({ state, delta }) => [state as object, { ...(delta as object), entries: [{ seq: 1, ...release }], seq: 1 }],
+    ],
+    ['lines numbered downwards', ({ state }) => [state as object, { resources: {}, entries: [3, 2].map((seq) => ({ seq, ...release })), seq: 3 }]],
+    ['a line numbered beyond the count', ({ state }) => [state as object, { resources: {}, entries: [{ seq: 9, ...release }], seq: 3 }]],
+    [
+      'more resources than there may be',
+      ({ state }) => [
+        state as object,
+        { resources: Object.fromEntries(Array.from({ length: 1025 }, (_, i) => [`a/b/${i}`, resource])), entries: [], seq: 1 },
+      ],
+    ],
+  ])('S11: sealed under the right key, %s: refused', async (title, frames) => {
+    const { header, sealFrame } = await import('../../src/enclave/broker/store/frames.ts')
+    const state = { resources: {}, audit: [{ seq: 1, ...release }], refusals: [], seq: 1 }
+    const delta = { resources: { 'a/b/c': resource }, entries: [{ seq: 2, ...release }], seq: 2 }
+    const path = join(directory, `shape-${title.replaceAll(' ', '-')}`)
+    const write = async (plains: readonly (string | object)[]): Promise<void> => {
+      let previous = Buffer.alloc(0)
+      const parts = [header(1)]
+      for (const [i, plain] of plains.entries()) {
+        const text = typeof plain === 'string' ? plain : JSON.stringify(plain)
+        const { bytes, tag } = sealFrame(sealing.derive('veritee.broker.store.v1'), i + 1, previous, Buffer.from(text))
+        parts.push(bytes)
+        previous = Buffer.from(tag)
+      }
+      await writeFile(path, Buffer.concat(parts))
+    }
+    await write([state, delta])
+    expect(await reopened(path)).toMatchObject({ resources: { 'a/b/c': resource }, seq: 2 })
+    await write(frames({ state, delta }))
+    await expect(openStore(path, sealing)).rejects.toMatchObject({ code: 'broker_store_invalid' })
+  })
+
   it('S11: another key, a symbolic link, a file that is too large: refused', async () => {
     const path = join(directory, 'other-key')
     await written(path, 1)

@@ -68,6 +68,37 @@ describe("the model owner's side of a key broker", () => {
   })
 })
 
+describe('a broker that answers what is no answer', () => {
+  it.each([
+    ['no JSON', 200, '{', 'service_refused'],
+    ['a list', 200, '[]', 'service_refused'],
+    ['other members', 200, '{"resources":7}', 'service_refused'],
+    ['a resource of another shape', 200, '{"resources":[{"resource":"a/b/c"}]}', 'service_refused'],
+    ['a member twice', 200, '{"resources":[],"resources":[]}', 'service_refused'],
+    ['too deep a document', 200, `{"resources":${'['.repeat(20)}${']'.repeat(20)}}`, 'service_refused'],
+    ['an error without a body', 500, '', 'service_refused'],
+    ['an error of another shape', 400, '{"error":"x"}', 'service_refused'],
+    ['an error with a code that is none', 400, '{"error":{"code":"__proto__","message":"x"}}', 'service_refused'],
+    ['a redirect', 302, '', 'service_refused'],
+    ['more than the bound', 200, ' '.repeat((16 << 20) + 1), 'response_too_large'],
+    ['another keyset', 200, '{"resources":[]}', 'keyset_changed'],
+  ])('%s', async (title, status, body, code) => {
+    const { identity } = running.broker
+    const server = createServer(identity.tls, (request, response) => {
+      const nonce = new URL(request.url ?? '/', 'https://x').searchParams.get('nonce')
+      if (nonce !== null) return void identity.report(nonce).then((report) => response.end(report))
+      const headers = title === 'another keyset' ? { 'x-aci-keyset-digest': `sha256:${'0'.repeat(64)}` } : { location: 'https://127.0.0.1:1/' }
+      return void response.writeHead(status, headers).end(body)
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const admin = await openBrokerAdmin(optionsOf({ url: `https://127.0.0.1:${(server.address() as AddressInfo).port}` }))
+    await expect(admin.resources()).rejects.toMatchObject({ code })
+    admin.close()
+    server.close()
+    server.closeAllConnections()
+  })
+})
+
 describe('a broker that is not the one wanted', () => {
   it.each<[string, () => Partial<BrokerAdminOptions>, string]>([
     ['another program', () => ({ policy: parsePolicy(policyText({}, 'broker', enclaves.other)) }), 'policy_identity'],
