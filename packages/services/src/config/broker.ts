@@ -1,5 +1,5 @@
 import { integer, optionalText, texts, type ValuesOf } from './field.ts'
-import { address, enclave, operations, publicBind } from './parts.ts'
+import { address, enclave, metrics, operations, publicBind } from './parts.ts'
 import type { Schema } from './schema.ts'
 
 const path = { pattern: /^[^\0-\x1f\x7f]{1,1024}$/, expected: 'a path' }
@@ -38,6 +38,7 @@ const sections = {
         "where to fetch the vendor's signed data for evidence that comes without, as that of Trustee's clients; none where not given, and such evidence is refused",
     }),
   },
+  metrics,
   operations,
 }
 
@@ -46,6 +47,7 @@ export const brokerSchema: Schema<typeof sections> = {
   role: 'broker',
   sections,
   secrets: {
+    metrics: { variable: 'VERITEE_METRICS_TOKEN', flag: 'metrics-token-file', about: 'bearer token that /metrics asks for' },
     admin: { variable: 'VERITEE_ADMIN_TOKEN', flag: 'admin-token-file', about: 'credential of the admin interface, which is off without it' },
   },
 }

@@ -13,10 +13,14 @@ import { openFileSealingKey, openGramineSealingKey } from '../enclave/runtime/se
 import { checkBind, listen } from '../http/listen.ts'
 import { anchorFromOutside } from './anchor.ts'
 import { bindOf, noticesOf } from './bind.ts'
+import { brokerMetrics } from './broker-metrics.ts'
 import { type Files, publish } from './files.ts'
 import { Gate } from './gate.ts'
+import { Metrics } from './metrics.ts'
+import { operationsOf } from './operations.ts'
 import { openPlatform } from './platform.ts'
 import { Readiness } from './readiness.ts'
+import { serviceMetrics } from './receipt-metrics.ts'
 import { readRoots } from './roots.ts'
 import type { Running } from './run.ts'
 import type { StartOptions } from './worker.ts'
@@ -60,6 +64,8 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
   try {
     const { quoter, collateral } = platform
     const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
+    const metrics = new Metrics()
+    const count = brokerMetrics(metrics, store)
     const broker = await createBroker({
       quoter,
       collateral,
@@ -71,6 +77,7 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
       configuration,
       now,
       onDecision: (decision) => {
+        count(decision)
         const line = lineOf(decision)
         if (line !== null) report(line)
       },
@@ -90,6 +97,9 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
     closing.push(() => listening.close())
     const adminListening = broker.admin === null ? null : await listen(binding(admin.host, admin.port, tls), broker.admin)
     closing.push(() => adminListening?.close())
+    serviceMetrics(metrics, gate, readiness, () => broker.identity.keyset.not_after)
+    const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: said.knows_simulated })
+    closing.push(() => operations?.close())
     if (adminListening !== null) report(`admin interface at ${adminListening.url}`)
     return {
       ready: {
@@ -100,6 +110,7 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
         keyset_digest: broker.identity.keysetDigest,
         configuration_digest: await configurationDigest(configuration),
         store: { key: store.source, generation: store.generation, resources: Object.keys(store.state.resources).length },
+        operations: operations?.url ?? null,
         state: enclave.state,
       },
       drain: () => gate.drain(config.operations.drain_seconds * 1000),

@@ -13,8 +13,8 @@ import { runKeyAction } from '../../src/bin/commands/model-keys.ts'
 import { brokerSchema } from '../../src/config/broker.ts'
 import { readConfiguration } from '../../src/config/schema.ts'
 import { workerSchema } from '../../src/config/worker.ts'
-import { listen } from '../../src/http/listen.ts'
 import { openLlamaEngine } from '../../src/enclave/worker/engine/index.ts'
+import { listen } from '../../src/http/listen.ts'
 import { makeModelKey, readModelKey } from '../../src/models/sealing/keys.ts'
 import { sealModel } from '../../src/models/sealing/seal.ts'
 import { startBrokerProcess } from '../../src/process/broker.ts'
@@ -362,7 +362,7 @@ describe('the model owner, as a command', () => {
 
   it('S22: without a credential there is no admin interface, and readiness tells what is simulated', async () => {
     const lines: string[] = []
-    const up = await broker(simulate('quiet'), lines)
+    const up = await broker([...simulate('quiet'), '--metrics-port', '0'], lines)
     expect(up.ready.admin).toBeNull()
     expect(lines.join('\n')).not.toContain('admin interface')
     const ready = await send(up.ready.url, { method: 'GET', path: '/readyz' })
