@@ -20,6 +20,7 @@ const services: Layers = {
   order: [
     'release.ts',
     'config',
+    'store',
     'enclave/runtime',
     'enclave/sealed',
     'http',
@@ -52,6 +53,7 @@ const enclavePackages: readonly string[] = [
   'node:url',
   'node:path',
   'node:util',
+  'node:sqlite',
   '@hono/node-server',
   'hono',
   'node-llama-cpp',
@@ -95,7 +97,12 @@ async function layerBreaches(base: string, layers: Layers): Promise<string[]> {
 function packageBreaches(layers: Layers, path: string, target: string): string[] {
   const builtin = target.startsWith('node:') || target === '#crypto'
   if (layers === library && !builtin) return [`${layers.source}/${path}: imports ${target}; the library has no dependencies`]
-  if (layers !== library && path.startsWith('enclave/') && !target.startsWith('veritee/') && !enclavePackages.includes(target))
+  if (
+    layers !== library &&
+    (path.startsWith('enclave/') || path.startsWith('store/')) &&
+    !target.startsWith('veritee/') &&
+    !enclavePackages.includes(target)
+  )
     return [`${layers.source}/${path}: imports ${target}, which is not on the list for enclaves`]
   return []
 }

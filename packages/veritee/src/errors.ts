@@ -143,6 +143,11 @@ export const errorTable = {
     'configuration',
     'the key under which this enclave keeps its state is absent, of the wrong length, or readable by others',
   ],
+  receipt_store_invalid: [
+    'untrusted',
+    'the file of receipts is damaged, of another program, of a later version, or sealed under another key; it is left as it is: move it away to begin a new one',
+  ],
+  receipt_store_unavailable: ['unavailable', 'receipts cannot be written or read now, and no answer is given without one; see the cause'],
   quote_busy: ['unavailable', 'too many requests wait for a quote; retry after the stated time'],
 
   // network, files, usage

@@ -1,6 +1,6 @@
 import type { Hono } from 'hono'
 import { HttpError } from '../http/errors.ts'
-import { bearerOf, createProofRoutes, demandFound, type Env, type ProofDeps, parsePrefix, text } from '../http/proof-routes.ts'
+import { bearerOf, createProofRoutes, demandFound, demandProof, type Env, type ProofDeps, parsePrefix, text } from '../http/proof-routes.ts'
 import type { AdmittedWorker, Registry } from './registry.ts'
 
 export interface ApiDeps extends ProofDeps {
@@ -23,16 +23,17 @@ export function createApiRoutes(deps: ApiDeps): Hono<Env> {
       .map(abbreviated)
     return c.json({ api_version: 'aci/1', sessions })
   })
-  app.get('/v1/aci/sessions/:id', (c) => {
-    const session = registry.session(c.req.param('id'))
-    if (session === undefined) throw new HttpError(404, 'not_found', 'no such session')
-    return text(c, session.text)
+  app.get('/v1/aci/sessions/:id', async (c) => {
+    const id = c.req.param('id')
+    const session = registry.session(id)?.text ?? (await ledger.document('session', id))
+    if (session === null) throw new HttpError(404, 'not_found', 'no such session')
+    return text(c, session)
   })
   app.get('/v1/veritee/receipts/:id/upstream', async (c) => {
     const { upstream } = demandFound(await ledger.find(c.req.param('id'), bearerOf(c)))
     if (upstream === null) throw new HttpError(404, 'not_found', 'this receipt cites no worker receipt')
     const prefix = c.req.query('prefix')
-    return text(c, prefix === undefined ? upstream.text : await upstream.prefixProof(parsePrefix(prefix)))
+    return text(c, prefix === undefined ? upstream.text : demandProof(await upstream.prefixProof(parsePrefix(prefix))))
   })
   app.get('/readyz', (c) => {
     const ready = registry.serving().length

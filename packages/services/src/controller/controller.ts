@@ -7,6 +7,7 @@ import type { ServiceDescriptor } from 'veritee/receipt'
 import { configurationDigest, createIdentity, type Identity } from '../enclave/runtime/identity.ts'
 import { Ledger, type LedgerOptions } from '../enclave/runtime/ledger.ts'
 import type { Quoter } from '../enclave/runtime/quote.ts'
+import type { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
 import { sendError } from '../http/body.ts'
 import { inferenceEndpoints } from '../http/chat-request.ts'
 import { RateLimit } from '../http/rate-limit.ts'
@@ -26,6 +27,8 @@ export interface ControllerOptions {
   readonly allowLoopbackWorkers: boolean
   readonly configuration: Json
   readonly now: () => Date
+  /** Where receipts, and the sessions they cite, are kept beyond the process; without one, in memory. Closed with the controller. */
+  readonly archive?: ReceiptArchive
   /** See {@link LedgerOptions.onReceipt}. */
   readonly onReceipt?: LedgerOptions['onReceipt']
 }
@@ -56,7 +59,13 @@ export async function createController(options: ControllerOptions): Promise<Cont
     extensions: {},
   }
   const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
-  const ledger = new Ledger({ identity, now, ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }) })
+  const { archive, onReceipt } = options
+  const ledger = new Ledger({
+    identity,
+    now,
+    ...(archive !== undefined && { archive, report: await identity.report(null) }),
+    ...(onReceipt !== undefined && { onReceipt }),
+  })
   const registry = new Registry({ policy, trust, now, allowLoopback: options.allowLoopbackWorkers })
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const apiRoutes = getRequestListener(createApiRoutes({ identity, ledger, registry, quoteLimit }).fetch)
@@ -78,6 +87,9 @@ export async function createController(options: ControllerOptions): Promise<Cont
         : apiRoutes(request, response),
     ),
     control: named(controlRoutes),
-    close: () => registry.close(),
+    close: async () => {
+      await registry.close()
+      await ledger.close()
+    },
   }
 }

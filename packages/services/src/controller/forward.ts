@@ -194,6 +194,7 @@ async function sign(request: Request, worker: AdmittedWorker, relayed: Relayed, 
     endpoint: request.endpoint,
     stream: relayed.returned,
     ...(check.receipt === null ? {} : { upstream: check.receipt }),
+    session: worker.session,
     events: [...upstreamEvents(request, worker), check.event, ...(await responseEvents(relayed))],
   })
 }
@@ -225,7 +226,7 @@ async function withhold(
     { type: 'veritee.outcome', outcome: 'error' },
     { type: 'response.returned', body_hash: hash },
   ]
-  await receipt.finish({ chatId: null, model: request.model, endpoint: request.endpoint, stream: null, events })
+  await receipt.finish({ chatId: null, model: request.model, endpoint: request.endpoint, stream: null, session: worker.session, events })
   sendJson(response, body.toString('utf8'), error.status)
 }
 
@@ -238,7 +239,7 @@ async function relayRefusal(request: Request, { worker, answer }: Served, receip
     { type: 'veritee.outcome', outcome: 'refused' },
     { type: 'response.returned', body_hash: digestOf(createHash('sha256').update(body)) },
   ]
-  await receipt.finish({ chatId: null, model: request.model, endpoint: request.endpoint, stream: null, events })
+  await receipt.finish({ chatId: null, model: request.model, endpoint: request.endpoint, stream: null, session: worker.session, events })
   const retryAfter = header(answer, 'retry-after')
   // A refusal is an error; a worker does not get to redirect the requester.
   response.writeHead(answer.statusCode >= 400 && answer.statusCode <= 599 ? answer.statusCode : 502, {

@@ -56,6 +56,11 @@ async function get(worker: AdmittedWorker, path: string, timeoutMs = fetchMs): P
   return body.toString('utf8')
 }
 
+/** Apart, so that what is kept of an answer is this and not all that its check had at hand. */
+function proofOf(worker: AdmittedWorker, path: string): UpstreamReceipt['prefixProof'] {
+  return (prefix) => get(worker, `${path}?prefix=${prefix}`)
+}
+
 /**
  * Fetches the worker's receipt over the pinned connection and verifies it before this controller signs anything (rule S10):
  * signature under the session's keyset, the request forwarded, the bytes (or events) received, the nonce, and the weights the quote binds.
@@ -102,7 +107,7 @@ export async function checkUpstream(
       return failed('mismatch', "the worker's receipt names other weights than its evidence")
     return {
       event: { type: 'veritee.upstream_receipt', digest: await receiptDigest(receipt), result: 'match', reason: null },
-      receipt: { text, prefixProof: (prefix) => get(worker, `${path}?prefix=${prefix}`) },
+      receipt: { text, events: signed?.events ?? null, prefixProof: proofOf(worker, path) },
     }
   } catch (error) {
     if (error instanceof VeriteeError && error.code !== 'channel_mismatch') return failed('mismatch', `${error.code}: ${error.message}`)

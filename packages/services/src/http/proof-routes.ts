@@ -42,6 +42,13 @@ export function createProofRoutes(deps: ProofDeps): Hono<Env> {
     if (prefix === undefined) return text(c, found.text)
     return text(c, demandProof(await prefixProofText(found.stream, parsePrefix(prefix))))
   })
+  app.get('/v1/veritee/keysets/:digest', async (c) => {
+    const digest = c.req.param('digest')
+    // The present one may have signed nothing yet.
+    const report = digest === deps.identity.keysetDigest ? await deps.identity.report(null) : await deps.ledger.document('keyset', digest)
+    if (report === null) throw new HttpError(404, 'not_found', 'no receipt of this keyset is kept here')
+    return text(c, report)
+  })
   app.get('/healthz', (c) => c.json({ status: 'ok' }))
   app.notFound((c) => answer(c, new HttpError(404, 'not_found', `no such route: ${c.req.method} ${c.req.path.slice(0, 200)}`)))
   app.onError((error, c) => answer(c, toHttpError(error)))

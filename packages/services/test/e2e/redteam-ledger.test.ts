@@ -7,6 +7,7 @@ import { simulateMachine } from '../../src/demo/system.ts'
 import { createIdentity, type Identity } from '../../src/enclave/runtime/identity.ts'
 import { Ledger, type ReceiptFacts } from '../../src/enclave/runtime/ledger.ts'
 import { createQuoter } from '../../src/enclave/runtime/quote.ts'
+import { ReceiptArchive } from '../../src/enclave/runtime/receipts/archive.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 import { write } from '../../src/http/body.ts'
 import { RateLimit } from '../../src/http/rate-limit.ts'
@@ -54,7 +55,7 @@ async function kindOf(ledger: Ledger, id: string, credential: string | null = nu
 
 describe('the ledger', () => {
   test('S22: a receipt that is being written is not evicted by others, and its stream is taken off the count when it goes', async () => {
-    const ledger = new Ledger({ identity, now, maxReceipts: 4, maxLeaves: 8, waitMs: 50 })
+    const ledger = new Ledger({ identity, now, archive: ReceiptArchive.inMemory({ maxAnswers: 4 }), waitMs: 50 })
     const slow = ledger.open(null)
     for (let i = 0; i < 6; i++) await ledger.open(null).finish(facts())
     await slow.finish(facts({ stream: await streamOf(6) }))
@@ -83,7 +84,7 @@ describe('the ledger', () => {
   })
 
   test('a chat id goes with its receipt, and not before', async () => {
-    const ledger = new Ledger({ identity, now, maxReceipts: 2, waitMs: 50 })
+    const ledger = new Ledger({ identity, now, archive: ReceiptArchive.inMemory({ maxAnswers: 2 }), waitMs: 50 })
     await ledger.open(null).finish(facts({ chatId: 'chat' }))
     await ledger.open(null).finish(facts({ chatId: 'other' }))
     expect(await kindOf(ledger, 'chat')).toBe('found')

@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { createIdentity, type Identity } from '../../src/enclave/runtime/identity.ts'
 import { Ledger, prefixProofText } from '../../src/enclave/runtime/ledger.ts'
 import { createQuoter } from '../../src/enclave/runtime/quote.ts'
+import { ReceiptArchive } from '../../src/enclave/runtime/receipts/archive.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 
 const now = (): Date => new Date()
@@ -98,30 +99,31 @@ describe('ledger', () => {
     }
   })
 
-  test('keeps a bounded number of receipts and of stream leaves, the newest', async () => {
-    const ledger = new Ledger({ identity, now, maxReceipts: 3, maxLeaves: 10 })
+  test('keeps a bounded number of receipts, the newest', async () => {
+    const ledger = new Ledger({ identity, now, archive: ReceiptArchive.inMemory({ maxAnswers: 3 }) })
     const ids: string[] = []
     for (let i = 0; i < 5; i++) {
       const receipt = ledger.open(null)
       ids.push(receipt.id)
       await receipt.finish(facts(`chat-${i}`))
     }
-    expect(await Promise.all(ids.map(async (id) => (await ledger.find(id, null)).kind))).toEqual([
-      'not_found',
-      'not_found',
-      'found',
-      'found',
-      'found',
-    ])
+    const kinds = await Promise.all(ids.map(async (id) => (await ledger.find(id, null)).kind))
+    expect(kinds).toEqual(['not_found', 'not_found', 'found', 'found', 'found'])
     expect((await ledger.find('chat-0', null)).kind).toBe('not_found')
+  })
+
+  test('and of bytes, in which the hashes of streams count', async () => {
+    const ledger = new Ledger({ identity, now, archive: ReceiptArchive.inMemory({ maxBytes: 10_000 }) })
     const stream = new StreamTree()
-    for (let i = 0; i < 9; i++) await stream.append(utf8(`${i}`))
+    for (let i = 0; i < 200; i++) await stream.append(utf8(`${i}`))
+    for (let i = 0; i < 3; i++) await ledger.open(null).finish(facts())
+    expect(ledger.size).toBe(3)
     for (let i = 0; i < 2; i++) await ledger.open(null).finish(facts(null, stream))
     expect(ledger.size).toBe(1)
   })
 
   test('refusals, which cost nothing, do not push out the receipts of answers', async () => {
-    const ledger = new Ledger({ identity, now, maxReceipts: 2, maxRefusals: 3 })
+    const ledger = new Ledger({ identity, now, archive: ReceiptArchive.inMemory({ maxAnswers: 2, maxRefusals: 3 }) })
     const answer = ledger.open(null)
     await answer.finish(facts())
     const refused = { ...facts(), events: [...facts().events, { type: 'veritee.outcome', outcome: 'refused' } as const] }

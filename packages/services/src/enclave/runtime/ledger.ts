@@ -1,7 +1,11 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { consistencyProof, type Json, jcs, toHex, utf8 } from 'veritee/bytes'
+import { fail } from 'veritee/errors'
 import type { ReceiptEvent, StreamTree, UnsignedReceipt } from 'veritee/receipt'
 import type { Identity } from './identity.ts'
+import { type DocumentKind, ReceiptArchive } from './receipts/archive.ts'
+import { GroupCommit } from './receipts/group-commit.ts'
+import type { ReceiptRecord } from './receipts/record.ts'
 
 /** What a finished exchange says of itself; the ledger adds id, chain, key and signature. */
 export interface ReceiptFacts {
@@ -13,21 +17,33 @@ export interface ReceiptFacts {
   readonly stream: StreamTree | null
   /** At a controller: the worker's receipt that this one cites. */
   readonly upstream?: UpstreamReceipt
+  /** At a controller: the session that this one cites, kept as long as it. */
+  readonly session?: { readonly id: string; readonly text: string }
 }
 
 export interface UpstreamReceipt {
   readonly text: string
-  /** The worker's own prefix proof, asked of the worker when it is wanted. */
-  prefixProof(prefix: number): Promise<string>
+  /** Events of the worker's stream; null where the answer was plain. */
+  readonly events: number | null
+  /** The worker's own prefix proof, asked of the worker: only where our events are not all of the worker's. */
+  readonly prefixProof: (prefix: number) => Promise<string>
 }
 
 /** A receipt that is being written: its id goes out with the response headers, its signature comes at the end. */
 export interface PendingReceipt {
   readonly id: string
-  /** Signs and keeps the receipt; gives the exact text served. Call once, or {@link abandon}. */
+  /**
+   * Signs the receipt; gives the exact text served once it is durable. Call once, or {@link abandon}. Throws `receipt_store_unavailable` where it could not be
+   * made durable: the response must then not end as if it had been. The receipt keeps its place in the chain and is tried again.
+   */
   finish(facts: ReceiptFacts): Promise<string>
   /** The request never came to a receipt (it was refused before it reached the model). */
   abandon(): void
+}
+
+/** Leaf hashes of a stream. */
+interface Leaves {
+  readonly leaves: readonly Uint8Array[]
 }
 
 export type Lookup =
@@ -35,117 +51,171 @@ export type Lookup =
       readonly kind: 'found'
       readonly id: string
       readonly text: string
-      readonly stream: StreamTree | null
-      readonly upstream: UpstreamReceipt | null
+      readonly stream: Leaves | null
+      readonly upstream: { readonly text: string; prefixProof(prefix: number): Promise<string | null> } | null
     }
   | { readonly kind: 'unauthorized' | 'not_found' }
 
 export interface LedgerOptions {
   readonly identity: Identity
   readonly now: () => Date
-  /** Receipts kept; the oldest go first. */
-  readonly maxReceipts?: number
-  /** Receipts of refusals kept: a refusal costs its requester nothing, and must not push out the receipts of answers. */
-  readonly maxRefusals?: number
-  /** Leaf hashes of streams kept over all receipts, 32 bytes each. */
-  readonly maxLeaves?: number
+  /** Where receipts are kept; without one, in memory. */
+  readonly archive?: ReceiptArchive
+  /** The report of this keyset without a nonce: kept beside its receipts, for who verifies them when the keyset is gone. */
+  readonly report?: string
   /** Told of every receipt once it is signed, with the time since its request came; for figures. It must not throw. */
   readonly onReceipt?: (facts: ReceiptFacts, elapsedMs: number) => void
   /** How long a lookup waits for a receipt that is still being written. */
   readonly waitMs?: number
+  /** How long after a failed commit the next attempt is made. */
+  readonly retryMs?: number
 }
 
+/** A receipt on its way: open, then signed, and gone from here once it is durable. */
 interface Entry {
-  readonly credential: Buffer | null
-  readonly text: Promise<string | null>
-  stream: StreamTree | null
-  upstream: UpstreamReceipt | null
+  readonly credential: string | null
+  readonly durable: Promise<ReceiptRecord | null>
+  readonly settle: (record: ReceiptRecord | null) => void
+  signed: boolean
   chatId: string | null
-  finished: boolean
 }
+
+interface Signed {
+  readonly entry: Entry
+  readonly record: ReceiptRecord
+  readonly session: ReceiptFacts['session']
+}
+
+/** Of how many receipts it is remembered whom to ask for the rest of a worker's stream. */
+const maxAsked = 1024
 
 /**
  * The receipts of one enclave: numbered without gaps, each naming the digest of the one before, signed with the enclave's receipt key, and
- * retrievable with the credential that made the request only (aci/1 section 7.6). In memory: they live as long as the keys that signed them.
+ * retrievable with the credential that made the request only (aci/1 section 7.6). Counter and chain are in memory only and begin anew with each keyset
+ * (rule S21); what was signed under earlier keysets is still served where the archive is durable.
  */
 export class Ledger {
-  readonly #options: Required<LedgerOptions>
+  readonly #options: LedgerOptions & { readonly waitMs: number }
+  readonly #archive: ReceiptArchive
   readonly #entries = new Map<string, Entry>()
+  /** Of receipts on their way. */
   readonly #byChatId = new Map<string, string>()
-  readonly #refusals = new Set<string>()
-  #leaves = 0
+  readonly #asked = new Map<string, UpstreamReceipt['prefixProof']>()
+  readonly #commits: GroupCommit<Signed>
+  readonly #sweep: NodeJS.Timeout
+  #removed = 0
   #sequence = 0
   #previous: string | null = null
 
   constructor(options: LedgerOptions) {
-    this.#options = { maxReceipts: 10_000, maxRefusals: 1_000, maxLeaves: 1 << 20, waitMs: 10_000, onReceipt: () => undefined, ...options }
+    this.#options = { ...options, waitMs: options.waitMs ?? 10_000 }
+    this.#archive = options.archive ?? ReceiptArchive.inMemory()
+    this.#commits = new GroupCommit({
+      write: (group) => this.#write(group),
+      after: () => this.#trim(),
+      ...(options.retryMs === undefined ? {} : { retryMs: options.retryMs }),
+    })
+    // Receipts also grow old where nothing happens.
+    this.#sweep = setInterval(() => void this.#trim(), 60_000)
+    this.#sweep.unref()
   }
 
-  /** `credential` is the bearer token of the request, or null; only its digest is kept. */
+  /** `credential` is the bearer token of the request, or null; only a keyed tag of it is kept. Throws `receipt_store_unavailable` while commits fail. */
   open(credential: string | null): PendingReceipt {
+    if (this.#commits.failing) throw unavailable()
     const id = `rcpt-${randomBytes(16).toString('hex')}`
-    const { promise, resolve } = Promise.withResolvers<string | null>()
     const opened = performance.now()
-    const entry: Entry = {
-      credential: credential === null ? null : digest(credential),
-      text: promise,
-      stream: null,
-      upstream: null,
-      chatId: null,
-      finished: false,
-    }
+    const { promise, resolve } = Promise.withResolvers<ReceiptRecord | null>()
+    const tag = credential === null ? null : this.#archive.credentialTag(credential)
+    const entry: Entry = { credential: tag, durable: promise, settle: resolve, signed: false, chatId: null }
     this.#entries.set(id, entry)
     return {
       id,
-      finish: (facts) => {
-        const text = this.#sign(id, facts)
-        entry.stream = facts.stream
-        entry.upstream = facts.upstream ?? null
-        entry.finished = true
-        // A chat id comes from a worker: the first receipt under it keeps it, so that no later answer takes another requester's place.
-        if (facts.chatId !== null && !this.#byChatId.has(facts.chatId)) {
-          entry.chatId = facts.chatId
-          this.#byChatId.set(facts.chatId, id)
-        }
-        this.#leaves += facts.stream?.leaves.length ?? 0
-        if (facts.events.some((event) => event.type === 'veritee.outcome' && event.outcome === 'refused')) this.#refusals.add(id)
-        resolve(text)
-        this.#evict()
-        this.#options.onReceipt(facts, performance.now() - opened)
-        return Promise.resolve(text)
+      finish: async (facts) => {
+        const record = this.#sign(id, entry, facts)
+        this.#options.onReceipt?.(facts, performance.now() - opened)
+        await guarded(this.#commits.add({ entry, record, session: facts.session }))
+        return record.text
       },
       abandon: () => {
         // What is signed has its place in the chain and stays.
-        if (entry.finished) return
+        if (entry.signed) return
         this.#entries.delete(id)
         resolve(null)
       },
     }
   }
 
-  /** A receipt by its id or its chat id. Waits a little for one that is still being written. */
+  /** A receipt by its id or its chat id. Waits a little for one that is still being written, and never gives one that is not durable. */
   async find(idOrChatId: string, credential: string | null): Promise<Lookup> {
-    const id = this.#entries.has(idOrChatId) ? idOrChatId : (this.#byChatId.get(idOrChatId) ?? idOrChatId)
-    const entry = this.#entries.get(id)
-    if (entry === undefined) return { kind: 'not_found' }
-    if (entry.credential !== null) {
+    const pending = this.#entries.get(idOrChatId) ?? this.#entries.get(this.#byChatId.get(idOrChatId) ?? '')
+    // The first receipt under a chat id keeps it, so one that is kept goes before one that is on its way.
+    const kept = this.#entries.has(idOrChatId) ? null : await guarded(this.#archive.find(idOrChatId, this.#seconds()))
+    const owner = kept ?? pending
+    if (owner === undefined) return { kind: 'not_found' }
+    if (owner.credential !== null) {
       if (credential === null) return { kind: 'unauthorized' }
-      if (!timingSafeEqual(entry.credential, digest(credential))) return { kind: 'not_found' }
+      if (!timingSafeEqual(Buffer.from(owner.credential), Buffer.from(this.#archive.credentialTag(credential)))) return { kind: 'not_found' }
     }
-    const { promise: late, resolve } = Promise.withResolvers<null>()
-    const timer = setTimeout(() => resolve(null), this.#options.waitMs)
-    const text = await Promise.race([entry.text, late])
-    clearTimeout(timer)
-    return text === null ? { kind: 'not_found' } : { kind: 'found', id, text, stream: entry.stream, upstream: entry.upstream }
+    const record = kept ?? (pending === undefined ? null : await this.#wait(pending))
+    if (record === null) return { kind: 'not_found' }
+    const { id, text, leaves, upstream } = record
+    return {
+      kind: 'found',
+      id,
+      text,
+      stream: leaves === null ? null : { leaves },
+      upstream: upstream === null ? null : { text: upstream.text, prefixProof: (prefix) => this.#upstreamProof(record, prefix) },
+    }
+  }
+
+  /** What receipts that are kept cite: the report of a keyset by its digest, a session by its id. Null where no such receipt is kept. */
+  document(kind: DocumentKind, name: string): Promise<string | null> {
+    return guarded(this.#archive.document(kind, name))
   }
 
   get size(): number {
-    return this.#entries.size
+    const { answers, refusals } = this.#archive.usage
+    return answers + refusals + this.#entries.size
   }
 
-  /** Synchronous from numbering to signature, so that no two receipts can take one place in the chain. */
-  #sign(id: string, facts: ReceiptFacts): string {
-    const { identity, now } = this.#options
+  /** For metrics, by their names. */
+  get figures(): Readonly<Record<`veritee_store_${string}`, number>> {
+    const { answers, refusals, documents, bytes } = this.#archive.usage
+    const { commits, items, failures, seconds } = this.#commits.totals
+    return {
+      veritee_store_answers: answers,
+      veritee_store_refusals: refusals,
+      veritee_store_documents: documents,
+      veritee_store_bytes: bytes,
+      veritee_store_open_receipts: this.#entries.size,
+      veritee_store_waiting_receipts: this.#commits.waiting,
+      veritee_store_failing: this.#commits.failing ? 1 : 0,
+      veritee_store_signed_receipts_total: this.#sequence,
+      veritee_store_commits_total: commits,
+      veritee_store_committed_receipts_total: items,
+      veritee_store_commit_seconds_total: seconds,
+      veritee_store_commit_failures_total: failures,
+      veritee_store_removed_receipts_total: this.#removed,
+      veritee_store_rejected_rows_total: this.#archive.rejected,
+    }
+  }
+
+  /** Commits what is signed and closes the archive. Throws what the last commit threw. */
+  async close(): Promise<void> {
+    clearInterval(this.#sweep)
+    try {
+      await this.#commits.drain()
+    } finally {
+      await this.#archive.close()
+    }
+  }
+
+  /** Synchronous from numbering to its place in the queue, so that no two receipts can take one place in the chain and commits follow the chain. */
+  #sign(id: string, entry: Entry, facts: ReceiptFacts): ReceiptRecord {
+    if (entry.signed) throw new TypeError('finish: this receipt is signed already')
+    const { identity } = this.#options
+    const at = this.#seconds()
     const unsigned: UnsignedReceipt = {
       api_version: 'aci/1',
       receipt_id: id,
@@ -154,7 +224,7 @@ export class Ledger {
       workload_keyset_digest: identity.keysetDigest,
       endpoint: facts.endpoint,
       method: 'POST',
-      served_at: Math.floor(now().getTime() / 1000),
+      served_at: at,
       event_log: [...facts.events, { type: 'veritee.chain', sequence: this.#sequence, previous: this.#previous }],
       key_id: identity.receiptKeyId,
     }
@@ -162,37 +232,91 @@ export class Ledger {
     const text = jcs({ ...document, signature: toHex(identity.signReceipt(utf8(jcs(document)))) })
     this.#sequence++
     this.#previous = `sha256:${createHash('sha256').update(text).digest('hex')}`
-    return text
+    entry.signed = true
+    // A chat id comes from a worker: the first receipt under it keeps it, so that no later answer takes another requester's place.
+    if (facts.chatId !== null && !this.#byChatId.has(facts.chatId)) {
+      entry.chatId = facts.chatId
+      this.#byChatId.set(facts.chatId, id)
+    }
+    const { upstream = null, session = null, stream } = facts
+    if (upstream !== null && upstream.events !== null && upstream.events > (stream?.leaves.length ?? 0)) this.#ask(id, upstream.prefixProof)
+    return {
+      id,
+      chatId: facts.chatId,
+      credential: entry.credential,
+      at,
+      refused: facts.events.some((event) => event.type === 'veritee.outcome' && event.outcome === 'refused'),
+      keysetDigest: identity.keysetDigest,
+      sessionId: session?.id ?? null,
+      text,
+      leaves: stream?.leaves ?? null,
+      upstream: upstream === null ? null : { text: upstream.text, events: upstream.events },
+    }
   }
 
-  #evict(): void {
-    const { maxReceipts, maxRefusals, maxLeaves } = this.#options
-    for (const id of this.#refusals) {
-      if (this.#refusals.size <= maxRefusals) break
-      this.#forget(id)
-    }
-    for (const [id, entry] of this.#entries) {
-      if (this.#entries.size - this.#refusals.size <= maxReceipts && this.#leaves <= maxLeaves) return
-      // One that is being written is bounded by its connection; without its entry, what it is about to add would never be taken away.
-      if (entry.finished && !this.#refusals.has(id)) this.#forget(id)
+  async #write(group: readonly Signed[]): Promise<void> {
+    const { identity, report } = this.#options
+    const documents = new Map<string, string>()
+    if (report !== undefined) documents.set(identity.keysetDigest, report)
+    for (const { session } of group) if (session !== undefined) documents.set(session.id, session.text)
+    const records = group.map(({ record }) => record)
+    await this.#archive.put(records, documents)
+    for (const { entry, record } of group) {
+      this.#entries.delete(record.id)
+      if (entry.chatId !== null) this.#byChatId.delete(entry.chatId)
+      entry.settle(record)
     }
   }
 
-  #forget(id: string): void {
-    const entry = this.#entries.get(id)
-    this.#entries.delete(id)
-    this.#refusals.delete(id)
-    this.#leaves -= entry?.stream?.leaves.length ?? 0
-    if (entry !== undefined && entry.chatId !== null) this.#byChatId.delete(entry.chatId)
+  /** What fails here is tried again after the next commit, and shows in the figures as what is not removed. */
+  async #trim(): Promise<void> {
+    const removed = await this.#archive.trim(this.#seconds()).catch(() => 0)
+    this.#removed += removed
+  }
+
+  async #wait(entry: Entry): Promise<ReceiptRecord | null> {
+    const { promise: late, resolve } = Promise.withResolvers<null>()
+    const timer = setTimeout(() => resolve(null), this.#options.waitMs)
+    const record = await Promise.race([entry.durable, late])
+    clearTimeout(timer)
+    if (record === null && entry.signed) throw unavailable()
+    return record
+  }
+
+  #ask(id: string, prefixProof: UpstreamReceipt['prefixProof']): void {
+    this.#asked.set(id, prefixProof)
+    const [oldest] = this.#asked.keys()
+    if (this.#asked.size > maxAsked && oldest !== undefined) this.#asked.delete(oldest)
+  }
+
+  /** Where the worker's events are among ours (the controller compared them before it signed), from ours; else the worker is asked, as long as this process lives. */
+  async #upstreamProof({ id, leaves, upstream }: ReceiptRecord, prefix: number): Promise<string | null> {
+    const events = upstream?.events ?? null
+    if (events === null) return null
+    if (leaves !== null && leaves.length >= events) return prefixProofText({ leaves: leaves.slice(0, events) }, prefix)
+    return (await this.#asked.get(id)?.(prefix)) ?? null
+  }
+
+  #seconds(): number {
+    return Math.floor(this.#options.now().getTime() / 1000)
   }
 }
 
-function digest(credential: string): Buffer {
-  return createHash('sha256').update(credential).digest()
+/** The requester is told that it failed; where and why is for the operator, in the cause. */
+function unavailable(cause?: unknown): Error {
+  return fail('receipt_store_unavailable', 'receipts cannot be kept or read at the moment; retry later', cause)
+}
+
+async function guarded<T>(result: Promise<T>): Promise<T> {
+  try {
+    return await result
+  } catch (cause) {
+    throw unavailable(cause)
+  }
 }
 
 /** The body of `GET /v1/aci/receipts/{id}?prefix=k`; null where k is no prefix of the stream. */
-export async function prefixProofText(stream: StreamTree | null, prefix: number): Promise<string | null> {
+export async function prefixProofText(stream: Leaves | null, prefix: number): Promise<string | null> {
   if (stream === null || prefix < 1 || prefix > stream.leaves.length) return null
   return jcs({ prefix, consistency: (await consistencyProof(stream.leaves, prefix)).map(toHex) })
 }

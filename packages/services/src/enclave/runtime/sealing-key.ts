@@ -62,6 +62,7 @@ async function exactly(file: FileHandle, length: number, path: string): Promise<
   }
 }
 
-function sealingKey(source: SealingKey['source'], secret: Uint8Array): SealingKey {
+/** Over a secret that the caller holds. */
+export function sealingKey(source: SealingKey['source'], secret: Uint8Array): SealingKey {
   return { source, derive: (purpose) => new Uint8Array(hkdfSync('sha256', secret, salt, purpose, 32)) }
 }

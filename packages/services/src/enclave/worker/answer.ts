@@ -159,10 +159,13 @@ async function stream(answer: Answer): Promise<void> {
   const { completion, shape, response } = answer
   const tree = new StreamTree()
   const hash = createHash('sha256')
+  const commit = (event: Uint8Array): Promise<void> => {
+    hash.update(event)
+    return tree.append(event)
+  }
   const emit = async (event: Uint8Array): Promise<void> => {
     if (response.destroyed) return
-    hash.update(event)
-    await tree.append(event)
+    await commit(event)
     await write(response, event)
   }
   const send = async (objects: readonly object[]): Promise<void> => {
@@ -178,10 +181,13 @@ async function stream(answer: Answer): Promise<void> {
   const result = await completion.result
   if (result.finishReason !== null) await send(shape.last(result))
   if (result.outcome === 'error') await emit(utf8(`data: ${errorBody(toHttpError(result.error))}\n\n`))
-  if (result.outcome !== 'aborted') await emit(doneEvent)
+  // What tells the reader that the answer is whole goes out after the receipt is durable, or not at all.
+  const last = result.outcome === 'aborted' || response.destroyed ? null : doneEvent
+  if (last !== null) await commit(last)
   const streamed = await tree.event()
   const { events, ...rest } = facts(answer, result, `sha256:${hash.digest('hex')}`)
   await answer.receipt.finish({ ...rest, events: [...events.slice(0, -1), streamed, ...events.slice(-1)], stream: tree })
+  if (last !== null) await write(response, last)
   response.end()
 }
 

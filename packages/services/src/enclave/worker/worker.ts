@@ -12,6 +12,7 @@ import { release } from '../../release.ts'
 import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
 import { Ledger, type LedgerOptions } from '../runtime/ledger.ts'
 import type { Quoter } from '../runtime/quote.ts'
+import type { ReceiptArchive } from '../runtime/receipts/archive.ts'
 import { handleGeneration } from './answer.ts'
 import { chat } from './chat.ts'
 import { handleEmbeddings } from './embeddings.ts'
@@ -26,6 +27,8 @@ export interface WorkerOptions {
   /** Effective configuration, without secrets; its digest is bound into the quote. */
   readonly configuration: Json
   readonly now: () => Date
+  /** Where receipts are kept beyond the process, see `openReceiptArchive`; without one, in memory. Closed with the worker. */
+  readonly archive?: ReceiptArchive
   /** See {@link LedgerOptions.onReceipt}. */
   readonly onReceipt?: LedgerOptions['onReceipt']
 }
@@ -36,6 +39,8 @@ export interface Worker {
   /** For registering with controllers. */
   readonly tickets: Tickets
   readonly handler: RequestListener
+  /** Commits the receipts that are signed and closes the archive; after the server is closed. */
+  close(): Promise<void>
 }
 
 /** A worker enclave: fresh keys bound to the weights it has loaded, an OpenAI surface, and its proofs. Listening is the caller's. */
@@ -53,7 +58,13 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     extensions: {},
   }
   const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
-  const ledger = new Ledger({ identity, now, ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }) })
+  const { archive, onReceipt } = options
+  const ledger = new Ledger({
+    identity,
+    now,
+    ...(archive !== undefined && { archive, report: await identity.report(null) }),
+    ...(onReceipt !== undefined && { onReceipt }),
+  })
   const deps = { ledger, now, models: new Map(models.map((model) => [model.name, model])) }
   const tickets = new Tickets(now)
   const routes = createProofRoutes({ identity, ledger, tickets, quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
@@ -77,5 +88,6 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       const done = (handle ?? others)(request, response)
       Promise.resolve(done).catch((error: unknown) => sendError(response, error))
     },
+    close: () => ledger.close(),
   }
 }

@@ -1,0 +1,170 @@
+import { createHmac, randomBytes } from 'node:crypto'
+import { fail } from 'veritee/errors'
+import { MemoryStore } from '../../../store/memory.ts'
+import type { DocumentRow, ReceiptRow, ReceiptStore, StoreBounds, StoreUsage } from '../../../store/receipt-store.ts'
+import { openSqliteStore } from '../../../store/sqlite/sqlite-store.ts'
+import { type SealingKey, sealingKey } from '../sealing-key.ts'
+import { BoxSeal } from './box.ts'
+import { decodeRecord, encodeRecord, type ReceiptRecord } from './record.ts'
+
+/** What is kept where nothing else is said, in a file. */
+export const defaultBounds: StoreBounds = { maxAnswers: 250_000, maxRefusals: 10_000, maxAgeSeconds: 30 * 86_400, maxBytes: 1 << 30 }
+/** And in memory. */
+const memoryBounds: StoreBounds = { maxAnswers: 10_000, maxRefusals: 1_000, maxAgeSeconds: 30 * 86_400, maxBytes: 64 << 20 }
+/** Rows removed in one go, beside a commit. */
+const trimAtOnce = 64
+/** Documents known to be in the store. Forgetting one costs a needless write. */
+const maxKnown = 4096
+
+export type DocumentKind = 'keyset' | 'session'
+
+/**
+ * Receipts, and the documents they cite, in a store that is not trusted (rule S3): sealed before they go in, judged when they come out. Whatever does not open
+ * for the place it stands in is as if absent. Names under which rows lie are keyed too, so that who steals the store can neither ask for a receipt by its id
+ * nor try API keys or prompts against it (rule S6).
+ */
+export class ReceiptArchive {
+  readonly bounds: StoreBounds
+  /** Who can read the store: see {@link SealingKey}; `memory`: it ends with the process. */
+  readonly source: SealingKey['source'] | 'memory'
+  readonly #store: ReceiptStore
+  readonly #seal: BoxSeal
+  readonly #names: Uint8Array
+  readonly #credentials: Uint8Array
+  readonly #known = new Set<string>()
+  #rejected = 0
+
+  private constructor(store: ReceiptStore, sealing: SealingKey, bounds: StoreBounds, source: ReceiptArchive['source']) {
+    this.bounds = bounds
+    this.source = source
+    this.#store = store
+    this.#seal = new BoxSeal(sealing)
+    this.#names = sealing.derive('veritee.receipts.names.v1')
+    this.#credentials = sealing.derive('veritee.receipts.credentials.v1')
+  }
+
+  /** Kept in memory only, under keys of this process. */
+  static inMemory(bounds: Partial<StoreBounds> = {}): ReceiptArchive {
+    return new ReceiptArchive(new MemoryStore(), sealingKey('file', randomBytes(32)), { ...memoryBounds, ...bounds }, 'memory')
+  }
+
+  /**
+   * Over a store that outlives the process. The first one to use a store leaves a mark in it; throws `receipt_store_invalid` where the mark is missing from
+   * a store that holds something, or does not open: it was written under another sealing key. Throws what the store throws.
+   */
+  static async over(store: ReceiptStore, sealing: SealingKey, bounds: Partial<StoreBounds> = {}): Promise<ReceiptArchive> {
+    const archive = new ReceiptArchive(store, sealing, { ...defaultBounds, ...bounds }, sealing.source)
+    const box = await store.document(mark)
+    const { answers, refusals, documents } = store.usage
+    if (box !== null ? archive.#seal.open('documents', mark, box) === null : answers + refusals + documents > 0)
+      throw fail('receipt_store_invalid', 'expected receipts that were sealed under the key of this enclave; they are left as they are')
+    if (box === null) await store.put([], [{ key: mark, box: archive.#seal.seal('documents', mark, new Uint8Array(0)) }])
+    return archive
+  }
+
+  get usage(): StoreUsage {
+    return this.#store.usage
+  }
+
+  /** Rows found that did not open: somebody else wrote them, or the medium did. */
+  get rejected(): number {
+    return this.#rejected
+  }
+
+  /** HMAC-SHA-256 of a credential under a key that no store sees: a stolen store cannot be searched for weak keys. */
+  credentialTag(credential: string): string {
+    return createHmac('sha256', this.#credentials).update(credential).digest('hex')
+  }
+
+  /** Puts records and the documents they cite, all or nothing; durable when it resolves. Throws `receipt_store_unavailable`, `receipt_store_invalid`. */
+  async put(records: readonly ReceiptRecord[], documents: ReadonlyMap<string, string>): Promise<void> {
+    const rows: ReceiptRow[] = []
+    const wanted = new Map<string, DocumentRow>()
+    const cite = (kind: DocumentKind, name: string): string => {
+      const key = this.#name(kind, name)
+      const text = documents.get(name)
+      if (text !== undefined && !this.#known.has(key) && !wanted.has(key))
+        wanted.set(key, { key, box: this.#seal.seal('documents', key, Buffer.from(text)) })
+      return key
+    }
+    for (const record of records) {
+      const key = this.#name('receipt', record.id)
+      rows.push({
+        key,
+        alias: record.chatId === null ? null : this.#name('chat', record.chatId),
+        kind: record.refused ? 'refusal' : 'answer',
+        at: record.at,
+        keyset: cite('keyset', record.keysetDigest),
+        session: record.sessionId === null ? null : cite('session', record.sessionId),
+        box: this.#seal.seal('receipts', key, encodeRecord(record)),
+      })
+    }
+    await this.#store.put(rows, [...wanted.values()])
+    for (const key of wanted.keys()) this.#remember(key)
+  }
+
+  /** By receipt id or chat id; null for what is not there, is past its age, or does not open. Who may have it is the caller's question. */
+  async find(idOrChatId: string, now: number): Promise<ReceiptRecord | null> {
+    const key = this.#name('receipt', idOrChatId)
+    const box = await this.#store.receipt(key)
+    const other = box === null ? await this.#store.receiptByAlias(this.#name('chat', idOrChatId)) : { key, box }
+    if (other === null) return null
+    const content = this.#seal.open('receipts', other.key, other.box)
+    const record = content === null ? null : decodeRecord(content)
+    // The alias is a column: only the record itself says which chat id it has.
+    if (record === null || (record.id !== idOrChatId && record.chatId !== idOrChatId)) {
+      this.#rejected++
+      return null
+    }
+    return record.at >= now - this.bounds.maxAgeSeconds ? record : null
+  }
+
+  /** The report of a keyset by its digest, or a session by its id, as long as a receipt that is kept cites it. */
+  async document(kind: DocumentKind, name: string): Promise<string | null> {
+    const key = this.#name(kind, name)
+    const box = await this.#store.document(key)
+    if (box === null) return null
+    const content = this.#seal.open('documents', key, box)
+    if (content === null) this.#rejected++
+    return content?.toString('utf8') ?? null
+  }
+
+  /** Removes some of what is beyond the bounds; gives how many receipts went. */
+  async trim(now: number): Promise<number> {
+    const { receipts, documents } = await this.#store.trim(this.bounds, now, trimAtOnce)
+    for (const key of documents) this.#known.delete(key)
+    return receipts
+  }
+
+  close(): Promise<void> {
+    return this.#store.close()
+  }
+
+  #remember(key: string): void {
+    this.#known.add(key)
+    const [oldest] = this.#known
+    if (this.#known.size > maxKnown && oldest !== undefined) this.#known.delete(oldest)
+  }
+
+  #name(kind: 'receipt' | 'chat' | DocumentKind, name: string): string {
+    return createHmac('sha256', this.#names).update(`${kind}\n${name}`).digest('hex').slice(0, 32)
+  }
+}
+
+const mark = 'mark'
+
+/** Opens the file of receipts at `path`. Throws `receipt_store_invalid`, `receipt_store_unavailable`; nothing is ever begun anew in place of what is there. */
+export async function openReceiptArchive(options: {
+  readonly path: string
+  readonly sealing: SealingKey
+  readonly bounds?: Partial<StoreBounds>
+}): Promise<ReceiptArchive> {
+  const { path, sealing, bounds = {} } = options
+  const store = await openSqliteStore(path, { maxBytes: bounds.maxBytes ?? defaultBounds.maxBytes })
+  try {
+    return await ReceiptArchive.over(store, sealing, bounds)
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}

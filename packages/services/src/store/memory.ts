@@ -1,0 +1,101 @@
+import {
+  type DocumentRow,
+  maxBoxBytes,
+  type ReceiptRow,
+  type ReceiptStore,
+  type StoreBounds,
+  type StoreUsage,
+  type Trimmed,
+} from './receipt-store.ts'
+
+/** A store that ends with its process: for services that are not asked to keep anything, and for tests. */
+export class MemoryStore implements ReceiptStore {
+  readonly #rows = { answer: new Map<string, ReceiptRow>(), refusal: new Map<string, ReceiptRow>() }
+  readonly #aliases = new Map<string, string>()
+  readonly #documents = new Map<string, { readonly box: Uint8Array; cited: number }>()
+  #bytes = 0
+
+  get usage(): StoreUsage {
+    return { answers: this.#rows.answer.size, refusals: this.#rows.refusal.size, documents: this.#documents.size, bytes: this.#bytes }
+  }
+
+  put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<void> {
+    for (const { key, box } of documents) {
+      if (this.#documents.has(key)) continue
+      this.#documents.set(key, { box, cited: 0 })
+      this.#bytes += box.length
+    }
+    for (const row of rows) {
+      if (this.#row(row.key) !== undefined) continue
+      this.#rows[row.kind].set(row.key, row)
+      this.#bytes += row.box.length
+      if (row.alias !== null && !this.#aliases.has(row.alias)) this.#aliases.set(row.alias, row.key)
+      for (const cited of citedBy(row)) this.#count(cited, 1)
+    }
+    return Promise.resolve()
+  }
+
+  receipt(key: string): Promise<Uint8Array | null> {
+    return Promise.resolve(this.#row(key)?.box ?? null)
+  }
+
+  receiptByAlias(alias: string): Promise<{ key: string; box: Uint8Array } | null> {
+    const key = this.#aliases.get(alias)
+    const row = key === undefined ? undefined : this.#row(key)
+    return Promise.resolve(row === undefined ? null : { key: row.key, box: row.box })
+  }
+
+  document(key: string): Promise<Uint8Array | null> {
+    return Promise.resolve(this.#documents.get(key)?.box ?? null)
+  }
+
+  trim(bounds: StoreBounds, now: number, most: number): Promise<Trimmed> {
+    let receipts = 0
+    const documents: string[] = []
+    const oldest = now - bounds.maxAgeSeconds
+    for (const [kind, limit] of [
+      ['refusal', bounds.maxRefusals],
+      ['answer', bounds.maxAnswers],
+    ] as const) {
+      const rows = this.#rows[kind]
+      for (const row of rows.values()) {
+        if (receipts >= most) break
+        if (rows.size <= limit && row.at >= oldest && this.#bytes <= bounds.maxBytes) break
+        documents.push(...this.#remove(row))
+        receipts++
+      }
+    }
+    return Promise.resolve({ receipts, documents })
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  #row(key: string): ReceiptRow | undefined {
+    const row = this.#rows.answer.get(key) ?? this.#rows.refusal.get(key)
+    return row !== undefined && row.box.length <= maxBoxBytes ? row : undefined
+  }
+
+  #remove(row: ReceiptRow): string[] {
+    this.#rows[row.kind].delete(row.key)
+    this.#bytes -= row.box.length
+    if (row.alias !== null && this.#aliases.get(row.alias) === row.key) this.#aliases.delete(row.alias)
+    return citedBy(row).filter((key) => this.#count(key, -1))
+  }
+
+  /** True where the document went with its last citation. */
+  #count(key: string, by: 1 | -1): boolean {
+    const document = this.#documents.get(key)
+    if (document === undefined) return false
+    document.cited += by
+    if (document.cited > 0) return false
+    this.#documents.delete(key)
+    this.#bytes -= document.box.length
+    return true
+  }
+}
+
+function citedBy({ keyset, session }: ReceiptRow): string[] {
+  return session === null ? [keyset] : [keyset, session]
+}

@@ -1,0 +1,32 @@
+/** "VTRE" in ASCII, in the header of the file: what tells our file from any other. */
+export const applicationId = 0x56545245
+
+/**
+ * The statements that make the tables, by version; `user_version` in the header says how many ran. A version is never edited once it was released: the next
+ * one is added. What stands in the file must be these very statements, since a file that somebody else wrote could hold triggers.
+ */
+export const migrations: readonly (readonly string[])[] = [
+  [
+    `CREATE TABLE receipts (
+  number INTEGER PRIMARY KEY,
+  key TEXT NOT NULL,
+  alias TEXT,
+  kind INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  keyset TEXT NOT NULL,
+  session TEXT,
+  box BLOB NOT NULL
+) STRICT`,
+    'CREATE UNIQUE INDEX receipts_key ON receipts (key)',
+    'CREATE UNIQUE INDEX receipts_alias ON receipts (alias) WHERE alias IS NOT NULL',
+    'CREATE INDEX receipts_kind ON receipts (kind)',
+    'CREATE INDEX receipts_keyset ON receipts (keyset)',
+    'CREATE INDEX receipts_session ON receipts (session) WHERE session IS NOT NULL',
+    `CREATE TABLE documents (
+  number INTEGER PRIMARY KEY,
+  key TEXT NOT NULL,
+  box BLOB NOT NULL
+) STRICT`,
+    'CREATE UNIQUE INDEX documents_key ON documents (key)',
+  ],
+]

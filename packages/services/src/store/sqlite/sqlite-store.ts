@@ -1,0 +1,171 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { fail } from 'veritee/errors'
+import {
+  type DocumentRow,
+  maxBoxBytes,
+  type ReceiptRow,
+  type ReceiptStore,
+  type StoreBounds,
+  type StoreUsage,
+  type Trimmed,
+} from '../receipt-store.ts'
+import { sqliteFailure } from './failure.ts'
+import { openDatabase, pragma } from './open.ts'
+
+const kinds = { answer: 0, refusal: 1 } as const
+
+const insertReceipt = `INSERT INTO receipts (key, alias, kind, at, keyset, session, box) VALUES
+  (:key, CASE WHEN EXISTS (SELECT 1 FROM receipts WHERE alias = :alias) THEN NULL ELSE :alias END, :kind, :at, :keyset, :session, :box)
+  ON CONFLICT (key) DO NOTHING`
+const removal = (which: string): string => `DELETE FROM receipts WHERE number IN (${which}) RETURNING kind, keyset, session`
+const removeDocument = `DELETE FROM documents WHERE key = :key
+  AND NOT EXISTS (SELECT 1 FROM receipts WHERE keyset = :key) AND NOT EXISTS (SELECT 1 FROM receipts WHERE session = :key)`
+
+/**
+ * Opens a store in a file: write-ahead log, one process, every commit synced before it resolves (`synchronous = FULL`). The calls block while the disk works,
+ * as `node:sqlite` does; callers commit in groups. Throws as {@link openDatabase}.
+ */
+export async function openSqliteStore(path: string, options: { readonly maxBytes: number }): Promise<ReceiptStore> {
+  const database = await openDatabase(path, options.maxBytes)
+  try {
+    return new SqliteStore(path, database)
+  } catch (cause) {
+    database.close()
+    throw sqliteFailure(path, cause)
+  }
+}
+
+class SqliteStore implements ReceiptStore {
+  readonly #path: string
+  readonly #database: DatabaseSync
+  readonly #statements: Readonly<
+    Record<'insert' | 'document' | 'find' | 'alias' | 'read' | 'excess' | 'old' | 'aged' | 'forget' | 'pages' | 'free', StatementSync>
+  >
+  readonly #pageSize: number
+  readonly #counts = { answers: 0, refusals: 0, documents: 0 }
+
+  constructor(path: string, database: DatabaseSync) {
+    this.#path = path
+    this.#database = database
+    const prepare = (sql: string): StatementSync => database.prepare(sql)
+    this.#statements = {
+      insert: prepare(insertReceipt),
+      document: prepare('INSERT INTO documents (key, box) VALUES (?, ?) ON CONFLICT (key) DO NOTHING'),
+      find: prepare(`SELECT box FROM receipts WHERE key = ? AND length(box) <= ${maxBoxBytes}`),
+      alias: prepare(`SELECT key, box FROM receipts WHERE alias = ? AND length(box) <= ${maxBoxBytes}`),
+      read: prepare(`SELECT box FROM documents WHERE key = ? AND length(box) <= ${maxBoxBytes}`),
+      excess: prepare(removal('SELECT number FROM receipts WHERE kind = ? ORDER BY number LIMIT ?')),
+      old: prepare('SELECT EXISTS (SELECT 1 FROM (SELECT at FROM receipts ORDER BY number LIMIT :most) WHERE at < :oldest) AS found'),
+      aged: prepare(removal('SELECT number FROM (SELECT number, at FROM receipts ORDER BY number LIMIT :most) WHERE at < :oldest')),
+      forget: prepare(removeDocument),
+      pages: prepare('PRAGMA page_count'),
+      free: prepare('PRAGMA freelist_count'),
+    }
+    this.#pageSize = pragma(database, 'page_size')
+    const count = (sql: string, ...values: number[]): number => Number(prepare(sql).get(...values)?.n ?? 0)
+    this.#counts.answers = count('SELECT count(*) AS n FROM receipts WHERE kind = ?', kinds.answer)
+    this.#counts.refusals = count('SELECT count(*) AS n FROM receipts WHERE kind = ?', kinds.refusal)
+    this.#counts.documents = count('SELECT count(*) AS n FROM documents')
+  }
+
+  get usage(): StoreUsage {
+    return { ...this.#counts, bytes: this.#attempt(() => this.#bytes()) }
+  }
+
+  async put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<void> {
+    const { insert, document } = this.#statements
+    const added = { answers: 0, refusals: 0, documents: 0 }
+    this.#transaction(() => {
+      for (const { key, box } of documents) added.documents += Number(document.run(key, box).changes)
+      for (const { kind, ...row } of rows)
+        added[kind === 'answer' ? 'answers' : 'refusals'] += Number(insert.run({ ...row, kind: kinds[kind] }).changes)
+    })
+    for (const name of ['answers', 'refusals', 'documents'] as const) this.#counts[name] += added[name]
+  }
+
+  async receipt(key: string): Promise<Uint8Array | null> {
+    return this.#attempt(() => blob(this.#statements.find.get(key)?.box))
+  }
+
+  async receiptByAlias(alias: string): Promise<{ key: string; box: Uint8Array } | null> {
+    const row = this.#attempt(() => this.#statements.alias.get(alias))
+    const box = blob(row?.box)
+    return box === null ? null : { key: String(row?.key), box }
+  }
+
+  async document(key: string): Promise<Uint8Array | null> {
+    return this.#attempt(() => blob(this.#statements.read.get(key)?.box))
+  }
+
+  async trim(bounds: StoreBounds, now: number, most: number): Promise<Trimmed> {
+    const { excess, old, aged, forget } = this.#statements
+    const oldest = now - bounds.maxAgeSeconds
+    const surplus = Math.min(most, this.#counts.refusals - bounds.maxRefusals)
+    const beyond = this.#attempt(() => this.#bytes()) > bounds.maxBytes ? most : this.#counts.answers - bounds.maxAnswers
+    const expired = this.#attempt(() => old.get({ most, oldest }))?.found === 1
+    if (surplus <= 0 && beyond <= 0 && !expired) return { receipts: 0, documents: [] }
+    const counts = { ...this.#counts }
+    const documents: string[] = []
+    let receipts = 0
+    const removed = (rows: readonly Record<string, unknown>[]): void => {
+      for (const { kind, keyset, session } of rows) {
+        receipts++
+        counts[kind === kinds.refusal ? 'refusals' : 'answers']--
+        for (const key of [keyset, session]) {
+          if (typeof key !== 'string' || Number(forget.run({ key }).changes) === 0) continue
+          counts.documents--
+          documents.push(key)
+        }
+      }
+    }
+    // Lost in a crash, these rows come back and go again: no sync is worth waiting for.
+    this.#database.exec('PRAGMA synchronous = NORMAL')
+    try {
+      this.#transaction(() => {
+        if (surplus > 0) removed(excess.all(kinds.refusal, surplus))
+        if (beyond > 0 && receipts < most) removed(excess.all(kinds.answer, Math.min(most - receipts, beyond)))
+        if (receipts < most) removed(aged.all({ most: most - receipts, oldest }))
+      })
+    } finally {
+      this.#database.exec('PRAGMA synchronous = FULL')
+    }
+    Object.assign(this.#counts, counts)
+    return { receipts, documents }
+  }
+
+  async close(): Promise<void> {
+    if (this.#database.isOpen) this.#database.close()
+  }
+
+  #bytes(): number {
+    const { pages, free } = this.#statements
+    return (Number(pages.get()?.page_count) - Number(free.get()?.freelist_count)) * this.#pageSize
+  }
+
+  #transaction(run: () => void): void {
+    this.#attempt(() => {
+      this.#database.exec('BEGIN IMMEDIATE')
+      try {
+        run()
+        this.#database.exec('COMMIT')
+      } catch (error) {
+        // Some failures have rolled back by themselves.
+        if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
+        throw error
+      }
+    })
+  }
+
+  #attempt<T>(run: () => T): T {
+    if (!this.#database.isOpen) throw fail('receipt_store_unavailable', `${this.#path} is closed`)
+    try {
+      return run()
+    } catch (cause) {
+      throw sqliteFailure(this.#path, cause)
+    }
+  }
+}
+
+function blob(value: unknown): Uint8Array | null {
+  return value instanceof Uint8Array ? value : null
+}

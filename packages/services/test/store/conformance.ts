@@ -1,0 +1,110 @@
+import { describe, expect, test } from 'vitest'
+import { maxBoxBytes, type ReceiptRow, type ReceiptStore, type StoreBounds } from '../../src/store/receipt-store.ts'
+
+export const roomy: StoreBounds = { maxAnswers: 1000, maxRefusals: 1000, maxAgeSeconds: 1000, maxBytes: 1 << 30 }
+
+export function row(key: string, changes: Partial<ReceiptRow> = {}): ReceiptRow {
+  return { key, alias: null, kind: 'answer', at: 1000, keyset: 'keyset', session: null, box: Buffer.from(`box of ${key}`), ...changes }
+}
+
+const document = (key: string): { key: string; box: Uint8Array } => ({ key, box: Buffer.from(`document ${key}`) })
+const text = (box: Uint8Array | null): string | null => (box === null ? null : Buffer.from(box).toString())
+
+/** What every store must do. `open` gives an empty one; `full` is a bound of bytes that a few rows of 8 KiB exceed. */
+export function conformance(open: () => Promise<ReceiptStore>, full: number): void {
+  const using = async (play: (store: ReceiptStore) => Promise<void>): Promise<void> => {
+    const store = await open()
+    try {
+      await play(store)
+    } finally {
+      await store.close()
+    }
+  }
+  const keys = async (store: ReceiptStore, ...wanted: string[]): Promise<string[]> => {
+    const found: string[] = []
+    for (const key of wanted) if ((await store.receipt(key)) !== null) found.push(key)
+    return found
+  }
+
+  describe('conformance', () => {
+    test('gives back what was put, by key and by alias, and nothing else', () =>
+      using(async (store) => {
+        await store.put([row('a', { alias: 'x' }), row('b')], [document('keyset')])
+        expect(text(await store.receipt('a'))).toBe('box of a')
+        expect(text(await store.document('keyset'))).toBe('document keyset')
+        const found = await store.receiptByAlias('x')
+        expect([found?.key, text(found?.box ?? null)]).toEqual(['a', 'box of a'])
+        expect(await Promise.all([store.receipt('x'), store.receipt('keyset'), store.receiptByAlias('a'), store.document('a')])).toEqual(
+          Array(4).fill(null),
+        )
+        expect(store.usage).toMatchObject({ answers: 2, refusals: 0, documents: 1 })
+      }))
+
+    test('a row or document that is there stays as it is, whatever is put under its key', () =>
+      using(async (store) => {
+        await store.put([row('a')], [document('d')])
+        await store.put([row('a', { box: Buffer.from('other') }), row('b')], [{ key: 'd', box: Buffer.from('other') }])
+        expect([text(await store.receipt('a')), text(await store.document('d'))]).toEqual(['box of a', 'document d'])
+        expect(store.usage).toMatchObject({ answers: 2, documents: 1 })
+      }))
+
+    test('an alias belongs to the first that had it, until that one goes', () =>
+      using(async (store) => {
+        await store.put([row('a', { alias: 'x' }), row('b', { alias: 'x' })], [])
+        await store.put([row('c', { alias: 'x' })], [])
+        expect((await store.receiptByAlias('x'))?.key).toBe('a')
+        await store.trim({ ...roomy, maxAnswers: 2 }, 1000, 10)
+        expect(await keys(store, 'a', 'b', 'c')).toEqual(['b', 'c'])
+        expect(await store.receiptByAlias('x')).toBeNull()
+        await store.put([row('d', { alias: 'x' })], [])
+        expect((await store.receiptByAlias('x'))?.key).toBe('d')
+      }))
+
+    test('removes the oldest beyond the count, of each kind apart, and only so many at once', () =>
+      using(async (store) => {
+        const bounds = { ...roomy, maxAnswers: 2, maxRefusals: 1 }
+        await store.put([row('a'), row('r', { kind: 'refusal' }), row('b'), row('s', { kind: 'refusal' }), row('c')], [])
+        expect((await store.trim(bounds, 1000, 1)).receipts).toBe(1)
+        expect((await store.trim(bounds, 1000, 1)).receipts).toBe(1)
+        expect((await store.trim(bounds, 1000, 1)).receipts).toBe(0)
+        expect(await keys(store, 'a', 'b', 'c', 'r', 's')).toEqual(['b', 'c', 's'])
+        expect(store.usage).toMatchObject({ answers: 2, refusals: 1 })
+      }))
+
+    test('removes what is too old', () =>
+      using(async (store) => {
+        await store.put([row('a', { at: 10 }), row('r', { at: 11, kind: 'refusal' }), row('b', { at: 500 })], [])
+        expect((await store.trim({ ...roomy, maxAgeSeconds: 100 }, 200, 10)).receipts).toBe(2)
+        expect(await keys(store, 'a', 'r', 'b')).toEqual(['b'])
+      }))
+
+    test('removes the oldest answers while there are too many bytes', () =>
+      using(async (store) => {
+        const names = Array.from({ length: 40 }, (_, i) => `k${i}`)
+        for (const key of names) await store.put([row(key, { box: new Uint8Array(8192) })], [])
+        const before = store.usage.bytes
+        expect(before).toBeGreaterThan(full)
+        for (let i = 0; i < 100; i++) await store.trim({ ...roomy, maxBytes: full }, 1000, 1)
+        expect(store.usage.bytes).toBeLessThanOrEqual(full)
+        const left = await keys(store, ...names)
+        expect(left.length).toBeGreaterThan(0)
+        expect(left).toEqual(names.slice(-left.length))
+      }))
+
+    test('S25: a document goes with the last receipt that cites it, and is then reported; one that nothing ever cited stays', () =>
+      using(async (store) => {
+        await store.put([row('a', { session: 's' }), row('b')], [document('keyset'), document('s'), document('mark')])
+        expect(await store.trim({ ...roomy, maxAnswers: 1 }, 1000, 10)).toEqual({ receipts: 1, documents: ['s'] })
+        expect([await store.document('s'), text(await store.document('keyset'))]).toEqual([null, 'document keyset'])
+        expect(await store.trim({ ...roomy, maxAnswers: 0 }, 1000, 10)).toEqual({ receipts: 1, documents: ['keyset'] })
+        expect([await store.document('keyset'), text(await store.document('mark'))]).toEqual([null, 'document mark'])
+        expect(store.usage).toMatchObject({ answers: 0, documents: 1 })
+      }))
+
+    test('a box too large to have been written here is as if absent', () =>
+      using(async (store) => {
+        await store.put([row('a', { box: new Uint8Array(maxBoxBytes + 1) }), row('b', { box: new Uint8Array(maxBoxBytes) })], [])
+        expect(await keys(store, 'a', 'b')).toEqual(['b'])
+      }))
+  })
+}

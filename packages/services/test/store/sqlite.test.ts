@@ -1,0 +1,198 @@
+import { copyFile, mkdtemp, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { ReceiptStore } from '../../src/store/receipt-store.ts'
+import { migrations } from '../../src/store/sqlite/schema.ts'
+import { openSqliteStore } from '../../src/store/sqlite/sqlite-store.ts'
+import { conformance, row } from './conformance.ts'
+
+let directory = ''
+let count = 0
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'veritee-store-'))
+})
+afterAll(() => rm(directory, { recursive: true, force: true }))
+
+const path = (): string => join(directory, `${count++}.db`)
+const open = (file: string, maxBytes = 1 << 30): Promise<ReceiptStore> => openSqliteStore(file, { maxBytes })
+const codeOf = (file: string): Promise<unknown> =>
+  open(file).then(
+    async (store) => {
+      await store.close()
+      return 'opened'
+    },
+    (error: { code?: string }) => error.code,
+  )
+
+/** A store with one row, closed. */
+async function made(): Promise<string> {
+  const file = path()
+  const store = await open(file)
+  await store.put([row('a')], [])
+  await store.close()
+  return file
+}
+
+function edit(file: string, sql: string): void {
+  const database = new DatabaseSync(file)
+  database.exec(sql)
+  database.close()
+}
+
+conformance(() => open(path()), 200_000)
+
+describe('the file', () => {
+  test('holds what was put after it was closed, and is readable by its owner only', async () => {
+    const file = await made()
+    expect((await stat(file)).mode & 0o777).toBe(0o600)
+    const store = await open(file)
+    expect(store.usage).toMatchObject({ answers: 1, refusals: 0, documents: 0 })
+    expect(await store.receipt('a')).not.toBeNull()
+    await store.close()
+    await expect(store.receipt('a')).rejects.toMatchObject({ code: 'receipt_store_unavailable' })
+  })
+
+  test('belongs to one process: whoever comes second is told, and the first goes on', async () => {
+    const file = await made()
+    const store = await open(file)
+    expect(await codeOf(file)).toBe('receipt_store_unavailable')
+    await store.put([row('b')], [])
+    await store.close()
+    expect(await codeOf(file)).toBe('opened')
+  })
+
+  test('an empty one, as a crash leaves it, is begun; one where tables are not made yet too', async () => {
+    const file = path()
+    await writeFile(file, '')
+    expect(await codeOf(file)).toBe('opened')
+    const half = path()
+    edit(half, 'PRAGMA journal_mode = WAL; CREATE TABLE t (a); DROP TABLE t')
+    expect(await codeOf(half)).toBe('opened')
+  })
+
+  test('a transaction without its end is not there, and one that was committed is, when the process is gone', async () => {
+    const file = path()
+    const store = await open(file)
+    await store.put([row('a')], [])
+    await store.put([row('b')], [])
+    // As after kill -9: the file and its log as they are on disk, the log cut within the last transaction.
+    const [whole, cut] = [path(), path()]
+    for (const copy of [whole, cut]) {
+      await copyFile(file, copy)
+      await copyFile(`${file}-wal`, `${copy}-wal`)
+    }
+    await store.close()
+    await truncate(`${cut}-wal`, (await stat(`${cut}-wal`)).size - 100)
+    const [first, second] = [await open(whole), await open(cut)]
+    expect([await first.receipt('b'), await second.receipt('b')].map((box) => box !== null)).toEqual([true, false])
+    expect(await second.receipt('a')).not.toBeNull()
+    await first.close()
+    await second.close()
+  })
+
+  test('of a group either all rows are there or none', async () => {
+    const store = await open(path())
+    const bad = row('b', { box: 'text' as unknown as Uint8Array })
+    await expect(store.put([row('a'), bad], [{ key: 'd', box: new Uint8Array(1) }])).rejects.toMatchObject({ code: 'receipt_store_unavailable' })
+    expect([await store.receipt('a'), await store.document('d')]).toEqual([null, null])
+    expect(store.usage).toMatchObject({ answers: 0, documents: 0 })
+    await store.put([row('a')], [])
+    await store.close()
+  })
+
+  test('does not grow beyond its bound, and takes rows again after old ones went', async () => {
+    const bounds = { maxAnswers: 1e6, maxRefusals: 1e6, maxAgeSeconds: 1e6, maxBytes: 1 << 20 }
+    const file = path()
+    const store = await open(file, bounds.maxBytes)
+    let refused: unknown = null
+    let keys = 0
+    while (refused === null && keys < 1000)
+      await store.put([row(`k${keys++}`, { box: new Uint8Array(16_384) })], []).catch((error: unknown) => {
+        refused = error
+      })
+    expect(refused).toMatchObject({ code: 'receipt_store_unavailable' })
+    expect((await stat(file)).size).toBeLessThanOrEqual(bounds.maxBytes * 1.25 + 65 * 4096)
+    while ((await store.trim(bounds, 1000, 16)).receipts > 0);
+    await store.put([row('after', { box: new Uint8Array(16_384) })], [])
+    expect(await store.receipt('after')).not.toBeNull()
+    await store.close()
+  })
+})
+
+describe('a file that is not what it should be is refused and left as it is', () => {
+  const cases: Readonly<Record<string, () => Promise<string>>> = {
+    'another program’s bytes': async () => {
+      const file = path()
+      await writeFile(file, 'x'.repeat(5000))
+      return file
+    },
+    'a few bytes': async () => {
+      const file = path()
+      await writeFile(file, 'SQLite format 3\0')
+      return file
+    },
+    'another database': async () => {
+      const file = path()
+      edit(file, 'CREATE TABLE customers (name TEXT)')
+      return file
+    },
+    'another database with a number of its own': async () => {
+      const file = path()
+      edit(file, 'PRAGMA application_id = 5; CREATE TABLE customers (name TEXT)')
+      return file
+    },
+    'a later version': async () => {
+      const file = await made()
+      edit(file, `PRAGMA user_version = ${migrations.length + 1}`)
+      return file
+    },
+    'no version': async () => {
+      const file = await made()
+      edit(file, 'PRAGMA user_version = 0')
+      return file
+    },
+    'S3: a trigger that somebody added': async () => {
+      const file = await made()
+      edit(file, "CREATE TRIGGER t AFTER INSERT ON receipts BEGIN UPDATE receipts SET alias = 'x'; END")
+      return file
+    },
+    'S3: a view in place of a table': async () => {
+      const file = await made()
+      edit(file, 'DROP TABLE documents; CREATE VIEW documents AS SELECT number, key, box FROM receipts')
+      return file
+    },
+    'a table that lacks an index': async () => {
+      const file = await made()
+      edit(file, 'DROP INDEX receipts_key')
+      return file
+    },
+    'damage in the middle': async () => {
+      const file = await made()
+      const bytes = await readFile(file)
+      await writeFile(file, Buffer.concat([bytes.subarray(0, 4096), Buffer.alloc(4096, 0xff), bytes.subarray(8192)]))
+      return file
+    },
+    'cut in half': async () => {
+      const file = await made()
+      await truncate(file, 8192)
+      return file
+    },
+    'a symbolic link': async () => {
+      const file = path()
+      await symlink(await made(), file)
+      return file
+    },
+  }
+  test.for(Object.entries(cases))('%s', async ([, make]) => {
+    const file = await make()
+    const before = await readFile(file)
+    expect(await codeOf(file)).toBe('receipt_store_invalid')
+    expect((await readFile(file)).equals(before)).toBe(true)
+  })
+
+  test('a folder that does not exist', async () => {
+    expect(await codeOf(join(directory, 'none', 'x.db'))).toBe('receipt_store_unavailable')
+  })
+})
