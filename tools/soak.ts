@@ -1,4 +1,5 @@
 // `npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]`: mutation fuzzing of every parser and of verifyQuote.
+// `npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]`: a worker under load and under kill -9, see bench/soak/worker.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
 // returns is noticed here and named.
 import { spawnSync } from 'node:child_process'
@@ -23,7 +24,9 @@ const reportEveryMs = 15_000
 const hungAfterMs = 180_000
 
 function usage(message: string): never {
-  process.stderr.write(`soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n`)
+  process.stderr.write(
+    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n`,
+  )
   process.exit(2)
 }
 
@@ -70,12 +73,23 @@ function git(...args: string[]): string {
   return spawnSync('git', args, { encoding: 'utf8' }).stdout?.trim() ?? ''
 }
 
+/** Of the code that runs: loaded now, whatever is committed meanwhile. */
+function commitOf(...paths: string[]): { readonly id: string; readonly changed: boolean } {
+  return { id: git('rev-parse', 'HEAD'), changed: git('status', '--porcelain', '--', ...paths, 'bench/soak', 'tools/soak.ts') !== '' }
+}
+
 async function main(): Promise<void> {
+  const [name, ...rest] = process.argv.slice(2)
+  if (name === 'worker') {
+    const { soakWorker } = await import('../bench/soak/worker/main.ts')
+    if (!(await soakWorker(rest, commitOf('packages')))) process.exitCode = 1
+    return
+  }
   const { values, positionals } = parseArgs({
     options: { iterations: { type: 'string' }, seed: { type: 'string' }, only: { type: 'string' }, freeze: { type: 'boolean', default: false } },
     allowPositionals: true,
   })
-  if (positionals.length !== 1 || positionals[0] !== 'attestation') usage("expected 'attestation'")
+  if (positionals.length !== 1 || positionals[0] !== 'attestation') usage("expected 'attestation' or 'worker'")
   if (values.freeze) {
     writeFileSync(new URL('../bench/soak/corpus.json', import.meta.url), await makeCorpus(new Date('2026-05-06T07:08:09.000Z')))
     process.stderr.write('soak: bench/soak/corpus.json has new seeds\n')
@@ -85,11 +99,7 @@ async function main(): Promise<void> {
   const only = values.only === undefined ? null : whole(values.only, 'only', 0)
   const iterations = only === null ? whole(values.iterations, 'iterations', defaultIterations) : 1
   const date = new Date().toISOString()
-  // Of the code that runs: loaded now, whatever is committed meanwhile.
-  const commit = {
-    id: git('rev-parse', 'HEAD'),
-    changed: git('status', '--porcelain', '--', 'packages/veritee/src', 'bench/soak', 'tools/soak.ts') !== '',
-  }
+  const commit = commitOf('packages/veritee/src')
   const start = process.cpuUsage()
   const startedAt = performance.now()
   const result = await supervised(seed, iterations, only ?? 0)

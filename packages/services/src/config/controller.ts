@@ -1,5 +1,5 @@
 import { integer, onSwitch, optionalText, texts, type ValuesOf } from './field.ts'
-import { address, enclave, metrics, operations, publicBind } from './parts.ts'
+import { address, enclave, metrics, operations, publicBind, receipts } from './parts.ts'
 import type { Schema } from './schema.ts'
 
 const path = { pattern: /^[^\0-\x1f\x7f]{1,1024}$/, expected: 'a path' }
@@ -29,6 +29,7 @@ const sections = {
       about: 'root certificate (PEM) of a simulated machine whose workers are admitted; in simulation only',
     }),
   },
+  receipts,
   metrics,
   operations,
 }

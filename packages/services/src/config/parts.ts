@@ -43,6 +43,17 @@ export const metrics: { readonly host: Field<string>; readonly port: Field<numbe
   port: optionalInteger({ flag: 'metrics-port', min: 0, max: 65_535, about: 'port of /metrics, /healthz and /readyz; off where not given' }),
 }
 
+export const receipts: { readonly file: Field<string | null>; readonly days: Field<number>; readonly megabytes: Field<number> } = {
+  file: optionalText({
+    flag: 'receipts',
+    pattern: path,
+    expected: 'a path',
+    about: 'file in which receipts are kept, encrypted; receipts.db in the state directory where not given',
+  }),
+  days: integer({ flag: 'receipt-days', min: 1, max: 3650, fallback: 30, about: 'how long receipts are kept' }),
+  megabytes: integer({ flag: 'receipt-megabytes', min: 16, max: 1_000_000, fallback: 1000, about: 'how much is kept; the oldest receipts go first' }),
+}
+
 export const operations: { readonly drain_seconds: Field<number> } = {
   drain_seconds: integer({
     flag: 'drain-seconds',

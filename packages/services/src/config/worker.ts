@@ -1,5 +1,5 @@
 import { integer, optionalText, text, texts, type ValuesOf } from './field.ts'
-import { address, enclave, metrics, operations, publicBind } from './parts.ts'
+import { address, enclave, metrics, operations, publicBind, receipts } from './parts.ts'
 import type { Schema } from './schema.ts'
 
 const sections = {
@@ -72,6 +72,7 @@ const sections = {
       about: 'control port of a controller to register with',
     }),
   },
+  receipts,
   metrics,
   operations,
 }

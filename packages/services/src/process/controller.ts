@@ -20,6 +20,7 @@ import { operationsOf } from './operations.ts'
 import { openPlatform, type Platform } from './platform.ts'
 import { Readiness } from './readiness.ts'
 import { controllerMetrics, serviceMetrics } from './receipt-metrics.ts'
+import { openReceipts, storeMetrics } from './receipts.ts'
 import { readRoots } from './roots.ts'
 import type { Running } from './run.ts'
 import type { StartOptions } from './worker.ts'
@@ -53,7 +54,22 @@ export async function startControllerProcess(options: StartOptions<Configuration
     const serving = controller.registry.serving().length
     return { serving, quarantined: controller.registry.all().length - serving }
   })
-  const controller = await createController({ quoter, collateral, policy, trust, allowLoopbackWorkers, configuration, now, onReceipt })
+  const archive = await openReceipts({ config: config.receipts, state: enclave.state, simulated, report })
+  const controller = await createController({
+    quoter,
+    collateral,
+    policy,
+    trust,
+    allowLoopbackWorkers,
+    configuration,
+    now,
+    archive,
+    onReceipt,
+  }).catch(async (error: unknown) => {
+    await archive.close()
+    throw error
+  })
+  storeMetrics(metrics, () => controller.ledger.figures)
   const closing: (() => unknown)[] = [() => controller.close()]
   const close = async (): Promise<void> => {
     for (const stop of closing.splice(0).reverse()) await stop()

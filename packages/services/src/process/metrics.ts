@@ -22,10 +22,19 @@ export class Metrics {
 
   /** `read` is called when somebody asks. */
   gauge(name: string, help: string, read: () => Iterable<Sample>): void {
+    this.#read('gauge', name, help, read)
+  }
+
+  /** A counter that somebody else keeps. */
+  total(name: string, help: string, read: () => Iterable<Sample>): void {
+    this.#read('counter', name, help, read)
+  }
+
+  #read(type: Family['type'], name: string, help: string, read: () => Iterable<Sample>): void {
     this.#families.push({
       name,
       help,
-      type: 'gauge',
+      type,
       *lines() {
         for (const [labels, value] of read()) yield line(name, labels, value)
       },

@@ -18,6 +18,7 @@ import { openPlatform } from './platform.ts'
 import type { Program } from './program.ts'
 import { Readiness } from './readiness.ts'
 import { serviceMetrics, workerMetrics } from './receipt-metrics.ts'
+import { openReceipts, storeMetrics } from './receipts.ts'
 import type { Running } from './run.ts'
 
 export interface StartOptions<C> {
@@ -60,7 +61,11 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
   try {
     const { quoter, collateral } = platform
     const metrics = new Metrics()
-    const worker = await createWorker({ quoter, collateral, models, configuration, now, onReceipt: workerMetrics(metrics, models) })
+    const archive = await openReceipts({ config: config.receipts, state: config.enclave.state, simulated, report })
+    closing.push(() => archive.close())
+    const worker = await createWorker({ quoter, collateral, models, configuration, now, archive, onReceipt: workerMetrics(metrics, models) })
+    closing.push(() => worker.close())
+    storeMetrics(metrics, () => worker.ledger.figures)
     const gate = new Gate()
     const readiness = new Readiness(noticesOf(simulated, said))
     readiness.add(() => (gate.draining ? ['stopping'] : []))

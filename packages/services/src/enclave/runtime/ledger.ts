@@ -228,8 +228,10 @@ export class Ledger {
       event_log: [...facts.events, { type: 'veritee.chain', sequence: this.#sequence, previous: this.#previous }],
       key_id: identity.receiptKeyId,
     }
-    const document = unsigned as unknown as { readonly [name: string]: Json }
-    const text = jcs({ ...document, signature: toHex(identity.signReceipt(utf8(jcs(document)))) })
+    const signed = jcs(unsigned as unknown as Json)
+    // Members are in the order of their names, so the signature has its place before the last one; a second canonical form costs as much as the signature.
+    const place = signed.lastIndexOf(',"workload_keyset_digest":')
+    const text = `${signed.slice(0, place)},"signature":"${toHex(identity.signReceipt(utf8(signed)))}"${signed.slice(place)}`
     this.#sequence++
     this.#previous = `sha256:${createHash('sha256').update(text).digest('hex')}`
     entry.signed = true

@@ -144,13 +144,26 @@ async function whole(answer: Answer): Promise<void> {
     // The outcome is in the result, which never rejects.
   }
   const result = await completion.result
-  const failed = result.outcome === 'error'
-  const body = Buffer.from(failed ? errorBody(toHttpError(result.error)) : JSON.stringify(shape.whole(result, deltas)))
+  const told = attempt(result, () => JSON.stringify(shape.whole(result, deltas)))
+  const failed = told.result.outcome === 'error'
+  const body = Buffer.from(told.value ?? errorBody(toHttpError(told.result.error)))
   // Nobody is there to take an aborted answer: its receipt is over no bytes at all.
   const sent = result.outcome === 'aborted' ? Buffer.alloc(0) : body
-  await answer.receipt.finish({ ...facts(answer, result, digest(sent)), stream: null })
+  await answer.receipt.finish({ ...facts(answer, told.result, digest(sent)), stream: null })
   if (result.outcome === 'aborted') return
-  response.writeHead(failed ? toHttpError(result.error).status : 200, { 'content-type': 'application/json', 'content-length': body.length }).end(body)
+  response
+    .writeHead(failed ? toHttpError(told.result.error).status : 200, { 'content-type': 'application/json', 'content-length': body.length })
+    .end(body)
+}
+
+/** The model ran, so there is a receipt, whatever becomes of its words: where they cannot be told, the answer has failed. */
+function attempt<T>(result: CompletionResult, tell: () => T): { readonly result: CompletionResult; readonly value: T | null } {
+  if (result.outcome === 'error') return { result, value: null }
+  try {
+    return { result, value: tell() }
+  } catch (error) {
+    return { result: { ...result, outcome: 'error', finishReason: null, error }, value: null }
+  }
 }
 
 const doneEvent = utf8('data: [DONE]\n\n')
@@ -178,8 +191,9 @@ async function stream(answer: Answer): Promise<void> {
   } catch {
     // The outcome is in the result, which never rejects.
   }
-  const result = await completion.result
-  if (result.finishReason !== null) await send(shape.last(result))
+  const ended = await completion.result
+  const { result, value: end } = attempt(ended, () => (ended.finishReason === null ? [] : shape.last(ended)))
+  if (end !== null) await send(end)
   if (result.outcome === 'error') await emit(utf8(`data: ${errorBody(toHttpError(result.error))}\n\n`))
   // What tells the reader that the answer is whole goes out after the receipt is durable, or not at all.
   const last = result.outcome === 'aborted' || response.destroyed ? null : doneEvent

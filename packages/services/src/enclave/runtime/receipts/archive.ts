@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHmac, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { fail } from 'veritee/errors'
 import { MemoryStore } from '../../../store/memory.ts'
 import type { DocumentRow, ReceiptRow, ReceiptStore, StoreBounds, StoreUsage } from '../../../store/receipt-store.ts'
@@ -29,8 +29,8 @@ export class ReceiptArchive {
   readonly source: SealingKey['source'] | 'memory'
   readonly #store: ReceiptStore
   readonly #seal: BoxSeal
-  readonly #names: Uint8Array
-  readonly #credentials: Uint8Array
+  readonly #names: KeyObject
+  readonly #credentials: KeyObject
   readonly #known = new Set<string>()
   #rejected = 0
 
@@ -39,8 +39,8 @@ export class ReceiptArchive {
     this.source = source
     this.#store = store
     this.#seal = new BoxSeal(sealing)
-    this.#names = sealing.derive('veritee.receipts.names.v1')
-    this.#credentials = sealing.derive('veritee.receipts.credentials.v1')
+    this.#names = createSecretKey(sealing.derive('veritee.receipts.names.v1'))
+    this.#credentials = createSecretKey(sealing.derive('veritee.receipts.credentials.v1'))
   }
 
   /** Kept in memory only, under keys of this process. */

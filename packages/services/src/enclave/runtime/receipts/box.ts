@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import type { SealingKey } from '../sealing-key.ts'
 
 const version = 1
@@ -18,8 +18,10 @@ const headBytes = 1 + saltBytes + nonceBytes
 export class BoxSeal {
   readonly #sealing: SealingKey
   readonly #salt = randomBytes(saltBytes)
-  readonly #key: Uint8Array
-  #other: { readonly salt: Buffer; readonly key: Uint8Array } | null = null
+  readonly #key: KeyObject
+  #other: { readonly salt: Buffer; readonly key: KeyObject } | null = null
+  /** Random bytes for the next nonces: asking for many at once costs what asking for one does. */
+  #nonces = Buffer.alloc(0)
 
   constructor(sealing: SealingKey) {
     this.#sealing = sealing
@@ -27,7 +29,7 @@ export class BoxSeal {
   }
 
   seal(table: string, key: string, content: Uint8Array): Uint8Array {
-    const nonce = randomBytes(nonceBytes)
+    const nonce = this.#nonce()
     const cipher = createCipheriv('aes-256-gcm', this.#key, nonce).setAAD(place(table, key))
     return Buffer.concat([Uint8Array.of(version), this.#salt, nonce, cipher.update(content), cipher.final(), cipher.getAuthTag()])
   }
@@ -45,14 +47,21 @@ export class BoxSeal {
     }
   }
 
-  #keyOf(salt: Buffer): Uint8Array {
+  #nonce(): Buffer {
+    if (this.#nonces.length === 0) this.#nonces = randomBytes(256 * nonceBytes)
+    const nonce = this.#nonces.subarray(0, nonceBytes)
+    this.#nonces = this.#nonces.subarray(nonceBytes)
+    return nonce
+  }
+
+  #keyOf(salt: Buffer): KeyObject {
     if (salt.equals(this.#salt)) return this.#key
     if (this.#other?.salt.equals(salt) !== true) this.#other = { salt, key: this.#derive(salt) }
     return this.#other.key
   }
 
-  #derive(salt: Buffer): Uint8Array {
-    return this.#sealing.derive(`veritee.receipts.box.v1/${salt.toString('hex')}`)
+  #derive(salt: Buffer): KeyObject {
+    return createSecretKey(this.#sealing.derive(`veritee.receipts.box.v1/${salt.toString('hex')}`))
   }
 }
 

@@ -14,8 +14,9 @@ export interface GroupCommitOptions<T> {
 }
 
 const maxGroup = 256
-/** The process stands still while the disk syncs: a fifth of its time at most. */
+/** The process stands still while the disk syncs: a fifth of its time at most, as long as the disk is fast; where it is slow, waiting longer helps nobody. */
 const restFactor = 4
+const maxRestMs = 10
 
 /**
  * Writes many small things in few commits, in the order in which they came. What comes while a commit runs or rests goes into the next one.
@@ -99,7 +100,7 @@ export class GroupCommit<T> {
     }
     const took = performance.now() - start
     this.#failure = null
-    this.#notBefore = start + (1 + restFactor) * took
+    this.#notBefore = start + took + Math.min(restFactor * took, maxRestMs)
     this.totals.commits++
     this.totals.items += group.length
     this.totals.seconds += took / 1000

@@ -1,0 +1,60 @@
+import { mkdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fail } from 'veritee/errors'
+import { errnoOf } from '../enclave/runtime/device-file.ts'
+import { openReceiptArchive, type ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
+import { openFileSealingKey, openGramineSealingKey } from '../enclave/runtime/sealing-key.ts'
+import type { Metrics } from './metrics.ts'
+
+export interface ReceiptsConfig {
+  readonly file: string | null
+  readonly days: number
+  readonly megabytes: number
+}
+
+/**
+ * Opens the file of receipts of a service: `receipts.db` in its state directory where the configuration names none, under the sealing key of the enclave, or in
+ * simulation under a key in a file beside it, which is said. Throws `receipt_store_invalid`, `receipt_store_unavailable`, `sealing_key_unavailable`, `file_unavailable`.
+ */
+export async function openReceipts(options: {
+  readonly config: ReceiptsConfig
+  readonly state: string
+  readonly simulated: boolean
+  readonly report: (line: string) => void
+}): Promise<ReceiptArchive> {
+  const { config, state, simulated, report } = options
+  const path = config.file ?? join(state, 'receipts.db')
+  await mkdir(dirname(path), { recursive: true, mode: 0o755 }).catch((cause: unknown) => {
+    throw fail('file_unavailable', `cannot make ${dirname(path)} (${errnoOf(cause)})`, cause)
+  })
+  const sealing = simulated ? await openFileSealingKey(`${path}.key`) : await openGramineSealingKey()
+  const bounds = { maxAgeSeconds: config.days * 86_400, maxBytes: config.megabytes * 1_000_000 }
+  const archive = await openReceiptArchive({ path, sealing, bounds })
+  const { answers, refusals } = archive.usage
+  report(`${answers + refusals} receipts of earlier keysets in ${path}`)
+  if (archive.source === 'file') report(`the receipts are NOT SEALED to anything: their key is in ${path}.key`)
+  return archive
+}
+
+const help: Readonly<Record<string, string>> = {
+  veritee_store_answers: 'receipts of answers that are kept',
+  veritee_store_refusals: 'receipts of refusals that are kept',
+  veritee_store_documents: 'reports of keysets and sessions that are kept with receipts',
+  veritee_store_bytes: 'size of what is kept',
+  veritee_store_open_receipts: 'receipts whose request is under way',
+  veritee_store_waiting_receipts: 'signed receipts that wait for their commit',
+  veritee_store_failing: '1 while receipts cannot be committed, and so nothing is answered',
+  veritee_store_signed_receipts_total: 'receipts signed under the present keyset',
+  veritee_store_commits_total: 'commits',
+  veritee_store_committed_receipts_total: 'receipts committed',
+  veritee_store_commit_seconds_total: 'time that commits took',
+  veritee_store_commit_failures_total: 'commits that failed',
+  veritee_store_removed_receipts_total: 'receipts removed as old or too many',
+  veritee_store_rejected_rows_total: 'rows that did not open: somebody else wrote them, or the disk did',
+}
+
+/** The figures of the store, under their own names. `read` is called when somebody asks. */
+export function storeMetrics(metrics: Metrics, read: () => Readonly<Record<string, number>>): void {
+  for (const [name, about] of Object.entries(help))
+    metrics[name.endsWith('_total') ? 'total' : 'gauge'](name, about, () => [[{}, read()[name] ?? Number.NaN]])
+}
