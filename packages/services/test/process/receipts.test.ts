@@ -51,7 +51,9 @@ async function get(url: string): Promise<{ status: number; body: string }> {
 }
 
 describe('a worker process', () => {
-  test('keeps receipts in its state directory, serves them after a restart with the old keyset, and tells its figures', async () => {
+  test('keeps receipts in its state directory, serves them after a restart with the old keyset, and tells its figures', {
+    timeout: 120_000,
+  }, async () => {
     const first = await start()
     const body = Buffer.from(chatBody('veritee-demo', 'Who are you?', { temperature: 0, maxTokens: 4 }))
     const answer = await request(`${first.ready.url}/v1/chat/completions`, { method: 'POST', dispatcher, body })

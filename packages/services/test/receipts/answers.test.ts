@@ -89,7 +89,7 @@ async function whileFailing(play: () => Promise<void>): Promise<void> {
   }
 }
 
-describe('no answer without a durable receipt', () => {
+describe('no answer without a durable receipt', { timeout: 90_000 }, () => {
   test('a stream does not say that it is whole before its receipt is durable', async () => {
     const { promise, resolve } = Promise.withResolvers<void>()
     disk.gate = promise

@@ -13,7 +13,8 @@ export interface GroupCommitOptions<T> {
   readonly retryMs?: number
 }
 
-const maxGroup = 256
+/** The process stands still while a group is written; larger ones cost no less for each. */
+const maxGroup = 64
 /** The process stands still while the disk syncs: a fifth of its time at most, as long as the disk is fast; where it is slow, waiting longer helps nobody. */
 const restFactor = 4
 const maxRestMs = 10
