@@ -160,4 +160,15 @@ describe('a policy in English', () => {
       expect(demanded).toContain(words)
     for (const words of ['platforms of status SWHardeningNeeded', 'for 2 hours after']) expect(waived).toContain(words)
   })
+
+  test('says where the engine may run: beside the worker only where the policy says so', () => {
+    const section = demanding(sgx)
+    for (const [allowed, words] of [
+      ['measured', 'with engine and weights on a measured mount'],
+      ['any', 'with weights that are only asserted'],
+    ] as const)
+      expect(explain({ ...section, externalEngine: allowed }).waived).toContain(words)
+    for (const refusing of [section, { ...section, externalEngine: 'refuse' } as const])
+      expect(explain(refusing).demanded).toContain("the engine runs in the worker's own process")
+  })
 })

@@ -225,3 +225,17 @@ describe('policies that accept too much', () => {
     expect(await parseText(changed([...base, ...path], (parent, name) => (parent[name] = value)))).toBe('policy_invalid')
   })
 })
+
+describe('a policy on engines of other processes', () => {
+  const withEngine = (externalEngine: Node): string =>
+    JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: { ...(section as { [name: string]: Node }), externalEngine } } })
+
+  it('says nothing, or one of three words', () => {
+    expect(policyFor(parsePolicy(JSON.stringify(complete)), 'worker').externalEngine).toBeUndefined()
+    for (const word of ['refuse', 'measured', 'any'] as const) expect(policyFor(parsePolicy(withEngine(word)), 'worker').externalEngine).toBe(word)
+  })
+
+  it.each(['allow', '', null, true, ['any']])('%j is refused', async (word) => {
+    expect(await parseText(withEngine(word))).toBe('policy_invalid')
+  })
+})

@@ -141,7 +141,7 @@ export class CertificatePool {
     const known = texts.map((base64) => this.#knownCertificate(base64))
     // All are decoded before any is parsed, so that what is refused first does not depend on what is known.
     const decoded = texts.map((base64, index) => (known[index] === null ? fromBase64(base64) : null))
-    const certificates = texts.map((base64, index) => known[index] ?? this.#certificate(base64, decoded[index] as Uint8Array))
+    const certificates = texts.map((base64, index) => known[index] ?? this.#newCertificate(base64, decoded[index] as Uint8Array))
     return orderChain(certificates, length)
   }
 
@@ -150,10 +150,8 @@ export class CertificatePool {
     return known?.base64 === base64 ? known.certificate : null
   }
 
-  #certificate(base64: string, der: Uint8Array): Certificate {
-    // Once more: it may stand in the chain twice.
-    const known = this.#knownCertificate(base64)
-    return known ?? this.#certificates.set(tailOfText(base64), { base64, certificate: readCertificate(der) }).certificate
+  #newCertificate(base64: string, der: Uint8Array): Certificate {
+    return this.#certificates.set(tailOfText(base64), { base64, certificate: readCertificate(der) }).certificate
   }
 
   /** Parses a revocation list. Throws `crl_malformed`. */
