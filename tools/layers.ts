@@ -52,6 +52,7 @@ const enclavePackages: readonly string[] = [
   'node:https',
   'node:url',
   'node:path',
+  'node:tls',
   'node:util',
   'node:sqlite',
   '@hono/node-server',

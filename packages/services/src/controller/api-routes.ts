@@ -9,7 +9,7 @@ export interface ApiDeps extends ProofDeps {
 
 /** Port 8000 without the data plane: models, sessions, and the worker receipts that this controller's receipts cite. */
 export function createApiRoutes(deps: ApiDeps): Hono<Env> {
-  const { registry, ledger } = deps
+  const { registry } = deps
   const app = createProofRoutes(deps)
   app.get('/v1/models', (c) => {
     const data = registry.models().map((id) => ({ id, object: 'model', created: deps.identity.keyset.not_after - 86_400, owned_by: 'veritee' }))
@@ -25,12 +25,12 @@ export function createApiRoutes(deps: ApiDeps): Hono<Env> {
   })
   app.get('/v1/aci/sessions/:id', async (c) => {
     const id = c.req.param('id')
-    const session = registry.session(id)?.text ?? (await ledger.document('session', id))
+    const session = registry.session(id)?.text ?? (await deps.kept().document('session', id))
     if (session === null) throw new HttpError(404, 'not_found', 'no such session')
     return text(c, session)
   })
   app.get('/v1/veritee/receipts/:id/upstream', async (c) => {
-    const { upstream } = demandFound(await ledger.find(c.req.param('id'), bearerOf(c)))
+    const { upstream } = demandFound(await deps.kept().find(c.req.param('id'), bearerOf(c)))
     if (upstream === null) throw new HttpError(404, 'not_found', 'this receipt cites no worker receipt')
     const prefix = c.req.query('prefix')
     return text(c, prefix === undefined ? upstream.text : demandProof(await upstream.prefixProof(parsePrefix(prefix))))

@@ -4,10 +4,11 @@ import type { Collateral, Trust } from 'veritee/attestation'
 import type { Json } from 'veritee/bytes'
 import type { Policy } from 'veritee/policy'
 import type { ServiceDescriptor } from 'veritee/receipt'
+import { type Generation, Generations } from '../enclave/runtime/generations.ts'
 import { configurationDigest, createIdentity, type Identity } from '../enclave/runtime/identity.ts'
 import { Ledger, type LedgerOptions } from '../enclave/runtime/ledger.ts'
 import type { Quoter } from '../enclave/runtime/quote.ts'
-import type { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
+import { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
 import { sendError } from '../http/body.ts'
 import { inferenceEndpoints } from '../http/chat-request.ts'
 import { RateLimit } from '../http/rate-limit.ts'
@@ -34,6 +35,7 @@ export interface ControllerOptions {
 }
 
 export interface Controller {
+  /** The keys in force. */
   readonly identity: Identity
   readonly ledger: Ledger
   readonly registry: Registry
@@ -41,6 +43,8 @@ export interface Controller {
   readonly api: RequestListener
   /** Port 21005: workers register here. */
   readonly control: RequestListener
+  /** Puts new keys in force; see {@link Generations}. The caller gives the new TLS key to the listeners. */
+  renew(): Promise<void>
   close(): Promise<void>
 }
 
@@ -58,38 +62,48 @@ export async function createController(options: ControllerOptions): Promise<Cont
     release,
     extensions: {},
   }
-  const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
-  const { archive, onReceipt } = options
-  const ledger = new Ledger({
-    identity,
-    now,
-    ...(archive !== undefined && { archive, report: await identity.report(null) }),
-    ...(onReceipt !== undefined && { onReceipt }),
-  })
+  const archive = options.archive ?? ReceiptArchive.inMemory()
   const registry = new Registry({ policy, trust, now, allowLoopback: options.allowLoopbackWorkers })
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
-  const apiRoutes = getRequestListener(createApiRoutes({ identity, ledger, registry, quoteLimit }).fetch)
   const controlRoutes = getRequestListener(createControlRoutes({ registry, registerLimit: new RateLimit({ perSecond: 2, burst: 50, now }) }).fetch)
   const named =
-    (handle: RequestListener): RequestListener =>
+    (keysetDigest: () => string, handle: RequestListener): RequestListener =>
     (request, response) => {
       response.setHeader('x-aci-version', 'aci/1')
-      response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
+      response.setHeader('x-aci-keyset-digest', keysetDigest())
       Promise.resolve(handle(request, response)).catch((error: unknown) => sendError(response, error))
     }
-  return {
-    identity,
-    ledger,
-    registry,
-    api: named((request, response) =>
+  const generation = async (): Promise<Generation> => {
+    const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
+    const ledger = new Ledger({
+      identity,
+      now,
+      archive,
+      report: await identity.report(null),
+      ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }),
+    })
+    const routes = getRequestListener(createApiRoutes({ identity, kept: () => generations, registry, quoteLimit }).fetch)
+    const handle: RequestListener = (request, response) =>
       request.method === 'POST' && request.url !== undefined && inferenceEndpoints.has(request.url)
         ? handleForward(request.url, { ledger, registry }, request, response)
-        : apiRoutes(request, response),
-    ),
-    control: named(controlRoutes),
+        : routes(request, response)
+    return { identity, ledger, handler: named(() => identity.keysetDigest, handle) }
+  }
+  const generations = new Generations(await generation(), now)
+  return {
+    get identity() {
+      return generations.current.identity
+    },
+    get ledger() {
+      return generations.current.ledger
+    },
+    registry,
+    api: (request, response) => generations.of(request).handler(request, response),
+    control: named(() => generations.current.identity.keysetDigest, controlRoutes),
+    renew: async () => generations.follow(await generation()),
     close: async () => {
       await registry.close()
-      await ledger.close()
+      await generations.close()
     },
   }
 }

@@ -14,7 +14,8 @@ export interface AdmittedWorker {
   readonly origin: string
   readonly service: Service
   readonly session: { readonly id: string; readonly document: SessionDocument; readonly text: string }
-  readonly pool: Pool
+  /** Once the worker has new keys: the connections pinned to those. */
+  pool: Pool
   outstanding: number
   /** Why the worker gets no more requests; null while it may. Set by {@link Registry.quarantine}. */
   quarantine: string | null
@@ -95,8 +96,12 @@ export class Registry {
       this.#workers.set(origin, worker)
       this.#sessions.set(session.id, session)
       this.#forgetSessions()
-      // Requests under way on the old connections end on them.
-      if (before !== undefined && kept === null) before.pool.close().catch(() => undefined)
+      if (before !== undefined && kept === null) {
+        // Requests under way on the old connections end on them. Their receipts are then fetched from where they are now; what counts is the signature.
+        const old = before.pool
+        before.pool = pool
+        old.close().catch(() => undefined)
+      }
       return worker
     } finally {
       clearTimeout(deadline)

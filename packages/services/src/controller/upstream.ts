@@ -49,7 +49,22 @@ export async function readAll(body: Readable, maxBytes: number): Promise<Buffer>
 /** The requester waits for this: it has an end, however slowly the worker speaks. */
 const fetchMs = 15_000
 
+/** A worker that has just put new keys in force shows them before it is verified under them, which it asks for at once. */
+const renewalMs = 2_000
+
 async function get(worker: AdmittedWorker, path: string, timeoutMs = fetchMs): Promise<string> {
+  const patience = performance.now() + Math.min(renewalMs, timeoutMs)
+  for (;;) {
+    try {
+      return await getOnce(worker, path, timeoutMs)
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'channel_mismatch') || performance.now() > patience) throw error
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+}
+
+async function getOnce(worker: AdmittedWorker, path: string, timeoutMs: number): Promise<string> {
   const response: Dispatcher.ResponseData = await worker.pool.request({ method: 'GET', path, signal: AbortSignal.timeout(timeoutMs) })
   const body = await readAll(response.body, maxReceiptBytes)
   if (response.statusCode !== 200) throw new HttpError(502, 'server_error', `the worker answered ${response.statusCode}`)

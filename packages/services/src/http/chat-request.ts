@@ -14,6 +14,11 @@ export const embeddingsEndpoint = '/v1/embeddings'
 /** Those that run a model, and have receipts. */
 export const inferenceEndpoints: ReadonlySet<string> = new Set([chatEndpoint, completionsEndpoint, embeddingsEndpoint])
 
+/** A request that runs a model. */
+export function isInference(request: IncomingMessage): boolean {
+  return request.method === 'POST' && request.url !== undefined && inferenceEndpoints.has(request.url)
+}
+
 /** The requester's nonce (rule S10), or null. Throws 400 for anything else in its header. */
 export function nonceHeader(incoming: IncomingMessage): string | null {
   const value = incoming.headers['x-veritee-nonce']

@@ -62,6 +62,8 @@ export interface Listening {
   readonly host: string
   readonly port: number
   readonly url: string
+  /** For connections from now on; those that stand keep the key they have. For listeners with TLS. */
+  renewTls(tls: { readonly key: string; readonly cert: string }): void
   close(): Promise<void>
 }
 
@@ -96,6 +98,10 @@ export async function listen(bind: Bind, handler: RequestListener): Promise<List
     host: bind.host,
     port,
     url: `${bind.tls === null ? 'http' : 'https'}://${bind.host.includes(':') ? `[${bind.host}]` : bind.host}:${port}`,
+    renewTls: (tls) => {
+      if (!(server instanceof https.Server)) throw new TypeError('renewTls: this listener has no TLS')
+      server.setSecureContext({ ...tls, minVersion: 'TLSv1.3' })
+    },
     close: () => {
       const closed = Promise.withResolvers<void>()
       server.close(() => closed.resolve())

@@ -1,16 +1,24 @@
 import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import type { Identity } from '../enclave/runtime/identity.ts'
-import { type Ledger, type Lookup, prefixProofText } from '../enclave/runtime/ledger.ts'
+import { type Lookup, prefixProofText } from '../enclave/runtime/ledger.ts'
+import type { DocumentKind } from '../enclave/runtime/receipts/archive.ts'
 import { errorBody, HttpError, toHttpError } from './errors.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { Tickets } from './tickets.ts'
 
 export type Env = { Bindings: HttpBindings }
 
+/** See {@link Generations}. */
+export interface Kept {
+  find(idOrChatId: string, credential: string | null): Promise<Lookup>
+  document(kind: DocumentKind, name: string): Promise<string | null>
+}
+
 export interface ProofDeps {
   readonly identity: Identity
-  readonly ledger: Ledger
+  /** Receipts of this keyset and of those before it, and the reports that bind them. */
+  readonly kept: () => Kept
   /** Challenged reports cost a quote each: this many per address (rule S22). */
   readonly quoteLimit: RateLimit
   /** Recognises challenges of controllers that this service registered with. */
@@ -37,15 +45,14 @@ export function createProofRoutes(deps: ProofDeps): Hono<Env> {
     return text(c, await deps.identity.report(nonce, admission ? { priority: 'admission' } : {}))
   })
   app.get('/v1/aci/receipts/:id', async (c) => {
-    const found = demandFound(await deps.ledger.find(c.req.param('id'), bearerOf(c)))
+    const found = demandFound(await deps.kept().find(c.req.param('id'), bearerOf(c)))
     const prefix = c.req.query('prefix')
     if (prefix === undefined) return text(c, found.text)
     return text(c, demandProof(await prefixProofText(found.stream, parsePrefix(prefix))))
   })
+  // For receipts of a keyset that is no longer in force: aci/1 has no place for its report.
   app.get('/v1/veritee/keysets/:digest', async (c) => {
-    const digest = c.req.param('digest')
-    // The present one may have signed nothing yet.
-    const report = digest === deps.identity.keysetDigest ? await deps.identity.report(null) : await deps.ledger.document('keyset', digest)
+    const report = await deps.kept().document('keyset', c.req.param('digest'))
     if (report === null) throw new HttpError(404, 'not_found', 'no receipt of this keyset is kept here')
     return text(c, report)
   })

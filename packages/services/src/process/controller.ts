@@ -9,7 +9,7 @@ import type { Configuration } from '../config/schema.ts'
 import { createController } from '../controller/controller.ts'
 import { controllerPolicy } from '../demo/policy.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
-import { chatEndpoint } from '../http/chat-request.ts'
+import { isInference } from '../http/chat-request.ts'
 import { checkBind, listen } from '../http/listen.ts'
 import { anchorFromOutside } from './anchor.ts'
 import { bindOf, noticesOf } from './bind.ts'
@@ -21,15 +21,16 @@ import { openPlatform, type Platform } from './platform.ts'
 import { Readiness } from './readiness.ts'
 import { controllerMetrics, serviceMetrics } from './receipt-metrics.ts'
 import { openReceipts, storeMetrics } from './receipts.ts'
+import { keepRenewed } from './renewal.ts'
 import { readRoots } from './roots.ts'
-import type { Running } from './run.ts'
+import type { Renewing } from './run.ts'
 import type { StartOptions } from './worker.ts'
 
 /**
  * Starts a controller process: the machine, the policy for workers, the keys, both listeners. Workers on loopback are admitted where workers register on
  * loopback. Throws what its parts throw, with everything closed again.
  */
-export async function startControllerProcess(options: StartOptions<Configuration<(typeof controllerSchema)['sections']>>): Promise<Running> {
+export async function startControllerProcess(options: StartOptions<Configuration<(typeof controllerSchema)['sections']>>): Promise<Renewing> {
   const { program, files, report, now } = options
   const config: ControllerConfig = options.configuration.values
   const { enclave, api, control, admission } = config
@@ -80,7 +81,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     readiness.add(() => (gate.draining ? ['stopping'] : []))
     readiness.add(() => (controller.registry.serving().length > 0 ? [] : ['no verified worker']))
     const tls = api.tls ? controller.identity.tls : null
-    const work = gate.wrap(controller.api, (request) => request.method === 'POST' && request.url === chatEndpoint)
+    const work = gate.wrap(controller.api, isInference)
     const apiListening = await listen(bindOf(api.host, api.port, tls, simulated, api), (request, response) =>
       request.url === '/readyz' ? readiness.answer(response) : work(request, response),
     )
@@ -100,7 +101,16 @@ export async function startControllerProcess(options: StartOptions<Configuration
       })
     }
     report(`workers register at ${controlListening.url}`)
+    const renew = async (): Promise<void> => {
+      await controller.renew()
+      if (api.tls) for (const listening of [apiListening, controlListening]) listening.renewTls(controller.identity.tls)
+      report(`new keys in force: ${controller.identity.keysetDigest}`)
+    }
+    const renewal = keepRenewed({ notAfter: () => controller.identity.keyset.not_after, now, renew, refresh: platform.refresh, report })
+    closing.push(() => renewal.stop())
+    readiness.add(() => (renewal.reason === null ? [] : [renewal.reason]))
     return {
+      renew,
       ready: {
         role: 'controller',
         simulated,

@@ -15,6 +15,12 @@ export interface Running {
   close(): Promise<void>
 }
 
+/** A service that does not end with its keys. */
+export interface Renewing extends Running {
+  /** Puts new keys in force; also done by itself before the old ones end. */
+  renew(): Promise<void>
+}
+
 /** A close that hangs must not keep a process. */
 const closeWithinMs = 10_000
 

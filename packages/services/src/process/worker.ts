@@ -4,7 +4,7 @@ import type { WorkerConfig, workerSchema } from '../config/worker.ts'
 import { workerPolicy } from '../demo/policy.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
 import { createWorker } from '../enclave/worker/worker.ts'
-import { chatEndpoint } from '../http/chat-request.ts'
+import { isInference } from '../http/chat-request.ts'
 import { checkBind, listen } from '../http/listen.ts'
 import { type Admission, keepAdmitted } from './admission.ts'
 import { anchorFromOutside } from './anchor.ts'
@@ -19,7 +19,8 @@ import type { Program } from './program.ts'
 import { Readiness } from './readiness.ts'
 import { serviceMetrics, workerMetrics } from './receipt-metrics.ts'
 import { openReceipts, storeMetrics } from './receipts.ts'
-import type { Running } from './run.ts'
+import { keepRenewed } from './renewal.ts'
+import type { Renewing } from './run.ts'
 
 export interface StartOptions<C> {
   readonly configuration: C
@@ -34,7 +35,7 @@ export interface StartOptions<C> {
  * Starts a worker process: the machine, the models, the keys, the listener, the registrations. What the configuration brings and an enclave has measured
  * is refused before anything starts. Throws what its parts throw, with everything closed again.
  */
-export async function startWorkerProcess(options: StartOptions<Configuration<(typeof workerSchema)['sections']>>): Promise<Running> {
+export async function startWorkerProcess(options: StartOptions<Configuration<(typeof workerSchema)['sections']>>): Promise<Renewing> {
   const { program, files, report, now } = options
   const config: WorkerConfig = options.configuration.values
   const simulated = config.enclave.tee === 'simulate'
@@ -70,7 +71,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const readiness = new Readiness(noticesOf(simulated, said))
     readiness.add(() => (gate.draining ? ['stopping'] : []))
     readiness.add(() => models.filter(({ engine }) => !engine.ready).map(({ name }) => `the engine of ${name} is not running`))
-    const work = gate.wrap(worker.handler, (request) => request.method === 'POST' && request.url === chatEndpoint)
+    const work = gate.wrap(worker.handler, isInference)
     const bind = bindOf(said.host, said.port, worker.identity.tls, simulated, said)
     const listening = await listen(bind, (request, response) => (request.url === '/readyz' ? readiness.answer(response) : work(request, response)))
     closing.push(() => listening.close())
@@ -90,7 +91,17 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     }
     closing.push(leave)
     readiness.add(() => admissions.map(({ reason }) => reason).filter((reason) => reason !== null))
+    const renew = async (): Promise<void> => {
+      await worker.renew()
+      listening.renewTls(worker.identity.tls)
+      for (const admission of admissions) admission.again()
+      report(`new keys in force: ${worker.identity.keysetDigest}`)
+    }
+    const renewal = keepRenewed({ notAfter: () => worker.identity.keyset.not_after, now, renew, refresh: platform.refresh, report })
+    closing.push(() => renewal.stop())
+    readiness.add(() => (renewal.reason === null ? [] : [renewal.reason]))
     return {
+      renew,
       ready: {
         role: 'worker',
         simulated,

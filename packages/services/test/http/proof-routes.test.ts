@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import type { Identity } from '../../src/enclave/runtime/identity.ts'
-import { Ledger } from '../../src/enclave/runtime/ledger.ts'
 import { createProofRoutes } from '../../src/http/proof-routes.ts'
 import { RateLimit } from '../../src/http/rate-limit.ts'
 import { Tickets } from '../../src/http/tickets.ts'
@@ -14,7 +13,7 @@ function routes(): { ask: (headers?: { [name: string]: string }) => Promise<{ st
   const tickets = new Tickets(now)
   const app = createProofRoutes({
     identity,
-    ledger: new Ledger({ identity, now }),
+    kept: () => ({ find: async () => ({ kind: 'not_found' }), document: async () => null }),
     tickets,
     quoteLimit: new RateLimit({ perSecond: 0.001, burst: 1, now }),
   })

@@ -7,23 +7,12 @@ import { intelSgxRootCa, parsePem } from 'veritee/attestation'
 import { ask, chatBody, connect, nodeTransport, readBody } from 'veritee/client'
 import { parsePolicy } from 'veritee/policy'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { controllerSchema } from '../../src/config/controller.ts'
-import { readConfiguration } from '../../src/config/schema.ts'
-import { workerSchema } from '../../src/config/worker.ts'
-import { openLlamaEngine } from '../../src/enclave/worker/engine/index.ts'
 import { openEngineProcess } from '../../src/engine-process/index.ts'
-import { startControllerProcess } from '../../src/process/controller.ts'
-import { nodeFiles } from '../../src/process/files.ts'
+import type { Program } from '../../src/process/program.ts'
 import type { Running } from '../../src/process/run.ts'
-import { startWorkerProcess } from '../../src/process/worker.ts'
-import { demoPath } from '../engine/demo.ts'
+import { freePortBase } from '../e2e/free-ports.ts'
+import { startController, startWorker } from './start.ts'
 
-const program = {
-  codeDigest: async () => '00'.repeat(32),
-  findModel: async () => ({ path: demoPath, name: 'veritee-demo', source: 'file' as const, sha256: null }),
-  openEngine: openLlamaEngine,
-  anchors: null,
-}
 const now = (): Date => new Date()
 
 let directory: string
@@ -36,24 +25,14 @@ afterEach(async () => {
 })
 afterAll(() => rm(directory, { recursive: true, force: true }))
 
-async function worker(
-  args: readonly string[],
-  anchors: string | null = null,
-  lines: string[] = [],
-  openEngine = program.openEngine,
-): Promise<Running> {
-  const { configuration } = await readConfiguration(workerSchema, { args, environment: {}, readText: nodeFiles.readText })
-  if (configuration === null) throw new TypeError('no configuration')
-  const report = (line: string): number => lines.push(line)
-  const one = await startWorkerProcess({ configuration, program: { ...program, anchors, openEngine }, files: nodeFiles, report, now })
+async function worker(args: readonly string[], anchors?: string, openEngine?: Program['openEngine']): Promise<Running> {
+  const one = await startWorker(args, { ...(anchors !== undefined && { anchors }), ...(openEngine !== undefined && { openEngine }) })
   running.push(one)
   return one
 }
 
-async function controller(args: readonly string[], anchors: string | null = null): Promise<Running> {
-  const { configuration } = await readConfiguration(controllerSchema, { args, environment: {}, readText: nodeFiles.readText })
-  if (configuration === null) throw new TypeError('no configuration')
-  const one = await startControllerProcess({ configuration, program: { ...program, anchors }, files: nodeFiles, report: () => undefined, now })
+async function controller(args: readonly string[]): Promise<Running> {
+  const one = await startController(args)
   running.push(one)
   return one
 }
@@ -78,7 +57,7 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
 describe('worker and controller started apart', () => {
   it('a worker whose engine process ended is not ready until it runs again', async () => {
     let engine: Awaited<ReturnType<typeof openEngineProcess>> | null = null
-    const up = await worker([...simulate('crash'), '--model', 'demo'], null, [], async (options) => {
+    const up = await worker([...simulate('crash'), '--model', 'demo'], undefined, async (options) => {
       engine = await openEngineProcess({ ...options, pauseMs: 200 })
       return engine
     })
@@ -91,7 +70,7 @@ describe('worker and controller started apart', () => {
   })
 
   it('find each other, in whichever order, and a client verifies through what they left in their state directories', async () => {
-    const control = await freePort()
+    const control = Number(await freePortBase())
     const up = await worker([...simulate('w'), '--model', 'demo', '--controller', `http://127.0.0.1:${control}`, '--metrics-port', '0'])
     const operations = String(up.ready.operations)
     const lonely = await getJson(operations, '/readyz')
@@ -134,7 +113,7 @@ describe('worker and controller started apart', () => {
   })
 
   it('a worker that is stopping says so, and is routed around: nobody is refused for it', async () => {
-    const control = await freePort()
+    const control = Number(await freePortBase())
     const args = ['--model', 'demo', '--controller', `http://127.0.0.1:${control}`]
     const workers = [await worker([...simulate('w'), ...args]), await worker([...simulate('w2'), ...args])] as const
     const front = await controller([
@@ -258,12 +237,4 @@ async function text(url: string, path: string): Promise<string> {
   } finally {
     transport.close()
   }
-}
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const { listen } = await import('../../src/http/listen.ts')
-  const probe = await listen({ host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }, () => undefined)
-  await probe.close()
-  return probe.port
 }

@@ -5,12 +5,11 @@ import { type Collateral, createVerifierCache, type Quote, type Trust } from 've
 import type { Json } from 'veritee/bytes'
 import type { ServiceDescriptor } from 'veritee/receipt'
 import { sendError } from '../../http/body.ts'
-import { createProofRoutes } from '../../http/proof-routes.ts'
+import { createProofRoutes, type Kept } from '../../http/proof-routes.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { release } from '../../release.ts'
 import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
 import { protocolVersion } from '../runtime/kbs/index.ts'
-import { Ledger } from '../runtime/ledger.ts'
 import type { Quoter } from '../runtime/quote.ts'
 import { handleAdmin, isAdminPath } from './admin-handler.ts'
 import type { Decision } from './decision.ts'
@@ -95,7 +94,9 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     },
   }
   const identity = await createIdentity({ descriptor, quoter, collateral, now })
-  const routes = createProofRoutes({ identity, ledger: new Ledger({ identity, now }), quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
+  // A broker signs no receipts, and its one keyset is served with the report itself.
+  const kept: Kept = { find: async () => ({ kind: 'not_found' }), document: async () => null }
+  const routes = createProofRoutes({ identity, kept: () => kept, quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
   const others = getRequestListener(routes.fetch)
   const roots = async (): Promise<Trust> => {
     const [first, ...rest] = trust.roots

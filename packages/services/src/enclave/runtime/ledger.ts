@@ -203,12 +203,17 @@ export class Ledger {
 
   /** Commits what is signed and closes the archive. Throws what the last commit threw. */
   async close(): Promise<void> {
-    clearInterval(this.#sweep)
     try {
-      await this.#commits.drain()
+      await this.retire()
     } finally {
       await this.#archive.close()
     }
+  }
+
+  /** Commits what is signed; the archive goes on under another keyset. Throws what the last commit threw. */
+  async retire(): Promise<void> {
+    clearInterval(this.#sweep)
+    await this.#commits.drain()
   }
 
   /** Synchronous from numbering to its place in the queue, so that no two receipts can take one place in the chain and commits follow the chain. */

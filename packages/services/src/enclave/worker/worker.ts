@@ -9,10 +9,11 @@ import { createProofRoutes, text } from '../../http/proof-routes.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { Tickets } from '../../http/tickets.ts'
 import { release } from '../../release.ts'
+import { type Generation, Generations } from '../runtime/generations.ts'
 import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
 import { Ledger, type LedgerOptions } from '../runtime/ledger.ts'
 import type { Quoter } from '../runtime/quote.ts'
-import type { ReceiptArchive } from '../runtime/receipts/archive.ts'
+import { ReceiptArchive } from '../runtime/receipts/archive.ts'
 import { handleGeneration } from './answer.ts'
 import { chat } from './chat.ts'
 import { handleEmbeddings } from './embeddings.ts'
@@ -34,11 +35,14 @@ export interface WorkerOptions {
 }
 
 export interface Worker {
+  /** The keys in force. */
   readonly identity: Identity
   readonly ledger: Ledger
   /** For registering with controllers. */
   readonly tickets: Tickets
   readonly handler: RequestListener
+  /** Puts new keys in force; see {@link Generations}. The caller gives the new TLS key to the listener, and registers again. */
+  renew(): Promise<void>
   /** Commits the receipts that are signed and closes the archive; after the server is closed. */
   close(): Promise<void>
 }
@@ -57,37 +61,53 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     release,
     extensions: {},
   }
-  const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
-  const { archive, onReceipt } = options
-  const ledger = new Ledger({
-    identity,
-    now,
-    ...(archive !== undefined && { archive, report: await identity.report(null) }),
-    ...(onReceipt !== undefined && { onReceipt }),
-  })
-  const deps = { ledger, now, models: new Map(models.map((model) => [model.name, model])) }
+  const byName = new Map(models.map((model) => [model.name, model]))
+  const archive = options.archive ?? ReceiptArchive.inMemory()
   const tickets = new Tickets(now)
-  const routes = createProofRoutes({ identity, ledger, tickets, quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
+  const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const created = Math.floor(now().getTime() / 1000)
   const list = JSON.stringify({ object: 'list', data: models.map(({ name }) => ({ id: name, object: 'model', created, owned_by: 'veritee' })) })
-  routes.get('/v1/models', (c) => text(c, list))
-  const inference: ReadonlyMap<string, RequestListener> = new Map<string, RequestListener>([
-    [chat.path, (request, response) => handleGeneration(chat, deps, request, response)],
-    [textCompletions.path, (request, response) => handleGeneration(textCompletions, deps, request, response)],
-    [embeddingsEndpoint, (request, response) => handleEmbeddings(deps, request, response)],
-  ])
-  const others = getRequestListener(routes.fetch)
+  const generation = async (): Promise<Generation> => {
+    const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
+    const ledger = new Ledger({
+      identity,
+      now,
+      archive,
+      report: await identity.report(null),
+      ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }),
+    })
+    const deps = { ledger, now, models: byName }
+    const routes = createProofRoutes({ identity, kept: () => generations, tickets, quoteLimit })
+    routes.get('/v1/models', (c) => text(c, list))
+    const inference: ReadonlyMap<string, RequestListener> = new Map<string, RequestListener>([
+      [chat.path, (request, response) => handleGeneration(chat, deps, request, response)],
+      [textCompletions.path, (request, response) => handleGeneration(textCompletions, deps, request, response)],
+      [embeddingsEndpoint, (request, response) => handleEmbeddings(deps, request, response)],
+    ])
+    const others = getRequestListener(routes.fetch)
+    return {
+      identity,
+      ledger,
+      handler: (request, response) => {
+        response.setHeader('x-aci-version', 'aci/1')
+        response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
+        const handle = request.method === 'POST' ? inference.get(request.url ?? '') : undefined
+        const done = (handle ?? others)(request, response)
+        Promise.resolve(done).catch((error: unknown) => sendError(response, error))
+      },
+    }
+  }
+  const generations = new Generations(await generation(), now)
   return {
-    identity,
-    ledger,
-    tickets,
-    handler: (request, response) => {
-      response.setHeader('x-aci-version', 'aci/1')
-      response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
-      const handle = request.method === 'POST' ? inference.get(request.url ?? '') : undefined
-      const done = (handle ?? others)(request, response)
-      Promise.resolve(done).catch((error: unknown) => sendError(response, error))
+    get identity() {
+      return generations.current.identity
     },
-    close: () => ledger.close(),
+    get ledger() {
+      return generations.current.ledger
+    },
+    tickets,
+    handler: (request, response) => generations.of(request).handler(request, response),
+    renew: async () => generations.follow(await generation()),
+    close: () => generations.close(),
   }
 }
