@@ -34,6 +34,7 @@ const services: Layers = {
     'demo',
     'process',
     'bin',
+    'bundle',
   ],
 }
 
@@ -60,6 +61,15 @@ const enclavePackages: readonly string[] = [
   'node-llama-cpp',
   '@huggingface/jinja',
 ]
+
+const withoutEngine = [...enclavePackages.filter((name) => name !== 'node-llama-cpp' && name !== '@huggingface/jinja'), 'node:net', 'node:stream']
+
+/** What the file of each role may hold or import: what an enclave may, and for the controller the connections to its workers. The bundler enforces it. */
+export const bundledRoles: { readonly worker: readonly string[]; readonly controller: readonly string[]; readonly broker: readonly string[] } = {
+  worker: [...enclavePackages, 'node:net', 'node:stream'],
+  controller: [...withoutEngine, 'undici'],
+  broker: withoutEngine,
+}
 
 const importPattern = /(?:^|\n)\s*(?:import|export)\s+(?:[\w$*{},\s]+?\s+from\s+)?['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)/g
 

@@ -155,6 +155,10 @@ export const errorTable = {
     'configuration',
     'the configuration of a service holds something unknown, missing or out of its bounds; see docs/configuration.md',
   ],
+  enclave_forbidden: [
+    'configuration',
+    'code in an enclave tried what there is none of in one: another process, a worker thread, fetch, watching of files',
+  ],
   anchors_not_measured: ['configuration', 'what an enclave trusts to begin with came from its host; it must be measured with the program'],
   usage: ['configuration', 'the command line is wrong; see --help'],
   file_unavailable: ['unavailable', 'a file could not be read or written'],
