@@ -44,7 +44,7 @@ export interface Asked {
 }
 
 /**
- * Reads a configuration. In order: the arguments, every one known and none twice (but lists); every `VERITEE_*` variable known; the file, strict JSON with known
+ * Reads a configuration. In order: the arguments, every one known and none twice (but lists); every `VERITEE_*` variable known, in an enclave every variable; the file, strict JSON with known
  * members only; each value within its bounds; what has no default must be there; secrets from exactly one place.
  *
  * Unknown is refused, not ignored: what a host can set must be something that was thought about. Throws `usage` for arguments and `config_invalid`
@@ -66,8 +66,31 @@ export async function readConfiguration<S extends Sections>(
   const document = file === null ? {} : parseFile(await sources.readText(file), file)
   const values = readSections(schema, document, said, file)
   const { secrets, origins } = await readSecrets(schema, said, sources)
-  const effective = { ...(values as unknown as { readonly [name: string]: Json }), secrets: origins }
+  const plain = values as unknown as { readonly [section: string]: { readonly [name: string]: Json } }
+  const environment = plain.enclave?.tee === 'gramine' ? enclaveEnvironment(sources.environment, known) : {}
+  const effective = { ...plain, secrets: origins, environment }
   return { asked, configuration: { values, secrets, effective } }
+}
+
+/** What the manifest of an enclave may set beside our own: where things are, and how memory and threads are shared out. */
+const enclaveVariables = ['HOME', 'LANG', 'LD_LIBRARY_PATH', 'MALLOC_ARENA_MAX', 'OMP_NUM_THREADS', 'PATH', 'TZ', 'UV_THREADPOOL_SIZE']
+
+/**
+ * The environment of an enclave, part of what is in force. Node, the C library and the engine read dozens of variables that change what they do
+ * (`NODE_OPTIONS`, `LD_PRELOAD`, `GGML_...`); those are refused, whoever set them.
+ */
+function enclaveEnvironment(environment: Sources['environment'], ours: readonly string[]): { readonly [name: string]: string } {
+  const found: Record<string, string> = {}
+  for (const [name, value] of Object.entries(environment)) {
+    if (value === undefined || ours.includes(name)) continue
+    if (!enclaveVariables.includes(name))
+      throw fail(
+        'config_invalid',
+        `environment: in an enclave expected no variable but ${[...enclaveVariables, ...ours].join(', ')}; found ${JSON.stringify(name.slice(0, 60))}`,
+      )
+    found[name] = value.slice(0, 4096)
+  }
+  return found
 }
 
 interface Said {
@@ -92,7 +115,8 @@ function readArguments<S extends Sections>(schema: Schema<S>, args: readonly str
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
     const [, name = '', inline] = /^--([a-z][a-z0-9-]*)(?:=(.*))?$/s.exec(arg === '-h' ? '--help' : arg) ?? []
     const kind = kinds.get(name)
-    if (kind === undefined) throw fail('usage', `unknown argument ${JSON.stringify(arg.slice(0, 60))}; see veriteed ${schema.role} --help`)
+    if (kind === undefined)
+      throw fail('usage', `unknown argument ${JSON.stringify((arg.split('=')[0] ?? '').slice(0, 60))}; see veriteed ${schema.role} --help`)
     const before = values.get(name) ?? []
     if (switches.has(name) || (before.length > 0 && kind !== 'list')) throw fail('usage', `--${name}: expected once`)
     if (kind === 'switch') {
@@ -156,9 +180,9 @@ function readField(field: Field<unknown>, members: Record<string, unknown>, name
   return field.fallback
 }
 
-/** What stood there, for the one who wrote it: configuration is no secret, and secrets have no place in it. */
+/** What stood there, for the one who wrote it. Secrets have no place in it; credentials in a URL get there by mistake, and are not repeated. */
 function short(value: unknown): string {
-  return (JSON.stringify(value) ?? 'nothing').slice(0, 80)
+  return (JSON.stringify(value) ?? 'nothing').replace(/\/\/[^/\s"]*@/g, '//...@').slice(0, 80)
 }
 
 async function readSecrets<S extends Sections>(

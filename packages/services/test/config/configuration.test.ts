@@ -7,6 +7,7 @@ import { fieldsOf, readConfiguration } from '../../src/config/schema.ts'
 import { workerSchema } from '../../src/config/worker.ts'
 
 const least = ['--tee', 'simulate', '--state', '/tmp/state']
+const enclave = ['--tee', 'gramine', '--state', '/tmp/state']
 const token = 'a-token-that-nobody-would-ever-guess-0123456789'
 
 interface Given {
@@ -85,6 +86,9 @@ describe('a configuration', () => {
     ['a publisher that is no key', { args: [...least, '--publisher', 'AB'.repeat(32)] }, 'config_invalid', /64 lower-case/],
     ['an unknown variable', { environment: { VERITEE_THREADS: '4' } }, 'config_invalid', /VERITEE_THREADS/],
     ['a variable of the client', { environment: { VERITEE_API_KEY: 'x' } }, 'config_invalid', /VERITEE_API_KEY/],
+    ['a variable of Node in an enclave', { args: enclave, environment: { NODE_OPTIONS: '--require x' } }, 'config_invalid', /NODE_OPTIONS/],
+    ['a variable of the loader in an enclave', { args: enclave, environment: { LD_PRELOAD: 'x' } }, 'config_invalid', /LD_PRELOAD/],
+    ['a variable of the engine in an enclave', { args: enclave, environment: { GGML_NO_BACKTRACE: '1' } }, 'config_invalid', /GGML/],
     ['a file that is not JSON', file('{'), 'config_invalid', /c\.json/],
     ['a file with a member twice', file('{"listen":{"port":1,"port":2}}'), 'config_invalid', /c\.json/],
     ['a file that is a list', file([]), 'config_invalid', /an object/],
@@ -119,6 +123,22 @@ describe('a configuration', () => {
     for (const args of [['--threads', '2'], ['--open'], ['--model', 'demo'], ['--drain-seconds', '0']])
       expect(await effective({ args: [...least, ...args] })).not.toBe(plain)
   })
+
+  it('S7: in an enclave the few variables that may be set are part of what is in force', async () => {
+    const effective = async (environment: { [name: string]: string }) => (await read({ args: enclave, environment })).configuration?.effective
+    expect(await effective({ PATH: '/bin', OMP_NUM_THREADS: '4' })).toMatchObject({ environment: { PATH: '/bin', OMP_NUM_THREADS: '4' } })
+    expect(await effective({ VERITEE_METRICS_TOKEN: token })).toMatchObject({ environment: {} })
+    expect((await read({ environment: { NODE_OPTIONS: 'x' } })).configuration?.effective).toMatchObject({ environment: {} })
+  })
+
+  it.each([['--controller', 'http://user:hunter2@host:1'], ['--metrics-token=hunter2'], ['--api-key=hunter2']])(
+    'repeats no credential that stands in a wrong place: %s',
+    async (...args) => {
+      const error: unknown = await read({ args: [...least, ...args] }).catch((thrown: unknown) => thrown)
+      expect(error).toBeInstanceOf(Error)
+      expect(String(error)).not.toContain('hunter2')
+    },
+  )
 
   it('never shows a secret, only where it came from', async () => {
     for (const given of [
