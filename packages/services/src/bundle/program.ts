@@ -4,7 +4,6 @@ import { stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { fail, VeriteeError } from 'veritee/errors'
 import { exitCodes } from '../bin/command.ts'
-import { openLlamaEngine } from '../enclave/worker/engine/index.ts'
 import type { ResolvedModel } from '../models/locate.ts'
 import type { Program } from '../process/program.ts'
 import { guardEnclave } from './guard.ts'
@@ -13,11 +12,15 @@ import { guardEnclave } from './guard.ts'
 const wasmFlag = '--disable-wasm-trap-handler'
 
 /** Runs a service from its bundle: guarded, with what lies beside the bundle, and with exit codes as the command has them. */
-export async function runBundle(directory: string, run: (program: Program) => Promise<number>): Promise<void> {
+export async function runBundle(
+  directory: string,
+  run: (program: Program) => Promise<number>,
+  openEngine: Program['openEngine'] = withoutEngine,
+): Promise<void> {
   try {
     if (!process.execArgv.includes(wasmFlag)) throw fail('usage', `expected node ${wasmFlag}`)
     guardEnclave()
-    process.exitCode = await run(bundledProgram(directory))
+    process.exitCode = await run(bundledProgram(directory, openEngine))
   } catch (error) {
     const known = error instanceof VeriteeError ? error : null
     process.stderr.write(known === null ? 'veriteed: unexpected failure\n' : `veriteed: ${known.code}: ${known.message}\n`)
@@ -25,13 +28,18 @@ export async function runBundle(directory: string, run: (program: Program) => Pr
   }
 }
 
+/** Only a worker's file holds an engine. */
+function withoutEngine(): Promise<never> {
+  return Promise.reject(fail('engine_unavailable', 'there is no engine in this bundle'))
+}
+
 /** The program is what `bundle.json` lists, hash by hash; its anchors lie beside it, measured with it. */
-function bundledProgram(directory: string): Program {
+function bundledProgram(directory: string, openEngine: Program['openEngine']): Program {
   const list = readFileSync(join(directory, 'bundle.json'))
   return {
     codeDigest: async () => createHash('sha256').update(list).digest('hex'),
     findModel: findFile,
-    openEngine: openLlamaEngine,
+    openEngine,
     anchors: readFileSync(join(directory, 'anchors.json'), 'utf8'),
   }
 }
