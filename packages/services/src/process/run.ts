@@ -58,7 +58,12 @@ export async function runService<S extends Sections>(
       stop.resolve()
     })
   const started = performance.now()
-  const running = await start({ configuration, program, files: nodeFiles, report, now: () => new Date() })
+  const running = await Promise.race([start({ configuration, program, files: nodeFiles, report, now: () => new Date() }), stop.promise])
+  if (running === undefined) {
+    // Nothing is served yet, and what is being loaded lies in memory that nobody else has a name for.
+    report('stopped before it was ready')
+    process.exit(0)
+  }
   const { ready } = running
   if (asked.json) process.stdout.write(`${JSON.stringify({ ok: true, ...ready, ready_ms: Math.round(performance.now() - started) })}\n`)
   report(`${schema.role} ready at ${ready.url}${ready.simulated ? ' SIMULATED: nothing is protected' : ''}`)

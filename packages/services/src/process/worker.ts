@@ -54,30 +54,34 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
   // Before anything is asked of a key broker, which must know this root to judge what asks.
   if (platform.simulated !== null) await publish(config.enclave.state, { 'root.pem': certificatePem(platform.simulated.root) })
   const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
-  const models = await loadModels({ config, configuration, platform, program, report })
-  const closing: (() => unknown)[] = [() => Promise.all(models.map(({ engine }) => engine.dispose()))]
+  const gate = new Gate()
+  const readiness = new Readiness(noticesOf(simulated, said))
+  readiness.add(() => (gate.draining ? ['stopping'] : []))
+  // Loading takes minutes for large models: whoever watches the process sees meanwhile that it lives, and why it is not ready.
+  let loading: string[] = ['the models are being loaded']
+  readiness.add(() => loading)
+  const metrics = new Metrics()
+  const closing: (() => unknown)[] = []
   const close = async (): Promise<void> => {
     for (const stop of closing.splice(0).reverse()) await stop()
   }
   try {
+    const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: said.knows_simulated })
+    closing.push(() => operations?.close())
+    const models = await loadModels({ config, configuration, platform, program, report })
+    closing.push(() => Promise.all(models.map(({ engine }) => engine.dispose())))
     const { quoter, collateral } = platform
-    const metrics = new Metrics()
     const archive = await openReceipts({ config: config.receipts, state: config.enclave.state, simulated, report })
     closing.push(() => archive.close())
     const worker = await createWorker({ quoter, collateral, models, configuration, now, archive, onReceipt: workerMetrics(metrics, models) })
     closing.push(() => worker.close())
     storeMetrics(metrics, () => worker.ledger.figures)
-    const gate = new Gate()
-    const readiness = new Readiness(noticesOf(simulated, said))
-    readiness.add(() => (gate.draining ? ['stopping'] : []))
     readiness.add(() => models.filter(({ engine }) => !engine.ready).map(({ name }) => `the engine of ${name} is not running`))
     const work = gate.wrap(worker.handler, isInference)
     const bind = bindOf(said.host, said.port, worker.identity.tls, simulated, said)
     const listening = await listen(bind, (request, response) => (request.url === '/readyz' ? readiness.answer(response) : work(request, response)))
     closing.push(() => listening.close())
     serviceMetrics(metrics, gate, readiness, () => worker.identity.keyset.not_after)
-    const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: said.knows_simulated })
-    closing.push(() => operations?.close())
     const url = advertised(said.advertise, said.host, listening.url)
     if (platform.simulated !== null) {
       const digests = Object.fromEntries(models.map(({ name, described }) => [name, described.files.map((file) => file.sha256)]))
@@ -100,6 +104,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const renewal = keepRenewed({ notAfter: () => worker.identity.keyset.not_after, now, renew, refresh: platform.refresh, report })
     closing.push(() => renewal.stop())
     readiness.add(() => (renewal.reason === null ? [] : [renewal.reason]))
+    loading = []
     return {
       renew,
       ready: {

@@ -7,6 +7,7 @@ import { intelSgxRootCa, parsePem } from 'veritee/attestation'
 import { ask, chatBody, connect, nodeTransport, readBody } from 'veritee/client'
 import { parsePolicy } from 'veritee/policy'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { openLlamaEngine } from '../../src/enclave/worker/engine/index.ts'
 import { openEngineProcess } from '../../src/engine-process/index.ts'
 import type { Program } from '../../src/process/program.ts'
 import type { Running } from '../../src/process/run.ts'
@@ -67,6 +68,24 @@ describe('worker and controller started apart', () => {
     await until(async () => (await getJson(url, '/readyz')).status === 503)
     expect((await getJson(url, '/readyz')).body.reasons).toEqual(['the engine of veritee-demo is not running'])
     await until(async () => (await getJson(url, '/readyz')).status === 200)
+  })
+
+  it('while its models are loaded a worker answers on the listener for operators, and says that it is not ready', async () => {
+    const port = await freePortBase()
+    const begun = Promise.withResolvers<void>()
+    const go = Promise.withResolvers<void>()
+    const starting = worker([...simulate('slow'), '--model', 'demo', '--metrics-port', port], undefined, async (options) => {
+      begun.resolve()
+      await go.promise
+      return openLlamaEngine(options)
+    })
+    await begun.promise
+    const operations = `http://127.0.0.1:${port}`
+    expect((await getJson(operations, '/readyz')).body).toMatchObject({ status: 'not_ready', reasons: ['the models are being loaded'] })
+    expect((await getJson(operations, '/healthz')).status).toBe(200)
+    go.resolve()
+    await starting
+    expect((await getJson(operations, '/readyz')).status).toBe(200)
   })
 
   it('find each other, in whichever order, and a client verifies through what they left in their state directories', async () => {
@@ -217,6 +236,14 @@ describe('the command', () => {
     const ready = JSON.parse(stdout) as { url: string; simulated: boolean }
     expect(ready).toMatchObject({ ok: true, role: 'worker', simulated: true })
     expect((await getJson(ready.url, '/readyz')).status).toBe(200)
+    child.kill('SIGTERM')
+    expect(await exited).toBe(0)
+  })
+
+  it('a signal while it loads ends it in good order', async () => {
+    const child = start(['worker', ...simulate('early'), '--model', 'demo'])
+    const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)))
+    await until(async () => (await readFile(join(directory, 'early', 'root.pem')).catch(() => null)) !== null)
     child.kill('SIGTERM')
     expect(await exited).toBe(0)
   })
