@@ -11,8 +11,12 @@ export function grammarFor(make: (graph: GraphBuilder) => Part): Grammar {
 export function verdict(grammar: Grammar, text: string | Uint8Array): 'whole' | 'beginning' | 'no' {
   const acceptor = new Acceptor(grammar)
   const bytes = typeof text === 'string' ? new TextEncoder().encode(text) : text
-  if (!acceptor.allows(bytes)) return 'no'
-  acceptor.accept(bytes)
+  // In pieces, as an answer comes: what is followed for one token is bounded.
+  for (let at = 0; at < bytes.length; at += 1000) {
+    const piece = bytes.subarray(at, at + 1000)
+    if (!acceptor.allows(piece)) return 'no'
+    acceptor.accept(piece)
+  }
   return acceptor.complete ? 'whole' : 'beginning'
 }
 

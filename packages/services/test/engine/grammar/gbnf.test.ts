@@ -51,6 +51,31 @@ test('a grammar with too many ways at once fails, and never lets anything throug
   expect(() => new Acceptor(grammar)).toThrow(expect.objectContaining({ code: 'engine_failed' }))
 })
 
+test('rules that call rules in two ways each are as many ways as two to the depth: the answer fails before they are followed', () => {
+  const rules = Array.from({ length: 60 }, (_, i) => `r${i} ::= r${i + 1} "x" | r${i + 1} "y"`)
+  const grammar = grammarFor((graph) => gbnfPart(graph, `root ::= "a" r0\n${rules.join('\n')}\nr60 ::= "z"`))
+  const acceptor = new Acceptor(grammar)
+  expect(() => acceptor.allows(new TextEncoder().encode('a'))).toThrow(expect.objectContaining({ code: 'engine_failed' }))
+})
+
+test('what is asked between two tokens is bounded together, and begins anew with each', () => {
+  const rules = Array.from({ length: 6 }, (_, i) => `r${i} ::= r${i + 1} "x" | r${i + 1} "y"`)
+  const acceptor = new Acceptor(grammarFor((graph) => gbnfPart(graph, `root ::= "(" root ")" | r0\n${rules.join('\n')}\nr6 ::= "z"`)))
+  const open = new TextEncoder().encode('('.repeat(100))
+  for (let i = 0; i < 20; i++) acceptor.accept(open)
+  expect(acceptor.allows(open)).toBe(true)
+  expect(() => acceptor.allows(new TextEncoder().encode('('.repeat(2000)))).toThrow(expect.objectContaining({ code: 'engine_failed' }))
+})
+
+test('rules that are known only after those behind them are followed to the end', () => {
+  const chain = (last: string): string =>
+    `root ::= e0 "x" | e0 root2\nroot2 ::= "y"\n${Array.from({ length: 450 }, (_, i) => `e${i} ::= e${i + 1}`).join('\n')}\ne450 ::= ${last}`
+  const grammar = grammarFor((graph) => gbnfPart(graph, chain('"q"?')))
+  for (const text of ['x', 'qx', 'y', 'qy']) expect([text, verdict(grammar, text)]).toEqual([text, 'whole'])
+  expect(verdict(grammar, 'qq')).toBe('no')
+  expect(() => grammarFor((graph) => gbnfPart(graph, chain('"q"? root')))).toThrow(GrammarError)
+})
+
 test('a long text costs a bounded memory and no more per byte at its end', () => {
   const acceptor = new Acceptor(grammarFor((graph) => gbnfPart(graph, 'root ::= "a" root "b" | "c"')))
   const part = new TextEncoder().encode('a'.repeat(5000))

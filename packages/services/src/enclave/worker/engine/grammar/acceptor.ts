@@ -1,4 +1,4 @@
-import { fail } from 'veritee/errors'
+import { fail, type VeriteeError } from 'veritee/errors'
 import type { Grammar } from './grammar.ts'
 import type { Node } from './graph.ts'
 
@@ -24,7 +24,11 @@ interface State {
 
 /** More places at once than a grammar of use has. Beyond it the answer fails; it is never left unconstrained. */
 const maxPlaces = 256
-/** Places that are remembered for one answer. */
+/** Ways that are followed from one place to the next without a byte: where rules call rules in two ways each, they are as many as two to the depth. */
+const maxFollowed = 10_000
+/** The same over everything that is asked between one token of the answer and the next. */
+const maxFollowedForToken = 250_000
+/** Places, and frames, that are remembered for one answer. */
 const maxRemembered = 100_000
 
 /** Follows one text through a grammar, byte by byte. A pure function of grammar and text. Throws `engine_failed` for a grammar too ambiguous to follow. */
@@ -34,6 +38,7 @@ export class Acceptor {
   readonly #states = new Map<string, State>()
   #frames = 0
   #remembered = 0
+  #followed = 0
   #state: State
 
   constructor(grammar: Grammar) {
@@ -63,6 +68,7 @@ export class Acceptor {
       if (state === null) throw new TypeError('acceptor: expected bytes that are allowed')
       this.#state = state
     }
+    this.#followed = 0
     if (this.#remembered < maxRemembered) return
     this.#remembered = 0
     this.#states.clear()
@@ -90,6 +96,7 @@ export class Acceptor {
       const key = (frame === null ? 0 : frame.id) * this.#nodeCount + node.id
       if (!node.live || seen.has(key)) continue
       seen.add(key)
+      if (seen.size > maxFollowed || ++this.#followed > maxFollowedForToken) throw tooAmbiguous(`${maxFollowed} steps`)
       if (node.kind === 'bytes') places.push({ node, frame })
       else if (node.kind === 'split') for (const to of node.to) todo.push([to, frame])
       // A call at the end of a rule comes back to where the rule itself comes back to.
@@ -97,7 +104,7 @@ export class Acceptor {
       else if (frame === null) complete = true
       else todo.push([frame.back, frame.parent])
     }
-    if (places.length > maxPlaces) throw fail('engine_failed', `expected a grammar with at most ${maxPlaces} ways to go on at once`)
+    if (places.length > maxPlaces) throw tooAmbiguous(`${maxPlaces} ways`)
     const keys = places.map(({ node, frame }) => (frame === null ? 0 : frame.id) * this.#nodeCount + node.id)
     const name = `${complete} ${keys.sort((a, b) => a - b).join(' ')}`
     const known = this.#states.get(name)
@@ -112,10 +119,15 @@ export class Acceptor {
     const siblings = parent === null ? this.#top : parent.children
     const known = siblings.get(back)
     if (known !== undefined) return known
+    this.#remembered++
     const frame: Frame = { id: ++this.#frames, back, parent, children: new Map() }
     siblings.set(back, frame)
     return frame
   }
+}
+
+function tooAmbiguous(most: string): VeriteeError {
+  return fail('engine_failed', `expected a grammar with at most ${most} to go on at once`)
 }
 
 function entryOf({ rule }: Node & { readonly kind: 'call' }): Node {

@@ -17,14 +17,25 @@ export function finishGrammar(graph: GraphBuilder, root: Rule): Grammar {
   return { entry: root.entry, nodeCount: graph.nodes.length }
 }
 
+/** In time linear in the graph, however its rules lean on each other: a request brings them, and nothing else runs meanwhile. */
 function markLive(nodes: readonly Node[]): void {
-  for (let changed = true; changed; ) {
-    changed = false
-    // Parts are built from their end, so most of a chain is marked in one pass.
-    for (const node of nodes) {
+  const waiting = new Map<Node, Node[]>()
+  const mark = (first: Node): void => {
+    const todo = [first]
+    for (let node = todo.pop(); node !== undefined; node = todo.pop()) {
       if (node.live || !canEnd(node)) continue
       node.live = true
-      changed = true
+      todo.push(...(waiting.get(node) ?? []))
+    }
+  }
+  // Parts are built from their end, so most of them need not wait.
+  for (const node of nodes) {
+    mark(node)
+    if (node.live) continue
+    for (const other of needs(node)) {
+      const those = waiting.get(other)
+      if (those === undefined) waiting.set(other, [node])
+      else those.push(node)
     }
   }
 }
@@ -36,19 +47,16 @@ function canEnd(node: Node): boolean {
   return node.next.live && node.set.includes(1)
 }
 
+/** The nodes that {@link canEnd} looks at. */
+function needs(node: Node): readonly Node[] {
+  if (node.kind === 'end') return []
+  if (node.kind === 'split') return node.to
+  return node.kind === 'call' && node.rule.entry !== null ? [node.next, node.rule.entry] : [node.next]
+}
+
 /** A rule that comes to itself without a byte between would be entered for ever. */
 function refuseLeftRecursion(nodes: readonly Node[]): void {
-  const empty = new Map<Rule, boolean>()
-  const rules = new Set(nodes.flatMap((node) => (node.kind === 'call' ? [node.rule] : [])))
-  for (let changed = true; changed; ) {
-    changed = false
-    for (const rule of rules) {
-      if (empty.get(rule) === true || !reaches(rule, empty).ends) continue
-      empty.set(rule, true)
-      changed = true
-    }
-  }
-  const left = new Map([...rules].map((rule) => [rule, reaches(rule, empty).calls]))
+  const left = enteredWithoutByte(new Set(nodes.flatMap((node) => (node.kind === 'call' ? [node.rule] : []))))
   const done = new Set<Rule>()
   const onPath = new Set<Rule>()
   const visit = (rule: Rule): void => {
@@ -59,24 +67,31 @@ function refuseLeftRecursion(nodes: readonly Node[]): void {
     onPath.delete(rule)
     done.add(rule)
   }
-  for (const rule of rules) visit(rule)
+  for (const rule of left.keys()) visit(rule)
 }
 
-/** Without any byte: which rules are entered from this one, and whether its end is reached. */
-function reaches(rule: Rule, empty: ReadonlyMap<Rule, boolean>): { readonly calls: ReadonlySet<Rule>; readonly ends: boolean } {
-  const calls = new Set<Rule>()
+/** Which rules are entered from each without any byte. What follows a call waits until the rule called is known to have an empty text. */
+function enteredWithoutByte(rules: ReadonlySet<Rule>): ReadonlyMap<Rule, ReadonlySet<Rule>> {
+  const calls = new Map([...rules].map((rule) => [rule, new Set<Rule>()]))
+  const empty = new Set<Rule>()
+  const waiting = new Map<Rule, (readonly [Rule, Node])[]>()
+  // The nodes of one rule are reached from its entry only.
   const seen = new Set<Node>()
-  let ends = false
-  const todo = rule.entry === null ? [] : [rule.entry]
-  for (let node = todo.pop(); node !== undefined; node = todo.pop()) {
-    if (seen.has(node) || !node.live) continue
-    seen.add(node)
-    if (node.kind === 'end') ends = true
-    else if (node.kind === 'split') todo.push(...node.to)
-    else if (node.kind === 'call') {
-      calls.add(node.rule)
-      if (empty.get(node.rule) === true) todo.push(node.next)
+  const todo = [...rules].flatMap((rule): (readonly [Rule, Node])[] => (rule.entry === null ? [] : [[rule, rule.entry]]))
+  for (let item = todo.pop(); item !== undefined; item = todo.pop()) {
+    const [rule, node] = item
+    if (node.kind === 'end') {
+      if (empty.has(rule)) continue
+      empty.add(rule)
+      todo.push(...(waiting.get(rule) ?? []))
+    } else if (!seen.has(node) && node.live) {
+      seen.add(node)
+      if (node.kind === 'split') for (const to of node.to) todo.push([rule, to])
+      if (node.kind !== 'call') continue
+      calls.get(rule)?.add(node.rule)
+      if (empty.has(node.rule)) todo.push([rule, node.next])
+      else if (!waiting.get(node.rule)?.push([rule, node.next])) waiting.set(node.rule, [[rule, node.next]])
     }
   }
-  return { calls, ends }
+  return calls
 }
