@@ -116,7 +116,14 @@ export function openJwe(value: unknown, privateKey: KeyObject): Uint8Array {
     try {
       const decipher = createDecipheriv('aes-256-gcm', contentKey, iv, { authTagLength: 16 })
       decipher.setAAD(Buffer.from(protectedHeader, 'ascii')).setAuthTag(tag)
-      return new Uint8Array(Buffer.concat([decipher.update(ciphertext), decipher.final()]))
+      const opened = decipher.update(ciphertext)
+      try {
+        decipher.final()
+        return new Uint8Array(opened)
+      } finally {
+        // The caller overwrites what he gets, and there is to be no second copy.
+        opened.fill(0)
+      }
     } finally {
       contentKey.fill(0)
     }

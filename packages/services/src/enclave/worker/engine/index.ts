@@ -21,5 +21,6 @@ export { type EmbeddingRequest, parseEmbeddingRequest } from './request/embeddin
 export type { ChatMessage } from './request/messages.ts'
 export { parseTextRequest, type TextRequest } from './request/text-request.ts'
 export { RequestError } from './request-error.ts'
+export { isTooLong } from './text-length.ts'
 export { CallReader, type ToolCall } from './tools/call-reader.ts'
 export { loadSource, loadWeights } from './weights.ts'

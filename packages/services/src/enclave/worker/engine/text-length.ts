@@ -2,8 +2,9 @@ import type { Vocabulary } from './engine.ts'
 
 /** No vocabulary in use has tokens longer than this on average, so more text cannot fit and need not be tokenized to know it. */
 const maxCharactersPerToken = 64
-/** Up to so many characters for each token of the context a text is just tokenized. */
+/** Up to so many characters for each token of the context, and so many in any case, a text is just tokenized. */
 const charactersWithoutCount = 4
+const mostWithoutCount = 16_384
 const pieceLength = 2_048
 
 /**
@@ -12,7 +13,7 @@ const pieceLength = 2_048
  */
 export function isTooLong(texts: readonly string[], vocabulary: Vocabulary, contextSize: number): boolean {
   const characters = texts.reduce((sum, text) => sum + text.length, 0)
-  if (characters <= contextSize * charactersWithoutCount) return false
+  if (characters <= Math.min(contextSize * charactersWithoutCount, mostWithoutCount)) return false
   if (characters > contextSize * maxCharactersPerToken) return true
   let allowed = 2 * contextSize
   for (const text of texts)

@@ -2,7 +2,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { requestLimits } from 'veritee/receipt'
 import { readRequestBody, sendJson } from '../../../http/body.ts'
-import { type Engine, RequestError } from '../engine/index.ts'
+import { type Engine, isTooLong, RequestError } from '../engine/index.ts'
 import type { ServedModel } from '../served-model.ts'
 import { type AnswerDeps, answer, generateRoutes, type Proofs } from './answer.ts'
 import { type Conversation, createConversation } from './conversation.ts'
@@ -116,8 +116,8 @@ function notFound(incoming: IncomingMessage, response: ServerResponse): void {
 function countTokens(members: ReadonlyMap<string, unknown>, models: Models, conversation: Conversation): number {
   const [, model] = findModel(members.get('model'), models)
   const [text, prompt] = promptOf(members, conversation)
-  const { contextSize } = model.served.engine.facts
-  // No token is that long on average: the count says that it does not fit, and spares the work of knowing by how much.
-  if (text.length > contextSize * 64) return contextSize + 1
+  const { facts, vocabulary } = model.served.engine
+  // The count says that it does not fit, and spares the work of knowing by how much.
+  if (isTooLong([text], vocabulary, facts.contextSize)) return facts.contextSize + 1
   return templateFor(prompt, model).render(messagesOf(prompt)).length
 }

@@ -82,7 +82,8 @@ export class GraphBuilder {
     for (const text of texts) {
       const byte = text[at]
       if (byte === undefined) to.push(next)
-      else byFirst.set(byte, [...(byFirst.get(byte) ?? []), text])
+      // Not a list made anew for each text: a thousand of them that begin alike come by here once for every byte.
+      else if (!byFirst.get(byte)?.push(text)) byFirst.set(byte, [text])
     }
     for (const [byte, group] of byFirst) {
       const [only] = group
