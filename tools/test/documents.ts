@@ -149,7 +149,7 @@ async function makeReceipts(controller: Identity, worker: Identity, session: str
   ]
   const longer = stream.fork()
   await longer.append(utf8('data: {"error":{}}\n\n'))
-  const relayed = { receivedHash: digestOf('4'), received: stream, returnedHash: digestOf('5'), held: null, chatId: null }
+  const relayed = { receivedHash: digestOf('4'), received: stream, returnedHash: digestOf('5'), held: null, chatId: null, last: null }
   return {
     worker: await sign(atWorker, [
       ...request,

@@ -32,6 +32,8 @@ export interface ControllerOptions {
   readonly archive?: ReceiptArchive
   /** See {@link LedgerOptions.onReceipt}. */
   readonly onReceipt?: LedgerOptions['onReceipt']
+  /** See {@link LedgerOptions.onStore}. */
+  readonly onStore?: LedgerOptions['onStore']
 }
 
 export interface Controller {
@@ -81,6 +83,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
       archive,
       report: await identity.report(null),
       ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }),
+      ...(options.onStore !== undefined && { onStore: options.onStore }),
     })
     const routes = getRequestListener(createApiRoutes({ identity, kept: () => generations, registry, quoteLimit }).fetch)
     const handle: RequestListener = (request, response) =>

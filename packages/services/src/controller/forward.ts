@@ -4,7 +4,7 @@ import type { Dispatcher } from 'undici'
 import { isHex } from 'veritee/bytes'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
 import type { Ledger, PendingReceipt } from '../enclave/runtime/ledger.ts'
-import { bearer, readRequestBody, sendError, sendJson } from '../http/body.ts'
+import { bearer, readRequestBody, sendError, sendJson, write } from '../http/body.ts'
 import { drainingHeader, nonceHeader, unknownModel } from '../http/chat-request.ts'
 import { errorBody, HttpError } from '../http/errors.ts'
 import type { AdmittedWorker, Registry } from './registry.ts'
@@ -165,6 +165,7 @@ async function relay(registry: Registry, request: Request, served: Served, recei
   const relayed = await relayStream(answer.body, response)
   const check = await checkReceipt(registry, request, served, relayed)
   await sign(request, worker, relayed, check, receipt)
+  if (relayed.last !== null) await write(response, relayed.last)
   response.end()
 }
 

@@ -9,6 +9,7 @@ import { errorBody, HttpError } from '../http/errors.ts'
 import { readAll } from './upstream.ts'
 
 const maxPlainBytes = 64 << 20
+const doneEvent = Buffer.from('data: [DONE]\n\n')
 
 /** What went over both hops for one answer. */
 export interface Relayed {
@@ -24,6 +25,8 @@ export interface Relayed {
   /** A plain body, held back until the worker's receipt was checked. */
   readonly held: Buffer | null
   readonly chatId: string | null
+  /** The event that tells the reader that the answer is whole: the caller sends it once the receipt is durable. */
+  readonly last: Uint8Array | null
 }
 
 /** Reads a plain answer whole; nothing is sent yet. Throws 502. */
@@ -40,12 +43,13 @@ export async function holdPlain(answer: Dispatcher.ResponseData): Promise<Relaye
     outcome: answer.statusCode === 200 ? 'complete' : 'refused',
     held,
     chatId: chatIdOf(held.toString('utf8')),
+    last: null,
   }
 }
 
 /**
  * Passes a stream on, whole events only and byte for byte, hashing and building the tree as it goes (rule S9).
- * A worker that breaks off gets the one thing a controller may add: a final error event. Does not end the response.
+ * A worker that breaks off gets the one thing a controller may add: a final error event. Does not end the response, and keeps back the event `[DONE]`.
  */
 export async function relayStream(body: Readable, response: ServerResponse): Promise<Relayed> {
   const splitter = new EventSplitter()
@@ -53,6 +57,7 @@ export async function relayStream(body: Readable, response: ServerResponse): Pro
   const hash = createHash('sha256')
   let chatId: string | null = null
   let broken: string | null = null
+  let last: Uint8Array | null = null
   try {
     for await (const part of body as AsyncIterable<Buffer>) {
       for (const event of splitter.push(part)) {
@@ -65,7 +70,10 @@ export async function relayStream(body: Readable, response: ServerResponse): Pro
         )
         hash.update(event)
         await tree.append(event)
-        if (!(await write(response, event))) body.destroy()
+        // Where something follows it, it was not the last.
+        if (last !== null) await write(response, last)
+        last = doneEvent.equals(event) ? event : null
+        if (last === null && !(await write(response, event))) body.destroy()
       }
     }
     if (splitter.rest.length > 0) broken = 'the worker ended its stream within an event'
@@ -85,7 +93,9 @@ export async function relayStream(body: Readable, response: ServerResponse): Pro
       outcome: gone ? 'aborted' : 'complete',
       held: null,
       chatId,
+      last: gone ? null : last,
     }
+  if (last !== null) await write(response, last)
   const returned = tree.fork()
   const event = utf8(`data: ${errorBody(new HttpError(502, 'server_error', broken, { code: 'upstream_broken' }))}\n\n`)
   hash.update(event)
@@ -101,6 +111,7 @@ export async function relayStream(body: Readable, response: ServerResponse): Pro
     outcome: 'error',
     held: null,
     chatId,
+    last: null,
   }
 }
 

@@ -20,7 +20,7 @@ import { operationsOf } from './operations.ts'
 import { openPlatform, type Platform } from './platform.ts'
 import { Readiness } from './readiness.ts'
 import { controllerMetrics, serviceMetrics } from './receipt-metrics.ts'
-import { openReceipts, storeMetrics } from './receipts.ts'
+import { openReceipts, storeMetrics, storeReasons, storeReports } from './receipts.ts'
 import { keepRenewed } from './renewal.ts'
 import { readRoots } from './roots.ts'
 import type { Renewing } from './run.ts'
@@ -66,6 +66,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     now,
     archive,
     onReceipt,
+    onStore: storeReports(report),
   }).catch(async (error: unknown) => {
     await archive.close()
     throw error
@@ -79,6 +80,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     const gate = new Gate()
     const readiness = new Readiness(noticesOf(simulated, api))
     readiness.add(() => (gate.draining ? ['stopping'] : []))
+    readiness.add(storeReasons(() => controller.ledger))
     readiness.add(() => (controller.registry.serving().length > 0 ? [] : ['no verified worker']))
     const tls = api.tls ? controller.identity.tls : null
     const work = gate.wrap(controller.api, isInference)

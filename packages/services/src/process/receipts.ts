@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { fail } from 'veritee/errors'
+import { fail, VeriteeError } from 'veritee/errors'
 import { errnoOf } from '../enclave/runtime/device-file.ts'
+import type { Ledger } from '../enclave/runtime/ledger.ts'
 import { openReceiptArchive, type ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
 import { openFileSealingKey, openGramineSealingKey } from '../enclave/runtime/sealing-key.ts'
 import type { Metrics } from './metrics.ts'
@@ -34,6 +35,19 @@ export async function openReceipts(options: {
   report(`${answers + refusals} receipts of earlier keysets in ${path}`)
   if (archive.source === 'file') report(`the receipts are NOT SEALED to anything: their key is in ${path}.key`)
   return archive
+}
+
+/** Tells the operator why receipts cannot be kept, and when they can again: requesters are told only that they cannot. */
+export function storeReports(report: (line: string) => void): (failure: unknown) => void {
+  return (failure) => {
+    const why = failure instanceof VeriteeError ? `${failure.code}: ${failure.message}` : 'unexpected failure'
+    report(failure === null ? 'receipts are kept again' : `receipts cannot be kept, and nothing is answered (${why})`)
+  }
+}
+
+/** Why the service should get no requests; see `Readiness`. */
+export function storeReasons(ledger: () => Ledger): () => string[] {
+  return () => (ledger().failing ? ['receipts cannot be kept'] : [])
 }
 
 const help: Readonly<Record<string, string>> = {

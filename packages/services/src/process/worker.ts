@@ -18,7 +18,7 @@ import { openPlatform } from './platform.ts'
 import type { Program } from './program.ts'
 import { Readiness } from './readiness.ts'
 import { serviceMetrics, workerMetrics } from './receipt-metrics.ts'
-import { openReceipts, storeMetrics } from './receipts.ts'
+import { openReceipts, storeMetrics, storeReasons, storeReports } from './receipts.ts'
 import { keepRenewed } from './renewal.ts'
 import type { Renewing } from './run.ts'
 
@@ -73,9 +73,19 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const { quoter, collateral } = platform
     const archive = await openReceipts({ config: config.receipts, state: config.enclave.state, simulated, report })
     closing.push(() => archive.close())
-    const worker = await createWorker({ quoter, collateral, models, configuration, now, archive, onReceipt: workerMetrics(metrics, models) })
+    const worker = await createWorker({
+      quoter,
+      collateral,
+      models,
+      configuration,
+      now,
+      archive,
+      onReceipt: workerMetrics(metrics, models),
+      onStore: storeReports(report),
+    })
     closing.push(() => worker.close())
     storeMetrics(metrics, () => worker.ledger.figures)
+    readiness.add(storeReasons(() => worker.ledger))
     readiness.add(() => models.filter(({ engine }) => !engine.ready).map(({ name }) => `the engine of ${name} is not running`))
     const work = gate.wrap(worker.handler, isInference)
     const bind = bindOf(said.host, said.port, worker.identity.tls, simulated, said)

@@ -11,21 +11,10 @@ import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 import { createWorker, type Worker } from '../../src/enclave/worker/worker.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
 import { resolveModel } from '../../src/models/locate.ts'
-import { MemoryStore } from '../../src/store/memory.ts'
-import type { DocumentRow, ReceiptRow } from '../../src/store/receipt-store.ts'
+import { Disk } from './disk.ts'
 import { now } from './enclave.ts'
 
 /** What a requester sees of the store: over TLS, with the demo model. */
-
-class Disk extends MemoryStore {
-  failing = false
-  gate: Promise<void> = Promise.resolve()
-  override async put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<void> {
-    await this.gate
-    if (this.failing) throw new Error('/secret/path: the disk is full')
-    await super.put(rows, documents)
-  }
-}
 
 let machine: SimulatedMachine
 let model: LoadedModel

@@ -107,9 +107,11 @@ describe('a receipt is acknowledged only when it is durable', () => {
 describe('group commit', () => {
   test('keeps the order, whatever comes while a group is written or fails', async () => {
     const written: number[] = []
+    const changes: boolean[] = []
     let writes = 0
     const commits = new GroupCommit<number>({
       retryMs: 1,
+      changed: (failure) => changes.push(failure === null),
       write: async (group) => {
         await new Promise((resolve) => setTimeout(resolve, 1))
         if (writes++ % 2 === 0) throw new Error('no')
@@ -124,5 +126,8 @@ describe('group commit', () => {
     await Promise.all(all)
     await expect.poll(() => written.length, { timeout: 20_000 }).toBe(600)
     expect(written).toEqual(Array.from({ length: 600 }, (_, i) => i))
+    // Told of each change, and not of each attempt.
+    expect(changes.length).toBeGreaterThan(1)
+    expect(changes).toEqual(changes.map((_, i) => i % 2 === 1))
   })
 })

@@ -1,14 +1,18 @@
+import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { request } from 'undici'
 import { ask, chatBody, connect, nodeTransport } from 'veritee/client'
 import { eventOf, parseReceipt, receiptDigest } from 'veritee/receipt'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Controller, createController } from '../../src/controller/controller.ts'
+import { type Controller, type ControllerOptions, createController } from '../../src/controller/controller.ts'
 import { createQuoter } from '../../src/enclave/runtime/quote.ts'
+import { ReceiptArchive } from '../../src/enclave/runtime/receipts/archive.ts'
+import { sealingKey } from '../../src/enclave/runtime/sealing-key.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
 import { type Network, startNetwork } from '../e2e/network.ts'
+import { Disk } from './disk.ts'
 import { now, type StateDirectory, stateDirectory } from './enclave.ts'
 
 let network: Network
@@ -22,9 +26,9 @@ afterAll(async () => {
   await rm(dirname(state.file), { recursive: true, force: true })
 })
 
-async function start(): Promise<{ controller: Controller; api: Listening; stop: () => Promise<void> }> {
+function base(): Omit<ControllerOptions, 'archive'> {
   const { machine, policy } = network
-  const controller = await createController({
+  return {
     quoter: createQuoter(createSimDevice(machine.platform, machine.enclaves.controller)),
     collateral: () => machine.platform.collateral,
     policy,
@@ -32,8 +36,11 @@ async function start(): Promise<{ controller: Controller; api: Listening; stop: 
     allowLoopbackWorkers: true,
     configuration: {},
     now,
-    archive: await state.open(),
-  })
+  }
+}
+
+async function start(): Promise<{ controller: Controller; api: Listening; stop: () => Promise<void> }> {
+  const controller = await createController({ ...base(), archive: await state.open() })
   const api = await listen({ host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }, controller.api)
   const stop = async (): Promise<void> => {
     await api.close()
@@ -81,4 +88,37 @@ test("S25: a controller that restarted serves its receipts with the sessions and
   const refused = await request(`${second.api.url}/v1/chat/completions`, { method: 'POST', body: Buffer.from(body) })
   expect([refused.statusCode, await refused.body.json()]).toMatchObject([404, { error: { code: 'model_not_found' } }])
   await second.stop()
+})
+
+test('no [DONE] of a stream before the receipt of the controller is durable, and none where it cannot be', async () => {
+  const disk = new Disk()
+  const controller = await createController({
+    ...base(),
+    archive: await ReceiptArchive.over(disk, sealingKey('file', randomBytes(32))),
+  })
+  const api = await listen({ host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }, controller.api)
+  const { server, worker } = network.worker
+  await controller.registry.admit(server.url, worker.identity.keysetDigest)
+  const body = Buffer.from(chatBody('veritee-demo', 'Who are you?', { stream: true, maxTokens: 4, temperature: 0 }))
+  for (const fails of [false, true]) {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    disk.gate = promise
+    const answer = await request(`${api.url}/v1/chat/completions`, { method: 'POST', body })
+    let text = ''
+    const reading = (async () => {
+      for await (const part of answer.body as AsyncIterable<Buffer>) text += part.toString()
+    })().then(
+      () => 'whole',
+      () => 'broken',
+    )
+    await expect.poll(() => text, { timeout: 20_000 }).toContain('"finish_reason":"length"')
+    await expect.poll(() => controller.ledger.figures.veritee_store_signed_receipts_total, { timeout: 20_000 }).toBe(fails ? 2 : 1)
+    expect(text).not.toContain('[DONE]')
+    disk.failing = fails
+    resolve()
+    expect([await reading, text.endsWith('data: [DONE]\n\n')]).toEqual(fails ? ['broken', false] : ['whole', true])
+  }
+  disk.failing = false
+  await api.close()
+  await controller.close()
 })

@@ -65,6 +65,8 @@ export interface LedgerOptions {
   readonly report?: string
   /** Told of every receipt once it is signed, with the time since its request came; for figures. It must not throw. */
   readonly onReceipt?: (facts: ReceiptFacts, elapsedMs: number) => void
+  /** Told, for the operator, why commits fail, and with null when they succeed again. It must not throw. */
+  readonly onStore?: (failure: unknown) => void
   /** How long a lookup waits for a receipt that is still being written. */
   readonly waitMs?: number
   /** How long after a failed commit the next attempt is made. */
@@ -113,6 +115,7 @@ export class Ledger {
     this.#commits = new GroupCommit({
       write: (group) => this.#write(group),
       after: () => this.#trim(),
+      ...(options.onStore === undefined ? {} : { changed: options.onStore }),
       ...(options.retryMs === undefined ? {} : { retryMs: options.retryMs }),
     })
     // Receipts also grow old where nothing happens.
@@ -172,6 +175,11 @@ export class Ledger {
   /** What receipts that are kept cite: the report of a keyset by its digest, a session by its id. Null where no such receipt is kept. */
   document(kind: DocumentKind, name: string): Promise<string | null> {
     return guarded(this.#archive.document(kind, name))
+  }
+
+  /** True while receipts cannot be kept: no new request is taken. */
+  get failing(): boolean {
+    return this.#commits.failing
   }
 
   get size(): number {

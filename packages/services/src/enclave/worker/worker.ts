@@ -32,6 +32,8 @@ export interface WorkerOptions {
   readonly archive?: ReceiptArchive
   /** See {@link LedgerOptions.onReceipt}. */
   readonly onReceipt?: LedgerOptions['onReceipt']
+  /** See {@link LedgerOptions.onStore}. */
+  readonly onStore?: LedgerOptions['onStore']
 }
 
 export interface Worker {
@@ -75,6 +77,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       archive,
       report: await identity.report(null),
       ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }),
+      ...(options.onStore !== undefined && { onStore: options.onStore }),
     })
     const deps = { ledger, now, models: byName }
     const routes = createProofRoutes({ identity, kept: () => generations, tickets, quoteLimit })

@@ -9,6 +9,8 @@ export interface GroupCommitOptions<T> {
   write(group: readonly T[]): Promise<void>
   /** Runs after those who waited for a group were told, before the next. */
   after?(): Promise<void>
+  /** Told of the first failure, and with null when commits succeed again. */
+  changed?(failure: unknown): void
   /** How long after a failure the same items are tried again. */
   readonly retryMs?: number
 }
@@ -91,6 +93,7 @@ export class GroupCommit<T> {
     try {
       await this.#options.write(group.map(({ item }) => item))
     } catch (error) {
+      if (this.#failure === null) this.#options.changed?.(error)
       this.#failure = error
       this.totals.failures++
       this.#notBefore = performance.now() + (this.#options.retryMs ?? 1000)
@@ -100,6 +103,7 @@ export class GroupCommit<T> {
       return
     }
     const took = performance.now() - start
+    if (this.#failure !== null) this.#options.changed?.(null)
     this.#failure = null
     this.#notBefore = start + took + Math.min(restFactor * took, maxRestMs)
     this.totals.commits++
