@@ -64,6 +64,12 @@ describe('what the quoter signs', () => {
     for (const purpose of [ask(1), ask(null)]) expect(reportDataOf(await quoter.quote(purpose)).slice(64)).toBe('00'.repeat(32))
   })
 
+  it('S1: the quote that an enclave takes of itself is over a constant that stands for no statement', async () => {
+    const data = reportDataOf(await quoter.quote({ purpose: 'veritee.self.v1' }))
+    expect(data).toBe(createHash('sha512').update('veritee.self.v1').digest('hex'))
+    expect(data.slice(64)).not.toBe('00'.repeat(32))
+  })
+
   it('S1: the quoter refuses anything but its closed purposes', async () => {
     const { device, log } = gatedDevice()
     const closed = createQuoter(device)
@@ -79,6 +85,8 @@ describe('what the quoter signs', () => {
       { ...ask(1), purpose: 'veritee.legacy-attest.v1' },
       { ...ask(1), purpose: 'raw', bytes: new Uint8Array(64) },
       { ...ask(1), reportData: new Uint8Array(64) },
+      { purpose: 'veritee.self.v1', nonce: nonce(1) },
+      { ...ask(1), purpose: 'veritee.self.v1' },
       { purpose: 'aci.report_data.v1', keysetDigest: digest },
       { ...ask(1), nonce: undefined },
       { ...ask(1), nonce: '' },
@@ -104,7 +112,7 @@ describe('what the quoter signs', () => {
     const target = sha256(`{"keyset_digest":"sha256:${'ee'.repeat(32)}","nonce":"${nonce(1)}","purpose":"aci.report_data.v1"}`)
     const closed = createQuoter(device)
     for (const n of [target, sha256('x')]) {
-      const running = closed.quote({ ...ask(1), nonce: n })
+      const running = closed.quote({ ...ask(1), nonce: n } as QuotePurpose)
       await letGo()
       await running
     }

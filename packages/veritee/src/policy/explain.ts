@@ -95,7 +95,7 @@ function serviceLines({ models, engine, externalEngine = 'refuse', operator, rel
       : demanded(
           `the engine is ${engine.map(({ build, cpuVariant }) => `build ${build}${cpuVariant === 'any' ? '' : ` for ${cpuVariant}`}`).join(' or ')}`,
         ),
-    externalEngine === 'refuse' ? demanded("the engine runs in the worker's own process") : waived(externalEngineLine[externalEngine]),
+    externalEngine === 'refuse' ? demanded("the engine is the worker's own") : waived(externalEngineLine[externalEngine]),
     operator === 'any' ? waived('any operator') : demanded(`the operator's key is ${operator.join(' or ')}`),
     release === 'any'
       ? waived('no release statement')

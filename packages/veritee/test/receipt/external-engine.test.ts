@@ -264,7 +264,7 @@ describe('the report of a worker with an external engine', () => {
       })
       return `${section?.demanded.join('\n')}\n--\n${section?.waived.join('\n')}`
     }
-    expect(told('refuse')).toMatch(/the engine runs in the worker's own process\n[\s\S]*--/)
+    expect(told('refuse')).toMatch(/the engine is the worker's own\n[\s\S]*--/)
     expect(told('measured')).toMatch(/--[\s\S]*on a measured mount/)
     expect(told('any')).toMatch(/--[\s\S]*only asserted/)
   })

@@ -1,5 +1,5 @@
 import { createHash, generateKeyPairSync, sign as nodeSign } from 'node:crypto'
-import { type Collateral, collateralToJson } from 'veritee/attestation'
+import { type Collateral, collateralToJson, parseQuote } from 'veritee/attestation'
 import { certificatePem, issueSelfSignedTls } from 'veritee/attestation/issue'
 import { type Json, jcs, jcsDigest, toBase64, toHex } from 'veritee/bytes'
 import { descriptorSubject, type Keyset, keysetDigest, maxKeysetSeconds, type ServiceDescriptor, statementReportData } from 'veritee/receipt'
@@ -57,7 +57,7 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
         api_version: 'aci/1',
         workload_keyset_digest: digest,
         attestation: {
-          tee_type: 'sgx',
+          tee_type: parseQuote(quote).tee,
           workload_keyset: keyset,
           report_data: toHex((await statementReportData(digest, nonce)).subarray(0, 32)),
           source_provenance: { repo_url: null, repo_commit: descriptor.release.commit, image_digest: null, image_provenance: null },

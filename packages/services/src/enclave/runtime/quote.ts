@@ -1,4 +1,4 @@
-import type { KeyObject } from 'node:crypto'
+import { createHash, type KeyObject } from 'node:crypto'
 import { parseQuote } from 'veritee/attestation'
 import { equal, isZero } from 'veritee/bytes'
 import { fail, VeriteeError } from 'veritee/errors'
@@ -10,7 +10,7 @@ import { boundDescriptor, isNonce, rcarReportData, teePubkeyOf } from './kbs/run
  * Everything a quote of this enclave may be asked for. A closed union, so that no caller's bytes ever become report data (S1):
  * a quote over bytes of an attacker's choice would bind the attacker's keys to this enclave's measurement.
  */
-export type QuotePurpose = AciPurpose | RcarPurpose
+export type QuotePurpose = AciPurpose | RcarPurpose | SelfPurpose
 
 export type AciPurpose = {
   /** aci/1 section 3.2: these keys belong to this enclave, and, with a nonce, they do so now. */
@@ -30,6 +30,11 @@ export type RcarPurpose = {
   readonly teeKey: KeyObject
   /** `sha256:` and 64 lower-case hex digits of the service descriptor, or null for a broker that does not know it. */
   readonly descriptorDigest: string | null
+}
+
+export type SelfPurpose = {
+  /** For the enclave itself, to learn where it runs. Its report data is a constant that no statement has. */
+  readonly purpose: 'veritee.self.v1'
 }
 
 /** Too many callers wait; the caller's answer is 429 with `Retry-After`. Its code is `quote_busy`. */
@@ -103,6 +108,7 @@ export function createQuoter(device: AttestationDevice, options: QuoterOptions =
     quote: async (purpose, { priority } = {}) => {
       const asked = closed(purpose)
       if (priority !== undefined && priority !== 'admission') throw new TypeError('quote: unknown priority')
+      if (asked.purpose === 'veritee.self.v1') return quoteOver(selfReportData, priority === 'admission')
       if (asked.purpose === 'kbs.rcar.v0') return quoteOver(rcarSlot(asked), priority === 'admission')
       const { keysetDigest, nonce } = asked
       const reportData = await statementReportData(keysetDigest, nonce)
@@ -121,7 +127,14 @@ export function createQuoter(device: AttestationDevice, options: QuoterOptions =
   }
 }
 
-const members = { 'aci.report_data.v1': 'keysetDigest,nonce,purpose', 'kbs.rcar.v0': 'descriptorDigest,nonce,purpose,teeKey' } as const
+/** Bytes 32 to 63 are not zero, so no verifier of aci/1 takes it for a statement (S1). */
+const selfReportData: Uint8Array = createHash('sha512').update('veritee.self.v1').digest()
+
+const members = {
+  'veritee.self.v1': 'purpose',
+  'aci.report_data.v1': 'keysetDigest,nonce,purpose',
+  'kbs.rcar.v0': 'descriptorDigest,nonce,purpose,teeKey',
+} as const
 
 function closed(purpose: QuotePurpose): QuotePurpose {
   const found = typeof purpose === 'object' && purpose !== null ? Object.keys(purpose).sort().join() : ''
@@ -129,6 +142,7 @@ function closed(purpose: QuotePurpose): QuotePurpose {
   if (!Object.hasOwn(members, name) || members[name] !== found)
     throw new TypeError('quote: expected one of the closed purposes, with its members and no others')
   // Read once, and strings, not objects that turn into one text when checked and another when hashed; the functions that hash check their form.
+  if (purpose.purpose === 'veritee.self.v1') return { purpose: 'veritee.self.v1' }
   if (purpose.purpose === 'kbs.rcar.v0') {
     const { nonce, teeKey, descriptorDigest } = purpose
     if (!isNonce(nonce)) throw new TypeError('quote: expected a nonce of 32 bytes in base64')

@@ -3,15 +3,18 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { utf8 } from 'veritee/bytes'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, StreamTree, spliceConstraints } from 'veritee/receipt'
 import { bearer, readRequestBody, sendError, write } from '../../http/body.ts'
-import { nonceHeader, unknownModel } from '../../http/chat-request.ts'
+import { chatEndpoint, nonceHeader, unknownModel } from '../../http/chat-request.ts'
 import { errorBody, HttpError, toHttpError } from '../../http/errors.ts'
 import type { Ledger, PendingReceipt } from '../runtime/ledger.ts'
 import { type Completion, type CompletionDelta, type CompletionResult, RequestError } from './engine/index.ts'
 import { choicesEvents, inferenceEvent, type ServedModel } from './served-model.ts'
+import { answerUpstream, type PlacedModel } from './upstream/index.ts'
 
 export interface AnswerDeps {
   readonly ledger: Ledger
   readonly models: ReadonlyMap<string, ServedModel>
+  /** Models that engines of other processes run; their names differ from those of `models`. */
+  readonly upstream: ReadonlyMap<string, PlacedModel>
   readonly now: () => Date
 }
 
@@ -41,11 +44,15 @@ interface EndpointRequest {
   readonly ignored: readonly string[]
 }
 
-/** What is known of a request once it was read and understood. */
-export interface Prepared<R> {
+/** A request as it came, before it is known which model it is for. */
+interface Received {
   readonly spliced: SplicedRequest
   readonly requestHash: string
   readonly clientNonce: string | null
+}
+
+/** What is known of a request once it was read and understood. */
+export interface Prepared<R> extends Received {
   readonly request: R
   readonly model: ServedModel
 }
@@ -61,10 +68,14 @@ export async function handleGeneration<R extends EndpointRequest>(
   response.once('close', () => abort.abort())
   const receipt = deps.ledger.open(bearer(incoming))
   try {
-    const prepared = await prepare(deps, incoming, endpoint.parse)
+    const received = await receive(incoming)
+    const created = Math.floor(deps.now().getTime() / 1000)
+    const placed = endpoint.path === chatEndpoint ? upstreamOf(deps, received) : undefined
+    if (placed !== undefined) return await answerUpstream({ ...received, placed, created, receipt, response, signal: abort.signal })
+    const prepared = understand(deps, received, endpoint.parse)
     const { request, model } = prepared
     const completion = endpoint.start(request, model, abort.signal)
-    const shape = endpoint.shape(request, model, completion, Math.floor(deps.now().getTime() / 1000))
+    const shape = endpoint.shape(request, model, completion, created)
     const receiptKey = announce(receipt, response)
     const answer: Answer = { endpoint: endpoint.path, prepared, completion, shape, receipt, receiptKey, response }
     await (request.stream ? stream(answer) : whole(answer))
@@ -73,21 +84,40 @@ export async function handleGeneration<R extends EndpointRequest>(
   }
 }
 
-/** Reads a request of any endpoint. Throws {@link HttpError}, {@link RequestError} and what cannot be read. */
+/** Reads a request of any endpoint, for a model of this process. Throws {@link HttpError}, {@link RequestError} and what cannot be read. */
 export async function prepare<R extends { readonly model: string }>(
   deps: AnswerDeps,
   incoming: IncomingMessage,
   parse: (body: Record<string, unknown>) => R,
 ): Promise<Prepared<R>> {
+  return understand(deps, await receive(incoming), parse)
+}
+
+async function receive(incoming: IncomingMessage): Promise<Received> {
   const clientNonce = nonceHeader(incoming)
   const body = await readRequestBody(incoming, requestLimits.maxLength)
   const spliced = spliceConstraints(body, requestLimits)
   if (spliced.constraints.sessionIds !== null)
     throw new HttpError(412, 'session_not_accepted', 'this service runs the model itself and has no sessions to pin')
-  const request = parse(spliced.value)
+  return { spliced, requestHash: digest(body), clientNonce }
+}
+
+function upstreamOf({ upstream }: AnswerDeps, { spliced }: Received): PlacedModel | undefined {
+  const { model } = spliced.value
+  return typeof model === 'string' ? upstream.get(model) : undefined
+}
+
+function understand<R extends { readonly model: string }>(
+  deps: AnswerDeps,
+  received: Received,
+  parse: (body: Record<string, unknown>) => R,
+): Prepared<R> {
+  if (upstreamOf(deps, received) !== undefined)
+    throw new RequestError('the external engine of this model is asked for chat completions only', { param: 'model', code: 'unsupported_value' })
+  const request = parse(received.spliced.value)
   const model = deps.models.get(request.model)
-  if (model === undefined) throw unknownModel(request.model, [...deps.models.keys()])
-  return { spliced, requestHash: digest(body), clientNonce, request, model }
+  if (model === undefined) throw unknownModel(request.model, [...deps.models.keys(), ...deps.upstream.keys()])
+  return { ...received, request, model }
 }
 
 /** Tells the id of the receipt to come, and gives its key (rule S6), which only this response carries. */

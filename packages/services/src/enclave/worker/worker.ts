@@ -2,7 +2,7 @@ import type { RequestListener } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
 import type { Collateral } from 'veritee/attestation'
 import type { Json } from 'veritee/bytes'
-import type { ServiceDescriptor } from 'veritee/receipt'
+import { externalEnginesExtension, type ServiceDescriptor } from 'veritee/receipt'
 import { sendError } from '../../http/body.ts'
 import { embeddingsEndpoint } from '../../http/chat-request.ts'
 import { createProofRoutes, text } from '../../http/proof-routes.ts'
@@ -19,12 +19,16 @@ import { chat } from './chat.ts'
 import { handleEmbeddings } from './embeddings.ts'
 import type { ServedModel } from './served-model.ts'
 import { textCompletions } from './text-completions.ts'
+import { type PlacedModel, placementOf, placeUpstream, type UpstreamModel } from './upstream/index.ts'
 
 export interface WorkerOptions {
   /** The one user of this process's quote device: loading a sealed model asks it too. */
   readonly quoter: Quoter
   readonly collateral: () => Collateral
+  /** Run by the engine of this worker. */
   readonly models: readonly ServedModel[]
+  /** Run by engines that it did not start, which SGX does not allow. */
+  readonly upstream?: readonly UpstreamModel[]
   /** Effective configuration, without secrets; its digest is bound into the quote. */
   readonly configuration: Json
   readonly now: () => Date
@@ -49,26 +53,34 @@ export interface Worker {
   close(): Promise<void>
 }
 
-/** A worker enclave: fresh keys bound to the weights it has loaded, an OpenAI surface, and its proofs. Listening is the caller's. */
+/**
+ * A worker enclave: fresh keys bound to the weights it has loaded, an OpenAI surface, and its proofs. Listening is the caller's.
+ * Throws `engine_outside_enclave` and `engine_not_measured` for a model of an external engine where this worker's own quote does not allow it (rule S2),
+ * and `TypeError` for two models of one name.
+ */
 export async function createWorker(options: WorkerOptions): Promise<Worker> {
   const { models, quoter, now } = options
+  const placed = await placeAll(options.upstream ?? [], quoter)
   const descriptor: ServiceDescriptor = {
     version: 'veritee.descriptor.v1',
     role: 'worker',
     configuration_digest: await configurationDigest(options.configuration),
-    models: models.map((model) => model.described),
-    engine: models[0]?.describedEngine ?? null,
+    models: [...models, ...placed].map((model) => model.described),
+    engine: models[0]?.describedEngine ?? placed[0]?.external.engine ?? null,
     admission: null,
     operator_key: null,
     release,
-    extensions: {},
+    extensions: placed.length === 0 ? {} : { [externalEnginesExtension]: placed.map(({ listed }) => listed) },
   }
   const byName = new Map(models.map((model) => [model.name, model]))
+  const upstream = new Map(placed.map((model) => [model.described.name, model]))
+  const names = descriptor.models.map(({ name }) => name)
+  if (new Set(names).size !== names.length) throw new TypeError('createWorker: expected models of different names')
   const archive = options.archive ?? ReceiptArchive.inMemory()
   const tickets = new Tickets(now)
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const created = Math.floor(now().getTime() / 1000)
-  const list = JSON.stringify({ object: 'list', data: models.map(({ name }) => ({ id: name, object: 'model', created, owned_by: 'veritee' })) })
+  const list = JSON.stringify({ object: 'list', data: names.map((name) => ({ id: name, object: 'model', created, owned_by: 'veritee' })) })
   const generation = async (): Promise<Generation> => {
     const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
     const ledger = new Ledger({
@@ -79,7 +91,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }),
       ...(options.onStore !== undefined && { onStore: options.onStore }),
     })
-    const deps = { ledger, now, models: byName }
+    const deps = { ledger, now, models: byName, upstream }
     const routes = createProofRoutes({ identity, kept: () => generations, tickets, quoteLimit })
     routes.get('/v1/models', (c) => text(c, list))
     const inference: ReadonlyMap<string, RequestListener> = new Map<string, RequestListener>([
@@ -113,4 +125,11 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     renew: async () => generations.follow(await generation()),
     close: () => generations.close(),
   }
+}
+
+/** Allows models of external engines in this worker's place, which its own quote tells. Without such models nothing is asked. */
+async function placeAll(models: readonly UpstreamModel[], quoter: Quoter): Promise<readonly PlacedModel[]> {
+  if (models.length === 0) return []
+  const placement = placementOf(await quoter.quote({ purpose: 'veritee.self.v1' }))
+  return models.map((model) => placeUpstream(model, placement))
 }

@@ -41,7 +41,7 @@ function refuse(engine: ExternalEngine, { claims }: Attested, policy: EvidencePo
   if (claims.body.tee === 'sgx') return `an enclave cannot hold another process: ${found}, is outside what is attested`
   if ((engine.placement === 'simulation') !== claims.simulated) return `expected the placement that the quote shows, found ${engine.placement}`
   const wanted = policy.externalEngine ?? 'refuse'
-  if (wanted === 'refuse') return `the policy wants the engine in the worker's own process (externalEngine), found ${found}`
+  if (wanted === 'refuse') return `the policy wants the worker's own engine (externalEngine), found ${found}`
   if (wanted === 'measured' && (engine.engine_provenance !== 'measured_mount' || engine.weights_provenance !== 'measured_mount'))
     return `expected engine and weights on a measured mount, found ${found}`
   return null

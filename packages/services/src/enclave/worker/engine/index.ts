@@ -15,7 +15,7 @@ export type {
   Vocabulary,
 } from './engine.ts'
 export { type LlamaEngineOptions, openLlamaEngine } from './llama.ts'
-export type { EffectiveParameters } from './parameters.ts'
+export { decimal, type EffectiveParameters } from './parameters.ts'
 export { type ChatRequest, parseChatRequest } from './request/chat-request.ts'
 export { type EmbeddingRequest, parseEmbeddingRequest } from './request/embedding-request.ts'
 export type { ChatMessage } from './request/messages.ts'

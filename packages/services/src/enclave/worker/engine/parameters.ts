@@ -75,7 +75,7 @@ export function effectiveParameters(used: UsedParameters): EffectiveParameters {
 }
 
 /** A decimal without an exponent, with the digits that JavaScript prints: 0.7 is "0.7", 1e-7 is "0.0000001". */
-function decimal(value: number): string {
+export function decimal(value: number): string {
   const [digits = '', exponent] = String(Math.abs(value)).split('e-')
   const sign = value < 0 ? '-' : ''
   if (exponent === undefined) return sign + digits
