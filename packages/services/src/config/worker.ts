@@ -1,4 +1,4 @@
-import { integer, optionalText, text, texts, type ValuesOf } from './field.ts'
+import { integer, onSwitch, optionalInteger, optionalText, text, texts, type ValuesOf } from './field.ts'
 import { address, enclave, metrics, operations, publicBind, receipts } from './parts.ts'
 import type { Schema } from './schema.ts'
 
@@ -71,6 +71,29 @@ const sections = {
       expected: 'https://host:port or http://host:port',
       about: 'control port of a controller to register with',
     }),
+  },
+  fastchat: {
+    port: optionalInteger({
+      flag: 'fastchat-port',
+      min: 0,
+      max: 65_535,
+      about: 'port for FastChat (21002 is usual); off where not given. Answers there are not verified',
+    }),
+    host: address('fastchat-host', 'address for FastChat, plain HTTP'),
+    controller: optionalText({
+      flag: 'fastchat-controller',
+      pattern: /^https?:\/\/[^/?#@\s]{1,255}\/?$/,
+      expected: 'https://host:port or http://host:port',
+      about: 'the FastChat controller to register with; must be said with the port',
+    }),
+    advertise: optionalText({
+      flag: 'fastchat-advertise',
+      pattern: /^https?:\/\/[^/?#@\s]{1,255}$/,
+      expected: 'http://address:port',
+      about: 'how the FastChat controller and its API servers reach this worker; what it listens on where not given',
+    }),
+    open: onSwitch({ flag: 'fastchat-open', about: 'FastChat beyond loopback: it knows no API keys' }),
+    behind_tls: onSwitch({ flag: 'fastchat-behind-tls', about: 'FastChat beyond loopback: it speaks plain HTTP' }),
   },
   receipts,
   metrics,

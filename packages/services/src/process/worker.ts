@@ -9,6 +9,7 @@ import { checkBind, listen } from '../http/listen.ts'
 import { type Admission, keepAdmitted } from './admission.ts'
 import { anchorFromOutside } from './anchor.ts'
 import { advertised, bindOf, noticesOf } from './bind.ts'
+import { fastchatNotices, fastchatOf } from './fastchat.ts'
 import { type Files, publish } from './files.ts'
 import { Gate } from './gate.ts'
 import { loadModels } from './load-models.ts'
@@ -55,7 +56,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
   if (platform.simulated !== null) await publish(config.enclave.state, { 'root.pem': certificatePem(platform.simulated.root) })
   const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
   const gate = new Gate()
-  const readiness = new Readiness(noticesOf(simulated, said))
+  const readiness = new Readiness([...noticesOf(simulated, said), ...fastchatNotices(config)])
   readiness.add(() => (gate.draining ? ['stopping'] : []))
   // Loading takes minutes for large models: whoever watches the process sees meanwhile that it lives, and why it is not ready.
   let loading: string[] = ['the models are being loaded']
@@ -99,9 +100,12 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
         'policy.json': `${JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: workerPolicy(platform.simulated.enclave, digests) } }, null, 2)}\n`,
       })
     }
+    const fastchat = await fastchatOf({ config, simulated, worker, models, gate, report })
+    closing.push(() => fastchat?.close())
     const admissions: Admission[] = config.controllers.urls.map((controlUrl) => keepAdmitted({ controlUrl, workerUrl: url, worker, report }))
     const leave = (): void => {
       for (const admission of admissions) admission.stop()
+      void fastchat?.leave()
     }
     closing.push(leave)
     readiness.add(() => admissions.map(({ reason }) => reason).filter((reason) => reason !== null))
@@ -126,6 +130,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
         configuration_digest: await configurationDigest(configuration),
         models: models.map(({ described }) => ({ ...described })),
         operations: operations?.url ?? null,
+        fastchat: fastchat?.listening.url ?? null,
         state: config.enclave.state,
       },
       drain: () => {

@@ -69,7 +69,7 @@ function endpoint(broken: keyof AnswerShape): GeneratingEndpoint<Request> {
 
 async function ask(broken: keyof AnswerShape, stream: boolean): Promise<{ status: number; text: string; outcome: unknown }> {
   const ledger = new Ledger({ identity, now })
-  const deps = { ledger, now, models: new Map([['m', model]]) }
+  const deps = { ledger, now, models: new Map([['m', model]]), upstream: new Map() }
   const server = http.createServer((incoming, response) => void handleGeneration(endpoint(broken), deps, incoming, response))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   try {

@@ -1,3 +1,4 @@
+import type { IncomingMessage, RequestListener } from 'node:http'
 import { isLoopbackHost } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import { type Bind, type Listening, listen } from '../../../http/listen.ts'
@@ -5,7 +6,7 @@ import type { ServedModel } from '../served-model.ts'
 import type { Worker } from '../worker.ts'
 import type { Proofs } from './answer.ts'
 import { keepRegistered } from './registration.ts'
-import { createSurface } from './surface.ts'
+import { createSurface, isAnswer, unavailable } from './surface.ts'
 
 export interface FastchatOptions {
   /** The worker under its present keys. */
@@ -17,6 +18,10 @@ export interface FastchatOptions {
   readonly advertise: string | null
   /** null: register nowhere. */
   readonly controllerUrl: string | null
+  /** Counts answers under way, for a service that ends in good order. */
+  readonly wrap?: (listener: RequestListener, isWork: (request: IncomingMessage) => boolean) => RequestListener
+  /** True from when nothing new is taken on: a controller that asks is told to go elsewhere. */
+  readonly draining?: () => boolean
   readonly report: (line: string) => void
 }
 
@@ -26,6 +31,8 @@ export interface RunningFastchat {
   readonly workerName: string
   /** For the start of the worker: where it is, and that nothing on it is verified. */
   readonly startLines: readonly string[]
+  /** Stops the heartbeats; what is under way goes on. */
+  leave(): Promise<void>
   close(): Promise<void>
 }
 
@@ -41,18 +48,22 @@ export async function startFastchat(options: FastchatOptions): Promise<RunningFa
     return { ledger, keysetDigest: identity.keysetDigest }
   }
   const surface = createSurface({ proofs, models })
-  const listening = await listen(bind, surface.handler)
+  const counted = options.wrap?.(surface.handler, isAnswer) ?? surface.handler
+  const draining = options.draining ?? (() => false)
+  const listening = await listen(bind, (request, response) => (draining() ? unavailable(request, response) : counted(request, response)))
   const workerName = `${advertise ?? listening.url}${surface.path}`
   const registration = controllerUrl === null ? null : keepRegistered({ controllerUrl, workerName, status: surface.status, report })
   return {
     listening,
     workerName,
     startLines: [
-      `FastChat worker ${workerName}`,
+      // Without its path, which is all that keeps strangers out.
+      `FastChat worker at ${new URL(workerName).origin}`,
       `  serves ${surface.modelNames.join(', ')}`,
       '  answers over FastChat carry NO PROOF but the id of a receipt in their last frame, which FastChat API servers drop',
       ...(isLoopbackHost(bind.host) ? [] : ['  it is open to everybody who learns its address']),
     ],
+    leave: async () => registration?.stop(),
     close: async () => {
       await registration?.stop()
       await listening.close()

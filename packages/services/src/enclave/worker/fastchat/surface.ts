@@ -102,15 +102,25 @@ function routeOf(incoming: IncomingMessage, path: string): string | null {
   return isOurs && incoming.method === 'POST' ? url.slice(path.length) : null
 }
 
-/** Not 200, so that a controller drops a name of an earlier process when it asks for its status; a frame, so that a reader of a stream learns why. */
 function notFound(incoming: IncomingMessage, response: ServerResponse): void {
+  refuse(404, 'no such worker or route: the worker may have restarted under a new name', incoming, response)
+}
+
+/** What a worker that stops answers to everything. */
+export function unavailable(incoming: IncomingMessage, response: ServerResponse): void {
+  refuse(503, 'this worker is stopping', incoming, response)
+}
+
+/** True for a request that makes the model work. */
+export function isAnswer(incoming: IncomingMessage): boolean {
+  return generateRoutes.some((route) => incoming.url?.endsWith(route) === true)
+}
+
+/** Not 200, so that a controller drops the name when it asks for its status; a frame, so that a reader of a stream learns why. */
+function refuse(status: number, text: string, incoming: IncomingMessage, response: ServerResponse): void {
   incoming.resume()
-  const frame = {
-    ...errorFrame(null),
-    error_code: errorCodes.internal,
-    text: 'no such worker or route: the worker may have restarted under a new name',
-  }
-  response.writeHead(404, { 'content-type': 'application/json', connection: 'close' }).end(frameBytes(frame))
+  const frame = { ...errorFrame(null), error_code: errorCodes.internal, text }
+  response.writeHead(status, { 'content-type': 'application/json', connection: 'close' }).end(frameBytes(frame))
 }
 
 function countTokens(members: ReadonlyMap<string, unknown>, models: Models, conversation: Conversation): number {
