@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { createServer } from 'node:net'
+import { utf8 } from 'veritee/bytes'
+import { nodeTransport } from 'veritee/client'
 import { eventOf } from 'veritee/receipt'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openUpstreamModel } from '../../src/enclave/worker/upstream/index.ts'
@@ -203,6 +206,37 @@ test('a client that leaves before anything came closes it too', async () => {
   leaving.abort()
   await posted
   await closed.promise
+})
+
+test('a client that reads slowly holds the engine back: nothing piles up in the worker', async () => {
+  const total = 64 << 20
+  const event = Buffer.from(data({ choices: [{ index: 0, delta: { content: 'a'.repeat(60_000) }, finish_reason: null }] }))
+  let written = 0
+  engine.chat = async (_body, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    while (written < total) {
+      written += event.length
+      if (!response.write(event)) await once(response, 'drain')
+    }
+    response.end(last + done)
+  }
+  const patient = await upstreamWorker(engine, 'vllm')
+  const transport = nodeTransport(patient.url)
+  const body = utf8(JSON.stringify({ model: 'm', stream: true, messages: [{ role: 'user', content: 'x' }] }))
+  const response = await transport.send({ method: 'POST', path: '/v1/chat/completions', headers: { 'content-type': 'application/json' }, body })
+  // Nobody reads: the engine writes until every buffer on the way is full, and no further.
+  let before = -1
+  while (before !== written || written === 0) {
+    before = written
+    await new Promise((resolve) => setTimeout(resolve, 250))
+  }
+  expect(written).toBeLessThan(total / 2)
+  let length = 0
+  for await (const part of response.body) length += part.length
+  expect(written).toBeGreaterThanOrEqual(total)
+  expect(length).toBeGreaterThan(total)
+  transport.close()
+  await patient.close()
 })
 
 test('more requests than the engine is meant for are told to wait', async () => {
