@@ -5,12 +5,13 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { jcs, toHex } from 'veritee/bytes'
 import { generateEd25519 } from 'veritee/crypto'
-import { parseManifest, type SignedManifest } from 'veritee/seal'
+import { parseManifest, type SignedManifest, signManifest } from 'veritee/seal'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openSealedModel, readManifest } from '../../src/enclave/sealed/open.ts'
 import type { WeightSource } from '../../src/enclave/sealed/source.ts'
 import { sealModel } from '../../src/models/sealing/seal.ts'
 import { codeOf } from './code-of.ts'
+import { sealOtherBytes } from './other-bytes.ts'
 
 const chunkSize = 4096
 const publisher = await generateEd25519()
@@ -93,19 +94,24 @@ describe('sealed models', () => {
       for (let at = 0; at + 8 <= bytes.length; at += 8) expect(disk.includes(bytes.subarray(at, at + 8))).toBe(false)
   })
 
-  it('a part is wiped when the next one is asked for', async () => {
+  it('a part is gone when the next one is asked for', async () => {
     const [source] = (await openSealedModel(model, modelKey, trust)).files
     const seen: Uint8Array[] = []
-    for await (const bytes of (source as WeightSource).read()) seen.push(bytes)
+    for await (const bytes of (source as WeightSource).read()) {
+      expect(seen.every(({ length }) => length === 0)).toBe(true)
+      expect(bytes.length).toBeGreaterThan(0)
+      seen.push(bytes)
+    }
     expect(seen).toHaveLength(4)
-    for (const bytes of seen) expect(bytes.every((byte) => byte === 0)).toBe(true)
+    expect(seen.every(({ length }) => length === 0)).toBe(true)
   })
 
   it('open as their specification says, by an implementation of its own', async () => {
     const manifest = parseManifest(await readFile(join(model, 'manifest.json'), 'utf8'))
     for (const [index, file] of manifest.files.entries()) {
-      const info = `{"chunk_size":${chunkSize},"cipher":"aes-256-gcm-stream","file":"${file.name}","index":${index},"model":"demo","model_version":2,"purpose":"file","size":${file.size},"version":"veritee.sealed-model.v1"}`
-      const key = Buffer.from(hkdfSync('sha256', modelKey, Buffer.from(manifest.salt, 'hex'), info, 32))
+      const info = `{"chunk_size":${chunkSize},"cipher":"aes-256-gcm-stream","file":"${file.name}","index":${index},"model":"demo","model_version":2,"purpose":"file","sha256":"${file.sha256}","size":${file.size},"version":"veritee.sealed-model.v1"}`
+      const derived = Buffer.from(hkdfSync('sha256', modelKey, Buffer.from(manifest.salt, 'hex'), info, 39))
+      const [key, prefix] = [derived.subarray(0, 32), derived.subarray(32)]
       const sealed = await readFile(join(model, `${file.name}.sealed`))
       const plain: Buffer[] = []
       for (let n = 0, at = 0; at < sealed.length; n++, at += sealedChunk) {
@@ -113,7 +119,7 @@ describe('sealed models', () => {
         const counter = Buffer.alloc(5)
         counter.writeUInt32BE(n)
         counter[4] = at + sealedChunk >= sealed.length ? 1 : 0
-        const decipher = createDecipheriv('aes-256-gcm', key, Buffer.concat([Buffer.from(file.nonce_prefix, 'hex'), counter]))
+        const decipher = createDecipheriv('aes-256-gcm', key, Buffer.concat([prefix, counter]))
         decipher.setAuthTag(chunk.subarray(-16))
         plain.push(decipher.update(chunk.subarray(0, -16)), decipher.final())
       }
@@ -216,13 +222,17 @@ describe('sealed models', () => {
     expect(await codeOf(async () => readAll(await altered('manifest.json', change)))).toBe(code)
   })
 
-  it('the hash of the whole file is checked: a publisher who signs the wrong one is caught', async () => {
+  it('the hash is part of the key: a publisher who signs another one makes a model that does not open', async () => {
     const directory = await seal({})
-    // Another file of the same length under the same name, sealed into the same place with the same keys, cannot be made; another hash can be signed.
-    const { signManifest } = await import('veritee/seal')
     const { publisher: _, signature: __, ...manifest } = parseManifest(await readFile(join(directory, 'manifest.json'), 'utf8'))
     const files = manifest.files.map((file) => ({ ...file, sha256: `sha256:${'0'.repeat(64)}` }))
     await writeFile(join(directory, 'manifest.json'), await signManifest({ ...manifest, files }, publisher))
+    expect(await codeOf(() => readAll(directory))).toBe('sealed_chunk_invalid')
+  })
+
+  it('the hash of the whole file is checked: bytes that were sealed under the key of another hash are caught', async () => {
+    const directory = await seal({})
+    await sealOtherBytes(directory, modelKey, 0)
     expect(await codeOf(() => readAll(directory))).toBe('model_hash_mismatch')
   })
 

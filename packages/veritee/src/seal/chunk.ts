@@ -42,7 +42,7 @@ export function chunkNonce(prefix: Uint8Array, index: number, last: boolean): Ui
   return nonce
 }
 
-/** Ciphertext and tag of one chunk. One key, prefix and number must never seal two different texts. */
+/** Ciphertext and tag of one chunk. One key, prefix and number must never seal two different texts: see `fileKey`. */
 export function sealChunk(key: Uint8Array, prefix: Uint8Array, index: number, last: boolean, plain: Uint8Array): MaybePromise<Uint8Array> {
   return crypto.sealAes256Gcm(key, chunkNonce(prefix, index, last), plain)
 }

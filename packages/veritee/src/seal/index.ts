@@ -1,5 +1,5 @@
 export { chunkCount, chunkNonce, chunkPlace, openChunk, sealChunk, sealedSize } from './chunk.ts'
-export { checkKey, fileKey, keyCheck } from './keys.ts'
+export { checkKey, type FileKey, fileKey, keyCheck } from './keys.ts'
 export {
   chunkSizes,
   type ManifestTrust,

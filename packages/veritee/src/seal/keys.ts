@@ -5,23 +5,29 @@ import { jcs } from '../bytes/jcs.ts'
 import { fail } from '../errors.ts'
 import type { SealedFile, SealedManifest } from './manifest.ts'
 
-/** What of a manifest goes into its keys: everything that is known before the files are read. */
+/** What of a manifest goes into the keys of its files. */
 export type KeyContext = Pick<SealedManifest, 'version' | 'name' | 'model_version' | 'cipher' | 'chunk_size' | 'salt'>
 
+/** What the chunks of one file are sealed under. */
+export interface FileKey {
+  /** 32 bytes. */
+  readonly key: Uint8Array
+  /** 7 bytes. */
+  readonly noncePrefix: Uint8Array
+}
+
 /**
- * The key of one file, 32 bytes: HKDF-SHA-256 of the model key with the sealing's salt, and as `info` everything that says which file of which model this
- * is. So what belongs to another file, model, version or sealing does not open under it.
+ * Key and nonce prefix of one file: HKDF-SHA-256 of the model key with the sealing's salt, and as `info` everything that says which file of which model this
+ * is, and what is in it. So what belongs to another file, model, version or sealing does not open under it, and no key ever is of two contents: who seals
+ * a file that has changed seals it under another key.
  */
-export async function fileKey(
-  modelKey: Uint8Array,
-  manifest: KeyContext,
-  index: number,
-  file: Pick<SealedFile, 'name' | 'size'>,
-): Promise<Uint8Array> {
+export async function fileKey(modelKey: Uint8Array, manifest: KeyContext, index: number, file: SealedFile): Promise<FileKey> {
   checkModelKey(modelKey)
   const { version, name, model_version, cipher, chunk_size, salt } = manifest
-  const info = jcs({ chunk_size, cipher, file: file.name, index, model: name, model_version, purpose: 'file', size: file.size, version })
-  return crypto.hkdfSha256(modelKey, fromHex(salt), utf8(info), 32)
+  const { name: fileName, sha256, size } = file
+  const info = jcs({ chunk_size, cipher, file: fileName, index, model: name, model_version, purpose: 'file', sha256, size, version })
+  const bytes = await crypto.hkdfSha256(modelKey, fromHex(salt), utf8(info), 39)
+  return { key: bytes.subarray(0, 32), noncePrefix: bytes.subarray(32) }
 }
 
 /** 16 bytes hex by which a wrong model key shows before anything is opened. It says nothing else about the key. */

@@ -10,7 +10,7 @@ import { fail } from '../errors.ts'
 import { maxChunks } from './chunk.ts'
 
 /** One file of a sealed model. `sha256` and `size` are of the plain file, so the digest equals what model hubs publish. */
-export type SealedFile = { readonly name: string; readonly sha256: string; readonly size: number; readonly nonce_prefix: string }
+export type SealedFile = { readonly name: string; readonly sha256: string; readonly size: number }
 
 /** What a publisher signs about a sealed model. Normative: spec/sealed-model.md. */
 export type SealedManifest = {
@@ -23,7 +23,7 @@ export type SealedManifest = {
   readonly cipher: 'aes-256-gcm-stream'
   /** Plain bytes of a whole chunk. */
   readonly chunk_size: number
-  /** 32 bytes hex, drawn for each sealing: no two sealings share a file key. */
+  /** 32 bytes hex, drawn for each sealing, and kept when an interrupted one goes on. */
   readonly salt: string
   /** 16 bytes hex that only the model key gives; see `keyCheck`. */
   readonly key_check: string
@@ -42,7 +42,7 @@ export type SignedManifest = SealedManifest & { readonly signature: string }
 
 const code = 'sealed_manifest_malformed'
 const shape = new Shape(code)
-/** Larger than any model in use needs: 1,024 files at 300 bytes each. */
+/** Larger than any model in use needs: 1,024 files at 256 bytes each. */
 export const maxManifestLength = 1 << 19
 const maxFiles = 1024
 /** Several chunks are in memory at a time, and the memory for opening a model is to be bounded whoever sealed it. */
@@ -98,13 +98,13 @@ export function parseManifest(text: string): SignedManifest {
 }
 
 function readFile(value: unknown, at: string, chunkSize: number): SealedFile {
-  const o = shape.object(value, at, ['name', 'sha256', 'size', 'nonce_prefix'])
+  const o = shape.object(value, at, ['name', 'sha256', 'size'])
   const name = shape.string(o.name, `${at}.name`, 128)
   // A plain name: no path leads anywhere else, and nothing is hidden.
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) throw shape.refuse(`${at}.name`, 'a file name of letters, digits and . _ -')
   const size = shape.integer(o.size, `${at}.size`)
   if (size > chunkSize * maxChunks) throw shape.refuse(`${at}.size`, `at most ${maxChunks} chunks`)
-  return { name, sha256: shape.digest(o.sha256, `${at}.sha256`), size, nonce_prefix: shape.hex(o.nonce_prefix, `${at}.nonce_prefix`, 7) }
+  return { name, sha256: shape.digest(o.sha256, `${at}.sha256`), size }
 }
 
 /** The name of a key at a broker: three parts of letters, digits and . _ -, none beginning with a dot. Throws `sealed_manifest_malformed`. */

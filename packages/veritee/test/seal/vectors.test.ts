@@ -1,5 +1,7 @@
+import { spawnSync } from 'node:child_process'
 import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { fromHex, toHex, utf8 } from '../../src/bytes/index.ts'
 import {
@@ -21,6 +23,7 @@ interface Vectors {
   readonly publisher_seed: string
   readonly manifest: string
   readonly file_keys: readonly string[]
+  readonly nonce_prefixes: readonly string[]
   readonly plain: readonly string[]
   readonly sealed_sha256: readonly string[]
   readonly refused: readonly { readonly why: string; readonly manifest: string; readonly code: string }[]
@@ -37,7 +40,27 @@ const publicKey = new Uint8Array(createPublicKey(privateKey).export({ type: 'spk
 const publisher = { publicKey, sign: (message: Uint8Array) => new Uint8Array(sign(null, message, privateKey)) }
 const trust = { publishers: [toHex(publicKey)], minimumVersion: 1 }
 
+const script = fileURLToPath(new URL('make-vectors.py', import.meta.url))
+const python = spawnSync('python3', ['-c', 'import cryptography']).status === 0
+
 describe('the vectors of the specification', () => {
+  it.skipIf(!python)('are what an implementation in another language makes of the specification (needs python3 with cryptography)', () => {
+    const made = spawnSync('python3', [script], { encoding: 'utf8' })
+    expect(made.stderr).toBe('')
+    expect(JSON.parse(made.stdout)).toEqual(vectors)
+  })
+
+  it('a key is of one content: another digest, name, place or size gives another key and another prefix', async () => {
+    const manifest = await verifyManifest(vectors.manifest, trust)
+    const [file] = manifest.files
+    if (file === undefined) throw new TypeError('no file')
+    const others = [{ sha256: `sha256:${'0'.repeat(64)}` }, { name: 'other.gguf' }, { size: 1 }].map((change) => ({ ...file, ...change }))
+    const keys = [await fileKey(modelKey, manifest, 0, file), await fileKey(modelKey, manifest, 1, file)]
+    for (const other of others) keys.push(await fileKey(modelKey, manifest, 0, other))
+    expect(new Set(keys.map(({ key }) => toHex(key))).size).toBe(5)
+    expect(new Set(keys.map(({ noncePrefix }) => toHex(noncePrefix))).size).toBe(5)
+  })
+
   it('the manifest verifies, and signing it again gives the same text', async () => {
     const { publisher: _, ...manifest } = await verifyManifest(vectors.manifest, trust)
     expect(await signManifest(manifest, publisher)).toBe(vectors.manifest)
@@ -50,16 +73,17 @@ describe('the vectors of the specification', () => {
     for (const [index, file] of manifest.files.entries()) {
       const bytes = plain[index] as Uint8Array
       expect(file.sha256).toBe(`sha256:${createHash('sha256').update(bytes).digest('hex')}`)
-      const key = await fileKey(modelKey, manifest, index, file)
+      const { key, noncePrefix } = await fileKey(modelKey, manifest, index, file)
       expect(toHex(key)).toBe(vectors.file_keys[index])
+      expect(toHex(noncePrefix)).toBe(vectors.nonce_prefixes[index])
       const sealed = Buffer.alloc(sealedSize(file.size, manifest.chunk_size))
       for (let n = 0; n < chunkCount(file.size, manifest.chunk_size); n++) {
         const { start, length, last } = chunkPlace(n, file.size, manifest.chunk_size)
         const part = bytes.subarray(n * manifest.chunk_size, n * manifest.chunk_size + length - 16)
-        const chunk = await sealChunk(key, fromHex(file.nonce_prefix), n, last, part)
+        const chunk = await sealChunk(key, noncePrefix, n, last, part)
         sealed.set(chunk, start)
-        expect(await openChunk(key, fromHex(file.nonce_prefix), n, !last, chunk)).toBeNull()
-        expect(await openChunk(key, fromHex(file.nonce_prefix), n + 1, last, chunk)).toBeNull()
+        expect(await openChunk(key, noncePrefix, n, !last, chunk)).toBeNull()
+        expect(await openChunk(key, noncePrefix, n + 1, last, chunk)).toBeNull()
       }
       expect(createHash('sha256').update(sealed).digest('hex')).toBe(vectors.sealed_sha256[index])
     }

@@ -1,6 +1,3 @@
-import { link, open, rm } from 'node:fs/promises'
-import { basename } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { parseArgs } from 'node:util'
 import { fail, VeriteeError } from 'veritee/errors'
 import { parseManifest, readKeyId } from 'veritee/seal'
@@ -8,6 +5,7 @@ import { openSealedModel, readManifest, readManifestText } from '../../enclave/s
 import { showProgress } from '../../models/progress.ts'
 import { makeModelKey, makePublisherKey, readModelKey, readPublisherKey } from '../../models/sealing/keys.ts'
 import { sealModel } from '../../models/sealing/seal.ts'
+import { writePlain } from '../../models/sealing/write-plain.ts'
 import type { Command } from '../command.ts'
 import { keyActions, keysHelp, runKeyAction } from './model-keys.ts'
 
@@ -17,7 +15,7 @@ const help = `veriteed model: sealed models (spec/sealed-model.md)
       makes an Ed25519 publisher key, or a model key of 32 bytes, in a new file of mode 0600
   veriteed model seal FILE... --out DIR --name NAME --model-version N --key-id REPO/TYPE/TAG --key FILE --publisher-key FILE
                      [--licence SPDX] [--template-digest sha256:HEX]
-      seals files into a new directory, in the order given
+      seals files into a new directory, in the order given; what was interrupted goes on when the command is repeated
   veriteed model inspect DIR
       shows the manifest; nothing is verified
   veriteed model verify DIR --publisher HEX... [--minimum-version N] [--key FILE]
@@ -182,37 +180,12 @@ async function openOne(values: Values, directory: string): Promise<object> {
     wipe = opened.wipe
     const file = opened.files.find((one) => one.name === name)
     if (file === undefined) throw fail('usage', `expected one of ${opened.files.map((one) => one.name).join(', ')}, found ${name}`)
-    await writeVerified(out, file.read())
+    await writePlain(out, file.read())
     return { file: out, sha256: `sha256:${file.sha256}`, size: file.size }
   } finally {
     wipe()
     modelKey.fill(0)
   }
-}
-
-/**
- * Under another name until its hash held, and removed there where it did not; an existing file stays as it is. Who kills the process leaves that other
- * file behind, with plain bytes in it.
- */
-async function writeVerified(out: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
-  const unverified = `${out}.part`
-  const handle = await open(unverified, 'wx', 0o600).catch((cause: unknown) => {
-    throw fail('file_unavailable', `${basename(unverified)} cannot be made, or exists already`, cause)
-  })
-  try {
-    await pipeline(copies(parts), handle.createWriteStream())
-    // Unlike renaming, linking never takes the place of another file.
-    await link(unverified, out)
-  } catch (cause) {
-    throw cause instanceof VeriteeError ? cause : fail('file_unavailable', `${basename(out)} cannot be written, or exists already`, cause)
-  } finally {
-    await rm(unverified, { force: true })
-  }
-}
-
-/** A stream may hold a part for longer than until the next is asked for. */
-async function* copies(parts: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
-  for await (const part of parts) yield part.slice()
 }
 
 function trustOf(values: Values): { readonly publishers: readonly string[]; readonly minimumVersion: number } {

@@ -2,22 +2,24 @@ import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Verified } from 'veritee/attestation'
-import { fromHex, fromUtf8 } from 'veritee/bytes'
+import { fromUtf8 } from 'veritee/bytes'
 import { fail, VeriteeError } from 'veritee/errors'
 import {
   checkKey,
   chunkCount,
   chunkPlace,
+  type FileKey,
   fileKey,
   type ManifestTrust,
   maxManifestLength,
-  openChunk,
   type SealedFile,
   type SealedManifest,
   sealedSize,
   verifyManifest,
 } from 'veritee/seal'
 import { errnoOf } from '../runtime/device-file.ts'
+import { ahead, widthFor } from './ahead.ts'
+import { type ChunkCipher, chunkCipher, release } from './cipher.ts'
 import { openModelFile, readAt } from './file.ts'
 import type { WeightSource } from './source.ts'
 
@@ -46,8 +48,13 @@ export async function readManifest(directory: string, trust: ManifestTrust): Pro
 }
 
 /** The text of the manifest, as it lies there. Throws `model_unavailable`, `sealed_manifest_malformed`. */
-export async function readManifestText(directory: string): Promise<string> {
-  const file = await openModelFile(join(directory, manifestName))
+export function readManifestText(directory: string): Promise<string> {
+  return readText(join(directory, manifestName))
+}
+
+/** The text of a file that is to be a manifest. Throws `model_unavailable`, `sealed_manifest_malformed`. */
+export async function readText(path: string): Promise<string> {
+  const file = await openModelFile(path)
   try {
     const bytes = await readAtMost(file, maxManifestBytes)
     try {
@@ -74,8 +81,9 @@ async function readAtMost(file: FileHandle, most: number): Promise<Uint8Array> {
  * Opens a sealed model for reading. In order: the manifest (publisher, signature, version), the key against the manifest's check value; then, as the
  * files are read, each chunk's tag, the length, and at the end the SHA-256 of the whole plain file.
  *
- * No chunk is given out before its tag held, and the last one not before the digest of the whole file did: whoever has all bytes has exactly the
- * publisher's file, even one who counts them and does not wait for the end. Whether the manifest is the newest one it cannot tell (rule S11).
+ * Chunks are opened by several cores, 8 MiB (or two chunks) at a time. No chunk is given out before its tag held, and the last one not before the digest
+ * of the whole file did: whoever has all bytes has exactly the publisher's file, even one who counts them and does not wait for the end. Whether the
+ * manifest is the newest one it cannot tell (rule S11).
  * `modelKey` is not kept; the caller wipes it.
  * Throws what `verifyManifest` throws, `sealed_key_wrong`; the sources `sealed_chunk_invalid`, `sealed_file_size`, `model_hash_mismatch`,
  * `model_unavailable`, or the signal's reason.
@@ -84,18 +92,23 @@ export async function openSealedModel(directory: string, modelKey: Uint8Array, t
   const manifest = await readManifest(directory, trust)
   await checkKey(modelKey, manifest)
   const keys = await Promise.all(manifest.files.map((file, index) => fileKey(modelKey, manifest, index, file)))
+  let wiped = false
   const files = manifest.files.map((file, index): WeightSource => {
-    const key = keys[index] as Uint8Array
+    const key = keys[index] as FileKey
     return {
       name: file.name,
       size: file.size,
       sha256: file.sha256.slice(7),
       sealed: true,
-      read: (signal) => readSealed(join(directory, sealedName(file.name)), manifest, file, key, signal),
+      read: (signal) => {
+        if (wiped) throw new TypeError('openSealedModel: the keys were wiped')
+        return readSealed(join(directory, sealedName(file.name)), manifest, file, key, signal)
+      },
     }
   })
   const wipe = (): void => {
-    for (const key of keys) key.fill(0)
+    wiped = true
+    for (const { key } of keys) key.fill(0)
   }
   return { manifest, files, wipe }
 }
@@ -104,15 +117,16 @@ async function* readSealed(
   path: string,
   manifest: SealedManifest,
   file: SealedFile,
-  key: Uint8Array,
+  key: FileKey,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, void> {
+  signal?.throwIfAborted()
   const source = await openModelFile(path)
   try {
     const { size } = await source.stat()
     const expected = sealedSize(file.size, manifest.chunk_size)
     if (size !== expected) throw fail('sealed_file_size', `${file.name}: expected ${expected} sealed bytes, found ${size}`)
-    yield* chunks(source, manifest.chunk_size, file, key, signal)
+    yield* chunks(source, manifest.chunk_size, file, await chunkCipher(key), signal)
   } catch (cause) {
     signal?.throwIfAborted()
     throw cause instanceof VeriteeError ? cause : fail('model_unavailable', `${file.name} cannot be read (${errnoOf(cause)})`, cause)
@@ -125,36 +139,30 @@ async function* chunks(
   source: FileHandle,
   chunkSize: number,
   file: SealedFile,
-  key: Uint8Array,
+  cipher: ChunkCipher,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, void> {
-  const prefix = fromHex(file.nonce_prefix)
   const hash = createHash('sha256')
   const count = chunkCount(file.size, chunkSize)
-  // Two buffers: while one chunk is being opened and used, the next is on its way from the disk.
-  const buffers = [new Uint8Array(chunkSize + 16), new Uint8Array(chunkSize + 16)] as const
-  const fetch = (index: number): Promise<Uint8Array> => sealedChunk(source, buffers[(index & 1) as 0 | 1], index, chunkSize, file)
-  let next = fetch(0)
-  try {
-    for (let index = 0; index < count; index++) {
+  const width = widthFor(chunkSize)
+  const buffers = Array.from({ length: Math.min(width, count) }, () => new Uint8Array(chunkSize + 16))
+  const openOne = async (index: number, place: number): Promise<Uint8Array> => {
+    const sealed = await sealedChunk(source, buffers[place] as Uint8Array, index, chunkSize, file)
+    const plain = await cipher.open(index, index === count - 1, sealed)
+    if (plain === null) throw fail('sealed_chunk_invalid', `${file.name}: chunk ${index} of ${count} does not open`)
+    return plain
+  }
+  let index = 0
+  // Several chunks are read and opened at a time; the hash takes them one after the other, while the next are under way.
+  for await (const plain of ahead(count, width, openOne, release)) {
+    try {
       signal?.throwIfAborted()
-      const sealed = await next
-      if (index + 1 < count) next = fetch(index + 1)
-      // A failure to read ahead is thrown when its turn comes; until then it is nobody's unhandled rejection.
-      next.catch(() => undefined)
-      const plain = await openChunk(key, prefix, index, index === count - 1, sealed)
-      if (plain === null) throw fail('sealed_chunk_invalid', `${file.name}: chunk ${index} of ${count} does not open`)
       hash.update(plain)
-      try {
-        if (index === count - 1) checkDigest(file, hash.digest('hex'))
-        yield plain
-      } finally {
-        plain.fill(0)
-      }
+      if (++index === count) checkDigest(file, hash.digest('hex'))
+      yield plain
+    } finally {
+      release(plain)
     }
-  } finally {
-    // Nothing may still write into the buffers, or read from the file, when the caller closes it.
-    await next.catch(() => undefined)
   }
 }
 

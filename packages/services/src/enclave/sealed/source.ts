@@ -7,6 +7,6 @@ export interface WeightSource {
   readonly sha256: string | null
   /** True where the bytes were encrypted at rest: they must then never reach a disk in the clear (rule S12). */
   readonly sealed: boolean
-  /** Each part is valid until the next is asked for, and is wiped then where `sealed`. Throws coded errors. */
+  /** Each part is valid until the next is asked for, and is overwritten and gone then where `sealed`. Throws coded errors. */
   read(signal?: AbortSignal): AsyncIterable<Uint8Array>
 }

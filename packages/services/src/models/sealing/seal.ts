@@ -1,19 +1,20 @@
-import { createHash, randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
 import { basename, join } from 'node:path'
 import { jcs } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
 import { fail, VeriteeError } from 'veritee/errors'
-import { chunkCount, chunkPlace, fileKey, keyCheck, parseManifest, type SealedFile, sealChunk, signManifest } from 'veritee/seal'
+import { chunkCount, fileKey, keyCheck, parseManifest, type SealedFile, type SignedManifest, signManifest } from 'veritee/seal'
 import { errnoOf } from '../../enclave/runtime/device-file.ts'
-import { openModelFile, readAt, writeAt } from '../../enclave/sealed/file.ts'
-import { manifestName, sealedName } from '../../enclave/sealed/open.ts'
+import { chunkCipher } from '../../enclave/sealed/cipher.ts'
+import { openModelFile } from '../../enclave/sealed/file.ts'
+import { sealedName } from '../../enclave/sealed/open.ts'
+import { beginSealing, endSealing, findInterrupted } from './interrupted.ts'
+import { readOnce, sealTwice } from './seal-file.ts'
 
 export interface SealOptions {
   /** Plain files, in the order in which the engine takes them. */
   readonly files: readonly string[]
-  /** A new directory: an existing one is refused, so that two sealings never mix. */
+  /** A new directory, or that of an interrupted sealing of the same model: any other is refused, so that two sealings never mix. */
   readonly directory: string
   readonly name: string
   readonly modelVersion: number
@@ -25,88 +26,113 @@ export interface SealOptions {
   readonly licence: string | null
   /** Unix seconds. */
   readonly created: number
+  /** Default {@link defaultChunkSize}, larger for files beyond 256 GiB. */
   readonly chunkSize?: number
+  /** Every byte is read twice, and counts half each time. */
   readonly onProgress?: (progress: { readonly receivedBytes: number; readonly totalBytes: number }) => void
   readonly signal?: AbortSignal
 }
 
 /** Fits the second-level cache of the processors in use, and costs 64 bytes in a mebibyte. */
 const defaultChunkSize = 1 << 18
+/** A fingerprint of each chunk is in memory: 16 MiB for so many. */
+const chunksInMemory = 1 << 20
 
 /**
- * Seals a model into a new directory; gives the text of its manifest, which is written last: a directory without it is no sealed model. Two chunks are in
- * memory at a time, whatever the size of the files.
+ * Seals a model; gives the text of its manifest, which is written last: a directory without it is no sealed model. Each file is read twice: for its digest,
+ * of which its key is made, and to seal it, by several cores. Less than 200 MB are in memory, whatever the size of the files (see bench/results/sealed.md).
  *
- * An interrupted sealing is begun anew, with another salt: going on under the same keys could seal two texts under one nonce if a file had changed.
- * Throws `usage` (the manifest would not be well-formed: names, licence, chunk size), before anything is read; `file_unavailable` (the directory exists,
- * or reading or writing failed on the way), `model_unavailable` (a file cannot be opened, or changed while being read).
+ * What was interrupted, however it was, goes on when it is called again: chunks that are there and open are kept. A file that changed meanwhile is
+ * sealed anew under another key; one that changes between the two readings is refused before anything of the change is sealed.
+ *
+ * Throws `usage` (the manifest would not be well-formed: names, licence, chunk size; or the directory holds an interrupted sealing of something else) and
+ * `file_unavailable` (the directory exists and is something else), both before anything is read; `sealed_key_wrong` (another key than the interrupted
+ * sealing has); `model_unavailable` (a file cannot be opened, or changes), `file_unavailable` (reading or writing failed on the way).
  */
 export async function sealModel(options: SealOptions): Promise<string> {
-  const { directory, modelKey, chunkSize = defaultChunkSize, onProgress } = options
-  const salt = randomBytes(32).toString('hex')
-  const context = {
-    version: 'veritee.sealed-model.v1',
-    name: options.name,
-    model_version: options.modelVersion,
-    cipher: 'aes-256-gcm-stream',
-    chunk_size: chunkSize,
-    salt,
-  } as const
-  const unsealed = await Promise.all(options.files.map(sizeOf))
-  const totalBytes = unsealed.reduce((sum, { size }) => sum + size, 0)
-  const { created, keyId: key_id, chatTemplateDigest: chat_template_digest, licence } = options
-  const facts = { ...context, created, key_id, chat_template_digest, licence }
-  checkFacts(facts, unsealed)
-  await mkdir(directory).catch((cause: unknown) => {
-    throw fail(
-      'file_unavailable',
-      `expected a directory that can be made, found ${errnoOf(cause)}; an interrupted sealing is to be removed first`,
-      cause,
-    )
-  })
+  const { directory, modelKey, publisher, onProgress, signal } = options
+  const sources = await Promise.all(options.files.map(sizeOf))
+  const draft = await draftManifest(options, sources)
+  const interrupted = await findInterrupted(directory, draft, modelKey)
+  const { publisher: _, signature: __, files: ___, ...facts } = interrupted ?? draft
+  const totalBytes = sources.reduce((sum, { size }) => sum + size, 0)
+  let halves = 0
+  const onBytes = (bytes: number): void => {
+    halves += bytes
+    onProgress?.({ receivedBytes: Math.floor(halves / 2), totalBytes })
+  }
   try {
     const files: SealedFile[] = []
-    let done = 0
-    for (const [index, { path, size }] of unsealed.entries()) {
-      const name = basename(path)
-      const key = await fileKey(modelKey, context, index, { name, size })
-      const prefix = randomBytes(7)
+    for (const [index, { path, size }] of sources.entries()) {
+      const source = await openModelFile(path)
       try {
-        const sha256 = await sealFile(
-          { path, size, key, prefix, chunkSize, target: join(directory, sealedName(name)), signal: options.signal },
-          (bytes) => {
-            done += bytes
-            onProgress?.({ receivedBytes: done, totalBytes })
-          },
-        )
-        files.push({ name, sha256: `sha256:${sha256}`, size, nonce_prefix: prefix.toString('hex') })
+        const reading = { source, path, size, chunkSize: facts.chunk_size, onBytes, signal }
+        const once = await readOnce(reading)
+        const file = { name: basename(path), sha256: `sha256:${once.sha256}`, size }
+        // Not before the first file could be read, so that a mistake leaves nothing.
+        if (index === 0 && interrupted === null) await beginSealing(directory, jcs(draft))
+        const key = await fileKey(modelKey, facts, index, file)
+        try {
+          await sealTwice(reading, once, await chunkCipher(key), join(directory, sealedName(file.name)))
+        } finally {
+          key.key.fill(0)
+        }
+        files.push(file)
       } finally {
-        key.fill(0)
+        await source.close()
       }
     }
-    const text = await signManifest({ ...facts, key_check: await keyCheck(modelKey, salt), files }, options.publisher)
-    await writeWhole(join(directory, manifestName), text)
+    const text = await signManifest({ ...facts, files }, publisher)
+    await endSealing(directory, text)
     return text
   } catch (error) {
-    await rm(directory, { recursive: true, force: true })
     if (error instanceof VeriteeError || !(error instanceof Error && 'syscall' in error)) throw error
-    throw fail('file_unavailable', `a file could not be read or written while it was sealed (${errnoOf(error)}); nothing of it is left`, error)
+    throw fail(
+      'file_unavailable',
+      `a file could not be read or written while it was sealed (${errnoOf(error)}); repeat the command, and it goes on`,
+      error,
+    )
   }
 }
 
-/** All of a manifest but digests is known before the first byte is read: what its reader would refuse is refused then, and not after hours. */
-function checkFacts(
-  facts: Omit<Parameters<typeof signManifest>[0], 'files' | 'key_check'>,
-  unsealed: readonly { path: string; size: number }[],
-): void {
+/**
+ * The manifest as far as it is known before the first byte is read: what its reader would refuse is refused now, and not after hours. Its digests and
+ * its signature are zero.
+ */
+async function draftManifest(options: SealOptions, sources: readonly { path: string; size: number }[]): Promise<SignedManifest> {
   const zeros = (bytes: number): string => '00'.repeat(bytes)
-  const files = unsealed.map(({ path, size }) => ({ name: basename(path), sha256: `sha256:${zeros(32)}`, size, nonce_prefix: zeros(7) }))
-  const draft = jcs({ ...facts, files, key_check: zeros(16), publisher: zeros(32), signature: zeros(64) })
+  const salt = randomBytes(32).toString('hex')
+  const draft = {
+    version: 'veritee.sealed-model.v1',
+    name: options.name,
+    model_version: options.modelVersion,
+    created: options.created,
+    cipher: 'aes-256-gcm-stream',
+    chunk_size: options.chunkSize ?? chunkSizeFor(sources),
+    salt,
+    key_check: await keyCheck(options.modelKey, salt),
+    key_id: options.keyId,
+    files: sources.map(({ path, size }) => ({ name: basename(path), sha256: `sha256:${zeros(32)}`, size })),
+    chat_template_digest: options.chatTemplateDigest,
+    licence: options.licence,
+    publisher: Buffer.from(options.publisher.publicKey).toString('hex'),
+    signature: zeros(64),
+  } as const
+  const most = 4 * chunksInMemory
+  if (sources.some(({ size }) => chunkCount(size, draft.chunk_size) > most))
+    throw fail('usage', `expected files of at most ${most} chunks; choose a larger chunk size`)
   try {
-    parseManifest(draft)
+    return parseManifest(jcs(draft))
   } catch (cause) {
     throw fail('usage', `this cannot be sealed: ${cause instanceof Error ? cause.message : 'its manifest is not well-formed'}`, cause)
   }
+}
+
+function chunkSizeFor(sources: readonly { size: number }[]): number {
+  const largest = Math.max(0, ...sources.map(({ size }) => size))
+  let chunkSize = defaultChunkSize
+  while (largest / chunkSize > chunksInMemory) chunkSize *= 2
+  return chunkSize
 }
 
 async function sizeOf(path: string): Promise<{ readonly path: string; readonly size: number }> {
@@ -118,59 +144,4 @@ async function sizeOf(path: string): Promise<{ readonly path: string; readonly s
   } finally {
     await file.close()
   }
-}
-
-interface Sealing {
-  readonly path: string
-  readonly size: number
-  readonly key: Uint8Array
-  readonly prefix: Uint8Array
-  readonly chunkSize: number
-  readonly target: string
-  readonly signal: AbortSignal | undefined
-}
-
-/** Seals one file; gives the SHA-256 of its plain bytes, the very bytes that were sealed. */
-async function sealFile({ path, size, key, prefix, chunkSize, target, signal }: Sealing, onBytes: (bytes: number) => void): Promise<string> {
-  const source = await openModelFile(path)
-  try {
-    const out = await open(target, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o644)
-    try {
-      const hash = createHash('sha256')
-      const buffer = new Uint8Array(chunkSize)
-      const count = chunkCount(size, chunkSize)
-      for (let index = 0; index < count; index++) {
-        signal?.throwIfAborted()
-        const { length, start, last } = chunkPlace(index, size, chunkSize)
-        const plain = buffer.subarray(0, length - 16)
-        if ((await readAt(source, plain, index * chunkSize)) !== plain.length) throw changed(path)
-        hash.update(plain)
-        await writeAt(out, await sealChunk(key, prefix, index, last, plain), start)
-        onBytes(plain.length)
-      }
-      if ((await readAt(source, buffer.subarray(0, 1), size)) !== 0) throw changed(path)
-      await out.sync()
-      return hash.digest('hex')
-    } finally {
-      await out.close()
-    }
-  } finally {
-    await source.close()
-  }
-}
-
-function changed(path: string): Error {
-  return fail('model_unavailable', `${basename(path)} changed its size while it was sealed`)
-}
-
-/** Under another name first, so that a manifest is there whole or not at all. */
-async function writeWhole(path: string, text: string): Promise<void> {
-  const file = await open(`${path}.part`, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o644)
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await rename(`${path}.part`, path)
 }
