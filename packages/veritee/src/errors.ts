@@ -125,6 +125,7 @@ export const errorTable = {
   model_hash_mismatch: ['untrusted', 'the model file is not the one its hash names, or changed while it was loaded'],
   model_unverifiable: ['untrusted', 'the hub states no sha256 for this file, so a download could not be checked; pass a local path instead'],
   model_memory_unavailable: ['unavailable', 'there is no memory file system with room for the decrypted weights, and they go to no other'],
+  model_memory_swappable: ['configuration', 'the kernel may write decrypted weights to a swap device; turn swap off, or mount a tmpfs with noswap'],
   model_template_mismatch: ['untrusted', "the chat template in the loaded file is not the one the sealed model's manifest names"],
   model_malformed: ['untrusted', 'the model is not a well-formed GGUF file that this engine can load'],
   model_unsupported: ['configuration', 'the model is well-formed, but its vocabulary, template or quantization is not one this engine serves'],

@@ -110,6 +110,7 @@ async function releaseModel(sealed: SealedDemoModel, plainDigest: string, option
         requestKey: keysFor(machine, machine.enclaves.worker, broker.kbs.url, configuration),
         memoryDirectory: places.memoryDirectory,
         openEngine,
+        toleratesSwap: true,
         ...(signal === undefined ? {} : { signal }),
       })
       return { served, engine: served.engine, fileDigest: plainDigest }

@@ -16,7 +16,7 @@ import { type CheckedSettings, checkSettings, type LlamaEngineOptions, openWeigh
 import { Slots, type Ticket } from '../enclave/worker/engine/slots.ts'
 import { releaseUnstarted } from '../enclave/worker/engine/unstarted.ts'
 import { vocabularyOf } from '../enclave/worker/engine/vocabulary.ts'
-import type { LoadedWeights } from '../enclave/worker/engine/weights.ts'
+import type { LoadedWeights } from '../enclave/worker/engine/weights/index.ts'
 import type { Ready } from './ready.ts'
 import { type EngineProcess, startProcess } from './start.ts'
 
@@ -71,8 +71,11 @@ class SupervisedEngine implements Engine {
     this.#options = options
     const { facts, architecture, trainContextSize, embeddingSize, chatTemplate, table } = first.ready
     this.facts = facts
-    const { sha256, size, loading, sealed } = weights
-    this.model = { sha256, size, format: 'gguf', sealed, loading, architecture, trainContextSize, embeddingSize, chatTemplate }
+    const { files, loading, sealed } = weights
+    const [only] = files
+    if (only === undefined) throw new TypeError('engine: weights without a file')
+    const { sha256, size } = only
+    this.model = { files, sha256, size, format: 'gguf', sealed, loading, architecture, trainContextSize, embeddingSize, chatTemplate }
     this.vocabulary = vocabularyOf(table, (text) => this.#running().encode(text))
     ;[this.#slots, this.#embeddingSlots] = this.#adopt(first)
   }

@@ -7,8 +7,7 @@ import { readJson } from './messages.ts'
 /** What the worker asks a new engine process to load; the bytes come as descriptors. */
 export interface LoadMessage {
   readonly path: string
-  readonly sha256: string
-  readonly size: number
+  readonly files: ModelFacts['files']
   readonly loading: ModelFacts['loading']
   readonly sealed: boolean
   readonly settings: CheckedSettings

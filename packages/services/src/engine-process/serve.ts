@@ -2,12 +2,13 @@ import type { Socket } from 'node:net'
 import { constrain } from '../enclave/worker/engine/constraint.ts'
 import type { Engine } from '../enclave/worker/engine/engine.ts'
 import { loadLlama } from '../enclave/worker/engine/llama.ts'
+import type { Placed } from '../enclave/worker/engine/weights/place.ts'
 import { type Frame, FrameReader, frame } from './frames.ts'
 import { unflatten } from './grammar.ts'
 import { decodeGenerate, encodeEmbedding, encodeError, encodeToken, readJson, readUint32s, types, uint32 } from './messages.ts'
 import { encodeReady, type LoadMessage } from './ready.ts'
 
-/** Descriptors that an engine process is born with. The weights follow: see start.ts. */
+/** Descriptors that an engine process is born with. From `weights` on there is one for each file of the model. */
 export const channelDescriptors = { main: 3, vocabulary: 4, weights: 5 } as const
 
 /** Tokens of one request that an engine process may be ahead of its reader. */
@@ -33,7 +34,9 @@ export function serveEngine(main: Socket, vocabulary: Socket, onEnd: () => void)
     try {
       // Opened and hashed by the worker, which closes them too.
       const nothing = (): Promise<void> => Promise.resolve()
-      const weights = { ...message, fd: channelDescriptors.weights, confirm: nothing, recheck: nothing, dispose: nothing }
+      const { path, files, sealed, loading } = message
+      const place = (): Promise<Placed> => Promise.resolve({ path, remove: nothing })
+      const weights = { files, sealed, loading, descriptors: [], place, confirm: nothing, recheck: nothing, dispose: nothing }
       const loaded = await loadLlama(weights, message.settings)
       engine = loaded.engine
       write(frame(types.ready, encodeReady(engine.facts, engine.model, loaded.table)))

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { fail } from 'veritee/errors'
 import type { Embedding, GeneratedToken, Generation } from '../enclave/worker/engine/engine.ts'
 import type { CheckedSettings } from '../enclave/worker/engine/llama.ts'
-import type { LoadedWeights } from '../enclave/worker/engine/weights.ts'
+import type { LoadedWeights } from '../enclave/worker/engine/weights/index.ts'
 import { type Frame, FrameReader, frame } from './frames.ts'
 import { decodeEmbedding, decodeError, decodeTokens, encodeGenerate, malformed, types, uint32 } from './messages.ts'
 import { askTokens } from './questions.ts'
@@ -36,7 +36,7 @@ const creditStep = creditPerRequest / 2
  */
 export async function startProcess(weights: LoadedWeights, settings: CheckedSettings, signal?: AbortSignal): Promise<EngineProcess> {
   signal?.throwIfAborted()
-  const { main, vocabulary, exited, kill, pid } = spawnProgram(weights.fd)
+  const { main, vocabulary, exited, kill, pid } = spawnProgram(weights.descriptors)
   const ended = new AbortController()
   const queues = new Map<number, TokenQueue>()
   const embeddings = new Map<number, PromiseWithResolvers<Embedding>>()
@@ -135,15 +135,24 @@ export async function startProcess(weights: LoadedWeights, settings: CheckedSett
     }
   }
 
+  const loadThere = async (): Promise<Ready> => {
+    const { files, loading, sealed } = weights
+    const placed = await weights.place(files.map((_, i) => channelDescriptors.weights + i))
+    try {
+      const message: LoadMessage = { path: placed.path, files, loading, sealed, settings: { ...settings, maxQueue: queueOfProcess } }
+      send(types.load, Buffer.from(JSON.stringify(message)))
+      const ready = await loaded.promise
+      await weights.confirm()
+      return ready
+    } finally {
+      await placed.remove()
+    }
+  }
+
   const onAbort = (): void => void kill()
   signal?.addEventListener('abort', onAbort)
   try {
-    const path = process.platform === 'linux' ? `/proc/self/fd/${channelDescriptors.weights}` : weights.path
-    const { sha256, size, loading, sealed } = weights
-    const message: LoadMessage = { path, sha256, size, loading, sealed, settings: { ...settings, maxQueue: queueOfProcess } }
-    send(types.load, Buffer.from(JSON.stringify(message)))
-    const ready = await loaded.promise
-    await weights.confirm()
+    const ready = await loadThere()
     const end = (reason: Error): Promise<void> => {
       lose(reason)
       return kill()
@@ -167,14 +176,14 @@ interface Program {
   readonly kill: () => Promise<void>
 }
 
-function spawnProgram(weights: number): Program {
+function spawnProgram(weights: readonly number[]): Program {
   // From sources both are .ts, and the library is to be found as sources too.
   const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
   const flags = extension === '.ts' ? ['--conditions=@veritee/source', '--disable-warning=ExperimentalWarning'] : []
   // Not the flags of this process: a program given to it by -e, or a debugger, is not to be started again.
   const child = spawn(process.execPath, [...flags, fileURLToPath(new URL(`./child${extension}`, import.meta.url))], {
     env: {},
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe', weights],
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe', ...weights],
   })
   const exited = new Promise<string>((resolve) => {
     child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`))

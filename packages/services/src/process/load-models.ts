@@ -71,6 +71,8 @@ async function sealed({ config, configuration, platform, program }: LoadOptions,
     directory,
     trust,
     openEngine: program.openEngine,
+    // Nothing is protected there, and a developer's machine often has swap.
+    toleratesSwap: platform.simulated !== null,
     requestKey: modelKeyFrom({ url, quoter, tee: 'sgx', collateral, configuration }),
     ...engineOptions(config),
   })

@@ -20,17 +20,22 @@ describe('loadWeights', () => {
   test.skipIf(noTmpfs)(`S12: the copy lives in an unnamed file in memory and holds the hashed bytes${withTmpfs}`, async () => {
     const before = await readdir('/dev/shm')
     const weights = await loadWeights(demoPath)
-    expect(weights).toMatchObject({ loading: 'tmpfs', sha256: demoSha256, size: 1_310_912 })
-    expect(weights.path).toMatch(/^\/proc\/self\/fd\/\d+$/)
+    expect(weights).toMatchObject({
+      loading: 'tmpfs',
+      sealed: false,
+      files: [{ name: 'veritee-demo-q8_0.gguf', sha256: demoSha256, size: 1_310_912 }],
+    })
+    const { path } = await weights.place()
+    expect(path).toMatch(/^\/proc\/self\/fd\/\d+$/)
     expect(
       createHash('sha256')
-        .update(await readFile(weights.path))
+        .update(await readFile(path))
         .digest('hex'),
     ).toBe(demoSha256)
     expect((await readdir('/dev/shm')).filter((name) => !before.includes(name) && name.startsWith('veritee-'))).toEqual([])
     await weights.confirm()
     await weights.dispose()
-    await expect(readFile(weights.path)).rejects.toThrow()
+    await expect(readFile(path)).rejects.toThrow()
   })
 
   test('S12: a directory that is no tmpfs is never written to; the file itself is loaded', async () => {
@@ -38,7 +43,7 @@ describe('loadWeights', () => {
     const elsewhere = disk.type === 0x01021994 ? '/proc' : directory
     const before = await readdir(directory)
     const weights = await loadWeights(demoPath, { memoryDirectory: elsewhere })
-    expect(weights).toMatchObject({ loading: 'direct', sha256: demoSha256 })
+    expect(weights).toMatchObject({ loading: 'direct', files: [{ sha256: demoSha256 }] })
     expect(await readdir(directory)).toEqual(before)
     await weights.confirm()
     await weights.dispose()

@@ -8,7 +8,7 @@ import { generateEd25519 } from 'veritee/crypto'
 import { fail } from 'veritee/errors'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { WeightSource } from '../../src/enclave/sealed/source.ts'
-import { loadSource } from '../../src/enclave/worker/engine/index.ts'
+import { loadSources } from '../../src/enclave/worker/engine/index.ts'
 import { loadSealedModel, type SealedModelOptions } from '../../src/enclave/worker/load-sealed.ts'
 import { openEngineProcess } from '../../src/engine-process/index.ts'
 import { sealModel } from '../../src/models/sealing/seal.ts'
@@ -148,10 +148,20 @@ describe.skipIf(noTmpfs)(`loading sealed models${why}`, () => {
     await expect(load(await seal({ files: [path] }))).rejects.toMatchObject({ code: 'model_malformed' })
   })
 
-  it('a model of several files is refused by name', async () => {
-    const second = join(root, 'second.gguf')
-    await copyFile(demoPath, second)
-    await expect(load(await seal({ files: [demoPath, second] }))).rejects.toMatchObject({ code: 'model_unsupported' })
+  it.each([
+    ['two models', ['a.gguf', 'b.gguf']],
+    ['a part that is missing', ['m-00001-of-00003.gguf', 'm-00003-of-00003.gguf']],
+    ['parts in another order', ['m-00002-of-00002.gguf', 'm-00001-of-00002.gguf']],
+  ])('files that are not all parts of one model are refused before a key is asked for: %s', async (_, names) => {
+    const files = await Promise.all(
+      names.map(async (name) => {
+        const path = join(root, name)
+        await copyFile(demoPath, path)
+        return path
+      }),
+    )
+    const requestKey = (): Promise<Uint8Array> => Promise.reject(new TypeError('asked'))
+    await expect(load(await seal({ files }), { requestKey })).rejects.toMatchObject({ code: 'model_unsupported' })
   })
 
   it.each<[string, Partial<WeightSource>, string]>([
@@ -171,7 +181,7 @@ describe.skipIf(noTmpfs)(`loading sealed models${why}`, () => {
       },
       ...changes,
     }
-    await expect(loadSource(source)).rejects.toMatchObject({ code })
+    await expect(loadSources([source])).rejects.toMatchObject({ code })
   })
 
   const small = join('/dev/shm', `small-veritee-${process.pid}`)
@@ -196,7 +206,7 @@ describe.skipIf(noTmpfs)(`loading sealed models${why}`, () => {
         yield new Uint8Array(600_000)
       },
     }
-    await expect(loadSource(filling, { memoryDirectory: small })).rejects.toMatchObject({ code: 'model_memory_unavailable' })
+    await expect(loadSources([filling], { memoryDirectory: small })).rejects.toMatchObject({ code: 'model_memory_unavailable' })
     expect(await readdir(small)).toEqual(['other'])
   })
 

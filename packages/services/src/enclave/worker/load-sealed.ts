@@ -2,6 +2,7 @@ import { fail } from 'veritee/errors'
 import type { ManifestTrust } from 'veritee/seal'
 import { openSealedModel, readManifest } from '../sealed/open.ts'
 import { type Engine, type LlamaEngineOptions, loadChatTemplate, openLlamaEngine } from './engine/index.ts'
+import { checkParts } from './engine/weights/split.ts'
 import { type ServedModel, serveModel } from './served-model.ts'
 
 export interface SealedModelOptions {
@@ -15,6 +16,8 @@ export interface SealedModelOptions {
   /** Where the engine runs: in this process by default, as in an enclave. */
   readonly openEngine?: (options: LlamaEngineOptions) => Promise<Engine>
   readonly memoryDirectory?: string
+  /** For simulation only; see `WeightsOptions`. */
+  readonly toleratesSwap?: boolean
   readonly maxContext?: number
   readonly threads?: number
   readonly sequences?: number
@@ -24,33 +27,34 @@ export interface SealedModelOptions {
 
 /**
  * Loads a sealed model for serving. In order: the manifest under the trusted publishers and version floor; the key, asked for by the name in the verified
- * manifest; the file, chunk by chunk into memory, hashed on its way and compared with the manifest before the engine sees it; the chat template in it.
+ * manifest; the files, chunk by chunk into memory, hashed on their way and compared with the manifest before the engine sees them; the chat template in
+ * the first.
  *
  * A key is never asked for on the word of an unverified manifest. After any failure no model is served, nothing is left in memory, and the keys are
- * overwritten. Models of several files are refused (`model_unsupported`).
+ * overwritten. Several files must be the parts of one split model, in their order (`model_unsupported`).
  * Throws what `openSealedModel`, `requestKey`, `openLlamaEngine` throw, and `model_template_mismatch`.
  */
 export async function loadSealedModel(options: SealedModelOptions): Promise<ServedModel> {
   const { directory, trust, requestKey, onStep = () => undefined, openEngine = openLlamaEngine, memoryDirectory, signal } = options
-  const { maxContext, threads, sequences, maxQueue } = options
+  const { toleratesSwap, maxContext, threads, sequences, maxQueue } = options
   onStep('manifest')
   const announced = await readManifest(directory, trust)
-  if (announced.files.length !== 1)
-    throw fail('model_unsupported', `expected a model of one file, found ${announced.files.length}; merge them before sealing`)
+  checkParts(announced.files.map(({ name }) => name))
   onStep('key')
   const modelKey = await requestKey(announced.key_id)
   try {
     const { manifest, files, wipe } = await openSealedModel(directory, modelKey, trust)
     modelKey.fill(0)
     try {
-      const [file] = files
+      const [first] = files
       // The host may have put another manifest in its place meanwhile: genuine too, but the key was asked for another name.
-      if (file === undefined || files.length !== 1 || manifest.key_id !== announced.key_id)
+      if (first === undefined || manifest.key_id !== announced.key_id)
         throw fail('model_hash_mismatch', 'the manifest changed while the model was loaded')
       onStep('weights')
       const engine = await openEngine({
-        path: file,
+        path: files,
         ...(memoryDirectory !== undefined && { memoryDirectory }),
+        ...(toleratesSwap !== undefined && { toleratesSwap }),
         ...(maxContext !== undefined && { maxContext }),
         ...(threads !== undefined && { threads }),
         ...(sequences !== undefined && { sequences }),
@@ -62,7 +66,7 @@ export async function loadSealedModel(options: SealedModelOptions): Promise<Serv
         const template = loadChatTemplate(engine.model.chatTemplate, engine.vocabulary)
         if (manifest.chat_template_digest !== null && manifest.chat_template_digest !== template.digest)
           throw fail('model_template_mismatch', `expected ${manifest.chat_template_digest}, found ${template.digest}`)
-        return serveModel(manifest.name, file.name, engine, template)
+        return serveModel(manifest.name, first.name, engine, template)
       } catch (error) {
         await engine.dispose()
         throw error

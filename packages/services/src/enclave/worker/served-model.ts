@@ -12,11 +12,11 @@ export interface ServedModel {
   readonly event: ModelEvent
 }
 
-/** `fileName` is what the descriptor calls the weight file; the digest is of the bytes the engine loaded. */
+/** `fileName` is what the descriptor calls the (first) weight file; the digests are of the bytes the engine loaded. */
 export function serveModel(name: string, fileName: string, engine: Engine, template: ChatTemplate): ServedModel {
   const described: DescribedModel = {
     name,
-    files: [{ name: fileName, sha256: `sha256:${engine.model.sha256}`, size: engine.model.size }],
+    files: engine.model.files.map(({ name: own, sha256, size }, i) => ({ name: i === 0 ? fileName : own, sha256: `sha256:${sha256}`, size })),
     format: 'gguf',
     sealed: engine.model.sealed,
     chat_template_digest: template.digest,

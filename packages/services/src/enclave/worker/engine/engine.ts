@@ -49,8 +49,11 @@ export interface EngineFacts {
 }
 
 export interface ModelFacts {
-  /** sha256 of the whole file that was loaded, lower-case hex. */
+  /** Every file that was loaded, in order: one, or the parts of a split model. */
+  readonly files: readonly { readonly name: string; readonly sha256: string; readonly size: number }[]
+  /** sha256 of the whole first file, lower-case hex: the only one, or the part that holds vocabulary and chat template. */
   readonly sha256: string
+  /** Of the first file. */
   readonly size: number
   readonly format: 'gguf'
   /** True where the file was encrypted at rest and opened in this process. */

@@ -23,15 +23,20 @@ import { Selection } from './selection.ts'
 import { Slots, type Ticket } from './slots.ts'
 import { releaseUnstarted } from './unstarted.ts'
 import { tabulate, tokenizer, type VocabularyTable, vocabularyOf } from './vocabulary.ts'
-import { type LoadedWeights, loadSource, loadWeights } from './weights.ts'
+import { type LoadedWeights, loadSources, loadWeights } from './weights/index.ts'
 
 export interface LlamaEngineOptions extends LlamaSettings {
-  /** A GGUF file, such as `resolveModel` returns, or a source of the bytes of one, such as `openSealedModel` gives. */
-  readonly path: string | WeightSource
-  /** What the file must hash to, lower-case hex. null or absent: whatever it is, the facts say it. */
+  /**
+   * A GGUF file, such as `resolveModel` returns (of a split model the first part, the others beside it), or sources of the bytes of all files, such as
+   * `openSealedModel` gives.
+   */
+  readonly path: string | readonly WeightSource[]
+  /** What the first file must hash to, lower-case hex. null or absent: whatever it is, the facts say it. */
   readonly sha256?: string | null
   /** A tmpfs for the private copy of the weights. Default /dev/shm. */
   readonly memoryDirectory?: string
+  /** See `WeightsOptions`. */
+  readonly toleratesSwap?: boolean
 }
 
 export interface LlamaSettings {
@@ -83,13 +88,18 @@ export function checkSettings({ threads = 1, sequences = maxSequences, maxContex
   return { threads, sequences, maxContext, maxQueue }
 }
 
-/** The hashed weights of the options, where they are those that were asked for. Throws what `loadWeights` and `loadSource` throw. */
-export async function openWeights({ path, sha256, memoryDirectory, signal }: LlamaEngineOptions): Promise<LoadedWeights> {
-  const how = { ...(memoryDirectory !== undefined && { memoryDirectory }), ...(signal && { signal }) }
-  const weights = await (typeof path === 'string' ? loadWeights(path, how) : loadSource(path, how))
-  if (typeof sha256 !== 'string' || sha256 === weights.sha256) return weights
+/** The hashed weights of the options, where they are those that were asked for. Throws what `loadWeights` and `loadSources` throw. */
+export async function openWeights({ path, sha256, memoryDirectory, toleratesSwap, signal }: LlamaEngineOptions): Promise<LoadedWeights> {
+  const how = {
+    ...(memoryDirectory !== undefined && { memoryDirectory }),
+    ...(toleratesSwap !== undefined && { toleratesSwap }),
+    ...(signal && { signal }),
+  }
+  const weights = await (typeof path === 'string' ? loadWeights(path, how) : loadSources(path, how))
+  const [first] = weights.files
+  if (typeof sha256 !== 'string' || sha256 === first?.sha256) return weights
   await weights.dispose()
-  throw fail('model_hash_mismatch', `the model file is another one: expected ${sha256}, found ${weights.sha256}`)
+  throw fail('model_hash_mismatch', `the model file is another one: expected ${sha256}, found ${first?.sha256 ?? 'none'}`)
 }
 
 /** Loads hashed weights into llama.cpp, in this process; the table is the engine's vocabulary as plain data. Throws as {@link openLlamaEngine}. */
@@ -101,8 +111,7 @@ export async function loadLlama(
   const { threads, sequences, maxContext, maxQueue } = settings
   const llama = await startLlama(threads)
   try {
-    const model = await loadModel(llama, weights, signal)
-    await weights.confirm()
+    const model = await loadPlaced(llama, weights, signal)
     const contextSize = Math.min(maxContext, model.trainContextSize)
     const context = await model.createContext({ contextSize, sequences, batchSize, threads, flashAttention: true }).catch((cause: unknown) => {
       throw fail('engine_unavailable', `a context of ${sequences} times ${contextSize} tokens cannot be created`, cause)
@@ -126,11 +135,25 @@ export async function loadLlama(
   }
 }
 
-function modelFacts(model: LlamaModel, { sha256, size, loading, sealed }: LoadedWeights): ModelFacts {
+async function loadPlaced(llama: Llama, weights: LoadedWeights, signal: AbortSignal | undefined): Promise<LlamaModel> {
+  const placed = await weights.place()
+  try {
+    const model = await loadModel(llama, placed.path, weights.loading, signal)
+    await weights.confirm()
+    return model
+  } finally {
+    await placed.remove()
+  }
+}
+
+function modelFacts(model: LlamaModel, { files, loading, sealed }: LoadedWeights): ModelFacts {
+  const [first] = files
+  if (first === undefined) throw new TypeError('engine: weights without a file')
   return {
     sealed,
-    sha256,
-    size,
+    files,
+    sha256: first.sha256,
+    size: first.size,
     format: 'gguf',
     loading,
     architecture: model.architecture,
@@ -158,12 +181,12 @@ async function startLlama(threads: number): Promise<Llama> {
   }
 }
 
-async function loadModel(llama: Llama, weights: LoadedWeights, signal: AbortSignal | undefined): Promise<LlamaModel> {
+async function loadModel(llama: Llama, path: string, loading: ModelFacts['loading'], signal: AbortSignal | undefined): Promise<LlamaModel> {
   try {
     // From tmpfs, mmap shares the pages of our private copy. From a file, only a copy is safe from later writes.
     return await llama.loadModel({
-      modelPath: weights.path,
-      useMmap: weights.loading === 'tmpfs',
+      modelPath: path,
+      useMmap: loading === 'tmpfs',
       gpuLayers: 0,
       checkTensors: true,
       ...(signal && { loadSignal: signal }),

@@ -3,6 +3,7 @@ import { createReadStream, readFileSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { jcs } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
+import { thisSystem } from './weights/surroundings.ts'
 
 export interface NativeFile {
   readonly name: string
@@ -23,8 +24,8 @@ const variantName = /^libggml-cpu(?:-([a-z0-9_]+))?\.(?:so|dylib)/
 /**
  * What native code of the engine is in this process: the files of the addon that are mapped now, each hashed whole.
  *
- * Under Linux a file on disk that is no longer the mapped one (replaced after loading) is refused. Elsewhere the loader's own list is used
- * and that check is not made. Neither sees code that was patched in memory. Throws `engine_unavailable`.
+ * Under Linux a file on disk that is no longer the mapped one (replaced after loading) is refused. Under Gramine, which tells no inode of what is mapped,
+ * and elsewhere, where the loader's own list is used, that check is not made; in an enclave the files are measured with the manifest. Neither sees code that was patched in memory. Throws `engine_unavailable`.
  */
 export async function describeNativeLibrary(): Promise<NativeLibrary> {
   const files: NativeFile[] = []
@@ -54,7 +55,7 @@ function mappedFiles(): string[] {
     const [, , , , inode, ...rest] = line.split(/ +/)
     const path = rest.join(' ')
     if (inode === undefined || !libraryName.test(basename(path.replace(/ \(deleted\)$/, '')))) continue
-    if (statSync(path, { throwIfNoEntry: false })?.ino !== Number(inode))
+    if (!thisSystem.gramine && statSync(path, { throwIfNoEntry: false })?.ino !== Number(inode))
       throw fail('engine_unavailable', `expected the mapped ${basename(path)} on disk, found another file or none`)
     found.add(path)
   }

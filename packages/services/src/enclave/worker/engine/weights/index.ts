@@ -1,0 +1,1 @@
+export { type LoadedWeights, loadSources, loadWeights } from './load.ts'
