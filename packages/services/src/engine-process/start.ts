@@ -94,7 +94,7 @@ export async function startProcess(weights: LoadedWeights, settings: CheckedSett
     ended.signal.throwIfAborted()
     lastId = (lastId + 1) >>> 0
     const id = lastId
-    const queue = new TokenQueue()
+    const queue = new TokenQueue(creditPerRequest)
     const wake = (): void => queue.wake()
     own?.addEventListener('abort', wake)
     queues.set(id, queue)

@@ -1,15 +1,23 @@
 import type { GeneratedToken } from '../enclave/worker/engine/engine.ts'
+import { malformed } from './messages.ts'
 
-/** Tokens of one request on their way from the engine process to its reader. The process bounds their number: see `creditPerRequest`. */
+/** Tokens of one request on their way from the engine process to its reader: at most as many as the process has credit for. */
 export class TokenQueue {
+  readonly #most: number
   #tokens: GeneratedToken[] = []
   #next = 0
   /** How it ended: undefined while it goes on, null where there is nothing more to come. */
   #end: { readonly error: unknown } | null | undefined
   #wake: (() => void) | null = null
 
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  /** Throws `engine_failed` for more tokens than there may be. */
   add(token: GeneratedToken): void {
     if (this.#end !== undefined) return
+    if (this.#tokens.length - this.#next >= this.#most) throw malformed()
     this.#tokens.push(token)
     this.#rouse()
   }

@@ -45,9 +45,9 @@ export async function loadModels(options: LoadOptions): Promise<ServedModel[]> {
   }
 }
 
-async function plain({ config, program }: LoadOptions, source: string): Promise<ServedModel> {
+async function plain({ config, program, report }: LoadOptions, source: string): Promise<ServedModel> {
   const { path, name, sha256 } = await program.findModel(source)
-  const engine = await program.openEngine({ path, sha256, ...engineOptions(config) })
+  const engine = await program.openEngine({ path, sha256, ...engineOptions(config), onChange: told(name, report) })
   try {
     return serveModel(name, basename(path), engine, loadChatTemplate(engine.model.chatTemplate, engine.vocabulary))
   } catch (error) {
@@ -56,12 +56,17 @@ async function plain({ config, program }: LoadOptions, source: string): Promise<
   }
 }
 
+/** What happens to an engine process, in the words of its own messages: nothing of any request. */
+function told(model: string, report: LoadOptions['report']): (change: { readonly reason: string }) => void {
+  return ({ reason }) => report(`engine of ${model}: ${reason}`)
+}
+
 function engineOptions({ engine }: WorkerConfig): Omit<LlamaEngineOptions, 'path'> {
   const { threads, sequences, max_queue: maxQueue, max_context: maxContext, memory_directory: memoryDirectory } = engine
   return { threads, sequences, maxQueue, maxContext, memoryDirectory }
 }
 
-async function sealed({ config, configuration, platform, program }: LoadOptions, directory: string): Promise<ServedModel> {
+async function sealed({ config, configuration, platform, program, report }: LoadOptions, directory: string): Promise<ServedModel> {
   const { broker: url, publishers, minimum_version: minimumVersion } = config.models
   if (url === null) throw fail('config_invalid', 'models.broker: expected the key broker of a sealed model; say --broker')
   const { anchors, quoter, collateral } = platform
@@ -70,7 +75,7 @@ async function sealed({ config, configuration, platform, program }: LoadOptions,
   return loadSealedModel({
     directory,
     trust,
-    openEngine: program.openEngine,
+    openEngine: (options) => program.openEngine({ ...options, onChange: told(directory, report) }),
     // Nothing is protected there, and a developer's machine often has swap.
     toleratesSwap: platform.simulated !== null,
     requestKey: modelKeyFrom({ url, quoter, tee: 'sgx', collateral, configuration }),

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { type Json, jcs, parseJson, Shape } from 'veritee/bytes'
 import { type Policy, parsePolicy } from 'veritee/policy'
-import type { Engine, LlamaEngineOptions } from '../enclave/worker/engine/index.ts'
+import type { Engine } from '../enclave/worker/engine/index.ts'
+import type { EngineProcessOptions } from '../engine-process/index.ts'
 import type { ResolvedModel } from '../models/locate.ts'
 
 /** The program that runs, as the part that starts it knows it: from source, or as a measured bundle. */
@@ -11,7 +12,7 @@ export interface Program {
   /** Finds a plain model by what the configuration says. */
   readonly findModel: (spec: string) => Promise<ResolvedModel>
   /** Runs a model: in this process in an enclave, in one of its own elsewhere. */
-  readonly openEngine: (options: LlamaEngineOptions) => Promise<Engine>
+  readonly openEngine: (options: EngineProcessOptions) => Promise<Engine>
   /** The text of the anchors that are measured with the program; null where nothing is measured. */
   readonly anchors: string | null
 }

@@ -58,16 +58,23 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
 describe('worker and controller started apart', () => {
   it('a worker whose engine process ended is not ready until it runs again', async () => {
     let engine: Awaited<ReturnType<typeof openEngineProcess>> | null = null
-    const up = await worker([...simulate('crash'), '--model', 'demo'], undefined, async (options) => {
+    const lines: string[] = []
+    const openEngine: Program['openEngine'] = async (options) => {
       engine = await openEngineProcess({ ...options, pauseMs: 200 })
       return engine
-    })
+    }
+    const up = await startWorker([...simulate('crash'), '--model', 'demo'], { openEngine, report: (line) => void lines.push(line) })
+    running.push(up)
     const { url } = up.ready
     expect((await getJson(url, '/readyz')).status).toBe(200)
     process.kill((engine as unknown as { readonly pid: number }).pid, 'SIGKILL')
     await until(async () => (await getJson(url, '/readyz')).status === 503)
     expect((await getJson(url, '/readyz')).body.reasons).toEqual(['the engine of veritee-demo is not running'])
     await until(async () => (await getJson(url, '/readyz')).status === 200)
+    expect(lines.filter((line) => line.startsWith('engine of '))).toEqual([
+      'engine of veritee-demo: the engine process ended (SIGKILL)',
+      'engine of veritee-demo: the engine process runs again',
+    ])
   })
 
   it('while its models are loaded a worker answers on the listener for operators, and says that it is not ready', async () => {

@@ -14,6 +14,7 @@ export interface Started {
   readonly anchors?: string
   readonly openEngine?: Program['openEngine']
   readonly now?: () => Date
+  readonly report?: (line: string) => void
 }
 
 const program: Program = {
@@ -25,7 +26,7 @@ const program: Program = {
 
 export async function startWorker(
   args: readonly string[],
-  { anchors, openEngine = openLlamaEngine, now = () => new Date() }: Started = {},
+  { anchors, openEngine = openLlamaEngine, report = () => undefined, now = () => new Date() }: Started = {},
 ): Promise<Renewing> {
   const { configuration } = await readConfiguration(workerSchema, { args, environment: {}, readText: nodeFiles.readText })
   if (configuration === null) throw new TypeError('no configuration')
@@ -33,7 +34,7 @@ export async function startWorker(
     configuration,
     program: { ...program, openEngine, anchors: anchors ?? null },
     files: nodeFiles,
-    report: () => undefined,
+    report,
     now,
   })
 }
