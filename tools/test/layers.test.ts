@@ -31,6 +31,20 @@ describe('a breach is found', () => {
     ['a dynamic import of one', 'veritee/src/bytes/a.ts', "const x = await import('../policy/b.ts')", /comes after it/],
     ['the simulator used by the verifier', 'veritee/src/attestation/verify.ts', "import { x } from './sim/index.ts'", /comes after it/],
     ['a dependency of the library', 'veritee/src/client/a.ts', "import x from 'undici'", /no dependencies/],
+    [
+      'the services package, other than by its one name',
+      'veritee/src/bin/replay.ts',
+      "const x = await import('@veritee/services' as string)",
+      /no dependencies/,
+    ],
+    ['the same at load time', 'veritee/src/bin/replay.ts', "import { x } from '@veritee/services/replay'", /no dependencies/],
+    [
+      'the same beside the allowed form',
+      'veritee/src/bin/replay.ts',
+      "import { x } from '@veritee/services/replay'\nconst y = await import('@veritee/services/replay' as string)",
+      /no dependencies/,
+    ],
+    ['the same in another file', 'veritee/src/client/a.ts', "const x = await import('@veritee/services/replay' as string)", /no dependencies/],
     ['Node in the library', 'veritee/src/receipt/a.ts', "import { x } from 'node:crypto'", /node:/],
     ['the clock', 'veritee/src/policy/a.ts', 'export const x = () => Date.now()', /Date\.now/],
     ['the date of today', 'veritee/src/policy/a.ts', 'export const x = () => new Date()', /new Date\(\)/],
@@ -51,6 +65,7 @@ describe('a breach is found', () => {
       await breachesOf({
         'veritee/src/client/a.ts': "import http from 'node:http'\nexport const x = () => Date.now()",
         'veritee/src/bytes/a.ts': "import * as c from '#crypto'\n// Date.now() is a comment\nexport const d = (at: Date) => new Date(at)",
+        'veritee/src/bin/replay.ts': "const x = (await import('@veritee/services/replay' as string)) as Y",
         'services/src/enclave/worker/a.ts': "import { Hono } from 'hono'\nimport { x } from 'veritee/errors'",
       }),
     ).toEqual([])

@@ -136,6 +136,11 @@ export const errorTable = {
   engine_not_measured: ['configuration', 'engine or weights of a confidential VM are not on a read-only mount that its measurements cover'],
   context_overflow: ['configuration', 'prompt and answer do not fit the context of the model; shorten the prompt or lower max_tokens'],
 
+  // replay of answers
+  calibration_malformed: ['configuration', 'the calibration is not a well-formed veritee.calibration.v1 document'],
+  calibration_insufficient: ['unavailable', 'the answers at hand do not suffice for a calibration'],
+  replay_unavailable: ['configuration', 'replay needs the package @veritee/services and its inference engine, which are not installed here'],
+
   // the quote device of an enclave
   attestation_device_absent: [
     'configuration',

@@ -7,14 +7,14 @@ import { type Policy, parsePolicy } from '../policy/index.ts'
 const maxFileBytes = 4 << 20
 
 /** A file, bounded. Throws `file_unavailable`. */
-export async function readBytes(path: string): Promise<Uint8Array> {
+export async function readBytes(path: string, maxBytes: number = maxFileBytes): Promise<Uint8Array> {
   try {
     // Bounded while reading: devices and pipes do not say how much they will give.
     const parts: Uint8Array[] = []
     let length = 0
     for await (const part of createReadStream(path) as AsyncIterable<Uint8Array>) {
       length += part.length
-      if (length > maxFileBytes) throw fail('file_unavailable', `${path}: expected at most ${maxFileBytes} bytes`)
+      if (length > maxBytes) throw fail('file_unavailable', `${path}: expected at most ${maxBytes} bytes`)
       parts.push(part)
     }
     return concatAll(parts)

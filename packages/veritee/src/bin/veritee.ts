@@ -8,6 +8,7 @@ import { inspectCommand, inspectHelp } from './inspect.ts'
 import { policyCommand, policyHelp } from './policy.ts'
 import { errorOf, exitCodes, failedVerdict, writeJson, writeNotes } from './print.ts'
 import { receiptCommand, receiptHelp } from './receipt.ts'
+import { replayCommand, replayHelp } from './replay.ts'
 import { verifyCommand, verifyHelp } from './verify.ts'
 
 const commands = new Map([
@@ -15,6 +16,7 @@ const commands = new Map([
   ['inspect', { run: inspectCommand, help: inspectHelp }],
   ['chat', { run: chatCommand, help: chatHelp }],
   ['receipt', { run: receiptCommand, help: receiptHelp }],
+  ['replay', { run: replayCommand, help: replayHelp }],
   ['collateral', { run: collateralCommand, help: collateralHelp }],
   ['bundle', { run: bundleCommand, help: bundleHelp }],
   ['policy', { run: policyCommand, help: policyHelp }],
@@ -27,6 +29,7 @@ Usage: veritee COMMAND ...
   inspect QUOTE     show what a quote says, unverified
   chat              verify a service, ask it, verify the answer
   receipt verify    check a receipt against the report of the service that signed it
+  replay            run an answer again on your own machine and compare it token by token
   collateral fetch  fetch the vendor's signed data that a quote needs
   bundle create     put evidence into one file; bundle verify judges it, offline, at any later time
   policy init       write a policy to start from; policy check and policy explain read one

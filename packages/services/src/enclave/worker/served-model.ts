@@ -43,8 +43,17 @@ export interface InferenceFacts {
   readonly receiptKey: Uint8Array
 }
 
+/** Parameters as the receipt tells them: what an answer was held to as a keyed digest only. */
+export function toldParameters(used: EffectiveParameters, receiptKey: Uint8Array): InferenceEvent['parameters'] {
+  const { seed: _, seed_source, constraint_source: constraint, ...parameters } = used
+  return {
+    ...parameters,
+    seed_source,
+    ...(constraint !== undefined && { constraint_hmac: createHmac('sha256', receiptKey).update(constraint).digest('hex') }),
+  }
+}
+
 export function inferenceEvent(facts: InferenceFacts): InferenceEvent {
-  const { seed, seed_source, constraint_source: constraint, ...parameters } = facts.parameters
   return {
     type: 'veritee.inference',
     engine: facts.model.describedEngine,
@@ -53,12 +62,8 @@ export function inferenceEvent(facts: InferenceFacts): InferenceEvent {
     completion_tokens: facts.result.completionTokens.length,
     prompt_tokens_hmac: tokensHmac(facts.receiptKey, facts.promptTokens),
     completion_tokens_hmac: tokensHmac(facts.receiptKey, facts.result.completionTokens),
-    parameters: {
-      ...parameters,
-      seed_source,
-      ...(constraint !== undefined && { constraint_hmac: createHmac('sha256', facts.receiptKey).update(constraint).digest('hex') }),
-    },
-    seed,
+    parameters: toldParameters(facts.parameters, facts.receiptKey),
+    seed: facts.parameters.seed,
     ignored_parameters: facts.ignored,
     outcome: facts.outcome,
   }

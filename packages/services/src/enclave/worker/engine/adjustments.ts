@@ -52,10 +52,15 @@ export class Adjuster {
     return this.#list
   }
 
+  /** Whether the tokens of the completion change anything. */
+  get counts(): boolean {
+    const { frequencyPenalty, presencePenalty, repetitionPenalty } = this.#adjustments
+    return frequencyPenalty !== 0 || presencePenalty !== 0 || repetitionPenalty !== 1
+  }
+
   /** Tells of a token of the completion. */
   add(token: number): void {
-    const { frequencyPenalty, presencePenalty, repetitionPenalty } = this.#adjustments
-    if (frequencyPenalty === 0 && presencePenalty === 0 && repetitionPenalty === 1) return
+    if (!this.counts) return
     this.#counts.set(token, (this.#counts.get(token) ?? 0) + 1)
     if (this.#touched.has(token)) return
     this.#touched.add(token)

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ChatTemplate } from './chat.ts'
 import { constrain, spellsEveryByte } from './constraint.ts'
-import type { Engine } from './engine.ts'
+import type { Engine, Guide } from './engine.ts'
 import { type CompletionLogprob, follow, type Progress, type TextDelta } from './follow.ts'
 import { merge } from './merge.ts'
 import { type EffectiveParameters, effectiveParameters } from './parameters.ts'
@@ -26,6 +26,8 @@ export interface CompletionOptions {
   readonly signal?: AbortSignal
   /** Source of a seed. Default the CSPRNG of Node. */
   readonly random?: (length: number) => Uint8Array
+  /** For replays only: of each answer. */
+  readonly guide?: (choice: number) => Guide
 }
 
 /** The running answers to one request. Iterate it once; `result` settles when the iteration ends, in whatever way, and never rejects. */
@@ -65,7 +67,7 @@ export interface CompletionResult extends ChoiceResult {
  * `engine_unavailable`; everything later is told by `result`. The caller must iterate the completion or abort the signal: either gives the places back.
  */
 export function startAnswers(options: CompletionOptions): Completion {
-  const { engine, promptTokens, request, tools = null, promptParam, signal, random = randomBytes } = options
+  const { engine, promptTokens, request, tools = null, promptParam, signal, guide, random = randomBytes } = options
   const { contextSize } = engine.facts
   const { sampling, adjustments, n } = request
   const format = tools?.demanded ?? request.format
@@ -108,6 +110,7 @@ export function startAnswers(options: CompletionOptions): Completion {
         choice,
         ...(request.logprobs && { topLogprobs: request.topLogprobs }),
         ...(stop && { signal: stop }),
+        ...(guide && { guide: guide(choice) }),
       })
       progresses.push(progress)
       const { stop: strings, logprobs } = request
@@ -160,6 +163,7 @@ export interface ChatOptions {
   readonly request: ChatRequest
   readonly signal?: AbortSignal
   readonly random?: (length: number) => Uint8Array
+  readonly guide?: (choice: number) => Guide
 }
 
 /** Starts the answers to a conversation: the length of its text, the template, then as {@link startAnswers}. */

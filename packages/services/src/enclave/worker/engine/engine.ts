@@ -133,6 +133,29 @@ export interface Generation {
   /** Alternatives to report per token, 0 to {@link maxTopLogprobs}. Absent: no probabilities are computed at all. */
   readonly topLogprobs?: number
   readonly signal?: AbortSignal
+  /** For replays only: see {@link Guide}. */
+  readonly guide?: Guide
+}
+
+/**
+ * What somebody who repeats an answer knows of it. Expected tokens are evaluated together, up to a batch, instead of one after the other; under the
+ * canonical profile that gives the same bits, so they save time and change no choice.
+ */
+export interface Guide {
+  /** The tokens that probably follow `tokens`, the answer so far. Wrong ones cost time only. */
+  expect(tokens: readonly number[]): readonly number[]
+  /** Told of each choice; gives the token to go on with, whose logit is known if it was expected. Absent: goes on with the choice. */
+  replace?(choice: Choice): number
+}
+
+/** How one token was chosen. */
+export interface Choice {
+  readonly position: number
+  readonly token: number
+  /** Logits after adjustments, of tokens that may come, highest first: at least the candidates of the sampler, and the expected token if it may come. */
+  readonly candidates: readonly (readonly [token: number, logit: number])[]
+  /** The random number of this position, from 0 to below 1. */
+  draw(): number
 }
 
 export interface Embedding {

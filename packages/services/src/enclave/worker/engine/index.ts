@@ -1,5 +1,6 @@
 export { type ChatTemplate, loadChatTemplate } from './chat.ts'
 export {
+  type ChoiceResult,
   type Completion,
   type CompletionDelta,
   type CompletionResult,
@@ -9,9 +10,12 @@ export {
   startText,
 } from './completion.ts'
 export type {
+  Choice,
   Embedding,
   Engine,
   Generation,
+  Guide,
+  Sampling,
   Vocabulary,
 } from './engine.ts'
 export { type LlamaEngineOptions, openLlamaEngine } from './llama.ts'

@@ -7,16 +7,15 @@ import {
   type LlamaContextSequence,
   LlamaLogLevel,
   type LlamaModel,
-  type Token,
 } from 'node-llama-cpp'
 import { fail, VeriteeError } from 'veritee/errors'
 import type { WeightSource } from '../../sealed/source.ts'
 import { noAdjustments } from './adjustments.ts'
 import { Embedder } from './embedder.ts'
 import type { Embedding, Engine, EngineFacts, EngineLoad, GeneratedToken, Generation, ModelFacts, Vocabulary } from './engine.ts'
-import { evaluate, wantedLogits } from './evaluate.ts'
 import { checkGeneration } from './generation-check.ts'
 import { describe } from './logprobs.ts'
+import { Lookahead } from './lookahead.ts'
 import { describeNativeLibrary } from './native.ts'
 import { uniform } from './sampler.ts'
 import { Selection } from './selection.ts'
@@ -246,7 +245,7 @@ class LlamaEngine implements Engine {
   }
 
   async *#run(generation: Generation, ticket: Ticket): AsyncGenerator<GeneratedToken, void, void> {
-    const { sampling, adjustments = noAdjustments, constraint, promptTokens, maxTokens, stopTokens, topLogprobs, choice = 0 } = generation
+    const { sampling, adjustments = noAdjustments, constraint, promptTokens, maxTokens, stopTokens, topLogprobs, guide, choice = 0 } = generation
     const checkAbort = (): void => {
       generation.signal?.throwIfAborted()
       this.#closing.signal.throwIfAborted()
@@ -260,29 +259,23 @@ class LlamaEngine implements Engine {
         promptTokens,
         mask: constraint?.start() ?? null,
         draw: (position) => draw(choice, position),
+        replace: guide?.replace?.bind(guide),
       })
-      await sequence.clearHistory()
-      let input = promptTokens as readonly Token[]
-      for (; input.length > batchSize; input = input.slice(batchSize)) {
-        checkAbort()
-        await sequence.evaluateWithoutGeneratingNewTokens(input.slice(0, batchSize))
-      }
-      for (let position = 0; position < maxTokens; position++) {
-        checkAbort()
-        const last = input[input.length - 1] as Token
-        let output = await evaluate(sequence, input, wantedLogits(selection, topLogprobs))
-        checkAbort()
-        let token = selection.choose(output.candidates)
+      const lookahead = new Lookahead(sequence, { batchSize, selection, topLogprobs, checkAbort })
+      const tokens: number[] = []
+      const expect = (): readonly number[] => guide?.expect(tokens).slice(0, maxTokens - tokens.length) ?? []
+      let next = await lookahead.begin(promptTokens, expect)
+      for (let position = 0; ; position++) {
+        let token = selection.choose(next.candidates)
         if (token === null) {
           // Nothing that may come is among the highest: the same position again, with all logits.
-          await sequence.eraseContextTokenRanges([{ start: sequence.nextTokenIndex - 1, end: sequence.nextTokenIndex }])
-          output = await evaluate(sequence, [last], { logits: true, totalLogitWeight: topLogprobs !== undefined })
-          checkAbort()
-          token = selection.chooseFromAll(output.candidates)
+          next = await lookahead.all()
+          token = selection.chooseFromAll(next.candidates)
         }
-        yield describe(token, output.candidates, output.totalWeight, topLogprobs)
-        if (stopTokens?.has(token) || this.vocabulary.isEndOfGeneration(token)) return
-        input = [token as Token]
+        yield describe(token, next.candidates, next.totalWeight, topLogprobs)
+        if (position + 1 === maxTokens || stopTokens?.has(token) || this.vocabulary.isEndOfGeneration(token)) return
+        if (guide !== undefined) tokens.push(token)
+        next = await lookahead.next(token, expect)
       }
     } catch (cause) {
       checkAbort()

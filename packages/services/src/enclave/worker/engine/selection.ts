@@ -1,6 +1,6 @@
 import { Adjuster, type Adjustments } from './adjustments.ts'
 import type { TokenMask } from './constraint.ts'
-import { maxTopK, type Sampling } from './engine.ts'
+import { type Choice, maxTopK, type Sampling } from './engine.ts'
 import { type Candidate, chooseRanked } from './sampler.ts'
 
 export interface SelectionOptions {
@@ -11,6 +11,8 @@ export interface SelectionOptions {
   readonly mask: TokenMask | null
   /** u of a position (S23). */
   readonly draw: (position: number) => number
+  /** Told of each choice; gives the token to go on with. For replays only. */
+  readonly replace?: ((choice: Choice) => number) | undefined
 }
 
 /** std::sort inside the engine is not stable: ask for some more, so that our own order decides between equal logits at the edge. */
@@ -54,23 +56,42 @@ export class Selection {
   }
 
   /**
+   * {@link top} and {@link tokens} for the position after the tokens in `expected` but the last, whatever is chosen there: adjustments will have touched
+   * those by then. The last is listed too, so that its logit is known.
+   */
+  wanted(expected: readonly number[]): { readonly top: number; readonly tokens: readonly number[] } {
+    if (expected.length === 0) return this
+    const tokens = [...new Set([...this.tokens, ...expected])]
+    const wanted = this.#window + (this.#adjuster.counts ? tokens.length : this.tokens.length)
+    return { tokens, top: wanted === 1 ? 1 : wanted + tieMargin }
+  }
+
+  /**
    * Chooses from ranked raw logits and goes on to the next position. Null, and nothing has changed, where none of the tokens in the window is
    * allowed: then {@link chooseFromAll}.
    */
   choose(raw: readonly Candidate[]): number | null {
     const allowed = this.#allowed(this.#adjuster.apply(raw), this.#window, this.#candidates)
     if (allowed.length === 0 && this.#options.mask !== null) return null
-    const token = chooseRanked(allowed, this.#options.sampling, () => this.#options.draw(this.#position))
-    this.accept(token)
-    return token
+    return this.#goOn(
+      chooseRanked(allowed, this.#options.sampling, () => this.#options.draw(this.#position)),
+      allowed,
+    )
   }
 
   /** The highest allowed token of the whole vocabulary. Throws `TypeError` where none is. */
   chooseFromAll(raw: readonly Candidate[]): number {
     const [first] = this.#allowed(this.#adjuster.apply(raw), Number.POSITIVE_INFINITY, 1)
     if (first === undefined) throw new TypeError('selection: expected a vocabulary that can spell what the grammar demands')
-    this.accept(first[0])
-    return first[0]
+    return this.#goOn(first[0], [first])
+  }
+
+  #goOn(chosen: number, candidates: readonly Candidate[]): number {
+    const { replace, draw } = this.#options
+    const position = this.#position
+    const token = replace === undefined ? chosen : replace({ position, token: chosen, candidates, draw: () => draw(position) })
+    this.accept(token)
+    return token
   }
 
   #allowed(candidates: readonly Candidate[], window: number, most: number): readonly Candidate[] {

@@ -1,0 +1,68 @@
+import { fromUtf8, parseJson } from 'veritee/bytes'
+import { EventSplitter, maxStreamEvents } from 'veritee/receipt'
+
+/** What one choice of a chat completion says, plain or streamed: of everything in it, what a replay can compare. */
+export interface Answer {
+  readonly text: string
+  /** null where the answer broke off, or is an error. */
+  readonly finishReason: string | null
+  /** The bytes of each token, and its name where it has none; null where the request did not ask for them. */
+  readonly tokens: readonly AnswerToken[] | null
+}
+
+export interface AnswerToken {
+  readonly bytes: readonly number[]
+  readonly name: string
+}
+
+const json = { maxLength: 1 << 26, maxDepth: 16 }
+
+/** Reads a response body of `n` choices. Throws `malformed_json`, `malformed_encoding`, `response_too_large`; `TypeError` for JSON of another shape. */
+export function parseAnswers(body: Uint8Array, streamed: boolean, n: number): Answer[] {
+  const pieces = streamed ? streamedPieces(body) : [parseJson(fromUtf8(body), json)]
+  const answers = Array.from({ length: n }, (): Growing => ({ text: '', finishReason: null, tokens: null }))
+  for (const piece of pieces) {
+    const { choices = [] } = record(piece)
+    if (!Array.isArray(choices) || choices.length > n) throw new TypeError(`answer: expected ${n} choices`)
+    for (const choice of choices.map(record)) {
+      const answer = answers[choice.index as number]
+      if (answer === undefined) throw new TypeError(`answer: expected choices below ${n}`)
+      const { content } = record(streamed ? choice.delta : choice.message)
+      if (typeof content === 'string') answer.text += content
+      if (typeof choice.finish_reason === 'string') answer.finishReason = choice.finish_reason
+      if (choice.logprobs !== null && choice.logprobs !== undefined) answer.tokens = [...(answer.tokens ?? []), ...tokensOf(choice.logprobs)]
+    }
+  }
+  return answers
+}
+
+interface Growing extends Answer {
+  text: string
+  finishReason: string | null
+  tokens: AnswerToken[] | null
+}
+
+function streamedPieces(body: Uint8Array): unknown[] {
+  const splitter = new EventSplitter()
+  const events = splitter.push(body)
+  if (events.length > maxStreamEvents) throw new TypeError(`answer: expected at most ${maxStreamEvents} events`)
+  return events
+    .map((event) => fromUtf8(event))
+    .filter((event) => event.startsWith('data: ') && event !== 'data: [DONE]\n\n')
+    .map((event) => parseJson(event.slice(6), json))
+}
+
+function tokensOf(logprobs: unknown): AnswerToken[] {
+  const { content } = record(logprobs)
+  if (!Array.isArray(content)) return []
+  return content.map(record).map(({ bytes, token }) => {
+    if (!Array.isArray(bytes) || !bytes.every((byte) => Number.isInteger(byte) && byte >= 0 && byte < 256) || typeof token !== 'string')
+      throw new TypeError('answer: expected the bytes of each token')
+    return { bytes: bytes as number[], name: token }
+  })
+}
+
+function record(value: unknown): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError('answer: expected an object')
+  return value as Record<string, unknown>
+}

@@ -1,0 +1,8 @@
+export { calibrate } from './calibrate.ts'
+export { type Calibration, formatCalibration, parseCalibration } from './calibration.ts'
+export type { ExchangeRecord } from './claim.ts'
+export { calibrateFile } from './files.ts'
+export { openReplayModel, type ReplayModel } from './model.ts'
+export { formatRecord, parseRecord } from './records.ts'
+export { replayFile, replayWith } from './replay.ts'
+export type { ReplayReport } from './report.ts'

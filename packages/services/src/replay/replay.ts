@@ -1,0 +1,78 @@
+import type { Calibration } from './calibration.ts'
+import { type Claim, type ExchangeRecord, readClaim } from './claim.ts'
+import { checkEqual, checkNear, checkText, countTokens } from './compare.ts'
+import { checkModel, levelOf, openReplayModel, type ReplayModel } from './model.ts'
+import { Ended, isFault, type ReplayCheck, type ReplayReport } from './report.ts'
+import { rerun } from './rerun.ts'
+
+/**
+ * Runs an answer again and compares: the bytes with the receipt, the receipt with the model file, then prompt tokens, parameters, every token of the
+ * answer, its text and its end. Level 1, with the same engine build, CPU variant and the canonical profile, passes only where every token is the same.
+ * Level 2, with another engine and a calibration for it, passes where enough tokens are near. The worker's own code makes prompt, choice and text;
+ * tokens that are known beforehand are evaluated in one pass.
+ *
+ * Not checked: who signed the receipt. Throws `receipt_malformed`, what opening a model throws, and `engine_failed`, `context_overflow`.
+ */
+export async function replayFile(record: ExchangeRecord, modelPath: string, calibration: Calibration | null = null): Promise<ReplayReport> {
+  const open = (claim: Claim): Promise<ReplayModel> => openReplayModel(modelPath, contextOf(claim))
+  return report(record, { open, close: (model) => model.engine.dispose(), calibration })
+}
+
+/** {@link replayFile} with a model that is open already, whose context must hold prompt and answer. */
+export async function replayWith(record: ExchangeRecord, model: ReplayModel, calibration: Calibration | null = null): Promise<ReplayReport> {
+  return report(record, { open: () => Promise.resolve(model), close: () => Promise.resolve(), calibration })
+}
+
+/** What prompt and answer take; the engine wants 16 at least, and takes no more than the model was trained for. */
+function contextOf({ inference }: Claim): number {
+  return Math.min(1 << 20, Math.max(16, inference.prompt_tokens + inference.completion_tokens))
+}
+
+/** A report as it comes to be. */
+interface Draft {
+  readonly checks: ReplayCheck[]
+  receiptId: string
+  level: ReplayReport['level']
+  choice: number | null
+  position: number | null
+  tokens: ReplayReport['tokens']
+  engines: ReplayReport['engines']
+}
+
+interface How {
+  readonly open: (claim: Claim) => Promise<ReplayModel>
+  readonly close: (model: ReplayModel) => Promise<void>
+  readonly calibration: Calibration | null
+}
+
+async function report(record: ExchangeRecord, { open, close, calibration }: How): Promise<ReplayReport> {
+  const draft: Draft = { checks: [], receiptId: '', level: null, choice: null, position: null, tokens: null, engines: null }
+  const finished = (verdict: ReplayReport['verdict'], reason: ReplayReport['reason']): ReplayReport => {
+    const { checks, ...rest } = draft
+    return { version: 'veritee.replay.v1', verdict, reason, ...rest, checks }
+  }
+  try {
+    const claim = await readClaim(record, draft.checks)
+    draft.receiptId = claim.receipt.receiptId
+    const model = await open(claim)
+    try {
+      draft.engines = { receipt: claim.inference.engine, here: model.facts }
+      checkModel(claim, model, draft.checks)
+      const level = levelOf(claim, model, calibration, draft.checks)
+      const reruns = await rerun(claim, model, draft.checks)
+      const first = reruns.findIndex(({ position }) => position !== null)
+      const tokens = countTokens(reruns)
+      Object.assign(draft, { level, tokens, choice: first === -1 ? null : first, position: reruns[first]?.position ?? null })
+      if (level === 2 && calibration !== null) draft.tokens = { ...tokens, near: checkNear(claim, reruns, calibration, draft.checks) }
+      else checkEqual(claim, reruns, draft.checks)
+      checkText(claim, reruns, draft.checks)
+    } finally {
+      await close(model)
+    }
+    return finished('pass', null)
+  } catch (error) {
+    if (!(error instanceof Ended)) throw error
+    draft.checks.push(error.check)
+    return finished(isFault(error.reason) ? 'fail' : 'inconclusive', error.reason)
+  }
+}

@@ -1,0 +1,82 @@
+import type { EngineFacts } from 'veritee/receipt'
+
+/** Why an answer does not follow from what its receipt says. */
+export type Fault =
+  | 'request_differs'
+  | 'response_differs'
+  | 'weights_differ'
+  | 'template_differs'
+  | 'profile_differs'
+  | 'parameters_differ'
+  | 'prompt_differs'
+  | 'token_differs'
+  | 'text_differs'
+  | 'outcome_differs'
+  | 'too_far'
+
+/** Why nothing was established either way. */
+export type Obstacle =
+  | 'no_inference'
+  | 'no_answer'
+  | 'request_unknown'
+  | 'parameters_unknown'
+  | 'key_missing'
+  | 'tokens_unknown'
+  | 'engine_differs'
+  | 'not_canonical'
+  | 'calibration_differs'
+  | 'too_few_tokens'
+
+export interface ReplayCheck {
+  readonly id: string
+  readonly status: 'pass' | 'fail' | 'waived'
+  /** Digests, numbers and names; never text of a prompt or an answer. */
+  readonly detail: string
+}
+
+/** The result of replaying one answer; docs/replay.md says what each verdict means and what it does not. */
+export interface ReplayReport {
+  readonly version: 'veritee.replay.v1'
+  readonly verdict: 'pass' | 'fail' | 'inconclusive'
+  /** 1: every token equal, bit by bit. 2: near enough, by a calibration. null: it did not come to a comparison. */
+  readonly level: 1 | 2 | null
+  /** null exactly for `pass`. */
+  readonly reason: Fault | Obstacle | null
+  readonly receiptId: string
+  /** The answer, and in it the token, that differs first, counted from 0; null where none does, or where that is not known. */
+  readonly choice: number | null
+  readonly position: number | null
+  /** Tokens of the answer by its receipt, those that were chosen here too, and at level 2 those that are near. */
+  readonly tokens: { readonly total: number; readonly equal: number; readonly near: number | null } | null
+  readonly engines: { readonly receipt: EngineFacts; readonly here: EngineFacts } | null
+  readonly checks: readonly ReplayCheck[]
+}
+
+/** Ends a replay before its end. Not an error: the caller turns it into a report. */
+export class Ended {
+  readonly reason: Fault | Obstacle
+  readonly check: ReplayCheck
+
+  constructor(reason: Fault | Obstacle, id: string, detail: string) {
+    this.reason = reason
+    this.check = { id, status: isFault(reason) ? 'fail' : 'waived', detail }
+  }
+}
+
+const faults: readonly (Fault | Obstacle)[] = [
+  'request_differs',
+  'response_differs',
+  'weights_differ',
+  'template_differs',
+  'profile_differs',
+  'parameters_differ',
+  'prompt_differs',
+  'token_differs',
+  'text_differs',
+  'outcome_differs',
+  'too_far',
+] satisfies readonly Fault[]
+
+export function isFault(reason: Fault | Obstacle): reason is Fault {
+  return faults.includes(reason)
+}

@@ -1,0 +1,73 @@
+import { timingSafeEqual } from 'node:crypto'
+import type { Vocabulary } from '../enclave/worker/engine/index.ts'
+import { tokensHmac } from '../enclave/worker/served-model.ts'
+import type { AnswerToken } from './answer.ts'
+import type { ClaimedChoice } from './claim.ts'
+
+/** More ways to read an answer as tokens than this are not tried: each costs one HMAC over all of them. */
+const maxReadings = 1024
+
+/** True where these are the tokens that the digest in the receipt is over. */
+export function isTokensOf(key: Uint8Array, tokens: readonly number[], digest: string): boolean {
+  return timingSafeEqual(Buffer.from(tokensHmac(key, tokens), 'hex'), Buffer.from(digest, 'hex'))
+}
+
+/**
+ * The very tokens of an answer, where they can be known: the receipt holds their number and a keyed digest, so a guess can be checked. Guesses are the
+ * tokens in the response's `logprobs`, and the vocabulary's own way to write the text, each with what an answer ends with. null where none is it: an
+ * answer that was sampled is often written in an uncommon way, and a stop string hides its last tokens.
+ */
+export function findTokens(
+  { tokens: count, hmac, answer }: ClaimedChoice,
+  stop: readonly string[],
+  receiptKey: Uint8Array | null,
+  vocabulary: Vocabulary,
+): readonly number[] | null {
+  if (receiptKey === null) return null
+  const isIt = (tokens: readonly number[]): boolean => tokens.length === count && isTokensOf(receiptKey, tokens, hmac)
+  const ends = endTokens(vocabulary)
+  const completed = (tokens: readonly number[]): (readonly number[])[] => [tokens, ...ends.map((end) => [...tokens, end])]
+
+  for (const reading of readings(answer.tokens ?? [], vocabulary)) for (const tokens of completed(reading)) if (isIt(tokens)) return tokens
+  for (const ending of ['', ...stop])
+    for (const written of writings(answer.text + ending, vocabulary)) for (const tokens of completed(written)) if (isIt(tokens)) return tokens
+  return null
+}
+
+/** The vocabulary's way to write a text in the middle of one, and at its beginning, where some vocabularies put a space in front. */
+export function writings(text: string, vocabulary: Vocabulary): (readonly number[])[] {
+  const lead = vocabulary.encode('\n')
+  const within = vocabulary.encode(`\n${text}`)
+  const plain = vocabulary.encode(text)
+  return lead.every((token, i) => within[i] === token) ? [within.slice(lead.length), plain] : [plain]
+}
+
+export function endTokens(vocabulary: Vocabulary): readonly number[] {
+  return [...vocabulary.specials.values()].map(({ id }) => id).filter((id) => vocabulary.isEndOfGeneration(id))
+}
+
+/** Each way to read a list of token bytes as token ids: several tokens may have equal bytes. */
+function* readings(tokens: readonly AnswerToken[], vocabulary: Vocabulary): Generator<readonly number[]> {
+  if (tokens.length === 0) return
+  const idsOf = new Map<string, number[]>()
+  for (let id = 0; id < vocabulary.size; id++) {
+    const key = keyOf(vocabulary.bytes(id), vocabulary.name(id))
+    // The later ones first: a vocabulary begins with a token for each byte, which a model hardly writes where it has a word.
+    idsOf.set(key, [id, ...(idsOf.get(key) ?? [])])
+  }
+  const choices = tokens.map(({ bytes, name }) => idsOf.get(keyOf(bytes, name)) ?? [])
+  const count = choices.reduce((product, { length }) => product * length, 1)
+  for (let reading = 0; reading < Math.min(count, maxReadings); reading++) {
+    let rest = reading
+    yield choices.map((ids) => {
+      const id = ids[rest % ids.length] as number
+      rest = Math.floor(rest / ids.length)
+      return id
+    })
+  }
+}
+
+/** A control token has no bytes; its name tells it from the others. */
+function keyOf(bytes: ArrayLike<number>, name: string): string {
+  return bytes.length === 0 ? `name ${name}` : `bytes ${Array.from(bytes).join()}`
+}

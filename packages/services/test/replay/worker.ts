@@ -1,0 +1,41 @@
+import { utf8 } from 'veritee/bytes'
+import { collectAnswers } from '../../../../bench/replay/answers.ts'
+import { loadChatTemplate, openLlamaEngine } from '../../src/enclave/worker/engine/index.ts'
+import { type ServedModel, serveModel } from '../../src/enclave/worker/served-model.ts'
+import type { ExchangeRecord, ReplayReport } from '../../src/replay/index.ts'
+import { demoPath } from '../engine/demo.ts'
+
+export async function serveFile(path: string = demoPath): Promise<ServedModel> {
+  const engine = await openLlamaEngine({ path })
+  return serveModel('veritee-demo', 'model.gguf', engine, loadChatTemplate(engine.model.chatTemplate, engine.vocabulary))
+}
+
+/** A worker whose receipts name `claimed`, while it runs `run`. */
+export function passedOff(run: ServedModel, claimed: ServedModel): ServedModel {
+  const { facts } = claimed.engine
+  // Own members go before those of the prototype, private ones stay where they are.
+  const generate: ServedModel['engine']['generate'] = (generation) => run.engine.generate(generation)
+  return {
+    ...claimed,
+    engine: { ...run.engine, facts, vocabulary: run.engine.vocabulary, load: run.engine.load, generate, dispose: () => run.engine.dispose() },
+  }
+}
+
+export const story = 'Tell me a story about a dragon named Ruby.'
+
+export async function exchange(served: ServedModel, members: Record<string, unknown> = {}, content: string = story): Promise<ExchangeRecord> {
+  const body = utf8(JSON.stringify({ model: served.name, messages: [{ role: 'user', content }], ...members }))
+  const [record] = await collectAnswers(served, [body], 1)
+  return record as ExchangeRecord
+}
+
+/** Edits what the worker signed, as a worker that lies would have signed it: a replay does not judge signatures. */
+export function withEvent(record: ExchangeRecord, type: string, edit: (event: Record<string, unknown>) => Record<string, unknown>): ExchangeRecord {
+  const document = JSON.parse(record.receipt) as { event_log: Record<string, unknown>[] }
+  document.event_log = document.event_log.map((event) => (event.type === type ? edit(event) : event))
+  return { ...record, receipt: JSON.stringify(document) }
+}
+
+export function statusOf(report: ReplayReport, id: string): string | undefined {
+  return report.checks.find((check) => check.id === id)?.status
+}

@@ -1,0 +1,123 @@
+import { writeFile } from 'node:fs/promises'
+import { fromHex } from '../bytes/index.ts'
+import { fail } from '../errors.ts'
+import { one, readArgs, required } from './args.ts'
+import { readBytes, readText } from './files.ts'
+import { checkLines, writeJson, writeLines } from './print.ts'
+
+export const replayHelp = `veritee replay RECEIPT --request FILE --response FILE --model GGUF [options]: run an answer again and compare it token by token
+
+  RECEIPT            the worker's receipt (through a controller: GET /v1/veritee/receipts/{id}/upstream)
+  --request FILE     the request body, byte for byte
+  --response FILE    the response body, byte for byte
+  --model GGUF       the model file that you believe was run
+  --receipt-key HEX  X-Veritee-Receipt-Key of the response; without it an answer cannot pass
+  --calibration FILE how far answers of that engine may be from a replay by this one (spec/calibration.md); without it, another engine is inconclusive
+  --json
+
+veritee replay calibrate --exchanges FILE --model GGUF -o FILE: measure that on answers of workers whose honesty is not in question
+
+  --exchanges FILE   records, one a line, of one engine
+  -o, --out FILE     the calibration
+
+It needs the package @veritee/services beside this one: the inference engine is in there. Who signed the receipt is not judged: veritee receipt verify.
+Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, or something needed was unavailable.
+`
+
+/** What is used of the services package, which this one does not depend on. */
+interface ReplayModule {
+  replayFile(
+    record: { readonly receipt: string; readonly request: Uint8Array; readonly response: Uint8Array; readonly receiptKey: Uint8Array | null },
+    modelPath: string,
+    calibration: object | null,
+  ): Promise<{
+    readonly verdict: 'pass' | 'fail' | 'inconclusive'
+    readonly level: number | null
+    readonly reason: string | null
+    readonly checks: Parameters<typeof checkLines>[0]
+  }>
+  parseCalibration(text: string): object
+  calibrateFile(
+    recordsPath: string,
+    modelPath: string,
+    created: number,
+  ): Promise<{
+    readonly text: string
+    readonly leftOut: number
+    readonly calibration: { readonly measured: { readonly answers: number; readonly failed: number; readonly p0: string; readonly p0_upper: string } }
+  }>
+}
+
+const exits = { pass: 0, fail: 1, inconclusive: 3 } as const
+
+export async function replayCommand(args: readonly string[]): Promise<number> {
+  if (args[0] === 'calibrate') return calibrateCommand(args.slice(1))
+  const { values, positionals } = readArgs(args, {
+    request: { type: 'string' },
+    response: { type: 'string' },
+    model: { type: 'string' },
+    'receipt-key': { type: 'string' },
+    calibration: { type: 'string' },
+    json: { type: 'boolean', default: false },
+  })
+  const path = one(positionals, 'receipt FILE')
+  const requestPath = required(values.request, '--request', 'the prompt is made from it')
+  const responsePath = required(values.response, '--response', 'it is what is compared')
+  const model = required(values.model, '--model', 'an answer is replayed on a model file that you chose')
+  const key = values['receipt-key']
+  if (key !== undefined && !/^[0-9a-f]{64}$/.test(key)) throw fail('usage', '--receipt-key: expected 64 lower-case hex digits')
+  const record = {
+    receipt: await readText(path),
+    request: await readBytes(requestPath, maxBodyBytes),
+    response: await readBytes(responsePath, maxBodyBytes),
+    receiptKey: key === undefined ? null : fromHex(key, 32),
+  }
+  const calibrationText = values.calibration === undefined ? null : await readText(values.calibration)
+  const { replayFile, parseCalibration } = await loadReplay()
+  const report = await replayFile(record, model, calibrationText === null ? null : parseCalibration(calibrationText))
+  if (values.json) writeJson(report)
+  else writeLines([...checkLines(report.checks), '', conclusion(report)])
+  return exits[report.verdict]
+}
+
+async function calibrateCommand(args: readonly string[]): Promise<number> {
+  const { values, positionals } = readArgs(args, { exchanges: { type: 'string' }, model: { type: 'string' }, out: { type: 'string', short: 'o' } })
+  if (positionals.length > 0) throw fail('usage', `expected no further arguments, found ${positionals.length}`)
+  const exchanges = required(values.exchanges, '--exchanges', 'a calibration is measured on answers')
+  const model = required(values.model, '--model', 'answers are replayed on a model file that you chose')
+  const out = required(values.out, '--out', 'the calibration goes to a file')
+  const { calibrateFile } = await loadReplay()
+  const { text, leftOut, calibration } = await calibrateFile(exchanges, model, Math.floor(Date.now() / 1000))
+  await writeFile(out, text).catch((cause: unknown) => {
+    throw fail('file_unavailable', `cannot write ${out}`, cause)
+  })
+  const { answers, failed, p0, p0_upper: upper } = calibration.measured
+  writeLines([
+    `${failed} of ${answers} honest answers would have failed: p0 ${p0}, at most ${upper} with 95 % confidence; ${leftOut} more could not be replayed`,
+    ...(Number(upper) > 1e-3 ? ['a failure at level 2 under this calibration convicts nobody: that takes an upper bound of 0.0010'] : []),
+  ])
+  return 0
+}
+
+/** Streams hold some 300 bytes for each token. */
+const maxBodyBytes = 64 << 20
+
+/** Throws `replay_unavailable` where the services package, or something it needs, is not installed. */
+async function loadReplay(): Promise<ReplayModule> {
+  try {
+    // The one import of this library from outside, at run time only, so that installing it installs no engine (tools/layers.ts allows it by name).
+    return (await import('@veritee/services/replay' as string)) as ReplayModule
+  } catch (cause) {
+    throw fail(
+      'replay_unavailable',
+      'expected the package @veritee/services beside veritee, with its engine; from a checkout, npm install adds both',
+      cause,
+    )
+  }
+}
+
+function conclusion({ verdict, level, reason }: Awaited<ReturnType<ReplayModule['replayFile']>>): string {
+  if (verdict === 'pass' && level === 1) return 'PASS, level 1: every token of this answer follows from request, weights, parameters and seed'
+  if (verdict === 'pass') return 'PASS, level 2: as near as honest answers of that engine are; it is no proof that every token follows'
+  return `${verdict.toUpperCase()}: ${reason}`
+}
