@@ -1,3 +1,4 @@
+// `npm run soak -- replay [--iterations N] [--seed N]`: answers of a worker under load, replayed in another process; see bench/replay/suite.ts.
 // `npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]`: mutation fuzzing of every parser and of verifyQuote.
 // `npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]`: a worker under load and under kill -9, see bench/soak/worker.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
@@ -25,7 +26,7 @@ const hungAfterMs = 180_000
 
 function usage(message: string): never {
   process.stderr.write(
-    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n`,
+    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n`,
   )
   process.exit(2)
 }
@@ -78,6 +79,17 @@ function commitOf(...paths: string[]): { readonly id: string; readonly changed: 
   return { id: git('rev-parse', 'HEAD'), changed: git('status', '--porcelain', '--', ...paths, 'bench/soak', 'tools/soak.ts') !== '' }
 }
 
+/** 500 answers where nothing else is asked for: some minutes. */
+async function replay(count: number, seed: number): Promise<void> {
+  const { soakReplay } = await import('../bench/replay/soak.ts')
+  const commit = commitOf('packages', 'bench/replay')
+  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.versions.node }
+  const result = await soakReplay(count, seed)
+  process.stdout.write(`${JSON.stringify({ soak: 'replay', date: new Date().toISOString(), machine, commit, seed, ...result }, null, 2)}\n`)
+  process.stderr.write(`soak: ${result.passed} of ${result.answers} answers passed at level 1\n`)
+  if (result.passed !== result.answers) process.exitCode = 1
+}
+
 async function main(): Promise<void> {
   const [name, ...rest] = process.argv.slice(2)
   if (name === 'worker') {
@@ -89,7 +101,9 @@ async function main(): Promise<void> {
     options: { iterations: { type: 'string' }, seed: { type: 'string' }, only: { type: 'string' }, freeze: { type: 'boolean', default: false } },
     allowPositionals: true,
   })
-  if (positionals.length !== 1 || positionals[0] !== 'attestation') usage("expected 'attestation' or 'worker'")
+  if (positionals.length === 1 && positionals[0] === 'replay')
+    return replay(whole(values.iterations, 'iterations', 500), whole(values.seed, 'seed', 1))
+  if (positionals.length !== 1 || positionals[0] !== 'attestation') usage("expected 'attestation', 'replay' or 'worker'")
   if (values.freeze) {
     writeFileSync(new URL('../bench/soak/corpus.json', import.meta.url), await makeCorpus(new Date('2026-05-06T07:08:09.000Z')))
     process.stderr.write('soak: bench/soak/corpus.json has new seeds\n')

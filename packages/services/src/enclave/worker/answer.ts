@@ -1,12 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { utf8 } from 'veritee/bytes'
-import { type ReceiptEvent, requestLimits, type SplicedRequest, StreamTree, spliceConstraints } from 'veritee/receipt'
-import { bearer, readRequestBody, sendError, write } from '../../http/body.ts'
+import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
+import { bearer, readRequestBody, sendError } from '../../http/body.ts'
 import { chatEndpoint, nonceHeader, unknownModel } from '../../http/chat-request.ts'
 import { errorBody, HttpError, toHttpError } from '../../http/errors.ts'
 import type { Ledger, PendingReceipt } from '../runtime/ledger.ts'
 import { type Completion, type CompletionDelta, type CompletionResult, RequestError } from './engine/index.ts'
+import { EventStream } from './event-stream.ts'
 import { choicesEvents, inferenceEvent, type ServedModel } from './served-model.ts'
 import { answerUpstream, type PlacedModel } from './upstream/index.ts'
 
@@ -200,39 +201,27 @@ const doneEvent = utf8('data: [DONE]\n\n')
 
 async function stream(answer: Answer): Promise<void> {
   const { completion, shape, response } = answer
-  const tree = new StreamTree()
-  const hash = createHash('sha256')
-  const commit = (event: Uint8Array): Promise<void> => {
-    hash.update(event)
-    return tree.append(event)
-  }
-  const emit = async (event: Uint8Array): Promise<void> => {
-    if (response.destroyed) return
-    await commit(event)
-    await write(response, event)
-  }
+  const first = shape.first()
+  const events = new EventStream(response, first.length + 1)
   const send = async (objects: readonly object[]): Promise<void> => {
-    for (const object of objects) await emit(utf8(`data: ${JSON.stringify(object)}\n\n`))
+    for (const object of objects) await events.emit(() => utf8(`data: ${JSON.stringify(object)}\n\n`))
   }
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
-  await send(shape.first())
+  await send(first)
   try {
     for await (const delta of completion) await send(shape.delta(delta))
   } catch {
     // The outcome is in the result, which never rejects.
   }
   const ended = await completion.result
-  const { result, value: end } = attempt(ended, () => (ended.finishReason === null ? [] : shape.last(ended)))
-  if (end !== null) await send(end)
-  if (result.outcome === 'error') await emit(utf8(`data: ${errorBody(toHttpError(result.error))}\n\n`))
+  const { result, value: closing } = attempt(ended, () => (ended.finishReason === null ? [] : shape.last(ended)))
+  if (closing !== null) await send(closing)
+  if (result.outcome === 'error') await events.emit(() => utf8(`data: ${errorBody(toHttpError(result.error))}\n\n`))
   // What tells the reader that the answer is whole goes out after the receipt is durable, or not at all.
-  const last = result.outcome === 'aborted' || response.destroyed ? null : doneEvent
-  if (last !== null) await commit(last)
-  const streamed = await tree.event()
-  const { events, ...rest } = facts(answer, result, `sha256:${hash.digest('hex')}`)
-  await answer.receipt.finish({ ...rest, events: [...events.slice(0, -1), streamed, ...events.slice(-1)], stream: tree })
-  if (last !== null) await write(response, last)
-  response.end()
+  const { bodyHash, event, end } = await events.close(result.outcome === 'aborted' ? null : () => doneEvent)
+  const { events: log, ...rest } = facts(answer, result, bodyHash)
+  await answer.receipt.finish({ ...rest, events: [...log.slice(0, -1), event, ...log.slice(-1)], stream: events.tree })
+  end()
 }
 
 function facts(

@@ -1,0 +1,113 @@
+// The engine alone and the same engine behind the worker, taking turns: equal prompts, equal seeds, so equal tokens.
+import { type ChildProcess, fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { simulateMachine, startWorker } from '../../packages/services/src/demo/system.ts'
+import { type Engine, parseChatRequest } from '../../packages/services/src/enclave/worker/engine/index.ts'
+import type { ServedModel } from '../../packages/services/src/enclave/worker/served-model.ts'
+import type { Errand, Errands } from './client.ts'
+
+export interface ContestOptions {
+  readonly served: ServedModel
+  readonly rounds: number
+  readonly requestsPerRound: number
+  readonly maxTokens: number
+  readonly temperature: number
+}
+
+/** Of one contestant: totals over all rounds. */
+export interface Tally {
+  tokens: number
+  cpuMs: number
+  wallMs: number
+  firstMs: number[]
+}
+
+export interface Contest {
+  readonly alone: Tally
+  readonly worker: Tally
+}
+
+const prompts = ['Tell me a story about a dragon named Ruby.', 'Who are you?', 'What is remote attestation?', 'Tell me a story about a cat.']
+
+export async function contest(options: ContestOptions): Promise<Contest> {
+  const { served, rounds } = options
+  const now = (): Date => new Date()
+  const { worker, server } = await startWorker(await simulateMachine(now), [served], 0, now)
+  const client = fork(fileURLToPath(new URL('./client.ts', import.meta.url)), { execArgv: ['--conditions=@veritee/source'] })
+  try {
+    const tallies = { alone: empty(), worker: empty() }
+    // The first round warms up and is not counted.
+    for (let round = 0; round <= rounds; round++) {
+      const bodies = bodiesOf(options, round)
+      const order = round % 2 === 0 ? (['alone', 'worker'] as const) : (['worker', 'alone'] as const)
+      for (const name of order) {
+        const tally = round === 0 ? empty() : tallies[name]
+        const before = process.cpuUsage()
+        const start = performance.now()
+        const { tokens, firstMs } = name === 'alone' ? await runAlone(served, bodies) : await runWorker(client, server.port, bodies)
+        const { user, system } = process.cpuUsage(before)
+        tally.cpuMs += (user + system) / 1000
+        tally.wallMs += performance.now() - start
+        tally.tokens += tokens
+        tally.firstMs.push(...firstMs)
+      }
+    }
+    if (worker.ledger.size === 0) throw new Error('expected receipts, found none')
+    return tallies
+  } finally {
+    client.kill()
+    await server.close()
+  }
+}
+
+function empty(): Tally {
+  return { tokens: 0, cpuMs: 0, wallMs: 0, firstMs: [] }
+}
+
+function bodiesOf({ served, requestsPerRound, maxTokens, temperature }: ContestOptions, round: number): string[] {
+  return Array.from({ length: requestsPerRound }, (_, i) =>
+    JSON.stringify({
+      model: served.name,
+      messages: [{ role: 'user', content: prompts[i % prompts.length] }],
+      temperature,
+      seed: round * 1000 + i,
+      max_tokens: maxTokens,
+      stream: true,
+      stream_options: { include_usage: true },
+    }),
+  )
+}
+
+async function runAlone({ engine, template }: ServedModel, bodies: readonly string[]): Promise<{ tokens: number; firstMs: number[] }> {
+  let tokens = 0
+  const firstMs: number[] = []
+  for (const body of bodies) {
+    const start = performance.now()
+    const { messages, sampling, maxTokens, seed } = parseChatRequest(JSON.parse(body))
+    const bytes = new Uint8Array(8)
+    new DataView(bytes.buffer).setBigInt64(0, BigInt(seed ?? 0))
+    const generation: Parameters<Engine['generate']>[0] = {
+      promptTokens: template.render(messages),
+      maxTokens: maxTokens ?? 1,
+      sampling,
+      seed: bytes,
+    }
+    let first = Number.NaN
+    for await (const token of engine.generate(generation)) {
+      if (Number.isNaN(first) && engine.vocabulary.bytes(token.token).length > 0) first = performance.now() - start
+      tokens++
+    }
+    firstMs.push(first)
+  }
+  return { tokens, firstMs }
+}
+
+async function runWorker(client: ChildProcess, port: number, bodies: readonly string[]): Promise<{ tokens: number; firstMs: number[] }> {
+  const { promise, resolve, reject } = Promise.withResolvers<Errands>()
+  client.once('message', (done) => resolve(done as Errands))
+  client.once('exit', () => reject(new Error('the requester ended')))
+  client.send({ port, bodies } satisfies Errand)
+  const { firstTextMs, tokens } = await promise
+  client.removeAllListeners('exit')
+  return { tokens, firstMs: [...firstTextMs] }
+}

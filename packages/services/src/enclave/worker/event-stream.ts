@@ -1,0 +1,82 @@
+import { createHash } from 'node:crypto'
+import type { ServerResponse } from 'node:http'
+import { type StreamEvent, StreamTree } from 'veritee/receipt'
+import { write } from '../../http/body.ts'
+
+/**
+ * Events that come within this time of the last write go out together. For a small model a write, its TLS record and its way through the kernel cost
+ * more than all else that is done for a token; one that takes 10 ms or longer for a token never waits.
+ */
+const togetherMs = 10
+/**
+ * The server-sent events of one response. Each is made, hashed and put into the tree when it is handed to the transport, and not before: what a reader who
+ * left was never sent is not in the receipt either.
+ */
+export class EventStream {
+  readonly tree: StreamTree = new StreamTree()
+  readonly #response: ServerResponse
+  readonly #hash = createHash('sha256')
+  #held: (() => Uint8Array)[] = []
+  readonly #prompt: number
+  #count = 0
+  #last = 0
+  #timer: NodeJS.Timeout | null = null
+  #work: Promise<void> = Promise.resolve()
+
+  /** The first `prompt` events are never held back: up to the first text, which its reader waits for. */
+  constructor(response: ServerResponse, prompt: number) {
+    this.#response = response
+    this.#prompt = prompt
+    response.once('close', () => this.#disarm())
+  }
+
+  /** Resolves when there is room for more. Does nothing where the reader has gone. Throws `response_too_large`. */
+  emit(event: () => Uint8Array): Promise<void> {
+    if (this.#response.destroyed) return this.#work
+    this.#held.push(event)
+    if (this.#count++ < this.#prompt || performance.now() - this.#last >= togetherMs) this.#flush()
+    else this.#timer ??= setTimeout(() => this.#flush(), togetherMs)
+    return this.#work
+  }
+
+  /**
+   * Sends what is held, and hashes a last event that must not go out before there is a receipt. Gives the digest of the body and the event of the receipt;
+   * `end` sends that last event. Throws `response_too_large`.
+   */
+  async close(last: (() => Uint8Array) | null): Promise<{ readonly bodyHash: string; readonly event: StreamEvent; readonly end: () => void }> {
+    if (this.#held.length > 0) this.#flush()
+    await this.#work
+    if (last !== null) this.#held.push(last)
+    const rest = await this.#take()
+    const bodyHash = `sha256:${this.#hash.digest('hex')}`
+    return { bodyHash, event: await this.tree.event(), end: () => void this.#response.end(rest) }
+  }
+
+  #flush(): void {
+    this.#disarm()
+    this.#last = performance.now()
+    this.#work = this.#work.then(async () => {
+      await write(this.#response, await this.#take())
+    })
+    // Whoever emits next hears of it.
+    this.#work.catch(() => undefined)
+  }
+
+  async #take(): Promise<Uint8Array> {
+    const events: Uint8Array[] = []
+    const held = this.#response.destroyed ? [] : this.#held
+    this.#held = []
+    for (const make of held) {
+      const event = make()
+      this.#hash.update(event)
+      await this.tree.append(event)
+      events.push(event)
+    }
+    return events.length === 1 ? (events[0] as Uint8Array) : Buffer.concat(events)
+  }
+
+  #disarm(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
+  }
+}

@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, get, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { utf8 } from 'veritee/bytes'
+import { StreamTree } from 'veritee/receipt'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { EventStream } from '../../src/enclave/worker/event-stream.ts'
+
+const server = createServer()
+let port: number
+beforeAll(async () => {
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  port = (server.address() as AddressInfo).port
+})
+afterAll(() => void server.close())
+
+const eventOf = (i: number): Uint8Array => utf8(`data: {"i":${i}}\n\n`)
+
+/** A response whose writes are counted, and what its reader gets of it. */
+async function opened(): Promise<{ response: ServerResponse; writes: Uint8Array[]; body: Promise<Buffer>; leave: () => void }> {
+  const arrived = once(server, 'request')
+  const request = get({ port, host: '127.0.0.1', agent: false })
+  const body = new Promise<Buffer>((resolve) => {
+    request.once('error', () => resolve(Buffer.alloc(0)))
+    request.once('response', (incoming) => {
+      const parts: Buffer[] = []
+      incoming.on('data', (part: Buffer) => parts.push(part)).on('error', () => undefined)
+      incoming.once('close', () => resolve(Buffer.concat(parts)))
+    })
+  })
+  const [, response] = (await arrived) as [unknown, ServerResponse]
+  const writes: Uint8Array[] = []
+  const write = response.write.bind(response)
+  response.write = ((bytes: Uint8Array) => {
+    writes.push(bytes)
+    return write(bytes)
+  }) as ServerResponse['write']
+  return { response, writes, body, leave: () => void request.destroy() }
+}
+
+test('S9: digest and tree are over all events in their order, which is what the reader gets; the last one only when told', async () => {
+  const { response, writes, body } = await opened()
+  const stream = new EventStream(response, 2)
+  const tree = new StreamTree()
+  const all = Array.from({ length: 50 }, (_, i) => eventOf(i))
+  for (const event of all) {
+    await stream.emit(() => event)
+    await tree.append(event)
+  }
+  const last = eventOf(50)
+  await tree.append(last)
+  const { bodyHash, event, end } = await stream.close(() => last)
+  expect(Buffer.concat(writes).includes(Buffer.from(last))).toBe(false)
+  end()
+  const bytes = Buffer.concat([...all, last])
+  expect(await body).toEqual(bytes)
+  expect(bodyHash).toBe(`sha256:${createHash('sha256').update(bytes).digest('hex')}`)
+  expect(event).toEqual(await tree.event())
+})
+
+test('the first two events are written at once, those in quick succession together, and nothing is kept to the end of a pause', async () => {
+  const { response, writes, body } = await opened()
+  const stream = new EventStream(response, 2)
+  await stream.emit(() => eventOf(0))
+  await stream.emit(() => eventOf(1))
+  expect(writes.map((bytes) => Buffer.from(bytes).toString())).toEqual(['data: {"i":0}\n\n', 'data: {"i":1}\n\n'])
+  const rest = Array.from({ length: 8 }, (_, i) => stream.emit(() => eventOf(2 + i)))
+  await Promise.all(rest)
+  expect(writes.length).toBeLessThan(6)
+  // Without anything further, the timer alone brings them out.
+  while (Buffer.concat(writes).toString().split('\n\n').length <= 10) await new Promise((resolve) => setTimeout(resolve, 1))
+  const { end } = await stream.close(null)
+  end()
+  expect((await body).toString().split('\n\n')).toHaveLength(11)
+})
+
+test('S9: what a reader who left was never sent is neither made nor in the receipt', async () => {
+  const { response, leave } = await opened()
+  const stream = new EventStream(response, 2)
+  await stream.emit(() => eventOf(0))
+  const closed = once(response, 'close')
+  leave()
+  await closed
+  let made = 0
+  await stream.emit(() => {
+    made++
+    return eventOf(1)
+  })
+  const { event, bodyHash } = await stream.close(null)
+  expect(made).toBe(0)
+  expect(event.events).toBe(1)
+  expect(bodyHash).toBe(`sha256:${createHash('sha256').update(eventOf(0)).digest('hex')}`)
+})
+
+test('an event that cannot be made fails the stream, and no process', async () => {
+  const { response, leave } = await opened()
+  const stream = new EventStream(response, 2)
+  await expect(
+    stream.emit(() => {
+      throw new Error('broken')
+    }),
+  ).rejects.toThrow('broken')
+  await expect(stream.close(null)).rejects.toThrow('broken')
+  leave()
+})
