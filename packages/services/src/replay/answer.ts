@@ -25,12 +25,15 @@ export function parseAnswers(body: Uint8Array, streamed: boolean, n: number): An
     const { choices = [] } = record(piece)
     if (!Array.isArray(choices) || choices.length > n) throw new TypeError(`answer: expected ${n} choices`)
     for (const choice of choices.map(record)) {
-      const answer = answers[choice.index as number]
+      const answer = typeof choice.index === 'number' ? answers[choice.index] : undefined
       if (answer === undefined) throw new TypeError(`answer: expected choices below ${n}`)
       const { content } = record(streamed ? choice.delta : choice.message)
       if (typeof content === 'string') answer.text += content
       if (typeof choice.finish_reason === 'string') answer.finishReason = choice.finish_reason
-      if (choice.logprobs !== null && choice.logprobs !== undefined) answer.tokens = [...(answer.tokens ?? []), ...tokensOf(choice.logprobs)]
+      if (choice.logprobs !== null && choice.logprobs !== undefined) {
+        answer.tokens ??= []
+        for (const token of tokensOf(choice.logprobs)) answer.tokens.push(token)
+      }
     }
   }
   return answers

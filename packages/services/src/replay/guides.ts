@@ -17,6 +17,9 @@ export function followTokens(tokens: readonly number[], isHeld: boolean, onChoic
   }
 }
 
+/** Enough text for a batch of tokens. It may end within a character, whose token is then a wrong guess. */
+const aheadBytes = 1024
+
 /** Expects tokens that write the rest of a text; what is chosen stays chosen. */
 export function expectText(text: string, vocabulary: Vocabulary): Guide {
   const bytes = utf8(text)
@@ -33,7 +36,7 @@ export function expectText(text: string, vocabulary: Vocabulary): Guide {
         at += written.length
       }
       if (lost) return []
-      return [...(writings(new TextDecoder().decode(bytes.subarray(at)), vocabulary)[0] ?? []), ...end]
+      return [...(writings(new TextDecoder().decode(bytes.subarray(at, at + aheadBytes)), vocabulary)[0] ?? []), ...end]
     },
   }
 }

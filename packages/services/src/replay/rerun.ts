@@ -24,6 +24,9 @@ export interface Rerun {
 /** Checks prompt and parameters, then runs every answer again. Throws {@link Ended}, `engine_failed`, `context_overflow`. */
 export async function rerun(claim: Claim, { engine, template }: ReplayModel, checks: ReplayCheck[]): Promise<Rerun[]> {
   const { request, choices, receiptKey } = claim
+  const most = engine.model.trainContextSize
+  if (choices.some(({ tokens }) => tokens > most))
+    throw new Ended('outcome_differs', 'replay.tokens', `expected at most ${most} tokens, what this model can hold`)
   const isHeld = request.format !== null
   const started = choices.map((claimed) => {
     const known = findTokens(claimed, request.stop, receiptKey, engine.vocabulary)

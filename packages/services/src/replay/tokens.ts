@@ -7,6 +7,9 @@ import type { ClaimedChoice } from './claim.ts'
 /** More ways to read an answer as tokens than this are not tried: each costs one HMAC over all of them. */
 const maxReadings = 1024
 
+/** No token in use is longer; a text that is cannot be written by so many tokens, and is not tokenized to know it. */
+const maxCharactersPerToken = 512
+
 /** True where these are the tokens that the digest in the receipt is over. */
 export function isTokensOf(key: Uint8Array, tokens: readonly number[], digest: string): boolean {
   return timingSafeEqual(Buffer.from(tokensHmac(key, tokens), 'hex'), Buffer.from(digest, 'hex'))
@@ -29,6 +32,7 @@ export function findTokens(
   const completed = (tokens: readonly number[]): (readonly number[])[] => [tokens, ...ends.map((end) => [...tokens, end])]
 
   for (const reading of readings(answer.tokens ?? [], vocabulary)) for (const tokens of completed(reading)) if (isIt(tokens)) return tokens
+  if (answer.text.length > maxCharactersPerToken * count) return null
   for (const ending of ['', ...stop])
     for (const written of writings(answer.text + ending, vocabulary)) for (const tokens of completed(written)) if (isIt(tokens)) return tokens
   return null

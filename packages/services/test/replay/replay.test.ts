@@ -252,6 +252,43 @@ describe('a lie is found', () => {
   })
 })
 
+describe('hostile responses', () => {
+  const withBody = async (body: string, members: object = greedy): Promise<unknown> => {
+    const response = utf8(body)
+    const record = await exchange(served, { ...members })
+    const changed = withEvent({ ...record, response }, 'response.returned', (event) => ({ ...event, body_hash: digest(response) }))
+    return replayWith(changed, model)
+  }
+
+  test.for([
+    ['no JSON', '{'],
+    ['no object', '[]'],
+    ['choices that are none', '{"choices":1}'],
+    ['two choices where one was asked for', '{"choices":[{"index":0,"message":{"content":""}},{"index":1,"message":{"content":""}}]}'],
+    ['an index beyond', '{"choices":[{"index":1,"message":{"content":""}}]}'],
+    ['an index that names a method', '{"choices":[{"index":"map","message":{"content":"x"}}]}'],
+    ['no message', '{"choices":[{"index":0}]}'],
+    ['tokens without bytes', '{"choices":[{"index":0,"message":{"content":"x"},"logprobs":{"content":[{"token":"x"}]}}]}'],
+    ['bytes that are none', '{"choices":[{"index":0,"message":{"content":"x"},"logprobs":{"content":[{"token":"x","bytes":[256]}]}}]}'],
+  ] as const)('%s', async ([, body]) => {
+    expect(await withBody(body)).toMatchObject({ verdict: 'fail', reason: 'text_differs' })
+    expect(Object.hasOwn(Array.prototype.map, 'text')).toBe(false)
+  })
+
+  test('a text far longer than its tokens could write, plain and streamed', async () => {
+    const content = 'a '.repeat(2_000_000)
+    const body = JSON.stringify({ choices: [{ index: 0, message: { content }, finish_reason: 'stop' }] })
+    expect(await withBody(body)).toMatchObject({ verdict: 'fail', reason: 'token_differs' })
+    const event = `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content: 'a '.repeat(20) }, finish_reason: null }] })}\n\n`
+    expect(await withBody(event.repeat(20_000), { ...greedy, stream: true })).toMatchObject({ verdict: 'fail', reason: 'token_differs' })
+  })
+
+  test('more tokens than the model can hold', async () => {
+    const many = withEvent(await exchange(served, greedy), 'veritee.inference', (event) => ({ ...event, completion_tokens: 2 ** 40 }))
+    expect(await replayWith(many, model)).toMatchObject({ verdict: 'fail', reason: 'outcome_differs' })
+  })
+})
+
 describe('what shows nothing is inconclusive', () => {
   test('S6: without the receipt key equal text does not make equal tokens; other text is other text', async () => {
     const record = { ...(await exchange(served, hot)), receiptKey: null }
