@@ -5,7 +5,7 @@
 set -u
 top=$(cd "$(dirname "$0")/.." && pwd)
 list=$top/packages/services/test/fastchat/real/requirements.txt
-target=${VERITEE_FASTCHAT:-${XDG_CACHE_HOME:-$HOME/.cache}/veritee/fastchat}
+target=${FASTCHAT_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/veritee/fastchat}
 versions="0.2.18 0.2.36"
 wanted="$(cat "$list") $versions"
 if [ "$(cat "$target/installed.txt" 2>/dev/null)" = "$wanted" ]; then exit 0; fi

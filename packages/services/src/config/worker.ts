@@ -1,9 +1,19 @@
-import { integer, onSwitch, optionalInteger, optionalText, text, texts, type ValuesOf } from './field.ts'
+import { integer, onSwitch, optionalInteger, optionalText, text, texts, type ValuesOf, word } from './field.ts'
 import { address, enclave, metrics, operations, publicBind, receipts } from './parts.ts'
 import type { Schema } from './schema.ts'
 
+const hash = { pattern: /^[0-9a-f]{64}$/, expected: '64 lower-case hex digits' }
+const absolute = { pattern: /^\/[^\0-\x1f\x7f]{0,255}$/, expected: 'an absolute path' }
+
 const sections = {
-  enclave,
+  enclave: {
+    ...enclave,
+    tee: word(['simulate', 'simulate-tdx', 'gramine', 'tdx'], {
+      flag: 'tee',
+      about:
+        'simulate, simulate-tdx: no protection at all, for development on loopback. gramine: an SGX enclave under Gramine. tdx: a confidential VM',
+    }),
+  },
   listen: {
     host: address('host', 'address of the API, TLS with the key of the keyset'),
     port: integer({ flag: 'port', min: 0, max: 65_535, fallback: 21_841, about: 'port of the API' }),
@@ -71,6 +81,48 @@ const sections = {
       expected: 'https://host:port or http://host:port',
       about: 'control port of a controller to register with',
     }),
+  },
+  external: {
+    kind: optionalText({
+      flag: 'external-engine',
+      pattern: /^(?:vllm|sglang|llama-server|ollama)$/,
+      expected: 'vllm, sglang, llama-server or ollama',
+      about: 'an engine that runs beside this worker, in a confidential VM or a simulated one only',
+    }),
+    address: optionalText({
+      flag: 'external-address',
+      pattern: /^(?:unix:\/|http:\/\/)[^\0-\x20\x7f]{1,255}$/,
+      expected: 'unix:/path or http://127.0.0.1:port',
+      about: 'where it listens on this machine',
+    }),
+    name: optionalText({ flag: 'external-name', pattern: /^[^\0-\x1f\x7f]{1,256}$/, expected: 'a name', about: 'name of its model in requests' }),
+    engine_model: optionalText({
+      flag: 'external-model',
+      pattern: /^[^\0-\x1f\x7f]{1,256}$/,
+      expected: 'a name',
+      about: "the engine's own name for the model; the name in requests where not given",
+    }),
+    digest: optionalText({
+      flag: 'external-digest',
+      pattern: /^sha256:[0-9a-f]{64}$/,
+      expected: 'sha256: and 64 lower-case hex digits',
+      about: 'digest of its executable or image; in a confidential VM of the executable',
+    }),
+    capabilities: texts({
+      flag: 'external-capability',
+      maxItems: 6,
+      pattern: /^(?:deterministic|embeddings|logprobs|promptLogprobs|tokenIds|tools)$/,
+      expected: 'deterministic, embeddings, logprobs, promptLogprobs, tokenIds or tools',
+      about: 'all that it can do; what is found at start where none is said',
+    }),
+    executable: optionalText({
+      ...absolute,
+      flag: 'external-executable',
+      about: 'its executable on a measured mount; must be said in a confidential VM',
+    }),
+    executable_root: optionalText({ ...hash, flag: 'external-executable-root', about: 'dm-verity root hash of that mount' }),
+    weights: optionalText({ ...absolute, flag: 'external-weights', about: 'its weights on a measured mount; only asserted where not given' }),
+    weights_root: optionalText({ ...hash, flag: 'external-weights-root', about: 'dm-verity root hash of that mount' }),
   },
   fastchat: {
     port: optionalInteger({

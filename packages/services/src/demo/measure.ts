@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import type { SimEnclave } from 'veritee/attestation/sim'
+import type { SimEnclave, SimTd } from 'veritee/attestation/sim'
 import { jcs } from 'veritee/bytes'
 import type { Role } from 'veritee/policy'
 
@@ -38,4 +38,9 @@ export function simulatedEnclave(role: Role, code: string): SimEnclave {
     isvProdId: productIds[role],
     isvSvn: 1,
   }
+}
+
+/** The same of a simulated TD. */
+export function simulatedTd(role: Role, code: string): SimTd {
+  return { mrtd: createHash('sha384').update(`veritee.sim.mrtd.v1 ${role} ${code}`).digest('hex') }
 }

@@ -24,6 +24,8 @@ export async function fastchatOf({ config, simulated, worker, models, gate, repo
   if (port === null && controller === null) return null
   if (port === null || controller === null)
     throw fail('config_invalid', 'fastchat: expected --fastchat-port and --fastchat-controller together, found one of them')
+  if (models.length === 0)
+    throw fail('config_invalid', 'fastchat: expected a model of the worker itself; those of external engines are not served over it')
   const said = { open, behind_tls, knows_simulated: config.listen.knows_simulated }
   const running = await startFastchat({
     worker: () => worker,

@@ -26,7 +26,7 @@ const sealedPrefix = 'sealed:'
 export async function loadModels(options: LoadOptions): Promise<ServedModel[]> {
   const { config } = options
   const { sources } = config.models
-  if (sources.length === 0) throw fail('config_invalid', 'models.sources: expected at least one model; say --model')
+  if (sources.length === 0 && config.external.kind === null) throw fail('config_invalid', 'models.sources: expected at least one model; say --model')
   const loaded: ServedModel[] = []
   try {
     for (const source of sources) {
@@ -78,7 +78,7 @@ async function sealed({ config, configuration, platform, program, report }: Load
     openEngine: (options) => program.openEngine({ ...options, onChange: told(directory, report) }),
     // Nothing is protected there, and a developer's machine often has swap.
     toleratesSwap: platform.simulated !== null,
-    requestKey: modelKeyFrom({ url, quoter, tee: 'sgx', collateral, configuration }),
+    requestKey: modelKeyFrom({ url, quoter, tee: platform.kind, collateral, configuration }),
     ...engineOptions(config),
   })
 }

@@ -4,6 +4,7 @@ import { bearer, sendError } from '../http/body.ts'
 import { HttpError } from '../http/errors.ts'
 import { type Listening, listen } from '../http/listen.ts'
 import type { Metrics } from './metrics.ts'
+import { isSimulated, type Tee } from './platform.ts'
 import type { Readiness } from './readiness.ts'
 
 export interface OperationsOptions {
@@ -42,7 +43,7 @@ export function startOperations(options: OperationsOptions): Promise<Listening> 
 
 interface Configured {
   readonly values: {
-    readonly enclave: { readonly tee: 'simulate' | 'gramine' }
+    readonly enclave: { readonly tee: Tee }
     readonly metrics: { readonly host: string; readonly port: number | null }
   }
   readonly secrets: { readonly [name: string]: string | null }
@@ -55,7 +56,7 @@ export async function operationsOf(
 ): Promise<Listening | null> {
   const { host, port } = values.metrics
   if (port === null) return null
-  return startOperations({ ...shown, host, port, token: secrets.metrics ?? null, simulated: values.enclave.tee === 'simulate' })
+  return startOperations({ ...shown, host, port, token: secrets.metrics ?? null, simulated: isSimulated(values.enclave.tee) })
 }
 
 function allowed(request: IncomingMessage, wanted: Buffer): boolean {

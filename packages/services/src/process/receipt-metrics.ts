@@ -34,11 +34,11 @@ export function workerMetrics(metrics: Metrics, models: readonly ServedModel[]):
   const latency = metrics.histogram('vllm:e2e_request_latency_seconds', 'from the arrival of a request to its receipt', seconds)
   const receipts = metrics.counter('veritee_receipts_total', 'receipts signed, by outcome')
   return ({ model, events }, elapsedMs) => {
-    const inference = events.find((event) => event.type === 'veritee.inference')
+    const inference = events.find((event) => event.type === 'veritee.inference' || event.type === 'veritee.external_engine')
     if (inference === undefined || model === null) return
     const labels = { model_name: model, engine: '0' }
-    prompt(labels, inference.prompt_tokens)
-    generated(labels, inference.completion_tokens)
+    prompt(labels, inference.prompt_tokens ?? 0)
+    generated(labels, inference.completion_tokens ?? 0)
     finished({ ...labels, finished_reason: finishedReasons[inference.outcome] })
     latency(labels, elapsedMs / 1000)
     receipts({ outcome: inference.outcome })

@@ -1,7 +1,7 @@
 import { certificatePem } from 'veritee/attestation/issue'
 import type { Configuration } from '../config/schema.ts'
 import type { WorkerConfig, workerSchema } from '../config/worker.ts'
-import { workerPolicy } from '../demo/policy.ts'
+import { tdWorkerPolicy, workerPolicy } from '../demo/policy.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
 import { createWorker } from '../enclave/worker/worker.ts'
 import { isInference } from '../http/chat-request.ts'
@@ -9,13 +9,14 @@ import { checkBind, listen } from '../http/listen.ts'
 import { type Admission, keepAdmitted } from './admission.ts'
 import { anchorFromOutside } from './anchor.ts'
 import { advertised, bindOf, noticesOf } from './bind.ts'
+import { externalModels } from './external-engine.ts'
 import { fastchatNotices, fastchatOf } from './fastchat.ts'
 import { type Files, publish } from './files.ts'
 import { Gate } from './gate.ts'
 import { loadModels } from './load-models.ts'
 import { Metrics } from './metrics.ts'
 import { operationsOf } from './operations.ts'
-import { openPlatform } from './platform.ts'
+import { isSimulated, openPlatform } from './platform.ts'
 import type { Program } from './program.ts'
 import { Readiness } from './readiness.ts'
 import { serviceMetrics, workerMetrics } from './receipt-metrics.ts'
@@ -39,7 +40,7 @@ export interface StartOptions<C> {
 export async function startWorkerProcess(options: StartOptions<Configuration<(typeof workerSchema)['sections']>>): Promise<Renewing> {
   const { program, files, report, now } = options
   const config: WorkerConfig = options.configuration.values
-  const simulated = config.enclave.tee === 'simulate'
+  const simulated = isSimulated(config.enclave.tee)
   refuseUnmeasured(config)
   const said = { ...config.listen }
   // Before the model is loaded: a wrong address should not take minutes to be refused. The key is not there yet, TLS will be.
@@ -72,12 +73,14 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const models = await loadModels({ config, configuration, platform, program, report })
     closing.push(() => Promise.all(models.map(({ engine }) => engine.dispose())))
     const { quoter, collateral } = platform
+    const upstream = await externalModels(config, report)
     const archive = await openReceipts({ config: config.receipts, state: config.enclave.state, simulated, report })
     closing.push(() => archive.close())
     const worker = await createWorker({
       quoter,
       collateral,
       models,
+      upstream,
       configuration,
       now,
       archive,
@@ -96,9 +99,10 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const url = advertised(said.advertise, said.host, listening.url)
     if (platform.simulated !== null) {
       const digests = Object.fromEntries(models.map(({ name, described }) => [name, described.files.map((file) => file.sha256)]))
-      await publish(config.enclave.state, {
-        'policy.json': `${JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: workerPolicy(platform.simulated.enclave, digests) } }, null, 2)}\n`,
-      })
+      const { enclave, td } = platform.simulated
+      const accepted = platform.kind === 'sgx' ? workerPolicy(enclave, digests) : tdWorkerPolicy(td, digests, upstream.length > 0)
+      const policy = { version: 'veritee.policy.v1', roles: { worker: accepted } }
+      await publish(config.enclave.state, { 'policy.json': `${JSON.stringify(policy, null, 2)}\n` })
     }
     const fastchat = await fastchatOf({ config, simulated, worker, models, gate, report })
     closing.push(() => fastchat?.close())
@@ -128,7 +132,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
         listening: listening.url,
         keyset_digest: worker.identity.keysetDigest,
         configuration_digest: await configurationDigest(configuration),
-        models: models.map(({ described }) => ({ ...described })),
+        models: worker.identity.descriptor.models.map((described) => ({ ...described })),
         operations: operations?.url ?? null,
         fastchat: fastchat?.listening.url ?? null,
         state: config.enclave.state,
@@ -148,6 +152,6 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
 
 /** Rule S13: what is trusted to begin with is measured, unless nothing is measured anyway. Throws `anchors_not_measured`. */
 function refuseUnmeasured({ enclave, models }: WorkerConfig): void {
-  if (enclave.tee === 'simulate') return
+  if (isSimulated(enclave.tee)) return
   if (models.publishers.length > 0 || models.minimum_version > 0) throw anchorFromOutside('models.publishers and models.minimum_version')
 }

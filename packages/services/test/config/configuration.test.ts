@@ -72,7 +72,7 @@ describe('a configuration', () => {
     ['a flag that eats the next flag', { args: [...least, '--model', '--open'] }, 'usage', /a value/],
     ['the name of a member of Object as a flag', { args: [...least, '--constructor', 'x'] }, 'usage', /constructor/],
     ['nothing where something must be said', { args: ['--state', 'x'] }, 'config_invalid', /enclave\.tee.*--tee/],
-    ['an unknown word', { args: ['--tee', 'none', '--state', 'x'] }, 'config_invalid', /"simulate" or "gramine"; found "none"/],
+    ['an unknown word', { args: ['--tee', 'none', '--state', 'x'] }, 'config_invalid', /"simulate" or .*"gramine" or "tdx"; found "none"/],
     ['a port out of bounds', { args: [...least, '--port', '65536'] }, 'config_invalid', /0 to 65535; found 65536/],
     ['a port in another base', { args: [...least, '--port', '0x10'] }, 'config_invalid', /found "0x10"/],
     ['a port with a sign', { args: [...least, '--port', '-1'] }, 'config_invalid', /found "-1"/],

@@ -18,7 +18,7 @@ const messages = [{ role: 'user', content: 'Tell me a story about a dragon named
 const answer =
   'Once upon a time, a shy dragon named Ruby lived in the school. One day, Ruby found a brown basket. Ruby asked Lena the hen for help. ' +
   'Ruby and Lena took the basket home. Ruby and Lena became good friends.'
-const place = process.env.VERITEE_FASTCHAT ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'veritee', 'fastchat')
+const place = process.env.FASTCHAT_HOME ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'veritee', 'fastchat')
 const standIns = fileURLToPath(new URL('real/stand-ins', import.meta.url))
 
 async function freePort(): Promise<number> {

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { applyRewrite, type Outcome, type ReceiptEvent, requestLimits, type SplicedRequest } from 'veritee/receipt'
+import { write } from '../../../http/body.ts'
 import { chatEndpoint } from '../../../http/chat-request.ts'
 import { errorBody, HttpError } from '../../../http/errors.ts'
 import type { PendingReceipt } from '../../runtime/ledger.ts'
@@ -106,8 +107,11 @@ async function stream(answering: Answering): Promise<void> {
   const gone = signal.aborted || response.destroyed
   if (!gone && failure !== null && !sink.isOpen) return refuse(answering, failure)
   if (!gone && failure !== null) await sink.emit(errorEvent(errorBody(failureAnswer(failure))))
-  if (!gone) await sink.emit(doneEvent)
+  // What tells the reader that the answer is whole goes out after the receipt is durable, or not at all.
+  const last = gone || response.destroyed ? null : doneEvent
+  if (last !== null) await sink.commit(last)
   await finish(answering, gone ? 'aborted' : failure === null ? answer.outcome : outcomeOf(failure), sink.digest(), sink)
+  if (last !== null) await write(response, last)
   response.end()
 }
 

@@ -1,4 +1,5 @@
 export { answerUpstream } from './answer.ts'
-export type { EngineKind } from './kinds/kinds.ts'
+export { type EngineKind, engineKinds } from './kinds/kinds.ts'
+export type { MeasuredSources } from './place/measured-files.ts'
 export { placementOf } from './place/placement.ts'
 export { openUpstreamModel, type PlacedModel, placeUpstream, type UpstreamModel, type UpstreamOptions } from './upstream-model.ts'

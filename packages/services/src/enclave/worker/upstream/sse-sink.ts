@@ -32,9 +32,14 @@ export class SseSink {
   /** Waits until the client can take more, which is what holds the engine back. Gives false where nobody takes it any more. */
   async emit(event: Uint8Array): Promise<boolean> {
     if (this.#response.destroyed) return false
-    await this.tree.append(event)
-    this.#hash.update(event)
+    await this.commit(event)
     return write(this.#response, event)
+  }
+
+  /** Takes an event into hash and tree; the caller sends it later. */
+  commit(event: Uint8Array): Promise<void> {
+    this.#hash.update(event)
+    return this.tree.append(event)
   }
 
   digest(): string {
