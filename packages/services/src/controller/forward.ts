@@ -99,6 +99,8 @@ async function dispatch(
   signal: AbortSignal,
 ): Promise<Served | HttpError> {
   for (const worker of candidates.slice(0, 3)) {
+    // Trying another may have taken minutes: one that was set aside meanwhile, or came back with other keys, is not the one that was chosen, nor pinned.
+    if (worker !== candidates[0] && !registry.candidates(request.model).includes(worker)) continue
     const upstreamNonce = request.clientNonce ?? randomBytes(32).toString('hex')
     worker.outstanding++
     try {

@@ -236,6 +236,47 @@ describe('what a worker with a genuine key says is data', () => {
     return { status: answer.status, headers: answer.headers, body: Buffer.concat(parts).toString() }
   }
 
+  test.for(['set aside', 'back with other keys'] as const)(
+    'S10: a worker that was %s while another was tried gets no request that was meant for it before',
+    async (how) => {
+      const [first, second, third] = await Promise.all([0, 0, 0].map((port) => startWorker(network.machine, [network.model.served], port, now)))
+      if (first === undefined || second === undefined || third === undefined) throw new Error('three workers')
+      let reached = 0
+      let behind = second
+      const back = await listen(
+        { host: '127.0.0.1', port: 0, tls: second.worker.identity.tls, simulated: true, apiKeys: false },
+        (incoming, response) => {
+          if (incoming.method === 'POST') reached++
+          behind.worker.handler(incoming, response)
+        },
+      )
+      await withController(async (controller) => {
+        const { registry } = controller.controller
+        const change = async (): Promise<void> => {
+          const worker = registry.all().find(({ origin }) => origin === back.url)
+          if (worker === undefined) throw new Error('the second worker')
+          if (how === 'set aside') return registry.quarantine(worker, 'meanwhile', 'session')
+          behind = third
+          back.renewTls(third.worker.identity.tls)
+          await registry.admit(back.url, third.worker.identity.keysetDigest)
+        }
+        const front = await listen(
+          { host: '127.0.0.1', port: 0, tls: first.worker.identity.tls, simulated: true, apiKeys: false },
+          (incoming, response) => {
+            if (incoming.method === 'POST') void change().finally(() => incoming.socket.destroy())
+            else first.worker.handler(incoming, response)
+          },
+        )
+        await admit(controller, { worker: first.worker, server: front })
+        await admit(controller, { worker: second.worker, server: back })
+        expect([(await send(controller)).status, reached]).toEqual([503, 0])
+        await front.close()
+      })
+      await back.close()
+      await Promise.all([first, second, third].map(({ server }) => server.close()))
+    },
+  )
+
   test('a refusal is passed on as an error of its own kind only: no other status, type or header is chosen by the worker', async () => {
     const refuse = (_: IncomingMessage, response: ServerResponse): void => {
       response.writeHead(302, {

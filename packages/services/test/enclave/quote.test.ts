@@ -235,6 +235,29 @@ describe('the quote without nonce', () => {
     expect(reportDataOf(await quoter.quote(ask(null)))).not.toBe(reportDataOf(await quoter.quote(other)))
   })
 
+  it('S22: is kept for each keyset in force: asking under old and new keys by turns costs nothing', async () => {
+    const inner = createSimDevice(platform, enclave)
+    let quotes = 0
+    const counting = {
+      ...inner,
+      readQuote: () => {
+        quotes++
+        return inner.readQuote()
+      },
+    }
+    const quoter = createQuoter(counting)
+    const other = { ...ask(null), keysetDigest: `sha256:${'cd'.repeat(32)}` }
+    for (let i = 0; i < 5; i++) {
+      await quoter.quote(ask(null))
+      await quoter.quote(other)
+    }
+    expect(quotes).toBe(2)
+    // Former keysets do not stay for ever.
+    for (let i = 0; i < 4; i++) await quoter.quote({ ...ask(null), keysetDigest: `sha256:${i.toString(16).padStart(64, '0')}` })
+    await quoter.quote(ask(null))
+    expect(quotes).toBe(7)
+  })
+
   it('is not kept when it failed', async () => {
     const inner = createSimDevice(platform, enclave)
     let failures = 1

@@ -64,10 +64,13 @@ export interface QuoterOptions {
   readonly retryAfterSeconds?: number
 }
 
+/** Keysets in force at a time: the newest, and former ones that still have connections. */
+const maxKept = 4
+
 /**
  * The only caller of the quote device. Writing report data and reading the quote happen under one mutex, since the device has one slot for
  * the whole process; each quote is read back and compared, so a second writer shows as an error and not as a quote over something else.
- * The quote without nonce is the same for everybody and kept for as long as the keyset lives.
+ * The quote without nonce is the same for everybody and kept for as long as the keyset lives: one for each of those that are in force at a time.
  */
 export function createQuoter(device: AttestationDevice, options: QuoterOptions = {}): Quoter {
   const { maxWaiting = 16, retryAfterSeconds = 2 } = options
@@ -75,7 +78,7 @@ export function createQuoter(device: AttestationDevice, options: QuoterOptions =
   const admission: (() => void)[] = []
   const others: (() => void)[] = []
   let busy = false
-  let kept: { readonly keysetDigest: string; readonly quote: Promise<Uint8Array> } | null = null
+  const kept = new Map<string, Promise<Uint8Array>>()
 
   const enter = async (first: boolean): Promise<void> => {
     if (!busy) {
@@ -104,6 +107,18 @@ export function createQuoter(device: AttestationDevice, options: QuoterOptions =
     }
   }
 
+  const keep = (keysetDigest: string, reportData: Uint8Array, first: boolean): Promise<Uint8Array> => {
+    const fresh = quoteOver(reportData, first)
+    kept.set(keysetDigest, fresh)
+    const [oldest] = kept.keys()
+    if (kept.size > maxKept && oldest !== undefined) kept.delete(oldest)
+    // A failure is for those who wait for it; the next caller tries again.
+    fresh.catch(() => {
+      if (kept.get(keysetDigest) === fresh) kept.delete(keysetDigest)
+    })
+    return fresh
+  }
+
   return {
     quote: async (purpose, { priority } = {}) => {
       const asked = closed(purpose)
@@ -113,16 +128,8 @@ export function createQuoter(device: AttestationDevice, options: QuoterOptions =
       const { keysetDigest, nonce } = asked
       const reportData = await statementReportData(keysetDigest, nonce)
       if (nonce !== null) return quoteOver(reportData, priority === 'admission')
-      if (kept?.keysetDigest !== keysetDigest) {
-        const fresh = { keysetDigest, quote: quoteOver(reportData, priority === 'admission') }
-        kept = fresh
-        // A failure is for those who wait for it; the next caller tries again.
-        fresh.quote.catch(() => {
-          if (kept === fresh) kept = null
-        })
-      }
       // A copy, lest a caller edit what all others get.
-      return (await kept.quote).slice()
+      return (await (kept.get(keysetDigest) ?? keep(keysetDigest, reportData, priority === 'admission'))).slice()
     },
   }
 }
