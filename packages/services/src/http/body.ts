@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { errorBody, HttpError, toHttpError } from './errors.ts'
+import { holdBytes } from './held-bytes.ts'
 
-/** The whole request body, bounded in bytes. Throws 413 and 400 as {@link HttpError}; the connection closes after a body that is too large. */
+/** The whole request body, bounded in bytes. Throws 413, 400 and {@link holdBytes}' 503 as {@link HttpError}; the connection closes after a body that is too large. */
 export async function readRequestBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
   const tooLarge = (): HttpError =>
     new HttpError(413, 'invalid_request_error', `expected a body of at most ${maxBytes} bytes`, {
@@ -16,6 +17,7 @@ export async function readRequestBody(request: IncomingMessage, maxBytes: number
     for await (const part of request as AsyncIterable<Buffer>) {
       length += part.length
       if (length > maxBytes) throw tooLarge()
+      holdBytes(request, part.length)
       parts.push(part)
     }
   } catch (cause) {

@@ -5,6 +5,7 @@ import { isLoopbackHost } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import { sendError } from './body.ts'
 import { HttpError } from './errors.ts'
+import { boundHeldBytes } from './held-bytes.ts'
 
 /** Where a service listens, and what was said on the command line about the risk (rules S15 and S22). */
 export interface Bind {
@@ -70,7 +71,8 @@ export interface Listening {
 /** Starts a server with bounded headers, times and connections. Throws `usage` (see {@link checkBind}) and `port_unavailable`. */
 export async function listen(bind: Bind, handler: RequestListener): Promise<Listening> {
   checkBind(bind)
-  const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(handler) : handler
+  const bounded = boundHeldBytes(handler)
+  const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(bounded) : bounded
   const limits = { maxHeaderSize: 16_384, headersTimeout: 15_000, requestTimeout: 60_000, keepAliveTimeout: 60_000 }
   const server: Server =
     bind.tls === null ? http.createServer(limits, guarded) : https.createServer({ ...limits, ...bind.tls, minVersion: 'TLSv1.3' }, guarded)

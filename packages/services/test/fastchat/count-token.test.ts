@@ -39,7 +39,7 @@ afterAll(async () => {
 const count = async (prompt: string): Promise<unknown> =>
   (await postFor(`${listening.url}${surface.path}/count_token`, { model: 'veritee-demo:unverified', prompt })).count
 
-test('a text that cannot fit is counted in pieces and never tokenized as a whole: nothing else would run meanwhile', async () => {
+test('S22: a text that cannot fit is counted in pieces and never tokenized as a whole: nothing else would run meanwhile', async () => {
   lengths.length = 0
   const { contextSize } = made.served.engine.facts
   expect(await count('\u0001'.repeat(60 * contextSize))).toBe(contextSize + 1)

@@ -51,7 +51,7 @@ test('a grammar with too many ways at once fails, and never lets anything throug
   expect(() => new Acceptor(grammar)).toThrow(expect.objectContaining({ code: 'engine_failed' }))
 })
 
-test('rules that call rules in two ways each are as many ways as two to the depth: the answer fails before they are followed', () => {
+test('S22: rules that call rules in two ways each are as many ways as two to the depth: the answer fails before they are followed', () => {
   const rules = Array.from({ length: 60 }, (_, i) => `r${i} ::= r${i + 1} "x" | r${i + 1} "y"`)
   const grammar = grammarFor((graph) => gbnfPart(graph, `root ::= "a" r0\n${rules.join('\n')}\nr60 ::= "z"`))
   const acceptor = new Acceptor(grammar)

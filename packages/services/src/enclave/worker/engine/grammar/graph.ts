@@ -55,7 +55,7 @@ export class GraphBuilder {
   }
 
   bytes(text: Uint8Array): Part {
-    return (next) => text.reduceRight<Node>((node, byte) => this.byte(byteSet([byte, byte]))(node), next)
+    return (next) => text.reduceRight<Node>((node, byte) => this.byte(oneByte(byte))(node), next)
   }
 
   text(text: string): Part {
@@ -88,7 +88,7 @@ export class GraphBuilder {
     for (const [byte, group] of byFirst) {
       const [only] = group
       const rest = group.length === 1 && only !== undefined ? this.bytes(only.subarray(at + 1))(next) : this.#trie(group, at + 1, next)
-      to.push(this.byte(byteSet([byte, byte]))(rest))
+      to.push(this.byte(oneByte(byte))(rest))
     }
     return this.split(to)
   }
@@ -125,6 +125,13 @@ export function sequence(...parts: readonly Part[]): Part {
 }
 
 export const nothing: Part = (next) => next
+
+const single = Array.from({ length: 256 }, (_, byte) => byteSet([byte, byte]))
+
+/** One for all nodes: most nodes are bytes of a text, and a grammar waits in memory for its turn. */
+function oneByte(byte: number): ByteSet {
+  return single[byte] ?? byteSet([byte, byte])
+}
 
 /** The bytes of inclusive ranges. */
 export function byteSet(...ranges: readonly (readonly [low: number, high: number])[]): ByteSet {
