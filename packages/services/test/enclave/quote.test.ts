@@ -253,7 +253,10 @@ describe('the quote without nonce', () => {
     }
     expect(quotes).toBe(2)
     // Former keysets do not stay for ever.
-    for (let i = 0; i < 4; i++) await quoter.quote({ ...ask(null), keysetDigest: `sha256:${i.toString(16).padStart(64, '0')}` })
+    for (let i = 0; i < 4; i++) {
+      const later = { ...ask(null), keysetDigest: `sha256:${i.toString(16).padStart(64, '0')}` }
+      await quoter.quote(later)
+    }
     await quoter.quote(ask(null))
     expect(quotes).toBe(7)
   })

@@ -174,6 +174,33 @@ describe('any template', () => {
   })
 
   test.each([
+    ['loops in loops', '{% set l = range(300) %}{% for a in l %}{% for b in l %}{% for c in l %}{{ 1 }}{% endfor %}{% endfor %}{% endfor %}'],
+    ['loops over lists that are made anew', '{% for a in range(10000) %}{% for b in range(10000) %} {% endfor %}{% endfor %}'],
+    ['long lists sorted again and again', '{% set l = range(10000) %}{% for a in l %}{{ (l | sort | length) }}{% endfor %}'],
+    ['a text that doubles', "{% set ns = namespace(s='x') %}{% for a in range(40) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s | upper }}"],
+  ])('S22: a template must come to an end: %s', (_, text) => {
+    expect(() => loadChatTemplate(text, vocabulary)).toThrow(expect.objectContaining({ code: 'model_unsupported' }))
+    const later = `{% if messages[0].content == 'now' %}${text}{% else %}{{ messages[0].content }}{% endif %}`
+    const template = loadChatTemplate(later, vocabulary)
+    expect(show(template.render(user('later')), vocabulary)).toBe('later')
+    expect(() => template.render(user('now'))).toThrow(RequestError)
+  })
+
+  test('a loop without a body, whose rounds nobody counts, is refused at once', () => {
+    const idle =
+      "{{ messages[0].content }}{% if messages[0].content == 'now' %}{% set l = range(10000) %}{% for a in l %}{% for b in l %}{% endfor %}{% endfor %}{% endif %}"
+    expect(() => loadChatTemplate(idle, vocabulary)).toThrow(expect.objectContaining({ code: 'model_unsupported' }))
+  })
+
+  test('a long conversation is no reason to refuse it', () => {
+    const looksAround =
+      "{% for m in messages %}{{ m.role }}{{ messages[loop.index0].content }}{% if messages[0].role == 'system' %}!{% endif %}{% endfor %}"
+    const template = loadChatTemplate(looksAround, vocabulary)
+    const messages = Array.from({ length: 1024 }, () => ({ role: 'user' as const, content: 'x' }))
+    expect(show(template.render(messages), vocabulary)).toBe('userx'.repeat(1024))
+  })
+
+  test.each([
     ['no template', null],
     ['no Jinja', '{% for %}'],
     ['one that refuses everything', "{{ raise_exception('no') }}"],
