@@ -74,6 +74,7 @@ describe('a request for an external engine', () => {
   test.for([
     'chat_template',
     'custom_logit_processor',
+    'logits_processors',
     'lora_path',
     'bootstrap_host',
     'kv_transfer_params',

@@ -24,7 +24,12 @@ export interface AnswerDeps {
   readonly models: Models
   readonly conversation: Conversation
   readonly keepAliveMs: number
+  /** Characters that the frames of one answer may come to before some are left out. */
+  readonly mostStreamed: number
 }
+
+/** What one answer has streamed may be so many times its last frame, on top of {@link AnswerDeps.mostStreamed}. */
+const timesLastFrame = 16
 
 export const generateRoutes = ['/worker_generate_stream', '/worker_generate'] as const
 export type GenerateRoute = (typeof generateRoutes)[number]
@@ -52,7 +57,7 @@ export async function answer(deps: AnswerDeps, route: GenerateRoute, incoming: I
       contentType: streamed ? 'application/octet-stream' : 'application/json',
     })
     const requestHash = `sha256:${createHash('sha256').update(body).digest('hex')}`
-    await send({ keysetDigest, route, asked, running, wire, receipt, requestHash, clientNonce })
+    await send({ mostStreamed: deps.mostStreamed, keysetDigest, route, asked, running, wire, receipt, requestHash, clientNonce })
   } catch (error) {
     receipt.abandon()
     const frame = errorFrame(error)
@@ -63,6 +68,7 @@ export async function answer(deps: AnswerDeps, route: GenerateRoute, incoming: I
 }
 
 interface Sending {
+  readonly mostStreamed: number
   readonly keysetDigest: string
   readonly route: GenerateRoute
   readonly asked: WorkerRequest
@@ -90,12 +96,17 @@ async function send(sending: Sending): Promise<void> {
   const streamed = route === '/worker_generate_stream'
   const logprobs: Logprobs | null = asked.request.logprobs ? { text_offset: [], tokens: [], token_logprobs: [], top_logprobs: [] } : null
   let text = asked.echoed
+  let streamedLength = 0
   try {
     for await (const delta of completion) {
       if (logprobs !== null) addLogprobs(logprobs, delta, text.length)
       text += delta.text
+      // Each frame holds all that came before, so all together would grow with the square of the answer. Any may be left out: the next one has what it had.
+      const length = text.length + (logprobs === null ? 0 : lengthOf(logprobs, asked.request.topLogprobs))
+      if (!streamed || streamedLength + length > sending.mostStreamed + timesLastFrame * length) continue
+      streamedLength += length
       const usage = usageOf(completion.promptTokens.length, counted.tokens)
-      if (streamed) await wire.send(frameBytes({ text, error_code: 0, usage, finish_reason: null, logprobs }))
+      await wire.send(frameBytes({ text, error_code: 0, usage, finish_reason: null, logprobs }))
     }
   } catch {
     // The outcome is in the result, which never rejects.
@@ -125,6 +136,11 @@ async function send(sending: Sending): Promise<void> {
     events: events(sending, result, receiptKey, responseHash),
   })
   wire.end()
+}
+
+/** About what they take in a frame. */
+function lengthOf({ tokens }: Logprobs, topLogprobs: number): number {
+  return tokens.length * (topLogprobs + 2) * 32
 }
 
 function events(

@@ -15,6 +15,8 @@ export interface SurfaceOptions {
   readonly models: readonly ServedModel[]
   /** Silence after which a keep-alive is sent; FastChat gives up after 100 s. */
   readonly keepAliveMs?: number
+  /** See {@link AnswerDeps.mostStreamed}. */
+  readonly mostStreamed?: number
   readonly random?: (length: number) => Uint8Array
 }
 
@@ -43,7 +45,7 @@ type Route = (body: Uint8Array) => object
  * Nothing here is verified by whoever calls, so every model name carries `:unverified` (rule S22). There is no `/attest` (rule S1).
  */
 export function createSurface(options: SurfaceOptions): Surface {
-  const { proofs, keepAliveMs = 20_000, random = randomBytes } = options
+  const { proofs, keepAliveMs = 20_000, mostStreamed = 64 << 20, random = randomBytes } = options
   const hex = (): string => Buffer.from(random(16)).toString('hex')
   const conversation = createConversation(hex())
   const path = `/${hex()}`
@@ -51,7 +53,7 @@ export function createSurface(options: SurfaceOptions): Surface {
   if (models.size !== options.models.length || models.size === 0) throw new TypeError('createSurface: expected models of different names')
   const modelNames = [...models.keys()]
   const status = (): WorkerStatus => ({ model_names: modelNames, speed: 1, queue_length: queueLength(options.models) })
-  const deps: AnswerDeps = { proofs, models, conversation, keepAliveMs }
+  const deps: AnswerDeps = { proofs, models, conversation, keepAliveMs, mostStreamed }
   const routes: Readonly<Record<string, Route>> = {
     '/worker_get_status': status,
     '/worker_get_conv_template': () => ({ conv: conversation.template }),

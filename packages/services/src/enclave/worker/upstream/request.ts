@@ -39,6 +39,7 @@ const read = ['model', 'messages', 'stream', 'stream_options', 'seed', 'stop', '
 const refused: readonly string[] = [
   'chat_template',
   'custom_logit_processor',
+  'logits_processors',
   'custom_params',
   'lora_path',
   'lora',
