@@ -44,7 +44,7 @@ export interface Asked {
 }
 
 /**
- * Reads a configuration. In order: the arguments, every one known and none twice (but lists); every `VERITEE_*` variable known, in an enclave every variable; the file, strict JSON with known
+ * Reads a configuration. In order: the arguments, every one known and none twice (but lists); every `VERITEE_*` variable known, in an enclave and in a confidential VM every variable; the file, strict JSON with known
  * members only; each value within its bounds; what has no default must be there; secrets from exactly one place.
  *
  * Unknown is refused, not ignored: what a host can set must be something that was thought about. Throws `usage` for arguments and `config_invalid`
@@ -67,16 +67,19 @@ export async function readConfiguration<S extends Sections>(
   const values = readSections(schema, document, said, file)
   const { secrets, origins } = await readSecrets(schema, said, sources)
   const plain = values as unknown as { readonly [section: string]: { readonly [name: string]: Json } }
-  const environment = plain.enclave?.tee === 'gramine' ? enclaveEnvironment(sources.environment, known) : {}
+  // Every machine but a simulated one, by whatever name: what is added later must not escape for want of being listed here.
+  const tee = plain.enclave?.tee
+  const simulated = typeof tee === 'string' && tee.startsWith('simulate')
+  const environment = simulated ? {} : enclaveEnvironment(sources.environment, known)
   const effective = { ...plain, secrets: origins, environment }
   return { asked, configuration: { values, secrets, effective } }
 }
 
-/** What the manifest of an enclave may set beside our own: where things are, and how memory and threads are shared out. */
+/** What the manifest of an enclave, or the image of a confidential VM, may set beside our own: where things are, and how memory and threads are shared out. */
 const enclaveVariables = ['HOME', 'LANG', 'LD_LIBRARY_PATH', 'MALLOC_ARENA_MAX', 'OMP_NUM_THREADS', 'PATH', 'TZ', 'UV_THREADPOOL_SIZE']
 
 /**
- * The environment of an enclave, part of what is in force. Node, the C library and the engine read dozens of variables that change what they do
+ * The environment of an enclave or in a confidential VM, part of what is in force. Node, the C library and the engine read dozens of variables that change what they do
  * (`NODE_OPTIONS`, `LD_PRELOAD`, `GGML_...`); those are refused, whoever set them.
  */
 function enclaveEnvironment(environment: Sources['environment'], ours: readonly string[]): { readonly [name: string]: string } {
@@ -86,7 +89,7 @@ function enclaveEnvironment(environment: Sources['environment'], ours: readonly 
     if (!enclaveVariables.includes(name))
       throw fail(
         'config_invalid',
-        `environment: in an enclave expected no variable but ${[...enclaveVariables, ...ours].join(', ')}; found ${JSON.stringify(name.slice(0, 60))}`,
+        `environment: outside simulation expected no variable but ${[...enclaveVariables, ...ours].join(', ')}; found ${JSON.stringify(name.slice(0, 60))}`,
       )
     found[name] = value.slice(0, 4096)
   }

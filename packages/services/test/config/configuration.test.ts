@@ -8,6 +8,7 @@ import { workerSchema } from '../../src/config/worker.ts'
 
 const least = ['--tee', 'simulate', '--state', '/tmp/state']
 const enclave = ['--tee', 'gramine', '--state', '/tmp/state']
+const td = ['--tee', 'tdx', '--state', '/tmp/state']
 const token = 'a-token-that-nobody-would-ever-guess-0123456789'
 
 interface Given {
@@ -88,6 +89,8 @@ describe('a configuration', () => {
     ['a variable of the client', { environment: { VERITEE_API_KEY: 'x' } }, 'config_invalid', /VERITEE_API_KEY/],
     ['a variable of Node in an enclave', { args: enclave, environment: { NODE_OPTIONS: '--require x' } }, 'config_invalid', /NODE_OPTIONS/],
     ['a variable of the loader in an enclave', { args: enclave, environment: { LD_PRELOAD: 'x' } }, 'config_invalid', /LD_PRELOAD/],
+    ['a variable of the loader in a confidential VM', { args: td, environment: { LD_PRELOAD: 'x' } }, 'config_invalid', /LD_PRELOAD/],
+    ['a variable of Node in a confidential VM', { args: td, environment: { NODE_OPTIONS: '--require x' } }, 'config_invalid', /NODE_OPTIONS/],
     ['a variable of the engine in an enclave', { args: enclave, environment: { GGML_NO_BACKTRACE: '1' } }, 'config_invalid', /GGML/],
     ['a file that is not JSON', file('{'), 'config_invalid', /c\.json/],
     ['a file with a member twice', file('{"listen":{"port":1,"port":2}}'), 'config_invalid', /c\.json/],
@@ -129,6 +132,9 @@ describe('a configuration', () => {
     expect(await effective({ PATH: '/bin', OMP_NUM_THREADS: '4' })).toMatchObject({ environment: { PATH: '/bin', OMP_NUM_THREADS: '4' } })
     expect(await effective({ VERITEE_METRICS_TOKEN: token })).toMatchObject({ environment: {} })
     expect((await read({ environment: { NODE_OPTIONS: 'x' } })).configuration?.effective).toMatchObject({ environment: {} })
+    const simulatedTd = ['--tee', 'simulate-tdx', '--state', '/tmp/state']
+    expect((await read({ args: simulatedTd, environment: { NODE_OPTIONS: 'x' } })).configuration?.effective).toMatchObject({ environment: {} })
+    expect((await read({ args: td, environment: { TZ: 'UTC' } })).configuration?.effective).toMatchObject({ environment: { TZ: 'UTC' } })
   })
 
   it.each([['--controller', 'http://user:hunter2@host:1'], ['--metrics-token=hunter2'], ['--api-key=hunter2']])(
