@@ -5,9 +5,9 @@ import { write } from '../../http/body.ts'
 
 /**
  * Events that come within this time of the last write go out together. For a small model a write, its TLS record and its way through the kernel cost
- * more than all else that is done for a token; one that takes 10 ms or longer for a token never waits.
+ * more than all else that is done for a token; one that takes 20 ms or longer for a token never waits.
  */
-const togetherMs = 10
+const togetherMs = 20
 /**
  * The server-sent events of one response. Each is made, hashed and put into the tree when it is handed to the transport, and not before: what a reader who
  * left was never sent is not in the receipt either.
