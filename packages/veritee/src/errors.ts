@@ -123,6 +123,7 @@ export const errorTable = {
   // models and the engine
   model_unavailable: ['unavailable', 'the model could not be found, downloaded or read; see the cause'],
   model_hash_mismatch: ['untrusted', 'the model file is not the one its hash names, or changed while it was loaded'],
+  model_not_measured: ['rejected', 'an enclave loads sealed models, and plain ones whose sha256 is in its measured anchors.json; this is neither'],
   model_unverifiable: ['untrusted', 'the hub states no sha256 for this file, so a download could not be checked; pass a local path instead'],
   model_memory_unavailable: ['unavailable', 'there is no memory file system with room for the decrypted weights, and they go to no other'],
   model_memory_swappable: ['configuration', 'the kernel may write decrypted weights to a swap device; turn swap off, or mount a tmpfs with noswap'],

@@ -21,7 +21,7 @@ const sealedPrefix = 'sealed:'
 
 /**
  * Loads every model of the configuration, or none: after a failure those loaded are freed again. Sealed ones under measured publishers, or in simulation
- * under configured ones. Throws what loading throws, `config_invalid` and `anchors_not_measured`.
+ * under configured ones; plain ones in an enclave under measured hashes only (rule S13). Throws what loading throws, `config_invalid` and `model_not_measured`.
  */
 export async function loadModels(options: LoadOptions): Promise<ServedModel[]> {
   const { config } = options
@@ -45,9 +45,19 @@ export async function loadModels(options: LoadOptions): Promise<ServedModel[]> {
   }
 }
 
-async function plain({ config, program, report }: LoadOptions, source: string): Promise<ServedModel> {
+/** In an enclave the host says which file it is: whatever the engine parses would run under a genuine measurement. */
+async function plain({ config, platform, program, report }: LoadOptions, source: string): Promise<ServedModel> {
+  const measured = platform.anchors?.models
+  if (measured?.length === 0)
+    throw fail('model_not_measured', 'models.sources: expected a sealed model (sealed:DIRECTORY), since the measured anchors.json names no plain one')
   const { path, name, sha256 } = await program.findModel(source)
-  const engine = await program.openEngine({ path, sha256, ...engineOptions(config), onChange: told(name, report) })
+  const engine = await program.openEngine({
+    path,
+    sha256,
+    ...(measured !== undefined && { measured }),
+    ...engineOptions(config),
+    onChange: told(name, report),
+  })
   try {
     return serveModel(name, basename(path), engine, loadChatTemplate(engine.model.chatTemplate, engine.vocabulary))
   } catch (error) {

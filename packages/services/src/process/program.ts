@@ -22,6 +22,8 @@ export interface Anchors {
   /** Publishers of sealed models, lower-case hex of Ed25519 keys. */
   readonly publishers: readonly string[]
   readonly minimumVersion: number
+  /** Plain models that an enclave loads: of each the sha256 of every file in its order, lower-case hex. */
+  readonly models: readonly (readonly string[])[]
   /** What a controller demands of workers; null: it admits none. */
   readonly policy: Policy | null
   /** Of the text, as `sha256:` and hex: a member of the effective configuration. */
@@ -30,14 +32,25 @@ export interface Anchors {
 
 const shape = new Shape('config_invalid')
 
-/** Reads `anchors.json` of a bundle: `{"version":"veritee.anchors.v1","publishers":[...],"minimum_version":0,"policy":{...}|null}`. Throws `config_invalid`, `policy_invalid`. */
+/** Reads `anchors.json` of a bundle: `{"version":"veritee.anchors.v1","publishers":[...],"minimum_version":0,"policy":{...}|null,"models":[[...]]}`, `models` may be absent. Throws `config_invalid`, `policy_invalid`. */
 export function parseAnchors(text: string): Anchors {
-  const o = shape.object(parseJson(text, { maxLength: 1 << 20, maxDepth: 12 }), 'anchors', ['version', 'publishers', 'minimum_version', 'policy'])
+  const o = shape.object(
+    parseJson(text, { maxLength: 1 << 20, maxDepth: 12 }),
+    'anchors',
+    ['version', 'publishers', 'minimum_version', 'policy'],
+    ['models'],
+  )
   shape.oneOf(o.version, 'anchors.version', ['veritee.anchors.v1'])
   return {
     publishers: shape.array(o.publishers, 'anchors.publishers', 16).map((key, i) => shape.hex(key, `anchors.publishers[${i}]`, 32)),
     minimumVersion: shape.integer(o.minimum_version, 'anchors.minimum_version', 1_000_000_000),
+    models: o.models === undefined ? [] : shape.array(o.models, 'anchors.models', 64).map(hashes),
     policy: o.policy === null ? null : parsePolicy(jcs(o.policy as Json)),
     digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
   }
+}
+
+function hashes(model: unknown, i: number): string[] {
+  const name = `anchors.models[${i}]`
+  return shape.array(model, name, 1024).map((hash, k) => shape.hex(hash, `${name}[${k}]`, 32))
 }

@@ -187,6 +187,10 @@ describe('S13: anchors that come from outside an enclave', () => {
     ['an unknown member', JSON.stringify({ version: 'veritee.anchors.v1', publishers: [], minimum_version: 0, policy: null, extra: 1 })],
     ['a publisher that is no key', JSON.stringify({ version: 'veritee.anchors.v1', publishers: ['x'], minimum_version: 0, policy: null })],
     ['a negative version', JSON.stringify({ version: 'veritee.anchors.v1', publishers: [], minimum_version: -1, policy: null })],
+    ...[{}, [['x']], ['ab'.repeat(32)]].map((models) => [
+      `models that are none: ${JSON.stringify(models)}`,
+      JSON.stringify({ version: 'veritee.anchors.v1', publishers: [], minimum_version: 0, policy: null, models }),
+    ]),
     ['a policy that is none', JSON.stringify({ version: 'veritee.anchors.v1', publishers: [], minimum_version: 0, policy: {} })],
   ])('anchors that are malformed are refused: %s', async (_, anchors) => {
     const error: unknown = await worker(['--tee', 'gramine', '--state', directory, '--model', 'x.gguf'], anchors).catch((thrown: unknown) => thrown)

@@ -32,6 +32,8 @@ export interface LlamaEngineOptions extends LlamaSettings {
   readonly path: string | readonly WeightSource[]
   /** What the first file must hash to, lower-case hex. null or absent: whatever it is, the facts say it. */
   readonly sha256?: string | null
+  /** sha256 of every file, in order, of each model that may be loaded (rule S13). Nothing else is parsed, nor a file that can change after it was hashed. */
+  readonly measured?: readonly (readonly string[])[]
   /** A tmpfs for the private copy of the weights. Default /dev/shm. */
   readonly memoryDirectory?: string
   /** See `WeightsOptions`. */
@@ -61,8 +63,8 @@ const maxSequences = 4
 /**
  * Loads a GGUF model into llama.cpp, in this process, on the CPU, with the settings of the canonical profile. Nothing is built or downloaded.
  *
- * Throws `model_unavailable`, `model_malformed`, `model_unsupported`, `model_hash_mismatch`, `engine_unavailable`; `TypeError` for options
- * out of range. A file that cannot be loaded leaves the process intact.
+ * Throws `model_unavailable`, `model_malformed`, `model_unsupported`, `model_hash_mismatch`, `model_not_measured`, `model_memory_unavailable`,
+ * `engine_unavailable`; `TypeError` for options out of range. A file that cannot be loaded leaves the process intact.
  */
 export async function openLlamaEngine(options: LlamaEngineOptions): Promise<Engine> {
   const settings = checkSettings(options)
@@ -87,18 +89,40 @@ export function checkSettings({ threads = 1, sequences = maxSequences, maxContex
   return { threads, sequences, maxContext, maxQueue }
 }
 
-/** The hashed weights of the options, where they are those that were asked for. Throws what `loadWeights` and `loadSources` throw. */
-export async function openWeights({ path, sha256, memoryDirectory, toleratesSwap, signal }: LlamaEngineOptions): Promise<LoadedWeights> {
+/** The hashed weights of the options, where they are those that were asked for. Throws `model_not_measured`, and what `loadWeights` and `loadSources` throw. */
+export async function openWeights(options: LlamaEngineOptions): Promise<LoadedWeights> {
+  const { path, memoryDirectory, toleratesSwap, signal } = options
   const how = {
     ...(memoryDirectory !== undefined && { memoryDirectory }),
     ...(toleratesSwap !== undefined && { toleratesSwap }),
     ...(signal && { signal }),
   }
   const weights = await (typeof path === 'string' ? loadWeights(path, how) : loadSources(path, how))
-  const [first] = weights.files
-  if (typeof sha256 !== 'string' || sha256 === first?.sha256) return weights
+  const refusal = refusalOf(weights, options)
+  if (refusal === null) return weights
   await weights.dispose()
-  throw fail('model_hash_mismatch', `the model file is another one: expected ${sha256}, found ${first?.sha256 ?? 'none'}`)
+  throw refusal
+}
+
+/** Before anything but the first bytes of the files is read for what they say. */
+function refusalOf({ files, loading }: LoadedWeights, { sha256, measured, memoryDirectory = '/dev/shm' }: LlamaEngineOptions): VeriteeError | null {
+  const [first] = files
+  if (typeof sha256 === 'string' && sha256 !== first?.sha256)
+    return fail('model_hash_mismatch', `the model file is another one: expected ${sha256}, found ${first?.sha256 ?? 'none'}`)
+  if (measured === undefined) return null
+  const found = files.map((file) => file.sha256)
+  if (!measured.some((model) => model.length === found.length && model.every((hash, i) => hash === found[i])))
+    return fail(
+      'model_not_measured',
+      `expected a model of the measured anchors.json, found files with sha256 ${found.join(', ')}; add it there, or seal it`,
+    )
+  // What is loaded from where the host keeps it, the host can exchange after it was hashed.
+  if (loading !== 'tmpfs')
+    return fail(
+      'model_memory_unavailable',
+      `expected a tmpfs with room for the weights, as at ${memoryDirectory}: in an enclave they are parsed from there only`,
+    )
+  return null
 }
 
 /** Loads hashed weights into llama.cpp, in this process; the table is the engine's vocabulary as plain data. Throws as {@link openLlamaEngine}. */
