@@ -1,6 +1,7 @@
 // Answers of a worker over HTTP and TLS, several at a time, with all that their requester keeps of them.
 import { request } from 'node:https'
 import { fromHex } from 'veritee/bytes'
+import { parseReport } from 'veritee/receipt'
 import { simulateMachine, startWorker } from '../../packages/services/src/demo/system.ts'
 import type { ServedModel } from '../../packages/services/src/enclave/worker/served-model.ts'
 import type { ExchangeRecord } from '../../packages/services/src/replay/index.ts'
@@ -8,26 +9,38 @@ import type { ExchangeRecord } from '../../packages/services/src/replay/index.ts
 const now = (): Date => new Date()
 const machine = simulateMachine(now)
 
-/** Asks a worker of its own, on free ports, with `parallel` requests under way at any moment. In the order of the bodies. */
 export async function collectAnswers(served: ServedModel, bodies: readonly Uint8Array[], parallel: number): Promise<ExchangeRecord[]> {
+  return (await collect(served, bodies, parallel, '/v1/chat/completions')).records
+}
+
+/** Asks a worker of its own, on free ports, with `parallel` requests under way at any moment. In the order of the bodies; with the worker's report. */
+export async function collect(
+  served: ServedModel,
+  bodies: readonly Uint8Array[],
+  parallel: number,
+  path: string,
+): Promise<{ readonly records: ExchangeRecord[]; readonly report: string }> {
   const { server } = await startWorker(await machine, [served], 0, now)
   const records: ExchangeRecord[] = []
+  let signer: ExchangeRecord['signer'] = null
   const waiting = [...bodies.entries()]
   const ask = async (): Promise<void> => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const [i, body] = next
-      const answer = await send(server.port, '/v1/chat/completions', body)
+      const answer = await send(server.port, path, body)
       const receipt = await send(server.port, `/v1/aci/receipts/${answer.headers['x-receipt-id']}`, null)
       const key = String(answer.headers['x-veritee-receipt-key'])
-      records[i] = { receipt: receipt.body.toString(), request: body, response: answer.body, receiptKey: fromHex(key, 32) }
+      records[i] = { receipt: receipt.body.toString(), request: body, response: answer.body, receiptKey: fromHex(key, 32), signer }
     }
   }
   try {
+    const report = (await send(server.port, '/v1/aci/attestation', null)).body.toString()
+    signer = parseReport(report)
     await Promise.all(Array.from({ length: parallel }, ask))
+    return { records, report }
   } finally {
     await server.close()
   }
-  return records
 }
 
 interface Reply {

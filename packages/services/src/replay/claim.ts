@@ -14,6 +14,7 @@ import { type ChatRequest, parseChatRequest, RequestError } from '../enclave/wor
 import { chatEndpoint } from '../http/chat-request.ts'
 import { type Answer, parseAnswers } from './answer.ts'
 import { Ended, type ReplayCheck } from './report.ts'
+import { checkSignature, type Signer } from './signature.ts'
 
 /** One exchange as its requester kept it. */
 export interface ExchangeRecord {
@@ -25,6 +26,8 @@ export interface ExchangeRecord {
   readonly response: Uint8Array
   /** `X-Veritee-Receipt-Key`, 32 bytes; null where it was not kept. */
   readonly receiptKey: Uint8Array | null
+  /** The worker's report; null where it was not kept, and the signature is then not checked. */
+  readonly signer: Signer | null
 }
 
 /** What a receipt claims, and the bytes that it claims it of. */
@@ -48,11 +51,12 @@ export interface ClaimedChoice {
 
 /**
  * Reads a record and compares its bytes with the receipt: request (as it is, or after its constraints are cut out) and response.
- * The receipt's signature is not checked here: that takes the keyset (`veritee receipt verify`).
+ * The receipt's signature comes first, under the keyset of the worker's report where there is one.
  * Throws `receipt_malformed`, {@link Ended}.
  */
 export async function readClaim(record: ExchangeRecord, checks: ReplayCheck[]): Promise<Claim> {
   const receipt = parseReceipt(record.receipt)
+  await checkSignature(receipt, record.signer, checks)
   const inference = eventOf(receipt, 'veritee.inference')
   const model = eventOf(receipt, 'veritee.model')
   if (inference === undefined || model === undefined)
@@ -61,7 +65,6 @@ export async function readClaim(record: ExchangeRecord, checks: ReplayCheck[]): 
       'replay.receipt',
       "expected a worker's receipt over its own engine; a controller's cites it, and serves it under /v1/veritee/receipts/{id}/upstream",
     )
-  checks.push({ id: 'replay.signature', status: 'waived', detail: 'who signed the receipt was not judged; veritee receipt verify does that' })
   const body = await checkRequest(record.request, eventOf(receipt, 'request.received')?.body_hash)
   checks.push({ id: 'replay.request', status: 'pass', detail: 'over exactly these request bytes' })
   const returned = eventOf(receipt, 'response.returned')?.body_hash

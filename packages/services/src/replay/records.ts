@@ -4,7 +4,7 @@ import type { ExchangeRecord } from './claim.ts'
 const shape = new Shape('malformed_document')
 const maxBody = 1 << 26
 
-/** One record as one line: {"receipt","request_b64","response_b64","receipt_key"}. It holds prompt and answer: keep it as you keep those. */
+/** One record as one line: {"receipt","request_b64","response_b64","receipt_key"}. It holds prompt and answer: keep it as you keep those. The report is not in it. */
 export function formatRecord({ receipt, request, response, receiptKey }: ExchangeRecord): string {
   return JSON.stringify({
     receipt,
@@ -23,5 +23,6 @@ export function parseRecord(line: string): ExchangeRecord {
     request: fromBase64(shape.string(o.request_b64, 'request_b64', maxBody)),
     response: fromBase64(shape.string(o.response_b64, 'response_b64', maxBody)),
     receiptKey: o.receipt_key === null ? null : fromHex(shape.hex(o.receipt_key, 'receipt_key', 32)),
+    signer: null,
   }
 }

@@ -2,7 +2,7 @@ import type { Calibration } from './calibration.ts'
 import { type Claim, type ExchangeRecord, readClaim } from './claim.ts'
 import { checkEqual, checkNear, checkText, countTokens } from './compare.ts'
 import { checkModel, levelOf, openReplayModel, type ReplayModel } from './model.ts'
-import { Ended, isFault, type ReplayCheck, type ReplayReport } from './report.ts'
+import { Ended, isFault, type ReplayCheck, type ReplayReport, signatureOf } from './report.ts'
 import { rerun } from './rerun.ts'
 
 /**
@@ -11,7 +11,7 @@ import { rerun } from './rerun.ts'
  * Level 2, with another engine and a calibration for it, passes where enough tokens are near. The worker's own code makes prompt, choice and text;
  * tokens that are known beforehand are evaluated in one pass.
  *
- * Not checked: who signed the receipt. Throws `receipt_malformed`, what opening a model throws, and `engine_failed`, `context_overflow`.
+ * Not checked: that a quote binds the keyset which signed the receipt. Throws `receipt_malformed`, what opening a model throws, and `engine_failed`, `context_overflow`.
  */
 export async function replayFile(record: ExchangeRecord, modelPath: string, calibration: Calibration | null = null): Promise<ReplayReport> {
   const open = (claim: Claim): Promise<ReplayModel> => openReplayModel(modelPath, contextOf(claim))
@@ -49,7 +49,7 @@ async function report(record: ExchangeRecord, { open, close, calibration }: How)
   const draft: Draft = { checks: [], receiptId: '', level: null, choice: null, position: null, tokens: null, engines: null }
   const finished = (verdict: ReplayReport['verdict'], reason: ReplayReport['reason']): ReplayReport => {
     const { checks, ...rest } = draft
-    return { version: 'veritee.replay.v1', verdict, reason, ...rest, checks }
+    return { version: 'veritee.replay.v1', verdict, reason, ...rest, signature: signatureOf(checks), checks }
   }
   try {
     const claim = await readClaim(record, draft.checks)

@@ -2,6 +2,8 @@ import type { EngineFacts } from 'veritee/receipt'
 
 /** Why an answer does not follow from what its receipt says. */
 export type Fault =
+  | 'keyset_differs'
+  | 'signature_invalid'
   | 'request_differs'
   | 'response_differs'
   | 'weights_differ'
@@ -43,6 +45,8 @@ export interface ReplayReport {
   /** null exactly for `pass`. */
   readonly reason: Fault | Obstacle | null
   readonly receiptId: string
+  /** Of the receipt, under the keyset of the worker's report; without a report nobody checked it. */
+  readonly signature: 'valid' | 'invalid' | 'not checked'
   /** The answer, and in it the token, that differs first, counted from 0; null where none does, or where that is not known. */
   readonly choice: number | null
   readonly position: number | null
@@ -64,6 +68,8 @@ export class Ended {
 }
 
 const faults: readonly (Fault | Obstacle)[] = [
+  'keyset_differs',
+  'signature_invalid',
   'request_differs',
   'response_differs',
   'weights_differ',
@@ -79,4 +85,10 @@ const faults: readonly (Fault | Obstacle)[] = [
 
 export function isFault(reason: Fault | Obstacle): reason is Fault {
   return faults.includes(reason)
+}
+
+/** What the checks say of the signature. */
+export function signatureOf(checks: readonly ReplayCheck[]): ReplayReport['signature'] {
+  const status = checks.find(({ id }) => id === 'replay.signature')?.status
+  return status === 'pass' ? 'valid' : status === 'fail' ? 'invalid' : 'not checked'
 }

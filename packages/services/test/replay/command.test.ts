@@ -4,19 +4,23 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { toHex } from 'veritee/bytes'
+import { createBundle, parseReport } from 'veritee/receipt'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { formatRecord } from '../../src/replay/index.ts'
 import { demoPath } from '../engine/demo.ts'
-import { exchange, serveFile } from './worker.ts'
+import { exchangeWithReport, serveFile, story } from './worker.ts'
 
 const program = fileURLToPath(new URL('../../../veritee/src/bin/veritee.ts', import.meta.url))
 let folder: string
 let args: string[]
 let key: string
+let report: string
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'veritee-replay-command-'))
   const served = await serveFile()
-  const record = await exchange(served, { temperature: 1, max_tokens: 30 })
+  const asked = await exchangeWithReport(served, { messages: [{ role: 'user', content: story }], temperature: 1, max_tokens: 30 })
+  const { record } = asked
+  const another = await exchangeWithReport(served, { messages: [{ role: 'user', content: story }], max_tokens: 1 })
   await served.engine.dispose()
   const write = (name: string, data: string | Uint8Array): string => {
     writeFileSync(join(folder, name), data)
@@ -32,6 +36,16 @@ beforeAll(async () => {
   ]
   write('other.json', new TextEncoder().encode('{}'))
   write('records.jsonl', formatRecord(record))
+  report = write('report.json', asked.report)
+  write('other-report.json', another.report)
+  const { quote, collateral } = parseReport(asked.report)
+  const evidence = { quote, collateral, report: asked.report }
+  write(
+    'whole.bundle',
+    createBundle({ ...evidence, exchange: { receipt: record.receipt, requestBody: record.request, responseBody: record.response } }),
+  )
+  write('part.bundle', createBundle({ ...evidence, exchange: { receipt: record.receipt } }))
+  write('evidence.bundle', createBundle(evidence))
 }, 60_000)
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -51,14 +65,52 @@ test('an answer replayed in another process passes, says what it did not judge, 
   const ran = await veritee([...args, '--model', demoPath, '--receipt-key', key])
   expect([ran.code, ran.stderr]).toEqual([0, ''])
   expect(ran.stdout).toMatch(/– replay\.signature/)
+  expect(ran.stdout).toMatch(/^signature: not checked$/m)
   expect(ran.stdout).toMatch(/✓ replay\.tokens/)
   expect(ran.stdout).toMatch(/PASS, level 1/)
 })
 
 test('as JSON; without its key it is inconclusive and exits 3', async () => {
   const ran = await veritee([...args, '--model', demoPath, '--json'])
-  expect(JSON.parse(ran.stdout)).toMatchObject({ version: 'veritee.replay.v1', verdict: 'inconclusive', reason: 'key_missing' })
+  expect(JSON.parse(ran.stdout)).toMatchObject({
+    version: 'veritee.replay.v1',
+    verdict: 'inconclusive',
+    reason: 'key_missing',
+    signature: 'not checked',
+  })
   expect(ran.code).toBe(3)
+})
+
+test("under the worker's report the signature is checked; under another worker's nothing runs", async () => {
+  const own = await veritee([...args, '--model', demoPath, '--receipt-key', key, '--report', report])
+  expect([own.code, own.stderr]).toEqual([0, ''])
+  expect(own.stdout).toMatch(/✓ replay\.signature/)
+  expect(own.stdout).toMatch(/^signature: valid$/m)
+  const other = await veritee([...args, '--model', demoPath, '--receipt-key', key, '--report', join(folder, 'other-report.json'), '--json'])
+  expect(other.code).toBe(1)
+  expect(JSON.parse(other.stdout)).toMatchObject({ verdict: 'fail', reason: 'keyset_differs', signature: 'invalid', engines: null })
+})
+
+test('an evidence bundle holds all but the key; what it keeps back is given beside it', async () => {
+  const rest = ['--model', demoPath, '--receipt-key', key, '--json']
+  for (const more of [
+    ['--bundle', join(folder, 'whole.bundle')],
+    ['--bundle', join(folder, 'part.bundle'), ...args.slice(1)],
+  ]) {
+    const ran = await veritee([...more, ...rest])
+    expect([ran.code, ran.stderr]).toEqual([0, ''])
+    expect(JSON.parse(ran.stdout)).toMatchObject({ verdict: 'pass', level: 1, signature: 'valid' })
+  }
+})
+
+test.for([
+  ['a receipt beside the one of the bundle', 'whole.bundle', (): string[] => args.slice(0, 1)],
+  ['a report beside the one of the bundle', 'whole.bundle', (): string[] => ['--report', report]],
+  ['a bundle without an exchange', 'evidence.bundle', (): string[] => args],
+  ['a bundle that keeps the bodies back, and none given', 'part.bundle', (): string[] => []],
+] as const)('%s is wrong usage', async ([, bundle, more]) => {
+  const ran = await veritee(['--bundle', join(folder, bundle), ...more(), '--model', demoPath])
+  expect([ran.code, ran.stderr]).toEqual([2, expect.stringMatching(/^veritee: usage: /)])
 })
 
 test('a response that is another exits 1', async () => {

@@ -1,4 +1,4 @@
-// Another quantization of a model: the same weights as 32-bit floats, from a GGUF file (version 3, little-endian) of Q8_0 and F32 tensors.
+// Other models of one tokenizer: the same weights as 32-bit floats, or one tensor changed, from a GGUF file (version 3, little-endian) of Q8_0 and F32 tensors.
 
 const f32 = 0
 const q8 = 8
@@ -11,8 +11,14 @@ interface Tensor {
   readonly offset: number
 }
 
-/** Reads the header, keeps the metadata as they are, and writes every tensor as F32. */
-export function dequantize(file: Buffer): Buffer {
+interface Header {
+  readonly metadata: Buffer
+  readonly tensors: readonly Tensor[]
+  /** Where the data of tensors begin. */
+  readonly data: number
+}
+
+function headerOf(file: Buffer): Header {
   const reader = new Reader(file)
   reader.at = 8
   const tensorCount = Number(reader.u64())
@@ -29,8 +35,24 @@ export function dequantize(file: Buffer): Buffer {
     const dimensions = Array.from({ length: reader.u32() }, () => reader.u64())
     tensors.push({ name, dimensions, type: reader.u32(), offset: Number(reader.u64()) })
   }
-  const data = Math.ceil(reader.at / alignment) * alignment
+  return { metadata, tensors, data: Math.ceil(reader.at / alignment) * alignment }
+}
 
+/** The same file with the lowest bit of every value of one tensor (Q8_0) flipped: the nearest other model. */
+export function withOtherTensor(file: Buffer, name: string): Buffer {
+  const { tensors, data } = headerOf(file)
+  const tensor = tensors.find((one) => one.name.toString() === name && one.type === q8)
+  if (tensor === undefined) throw new Error(`expected a Q8_0 tensor ${name}, found ${tensors.map((one) => one.name).join(', ')}`)
+  const count = Number(tensor.dimensions.reduce((product, size) => product * size, 1n))
+  const changed = Buffer.from(file)
+  // A block is a scale of two bytes, then 32 values.
+  for (let i = 0; i < (count / 32) * 34; i++) if (i % 34 >= 2) changed[data + tensor.offset + i] = (changed[data + tensor.offset + i] ?? 0) ^ 1
+  return changed
+}
+
+/** Reads the header, keeps the metadata as they are, and writes every tensor as F32. */
+export function dequantize(file: Buffer): Buffer {
+  const { metadata, tensors, data } = headerOf(file)
   const infos: Buffer[] = []
   const parts: Buffer[] = []
   let offset = 0

@@ -1,5 +1,5 @@
 import { utf8 } from 'veritee/bytes'
-import { collectAnswers } from '../../../../bench/replay/answers.ts'
+import { collect } from '../../../../bench/replay/answers.ts'
 import { loadChatTemplate, openLlamaEngine } from '../../src/enclave/worker/engine/index.ts'
 import { type ServedModel, serveModel } from '../../src/enclave/worker/served-model.ts'
 import type { ExchangeRecord, ReplayReport } from '../../src/replay/index.ts'
@@ -24,16 +24,24 @@ export function passedOff(run: ServedModel, claimed: ServedModel): ServedModel {
 export const story = 'Tell me a story about a dragon named Ruby.'
 
 export async function exchange(served: ServedModel, members: Record<string, unknown> = {}, content: string = story): Promise<ExchangeRecord> {
-  const body = utf8(JSON.stringify({ model: served.name, messages: [{ role: 'user', content }], ...members }))
-  const [record] = await collectAnswers(served, [body], 1)
-  return record as ExchangeRecord
+  return (await exchangeWithReport(served, { messages: [{ role: 'user', content }], ...members })).record
 }
 
-/** Edits what the worker signed, as a worker that lies would have signed it: a replay does not judge signatures. */
+/** With the text of the worker's report; of any endpoint. */
+export async function exchangeWithReport(
+  served: ServedModel,
+  members: Record<string, unknown>,
+  path: string = '/v1/chat/completions',
+): Promise<{ readonly record: ExchangeRecord; readonly report: string }> {
+  const { records, report } = await collect(served, [utf8(JSON.stringify({ model: served.name, ...members }))], 1, path)
+  return { record: records[0] as ExchangeRecord, report }
+}
+
+/** Edits what the worker signed, as a worker that lies would have signed it; the signature is no longer over it, so there is nothing to check it by. */
 export function withEvent(record: ExchangeRecord, type: string, edit: (event: Record<string, unknown>) => Record<string, unknown>): ExchangeRecord {
   const document = JSON.parse(record.receipt) as { event_log: Record<string, unknown>[] }
   document.event_log = document.event_log.map((event) => (event.type === type ? edit(event) : event))
-  return { ...record, receipt: JSON.stringify(document) }
+  return { ...record, receipt: JSON.stringify(document), signer: null }
 }
 
 export function statusOf(report: ReplayReport, id: string): string | undefined {

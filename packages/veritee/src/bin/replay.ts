@@ -1,15 +1,19 @@
 import { writeFile } from 'node:fs/promises'
 import { fromHex } from '../bytes/index.ts'
 import { fail } from '../errors.ts'
-import { one, readArgs, required } from './args.ts'
-import { readBytes, readText } from './files.ts'
+import { readArgs, required } from './args.ts'
+import { readText } from './files.ts'
 import { checkLines, writeJson, writeLines } from './print.ts'
+import { type KeptExchange, readExchange } from './replay-record.ts'
 
 export const replayHelp = `veritee replay RECEIPT --request FILE --response FILE --model GGUF [options]: run an answer again and compare it token by token
+       veritee replay --bundle FILE --model GGUF [options]
 
   RECEIPT            the worker's receipt (through a controller: GET /v1/veritee/receipts/{id}/upstream)
   --request FILE     the request body, byte for byte
   --response FILE    the response body, byte for byte
+  --report FILE      the worker's report (GET /v1/aci/attestation of it): its keyset must have signed the receipt. Without it, no signature is checked
+  --bundle FILE      an evidence bundle, for what it holds of receipt, report, request and response (veritee bundle create)
   --model GGUF       the model file that you believe was run
   --receipt-key HEX  X-Veritee-Receipt-Key of the response; without it an answer cannot pass
   --calibration FILE how far answers of that engine may be from a replay by this one (spec/calibration.md); without it, another engine is inconclusive
@@ -20,20 +24,21 @@ veritee replay calibrate --exchanges FILE --model GGUF -o FILE: measure that on 
   --exchanges FILE   records, one a line, of one engine
   -o, --out FILE     the calibration
 
-It needs the package @veritee/services beside this one: the inference engine is in there. Who signed the receipt is not judged: veritee receipt verify.
+It needs the package @veritee/services beside this one: the inference engine is in there. Whether a quote binds the keyset that signed is not judged: veritee receipt verify.
 Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, or something needed was unavailable.
 `
 
 /** What is used of the services package, which this one does not depend on. */
 interface ReplayModule {
   replayFile(
-    record: { readonly receipt: string; readonly request: Uint8Array; readonly response: Uint8Array; readonly receiptKey: Uint8Array | null },
+    record: KeptExchange & { readonly receiptKey: Uint8Array | null },
     modelPath: string,
     calibration: object | null,
   ): Promise<{
     readonly verdict: 'pass' | 'fail' | 'inconclusive'
     readonly level: number | null
     readonly reason: string | null
+    readonly signature: string
     readonly checks: Parameters<typeof checkLines>[0]
   }>
   parseCalibration(text: string): object
@@ -53,6 +58,8 @@ const exits = { pass: 0, fail: 1, inconclusive: 3 } as const
 export async function replayCommand(args: readonly string[]): Promise<number> {
   if (args[0] === 'calibrate') return calibrateCommand(args.slice(1))
   const { values, positionals } = readArgs(args, {
+    report: { type: 'string' },
+    bundle: { type: 'string' },
     request: { type: 'string' },
     response: { type: 'string' },
     model: { type: 'string' },
@@ -60,23 +67,15 @@ export async function replayCommand(args: readonly string[]): Promise<number> {
     calibration: { type: 'string' },
     json: { type: 'boolean', default: false },
   })
-  const path = one(positionals, 'receipt FILE')
-  const requestPath = required(values.request, '--request', 'the prompt is made from it')
-  const responsePath = required(values.response, '--response', 'it is what is compared')
   const model = required(values.model, '--model', 'an answer is replayed on a model file that you chose')
   const key = values['receipt-key']
   if (key !== undefined && !/^[0-9a-f]{64}$/.test(key)) throw fail('usage', '--receipt-key: expected 64 lower-case hex digits')
-  const record = {
-    receipt: await readText(path),
-    request: await readBytes(requestPath, maxBodyBytes),
-    response: await readBytes(responsePath, maxBodyBytes),
-    receiptKey: key === undefined ? null : fromHex(key, 32),
-  }
+  const record = { ...(await readExchange(positionals, values)), receiptKey: key === undefined ? null : fromHex(key, 32) }
   const calibrationText = values.calibration === undefined ? null : await readText(values.calibration)
   const { replayFile, parseCalibration } = await loadReplay()
   const report = await replayFile(record, model, calibrationText === null ? null : parseCalibration(calibrationText))
   if (values.json) writeJson(report)
-  else writeLines([...checkLines(report.checks), '', conclusion(report)])
+  else writeLines([...checkLines(report.checks), '', `signature: ${report.signature}`, conclusion(report)])
   return exits[report.verdict]
 }
 
@@ -98,9 +97,6 @@ async function calibrateCommand(args: readonly string[]): Promise<number> {
   ])
   return 0
 }
-
-/** Streams hold some 300 bytes for each token. */
-const maxBodyBytes = 64 << 20
 
 /** Throws `replay_unavailable` where the services package, or something it needs, is not installed. */
 async function loadReplay(): Promise<ReplayModule> {
