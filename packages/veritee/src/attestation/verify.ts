@@ -1,3 +1,4 @@
+import { whenDone } from '../crypto/when-done.ts'
 import { VerifierCache } from './cache/verifier-cache.ts'
 import type { Check, QuoteClaims, Verified } from './claims.ts'
 import type { Collateral } from './collateral.ts'
@@ -53,7 +54,7 @@ export async function verifyQuote(quote: Quote, collateral: Collateral, trust: T
   if (cache !== undefined && !(cache instanceof VerifierCache)) throw new TypeError('verifyQuote: expected a cache made by createVerifierCache')
   const compartment = cache === undefined ? null : cache.compartment(roots)
   // What the caller holds may change while this awaits; what was asked about may not. So roots and time are copied, and the quote is read again
-  // from its bytes, which also rules out a body that is not the signed one.
+  // from a copy of its bytes, which also rules out a body that is not the signed one; what a cache keeps of a quote are views of that copy.
   const session = openSession({ ...collateral }, compartment?.roots ?? [...roots], new Date(at), compartment)
   const { checks } = session
   const own = checks.take(
@@ -61,17 +62,23 @@ export async function verifyQuote(quote: Quote, collateral: Collateral, trust: T
     () => ({ ...parseQuote(quote.bytes), trailingBytes: quote.trailingBytes }),
     ({ tee, version, bytes, trailingBytes }) => `${tee} quote of version ${version}, ${bytes.length} bytes and ${trailingBytes} after its end`,
   )
-  const pck = await verifyPck(session, own)
-  const lists = await verifyRevocation(session, pck)
-  const tcbInfo = await verifyTcbInfo(session, pck, lists, own)
-  const identity = await verifyQeIdentity(session, pck, lists, own)
-  await verifyReports(session, own, pck, tcbInfo, identity)
-  const tcb = evaluate(session, own, pck, tcbInfo, identity)
-  const claims = collectClaims(session, own, pck, lists, tcbInfo, identity, tcb)
-  session.pool.commit()
-  session.documents.commit()
-  // The one place where claims become verified: every check above has passed.
-  return { claims: claims as Verified<QuoteClaims>, checks: checks.taken }
+  // One after the other. Under Node each is there at once, and to `await` it would take longer than most of them do.
+  return whenDone(verifyPck(session, own), (pck) =>
+    whenDone(verifyRevocation(session, pck), (lists) =>
+      whenDone(verifyTcbInfo(session, pck, lists, own), (tcbInfo) =>
+        whenDone(verifyQeIdentity(session, pck, lists, own), (identity) =>
+          whenDone(verifyReports(session, own, pck, tcbInfo, identity), () => {
+            const tcb = evaluate(session, own, pck, tcbInfo, identity)
+            const claims = collectClaims(session, own, pck, lists, tcbInfo, identity, tcb)
+            session.pool.commit()
+            session.documents.commit()
+            // The one place where claims become verified: every check above has passed.
+            return { claims: claims as Verified<QuoteClaims>, checks: checks.taken }
+          }),
+        ),
+      ),
+    ),
+  )
 }
 
 function evaluate(session: Session, quote: Quote, pck: Pck, tcbInfo: TcbInfo, identity: QeIdentity): TcbEvaluation {

@@ -10,7 +10,7 @@ import { type Certificate, readCertificate } from './certificate.ts'
 import { type Crl, parseCrl } from './crl.ts'
 import { findExtension, keyUsageBit } from './extensions.ts'
 import { oid } from './oid.ts'
-import { readPem } from './pem.ts'
+import { endOfFirstBlock, maxPemLength, readPem } from './pem.ts'
 import { parseSgxExtension, type SgxExtension } from './sgx-extension.ts'
 
 /** A certificate chain in the order leaf to root. */
@@ -44,6 +44,12 @@ interface QuotedChain {
   readonly chain: Chain
 }
 
+/** The part of a quoted chain behind its first certificate: the same for all platforms of an authority. */
+interface QuotedIssuers {
+  readonly pem: Uint8Array
+  readonly certificates: readonly Certificate[]
+}
+
 interface PemCertificate {
   /** Without line ends. */
   readonly base64: string
@@ -59,6 +65,7 @@ interface ImportedKey {
 export class PoolShelves {
   readonly chains: Shelf<string, Chain>
   readonly quotedChains: Shelf<number, QuotedChain>
+  readonly quotedIssuers: Shelf<number, QuotedIssuers>
   readonly certificates: Shelf<number, PemCertificate>
   readonly crls: Shelf<number, Crl>
   readonly signedBytes: Shelf<number, SignedBytes>
@@ -68,6 +75,7 @@ export class PoolShelves {
   constructor(maxEntries: number) {
     this.chains = new Shelf(maxEntries)
     this.quotedChains = new Shelf(maxEntries)
+    this.quotedIssuers = new Shelf(maxEntries)
     this.certificates = new Shelf(maxEntries)
     this.crls = new Shelf(maxEntries)
     this.signedBytes = new Shelf(maxEntries)
@@ -94,23 +102,22 @@ class PoolFacts {
 export class CertificatePool {
   readonly #chains: ShelfView<string, Chain>
   readonly #quotedChains: ShelfView<number, QuotedChain>
+  readonly #quotedIssuers: ShelfView<number, QuotedIssuers>
   readonly #certificates: ShelfView<number, PemCertificate>
   readonly #crls: ShelfView<number, Crl>
   readonly #signedBytes: ShelfView<number, SignedBytes>
   readonly #keys: ShelfView<number, ImportedKey>
   readonly #facts: PoolFacts
-  /** What a quote holds is met once in a verification: where nothing is left for the next one, it is not copied. */
-  readonly #shelved: boolean
 
   constructor(shelves: PoolShelves | null = null) {
     this.#chains = new ShelfView(shelves?.chains ?? null)
     this.#quotedChains = new ShelfView(shelves?.quotedChains ?? null)
+    this.#quotedIssuers = new ShelfView(shelves?.quotedIssuers ?? null)
     this.#certificates = new ShelfView(shelves?.certificates ?? null)
     this.#crls = new ShelfView(shelves?.crls ?? null)
     this.#signedBytes = new ShelfView(shelves?.signedBytes ?? null)
     this.#keys = new ShelfView(shelves?.keys ?? null)
     this.#facts = shelves?.facts ?? new PoolFacts()
-    this.#shelved = shelves !== null
   }
 
   /**
@@ -120,29 +127,44 @@ export class CertificatePool {
   chain(pem: string, length: number): Chain {
     const known = this.#chains.get(pem)
     if (known !== undefined && known.length === length) return known
-    return this.#chains.set(pem, this.#parseChain(pem, length))
+    return this.#chains.set(pem, orderChain(this.#parseCertificates(pem), length))
   }
 
-  /** {@link CertificatePool.chain} of text that Intel's library ends with NUL; NUL inside the text is not ignored. */
+  /**
+   * {@link CertificatePool.chain} of text that Intel's library ends with NUL; NUL inside the text is not ignored. Nobody will write to these bytes:
+   * they are not copied.
+   *
+   * What stands behind the first certificate is looked up by itself: the platforms of an authority share it. It has been the end of a text that
+   * passed, so the first part alone gives, or is refused for, what the whole would.
+   */
   chainOfBytes(pem: Uint8Array, length: number): Chain {
     // The leaf comes first, and these are from its serial number, which is random.
-    const name = tailOf(pem.subarray(0, 64))
+    const name = nameOfPem(pem)
     const known = this.#quotedChains.get(name)
     if (known !== undefined && known.chain.length === length && sameBytes(known.pem, pem)) return known.chain
+    const firstEnd = endOfFirstBlock(pem)
+    const rest = pem.subarray(firstEnd)
+    const restName = nameOfPem(rest)
+    const issuers = this.#quotedIssuers.get(restName)
+    if (issuers !== undefined && pem.length <= maxPemLength && sameBytes(issuers.pem, rest)) {
+      const first = this.#parseCertificates(fromUtf8(pem.subarray(0, firstEnd)))
+      return this.#quotedChains.set(name, { pem, chain: orderChain([...first, ...issuers.certificates], length) }).chain
+    }
     let end = pem.length
     while (end > 0 && pem[end - 1] === 0) end--
-    const chain = this.#parseChain(fromUtf8(pem.subarray(0, end)), length)
-    if (this.#shelved) this.#quotedChains.set(name, { pem: new Uint8Array(pem), chain })
-    return chain
+    const certificates = this.#parseCertificates(fromUtf8(pem.subarray(0, end)))
+    const chain = orderChain(certificates, length)
+    // Of a text that has passed, this begins with the end of a line.
+    if (rest.length > 0) this.#quotedIssuers.set(restName, { pem: rest, certificates: certificates.slice(1) })
+    return this.#quotedChains.set(name, { pem, chain }).chain
   }
 
-  #parseChain(pem: string, length: number): Chain {
+  #parseCertificates(pem: string): readonly Certificate[] {
     const texts = readPem(pem)
     const known = texts.map((base64) => this.#knownCertificate(base64))
     // All are decoded before any is parsed, so that what is refused first does not depend on what is known.
     const decoded = texts.map((base64, index) => (known[index] === null ? fromBase64(base64) : null))
-    const certificates = texts.map((base64, index) => known[index] ?? this.#newCertificate(base64, decoded[index] as Uint8Array))
-    return orderChain(certificates, length)
+    return texts.map((base64, index) => known[index] ?? this.#newCertificate(base64, decoded[index] as Uint8Array))
   }
 
   #knownCertificate(base64: string): Certificate | null {
@@ -162,14 +184,12 @@ export class CertificatePool {
     return this.#crls.set(key, parseCrl(der))
   }
 
-  /** Signed bytes that are met again, such as the report of a quoting enclave: the same object for the same bytes and signature. */
+  /** Signed bytes that are met again, such as the report of a quoting enclave: the same object for the same bytes and signature, which nobody will write to. */
   signedBytes(bytes: Uint8Array, signature: Uint8Array): Signed {
     const name = tailOf(signature)
     const known = this.#signedBytes.get(name)
     if (known !== undefined && sameBytes(known.tbs, bytes) && sameBytes(known.signature, signature)) return known
-    return this.#shelved
-      ? this.#signedBytes.set(name, { tbs: new Uint8Array(bytes), signature: new Uint8Array(signature) })
-      : { tbs: bytes, signature }
+    return this.#signedBytes.set(name, { tbs: bytes, signature })
   }
 
   /** Parses the SGX extension of a PCK certificate. Throws `certificate_malformed`. */
@@ -198,14 +218,14 @@ export class CertificatePool {
     })
   }
 
-  /** True if the key made this signature; false for bytes that are no P-256 key. */
+  /** True if the key made this signature; false for bytes that are no P-256 key. Nobody will write to the key. */
   verify(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): MaybePromise<boolean> {
     const name = tailOf(publicKey)
     const known = this.#keys.get(name)
     if (known !== undefined && equal(known.publicKey, publicKey)) return known.key.verify(signature, message)
     return whenDone(crypto.importP256(publicKey), (key) => {
       if (key === null) return false
-      this.#keys.set(name, { publicKey: new Uint8Array(publicKey), key })
+      this.#keys.set(name, { publicKey, key })
       return key.verify(signature, message)
     })
   }
@@ -232,11 +252,17 @@ export class CertificatePool {
   commit(): void {
     this.#chains.commit()
     this.#quotedChains.commit()
+    this.#quotedIssuers.commit()
     this.#certificates.commit()
     this.#crls.commit()
     this.#signedBytes.commit()
     this.#keys.commit()
   }
+}
+
+/** Of the text of a chain or of its rest: from the serial number of the first certificate in it, which is random. */
+function nameOfPem(pem: Uint8Array): number {
+  return tailOf(pem.subarray(0, 64))
 }
 
 function orderChain(certificates: readonly Certificate[], length: number): Chain {

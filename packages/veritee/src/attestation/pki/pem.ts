@@ -3,8 +3,8 @@ import { fail } from '../../errors.ts'
 
 const begin = '-----BEGIN CERTIFICATE-----'
 const end = '-----END CERTIFICATE-----'
-// A chain of three is about 4 KiB.
-const maxLength = 65_536
+/** A chain of three is about 4 KiB. */
+export const maxPemLength = 65_536
 const maxCertificates = 16
 
 /**
@@ -21,7 +21,7 @@ export function parsePem(text: string): Uint8Array[] {
 
 /** The same before decoding: base64 without line ends, which {@link fromBase64} takes in one form only, so equal certificates are equal texts. */
 export function readPem(text: string): string[] {
-  if (text.length > maxLength) throw fail('malformed_encoding', `expected at most ${maxLength} characters of PEM, found ${text.length}`)
+  if (text.length > maxPemLength) throw fail('malformed_encoding', `expected at most ${maxPemLength} characters of PEM, found ${text.length}`)
   const found: string[] = []
   let at = lineEnds(text, 0)
   while (at < text.length) {
@@ -41,6 +41,14 @@ export function readPem(text: string): string[] {
   }
   if (found.length === 0) throw fail('malformed_encoding', 'expected at least one PEM certificate')
   return found
+}
+
+/** Where the block at the beginning ends: dashes stand in markers only. The end of the text where there is no such block. */
+export function endOfFirstBlock(pem: Uint8Array): number {
+  const from = pem.indexOf(0x2d, begin.length)
+  if (from < 0) return pem.length
+  for (let at = 0; at < end.length; at++) if (pem[from + at] !== end.charCodeAt(at)) return pem.length
+  return from + end.length
 }
 
 function lineEnds(text: string, from: number): number {

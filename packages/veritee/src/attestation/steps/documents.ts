@@ -15,68 +15,72 @@ import type { Session } from './session.ts'
 const signingProfile: ChainProfile = { names: ['SGX TCB Signing', 'SGX Root CA'], authoritiesOnly: false }
 
 /** `tcb-info.*`: signing chain, signature over the exact text, format, window, and that it is for this quote's TEE and platform family. */
-export async function verifyTcbInfo(session: Session, pck: Pck, lists: RevocationLists, quote: Quote): Promise<TcbInfo> {
-  const { checks, pool } = session
+export function verifyTcbInfo(session: Session, pck: Pck, lists: RevocationLists, quote: Quote): MaybePromise<TcbInfo> {
+  const { checks, pool, documents, at } = session
   const { tcbInfo: text, tcbInfoIssuerChain, tcbInfoSignature } = session.collateral
-  const chain = await checks.takeLater(
+  const chain = checks.takeLater(
     'tcb-info.chain',
     () => verifySigner(session, tcbInfoIssuerChain, pck, lists),
     (found) => pool.describe(found, describeSigner),
   )
-  await checks.takeLater(
-    'tcb-info.signature',
-    () => verifyText(session, chain, text, tcbInfoSignature, 'tcb_info_signature_invalid'),
-    () => 'over the exact text',
-  )
-  const info = checks.take(
-    'tcb-info.format',
-    () => session.documents.tcbInfo(text),
-    (found) => pool.describe(found, describeDocument),
-  )
-  checks.take('tcb-info.window', () => checkDocumentWindow(info, session.at, 'tcb_info_expired'), session.validAt)
-  checks.take(
-    'tcb-info.match',
-    () => {
-      if (info.tee !== quote.tee) throw fail('tcb_info_mismatch', `expected TCB info for ${quote.tee}, found ${info.tee}`)
-      const fmspc = toHex(info.fmspc)
-      const pceId = toHex(info.pceId)
-      if (fmspc !== pck.sgx.fmspc) throw fail('tcb_info_mismatch', `expected FMSPC ${pck.sgx.fmspc}, found ${fmspc}`)
-      if (pceId !== pck.sgx.pceId) throw fail('tcb_info_mismatch', `expected PCE id ${pck.sgx.pceId}, found ${pceId}`)
-    },
-    () => `for ${quote.tee}, FMSPC ${pck.sgx.fmspc}, PCE id ${pck.sgx.pceId}`,
-  )
-  return info
+  const takeSignature = (signer: Chain): MaybePromise<void> =>
+    checks.takeLater('tcb-info.signature', () => verifyText(session, signer, text, tcbInfoSignature, 'tcb_info_signature_invalid'), overText)
+  return whenDone(whenDone(chain, takeSignature), () => {
+    const info = checks.take(
+      'tcb-info.format',
+      () => documents.tcbInfo(text),
+      (found) => pool.describe(found, describeDocument),
+    )
+    checks.take('tcb-info.window', () => checkDocumentWindow(info, at, 'tcb_info_expired'), session.validAt)
+    checks.take(
+      'tcb-info.match',
+      () => checkPlatform(info, pck, quote),
+      () => `for ${quote.tee}, FMSPC ${pck.sgx.fmspc}, PCE id ${pck.sgx.pceId}`,
+    )
+    return info
+  })
 }
 
 /** `qe-identity.*`: the same for the identity of the quoting enclave, `QE` for SGX and `TD_QE` for TDX (P9). */
-export async function verifyQeIdentity(session: Session, pck: Pck, lists: RevocationLists, quote: Quote): Promise<QeIdentity> {
-  const { checks, pool } = session
+export function verifyQeIdentity(session: Session, pck: Pck, lists: RevocationLists, quote: Quote): MaybePromise<QeIdentity> {
+  const { checks, pool, documents, at } = session
   const { qeIdentity: text, qeIdentityIssuerChain, qeIdentitySignature } = session.collateral
-  const chain = await checks.takeLater(
+  const chain = checks.takeLater(
     'qe-identity.chain',
     () => verifySigner(session, qeIdentityIssuerChain, pck, lists),
     (found) => pool.describe(found, describeSigner),
   )
-  await checks.takeLater(
-    'qe-identity.signature',
-    () => verifyText(session, chain, text, qeIdentitySignature, 'qe_identity_signature_invalid'),
-    () => 'over the exact text',
-  )
-  const identity = checks.take(
-    'qe-identity.format',
-    () => session.documents.qeIdentity(text),
-    (found) => pool.describe(found, describeDocument),
-  )
-  checks.take('qe-identity.window', () => checkDocumentWindow(identity, session.at, 'qe_identity_expired'), session.validAt)
-  const expected = quote.tee === 'sgx' ? 'QE' : 'TD_QE'
-  checks.take(
-    'qe-identity.match',
-    () => {
-      if (identity.id !== expected) throw fail('qe_identity_mismatch', `expected the identity ${expected}, found ${identity.id}`)
-    },
-    () => expected,
-  )
-  return identity
+  const takeSignature = (signer: Chain): MaybePromise<void> =>
+    checks.takeLater('qe-identity.signature', () => verifyText(session, signer, text, qeIdentitySignature, 'qe_identity_signature_invalid'), overText)
+  return whenDone(whenDone(chain, takeSignature), () => {
+    const identity = checks.take(
+      'qe-identity.format',
+      () => documents.qeIdentity(text),
+      (found) => pool.describe(found, describeDocument),
+    )
+    checks.take('qe-identity.window', () => checkDocumentWindow(identity, at, 'qe_identity_expired'), session.validAt)
+    const expected = quote.tee === 'sgx' ? 'QE' : 'TD_QE'
+    checks.take(
+      'qe-identity.match',
+      () => {
+        if (identity.id !== expected) throw fail('qe_identity_mismatch', `expected the identity ${expected}, found ${identity.id}`)
+      },
+      () => expected,
+    )
+    return identity
+  })
+}
+
+function overText(): string {
+  return 'over the exact text'
+}
+
+function checkPlatform(info: TcbInfo, pck: Pck, quote: Quote): void {
+  if (info.tee !== quote.tee) throw fail('tcb_info_mismatch', `expected TCB info for ${quote.tee}, found ${info.tee}`)
+  const fmspc = toHex(info.fmspc)
+  const pceId = toHex(info.pceId)
+  if (fmspc !== pck.sgx.fmspc) throw fail('tcb_info_mismatch', `expected FMSPC ${pck.sgx.fmspc}, found ${fmspc}`)
+  if (pceId !== pck.sgx.pceId) throw fail('tcb_info_mismatch', `expected PCE id ${pck.sgx.pceId}, found ${pceId}`)
 }
 
 function verifySigner(session: Session, pem: string, pck: Pck, lists: RevocationLists): MaybePromise<Chain> {

@@ -1,5 +1,6 @@
 import { equal } from '../../bytes/bytes.ts'
 import { toHex } from '../../bytes/hex.ts'
+import type { MaybePromise } from '../../crypto/types.ts'
 import { whenDone } from '../../crypto/when-done.ts'
 import { fail } from '../../errors.ts'
 import type { Certificate } from '../pki/certificate.ts'
@@ -29,7 +30,7 @@ export const pckIssuerProfile: ChainProfile = { names: pckProfile.names.slice(1)
  * Throws `quote_no_pck_chain`, `malformed_encoding`, `certificate_malformed`, `chain_untrusted`, `chain_invalid`, `certificate_expired`,
  * `certificate_not_yet_valid`, each as `VerificationError`.
  */
-export async function verifyPck(session: Session, quote: Quote): Promise<Pck> {
+export function verifyPck(session: Session, quote: Quote): MaybePromise<Pck> {
   const { checks, pool, roots, at } = session
   const pck = checks.take(
     'pck.format',
@@ -41,14 +42,16 @@ export async function verifyPck(session: Session, quote: Quote): Promise<Pck> {
     () => checkRoot(pck.root, roots),
     () => (holdsIntelKey(pck.root) ? "Intel's root" : "a trusted root, but not Intel's: SIMULATED"),
   )
-  await checks.takeLater(
+  const chain = checks.takeLater(
     'pck.chain',
     () => whenDone(pool.verifyChain(pck.chain, pckProfile), () => pckAuthority(pck)),
     (authority) => `issued by the PCK ${authority} CA`,
   )
-  checks.take('pck.window', () => checkWindow(pck.chain, at), session.validAt)
-  session.chains.push(pck.chain)
-  return pck
+  return whenDone(chain, () => {
+    checks.take('pck.window', () => checkWindow(pck.chain, at), session.validAt)
+    session.chains.push(pck.chain)
+    return pck
+  })
 }
 
 function readPck(pool: CertificatePool, quote: Quote): Pck {

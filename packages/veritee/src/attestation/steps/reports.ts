@@ -15,7 +15,7 @@ import type { Session } from './session.ts'
  * `tdx.module` to `quote.signature`: the TDX module's signer; the PCK key signs the QE report, the QE report binds the attestation key, Intel's
  * identity names that QE, and the attestation key signs header and body.
  */
-export async function verifyReports(session: Session, quote: Quote, pck: Pck, tcbInfo: TcbInfo, identity: QeIdentity): Promise<void> {
+export function verifyReports(session: Session, quote: Quote, pck: Pck, tcbInfo: TcbInfo, identity: QeIdentity): MaybePromise<void> {
   const { checks, pool } = session
   const { body, qeReport } = quote
   if (body.kind !== 'sgx')
@@ -24,7 +24,7 @@ export async function verifyReports(session: Session, quote: Quote, pck: Pck, tc
       () => checkTdxModule(tcbInfo, body),
       () => `TEE_TCB_SVN ${toHex(body.teeTcbSvn)}`,
     )
-  await checks.takeLater(
+  const certified = checks.takeLater(
     'qe-report.signature',
     () => {
       // The report says nothing of the quoted body: it stays the same for as long as the quoting enclave keeps its attestation key.
@@ -33,24 +33,27 @@ export async function verifyReports(session: Session, quote: Quote, pck: Pck, tc
     },
     () => 'by the PCK key',
   )
-  await checks.takeLater(
-    'qe-report.data',
-    () => checkReportData(quote),
-    () => 'binds the attestation key',
-  )
-  checks.take(
-    'qe.identity',
-    () => checkQeIdentity(identity, qeReport),
-    () => `ISVPRODID ${qeReport.isvProdId}, ISVSVN ${qeReport.isvSvn}`,
-  )
-  await checks.takeLater(
-    'quote.signature',
-    () => {
-      const valid = pool.verify(quote.attestationKey, quote.signature, quote.signed)
-      return demand(valid, 'quote_signature_invalid', 'the signature is not by the attestation key')
-    },
-    () => 'by the attestation key',
-  )
+  const takeData = (): MaybePromise<void> =>
+    checks.takeLater(
+      'qe-report.data',
+      () => checkReportData(quote),
+      () => 'binds the attestation key',
+    )
+  return whenDone(whenDone(certified, takeData), () => {
+    checks.take(
+      'qe.identity',
+      () => checkQeIdentity(identity, qeReport),
+      () => `ISVPRODID ${qeReport.isvProdId}, ISVSVN ${qeReport.isvSvn}`,
+    )
+    return checks.takeLater(
+      'quote.signature',
+      () => {
+        const valid = pool.verify(quote.attestationKey, quote.signature, quote.signed)
+        return demand(valid, 'quote_signature_invalid', 'the signature is not by the attestation key')
+      },
+      () => 'by the attestation key',
+    )
+  })
 }
 
 function demand(valid: MaybePromise<boolean>, code: ErrorCode, otherwise: string): MaybePromise<void> {

@@ -18,26 +18,33 @@ export interface RevocationLists {
  * `crl.*` and `pck.revocation`: the root's list is signed by the root, the PCK list by the very authority that issued the PCK certificate
  * (Processor and Platform CA have a list each), both cover the time, and neither authority nor leaf is on them.
  */
-export async function verifyRevocation(session: Session, pck: Pck): Promise<RevocationLists> {
+export function verifyRevocation(session: Session, pck: Pck): MaybePromise<RevocationLists> {
   const { checks, collateral } = session
   const describe = (crl: Crl): string => session.pool.describe(crl, describeList)
-  const root = await checks.takeLater('crl.root', () => verifiedList(session, collateral.rootCaCrl, pck.root), describe)
-  const issuer = await checks.takeLater(
-    'crl.pck-issuer',
-    () => verifyIssuerChain(session, pck),
-    (chain) => `'${chain[0].subject.commonName}'`,
+  const takeRoot = (): MaybePromise<Crl> => checks.takeLater('crl.root', () => verifiedList(session, collateral.rootCaCrl, pck.root), describe)
+  const takeIssuer = (): MaybePromise<Chain> =>
+    checks.takeLater(
+      'crl.pck-issuer',
+      () => verifyIssuerChain(session, pck),
+      (chain) => `'${chain[0].subject.commonName}'`,
+    )
+  const takeList = (): MaybePromise<Crl> => checks.takeLater('crl.pck', () => verifiedList(session, collateral.pckCrl, pck.intermediate), describe)
+  return whenDone(takeRoot(), (root) =>
+    whenDone(takeIssuer(), (issuer) => {
+      session.chains.push(issuer)
+      return whenDone(takeList(), (list) => {
+        checks.take(
+          'pck.revocation',
+          () => {
+            checkNotRevoked(root, pck.intermediate)
+            checkNotRevoked(list, pck.leaf)
+          },
+          () => 'neither the PCK certificate nor its authority is revoked',
+        )
+        return { root, pck: list }
+      })
+    }),
   )
-  session.chains.push(issuer)
-  const list = await checks.takeLater('crl.pck', () => verifiedList(session, collateral.pckCrl, pck.intermediate), describe)
-  checks.take(
-    'pck.revocation',
-    () => {
-      checkNotRevoked(root, pck.intermediate)
-      checkNotRevoked(list, pck.leaf)
-    },
-    () => 'neither the PCK certificate nor its authority is revoked',
-  )
-  return { root, pck: list }
 }
 
 function describeList(crl: Crl): string {
