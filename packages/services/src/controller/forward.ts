@@ -115,7 +115,8 @@ async function dispatch(
         // It says so over its pinned connection: it answers nothing more, and comes back, if it does, with a challenge.
         worker.outstanding--
         registry.quarantine(worker, 'it is stopping', 'session')
-        await answer.body.dump()
+        // It broke off: that is nothing more to it.
+        await answer.body.dump().catch(() => undefined)
         continue
       }
       return { worker, answer, upstreamNonce }

@@ -31,7 +31,7 @@ export interface UpstreamCheck {
   readonly receipt: UpstreamReceipt | null
 }
 
-/** The bytes of a body, bounded. */
+/** The bytes of a body, bounded. Throws 502 with the code `response_too_large`. */
 export async function readAll(body: Readable, maxBytes: number): Promise<Buffer> {
   const parts: Buffer[] = []
   let length = 0
@@ -39,7 +39,7 @@ export async function readAll(body: Readable, maxBytes: number): Promise<Buffer>
     length += part.length
     if (length > maxBytes) {
       body.destroy()
-      throw new HttpError(502, 'server_error', `the worker sent more than ${maxBytes} bytes`)
+      throw new HttpError(502, 'server_error', `the worker sent more than ${maxBytes} bytes`, { code: 'response_too_large' })
     }
     parts.push(part)
   }

@@ -1,11 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { connect as connectSocket, createServer, type Server } from 'node:net'
+import { Pool, request } from 'undici'
 import { ask, chatBody, connect, nodeTransport } from 'veritee/client'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { workerOrigin } from '../../src/controller/address.ts'
 import { Registry } from '../../src/controller/registry.ts'
 import { checkUpstream } from '../../src/controller/upstream.ts'
 import { admit, type RunningController, startController, startWorker } from '../../src/demo/system.ts'
+import { drainingHeader } from '../../src/http/chat-request.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
 import { type Network, now, startNetwork } from './network.ts'
 
@@ -437,4 +439,20 @@ test('S22: odd but well-framed requests end in an answer or a closed connection,
   const transport = nodeTransport(network.controller.api.url)
   expect((await transport.send({ method: 'GET', path: '/v1/models' })).status).toBe(200)
   transport.close()
+})
+
+test('S19: a worker that breaks off while it says that it is stopping counts once, and does not become the least busy', async () => {
+  await withController(async (controller) => {
+    const { registry } = controller.controller
+    const admitted = await registry.admit(network.worker.server.url, network.worker.worker.identity.keysetDigest)
+    const pool = new Pool(network.worker.server.url)
+    const dump = (): Promise<never> => Promise.reject(new Error('other side closed'))
+    vi.spyOn(pool, 'request').mockResolvedValue({ statusCode: 503, headers: { [drainingHeader]: '1' }, body: { dump } } as never)
+    const { pool: pinned } = admitted
+    admitted.pool = pool
+    const { statusCode, body: answer } = await request(`${controller.api.url}${endpoint}`, { method: 'POST', body: Buffer.from(body(false)) })
+    await answer.dump()
+    expect([statusCode, admitted.quarantine, admitted.outstanding]).toEqual([503, 'it is stopping', 0])
+    await Promise.all([pool.close(), pinned.close()])
+  })
 })
