@@ -85,14 +85,14 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
     closing.push(() => broker.close())
     const gate = new Gate()
     const readiness = new Readiness([...noticesOf(simulated, said), ...(store.source === 'file' ? ['the key of the store is in a file'] : [])])
-    readiness.add(() => (gate.draining ? ['stopping'] : []))
-    readiness.add(() => (store.failure === null ? [] : [`the store cannot be written: ${store.failure}`]))
+    readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
+    readiness.add('store_not_written', () => (store.failure === null ? [] : [`the store cannot be written: ${store.failure}`]))
     // Model owners would refuse its report; keys last a day and are made at start.
-    readiness.add(() => (now().getTime() < broker.identity.keyset.not_after * 1000 ? [] : ['the keyset has expired: start anew']))
+    readiness.add('keyset_ended', () => (now().getTime() < broker.identity.keyset.not_after * 1000 ? [] : ['the keyset has expired: start anew']))
     const { tls } = broker.identity
     const kbs = gate.wrap(broker.kbs, (request) => request.method === 'POST')
     const listening = await listen(binding(said.host, said.port, tls), (request, response) =>
-      request.url === '/readyz' ? readiness.answer(response) : kbs(request, response),
+      request.url === '/readyz' ? readiness.answer(response, 'everybody') : kbs(request, response),
     )
     closing.push(() => listening.close())
     const adminListening = broker.admin === null ? null : await listen(binding(admin.host, admin.port, tls), broker.admin)

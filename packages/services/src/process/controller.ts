@@ -79,13 +79,16 @@ export async function startControllerProcess(options: StartOptions<Configuration
   try {
     const gate = new Gate()
     const readiness = new Readiness(noticesOf(simulated, api))
-    readiness.add(() => (gate.draining ? ['stopping'] : []))
-    readiness.add(storeReasons(() => controller.ledger))
-    readiness.add(() => (controller.registry.serving().length > 0 ? [] : ['no verified worker']))
+    readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
+    readiness.add(
+      'receipts_not_kept',
+      storeReasons(() => controller.ledger),
+    )
+    readiness.add('no_verified_worker', () => (controller.registry.serving().length > 0 ? [] : ['no verified worker']))
     const tls = api.tls ? controller.identity.tls : null
     const work = gate.wrap(controller.api, isInference)
     const apiListening = await listen(bindOf(api.host, api.port, tls, simulated, api), (request, response) =>
-      request.url === '/readyz' ? readiness.answer(response) : work(request, response),
+      request.url === '/readyz' ? readiness.answer(response, 'everybody') : work(request, response),
     )
     closing.push(() => apiListening.close())
     const controlListening = await listen(bindOf(control.host, control.port, tls, simulated, api), controller.control)
@@ -110,7 +113,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     }
     const renewal = keepRenewed({ notAfter: () => controller.identity.keyset.not_after, now, renew, refresh: platform.refresh, report })
     closing.push(() => renewal.stop())
-    readiness.add(() => (renewal.reason === null ? [] : [renewal.reason]))
+    readiness.add('keyset_ended', () => (renewal.reason === null ? [] : [renewal.reason]))
     return {
       renew,
       ready: {

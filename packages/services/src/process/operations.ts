@@ -19,7 +19,7 @@ export interface OperationsOptions {
 }
 
 /**
- * The listener for operators, apart from everything public (rule S22): `/healthz`, `/readyz`, and `/metrics` behind its token. Plain HTTP: what it tells is
+ * The listener for operators, apart from everything public (rule S22): `/healthz`, `/readyz` with what others may not read, and `/metrics` behind its token. Plain HTTP: what it tells is
  * worth a token, not a secret. Beyond loopback only with the token. Throws `usage`, `port_unavailable`.
  */
 export function startOperations(options: OperationsOptions): Promise<Listening> {
@@ -30,7 +30,8 @@ export function startOperations(options: OperationsOptions): Promise<Listening> 
     request.resume()
     const { pathname } = new URL(request.url ?? '/', 'http://localhost')
     if (request.method !== 'GET') return void sendError(response, new HttpError(405, 'invalid_request_error', 'expected GET'))
-    if (pathname === '/readyz') return readiness.answer(response)
+    // Probes that only want to know whether send no token.
+    if (pathname === '/readyz') return readiness.answer(response, wanted === null || allowed(request, wanted) ? 'operators' : 'everybody')
     if (pathname === '/healthz') return void response.writeHead(200, { 'content-type': 'application/json' }).end('{"status":"ok"}')
     if (pathname !== '/metrics') return void sendError(response, new HttpError(404, 'not_found', 'expected /metrics, /healthz or /readyz'))
     if (wanted !== null && !allowed(request, wanted))

@@ -1,8 +1,24 @@
 import type { ServerResponse } from 'node:http'
 
+/** Why a service should get no requests, in words that hold nothing of its surroundings. */
+export type ReasonCode =
+  | 'stopping'
+  | 'models_loading'
+  | 'engine_not_running'
+  | 'not_admitted'
+  | 'no_verified_worker'
+  | 'receipts_not_kept'
+  | 'store_not_written'
+  | 'keyset_ended'
+
+interface Check {
+  readonly code: ReasonCode
+  readonly read: () => readonly string[]
+}
+
 /** Whether a service should get requests, and why not. */
 export class Readiness {
-  readonly #checks: (() => readonly string[])[] = []
+  readonly #checks: Check[] = []
   /** What an operator has chosen to live with, repeated where readiness is read (rule S22). */
   readonly notices: readonly string[]
 
@@ -10,20 +26,24 @@ export class Readiness {
     this.notices = notices
   }
 
-  /** `check` gives the reasons against; none where all is well. Reasons hold no content and no credential: everybody may read them. */
-  add(check: () => readonly string[]): void {
-    this.#checks.push(check)
+  /**
+   * `read` gives the reasons against, in words; none where all is well. The words hold no content and no credential, but what others said and where they are:
+   * they are for operators. Everybody may read the code.
+   */
+  add(code: ReasonCode, read: Check['read']): void {
+    this.#checks.push({ code, read })
   }
 
-  get reasons(): string[] {
-    return this.#checks.flatMap((check) => check())
+  get reasons(): ReasonCode[] {
+    return this.#checks.filter(({ read }) => read().length > 0).map(({ code }) => code)
   }
 
-  /** `GET /readyz`: 200 or 503, with every reason and notice. */
-  answer(response: ServerResponse): void {
+  /** `GET /readyz`: 200 or 503, with the code of every reason and every notice; `details`, the reasons in words, for `operators` only (rule S22). */
+  answer(response: ServerResponse, reader: 'everybody' | 'operators'): void {
     const { reasons } = this
     const status = reasons.length === 0 ? 'ready' : 'not_ready'
-    const body = JSON.stringify({ status, reasons, notices: this.notices })
+    const details = reader === 'operators' ? { details: this.#checks.flatMap(({ read }) => read()) } : {}
+    const body = JSON.stringify({ status, reasons, ...details, notices: this.notices })
     response
       .writeHead(reasons.length === 0 ? 200 : 503, {
         'content-type': 'application/json',

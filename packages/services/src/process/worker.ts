@@ -58,10 +58,10 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
   const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
   const gate = new Gate()
   const readiness = new Readiness([...noticesOf(simulated, said), ...fastchatNotices(config)])
-  readiness.add(() => (gate.draining ? ['stopping'] : []))
+  readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
   // Loading takes minutes for large models: whoever watches the process sees meanwhile that it lives, and why it is not ready.
   let loading: string[] = ['the models are being loaded']
-  readiness.add(() => loading)
+  readiness.add('models_loading', () => loading)
   const metrics = new Metrics()
   const closing: (() => unknown)[] = []
   const close = async (): Promise<void> => {
@@ -89,11 +89,16 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     })
     closing.push(() => worker.close())
     storeMetrics(metrics, () => worker.ledger.figures)
-    readiness.add(storeReasons(() => worker.ledger))
-    readiness.add(() => models.filter(({ engine }) => !engine.ready).map(({ name }) => `the engine of ${name} is not running`))
+    readiness.add(
+      'receipts_not_kept',
+      storeReasons(() => worker.ledger),
+    )
+    readiness.add('engine_not_running', () => models.filter(({ engine }) => !engine.ready).map(({ name }) => `the engine of ${name} is not running`))
     const work = gate.wrap(worker.handler, isInference)
     const bind = bindOf(said.host, said.port, worker.identity.tls, simulated, said)
-    const listening = await listen(bind, (request, response) => (request.url === '/readyz' ? readiness.answer(response) : work(request, response)))
+    const listening = await listen(bind, (request, response) =>
+      request.url === '/readyz' ? readiness.answer(response, 'everybody') : work(request, response),
+    )
     closing.push(() => listening.close())
     serviceMetrics(metrics, gate, readiness, () => worker.identity.keyset.not_after)
     const url = advertised(said.advertise, said.host, listening.url)
@@ -112,7 +117,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       void fastchat?.leave()
     }
     closing.push(leave)
-    readiness.add(() => admissions.map(({ reason }) => reason).filter((reason) => reason !== null))
+    readiness.add('not_admitted', () => admissions.map(({ reason }) => reason).filter((reason) => reason !== null))
     const renew = async (): Promise<void> => {
       await worker.renew()
       listening.renewTls(worker.identity.tls)
@@ -121,7 +126,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     }
     const renewal = keepRenewed({ notAfter: () => worker.identity.keyset.not_after, now, renew, refresh: platform.refresh, report })
     closing.push(() => renewal.stop())
-    readiness.add(() => (renewal.reason === null ? [] : [renewal.reason]))
+    readiness.add('keyset_ended', () => (renewal.reason === null ? [] : [renewal.reason]))
     loading = []
     return {
       renew,

@@ -97,12 +97,13 @@ describe('the listener for operators', () => {
   it('says whether the service is ready, why not, and what its operator lives with', async () => {
     const { readiness, server } = await start()
     let reasons: string[] = []
-    readiness.add(() => reasons)
-    expect(JSON.parse((await ask(server, '/readyz')).body)).toEqual({ status: 'ready', reasons: [], notices: ['SIMULATED: nothing is protected'] })
-    reasons = ['stopping']
+    readiness.add('not_admitted', () => reasons)
+    const notices = ['SIMULATED: nothing is protected']
+    expect(JSON.parse((await ask(server, '/readyz')).body)).toEqual({ status: 'ready', reasons: [], details: [], notices })
+    reasons = ['not admitted by http://c.internal', 'nor by another']
     const not = await ask(server, '/readyz')
     expect(not.status).toBe(503)
-    expect(JSON.parse(not.body)).toMatchObject({ status: 'not_ready', reasons: ['stopping'] })
+    expect(JSON.parse(not.body)).toEqual({ status: 'not_ready', reasons: ['not_admitted'], details: reasons, notices })
     expect((await ask(server, '/healthz')).status).toBe(200)
     expect((await ask(server, '/v1/models')).status).toBe(404)
     expect((await ask(server, '/metrics', { method: 'POST' })).status).toBe(405)
@@ -111,7 +112,11 @@ describe('the listener for operators', () => {
   it('S22: metrics leave loopback with a token only, and ask for it in full', async () => {
     await expect(start({ host: '0.0.0.0', knowsSimulated: true })).rejects.toMatchObject({ code: 'usage' })
     await expect(start({ host: '0.0.0.0', token })).rejects.toMatchObject({ code: 'usage' })
-    const { server } = await start({ token })
+    const { server, readiness } = await start({ token })
+    readiness.add('not_admitted', () => ['not admitted by http://c.internal'])
+    const probe = await ask(server, '/readyz')
+    expect([probe.status, probe.body.includes('not_admitted'), probe.body.includes('internal')]).toEqual([503, true, false])
+    expect((await ask(server, '/readyz', { headers: { authorization: `Bearer ${token}` } })).body).toContain('http://c.internal')
     for (const authorization of ['', `Bearer ${token}x`, `Bearer ${token.slice(1)}`, `Basic ${token}`])
       expect((await ask(server, '/metrics', { headers: authorization === '' ? {} : { authorization } })).status).toBe(401)
     expect((await ask(server, '/metrics', { headers: { authorization: `Bearer ${token}` } })).status).toBe(200)

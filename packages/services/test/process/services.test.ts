@@ -69,7 +69,7 @@ describe('worker and controller started apart', () => {
     expect((await getJson(url, '/readyz')).status).toBe(200)
     process.kill((engine as unknown as { readonly pid: number }).pid, 'SIGKILL')
     await until(async () => (await getJson(url, '/readyz')).status === 503)
-    expect((await getJson(url, '/readyz')).body.reasons).toEqual(['the engine of veritee-demo is not running'])
+    expect((await getJson(url, '/readyz')).body.reasons).toEqual(['engine_not_running'])
     await until(async () => (await getJson(url, '/readyz')).status === 200)
     expect(lines.filter((line) => line.startsWith('engine of '))).toEqual([
       'engine of veritee-demo: the engine process ended (SIGKILL)',
@@ -88,20 +88,29 @@ describe('worker and controller started apart', () => {
     })
     await begun.promise
     const operations = `http://127.0.0.1:${port}`
-    expect((await getJson(operations, '/readyz')).body).toMatchObject({ status: 'not_ready', reasons: ['the models are being loaded'] })
+    expect((await getJson(operations, '/readyz')).body).toMatchObject({
+      status: 'not_ready',
+      reasons: ['models_loading'],
+      details: ['the models are being loaded'],
+    })
     expect((await getJson(operations, '/healthz')).status).toBe(200)
     go.resolve()
     await starting
     expect((await getJson(operations, '/readyz')).status).toBe(200)
   })
 
-  it('find each other, in whichever order, and a client verifies through what they left in their state directories', async () => {
+  it('S22: find each other, in whichever order, tell everybody no more than codes, and a client verifies through what they left in their state directories', async () => {
     const control = Number(await freePortBase())
     const up = await worker([...simulate('w'), '--model', 'demo', '--controller', `http://127.0.0.1:${control}`, '--metrics-port', '0'])
     const operations = String(up.ready.operations)
     const lonely = await getJson(operations, '/readyz')
     expect(lonely.status).toBe(503)
-    expect(String(lonely.body.reasons)).toContain(`http://127.0.0.1:${control}`)
+    expect(String(lonely.body.details)).toContain(`http://127.0.0.1:${control}`)
+    // Where everybody may ask: neither where controllers are nor what they said.
+    expect(await getJson(up.ready.url, '/readyz')).toEqual({
+      status: 503,
+      body: { status: 'not_ready', reasons: ['not_admitted'], notices: ['SIMULATED: nothing is protected'] },
+    })
     const front = await controller([...simulate('c'), '--control-port', String(control), '--metrics-port', '0', ...trusting()])
     await until(async () => (await getJson(operations, '/readyz')).status === 200)
     expect(await getJson(front.ready.url, '/readyz')).toEqual({
@@ -133,9 +142,10 @@ describe('worker and controller started apart', () => {
   it('S15: a worker under a root that the controller was not given stays out, and says why', async () => {
     await (await worker([...simulate('w'), '--model', 'demo'])).close()
     const front = await controller([...simulate('c'), '--control-port', '0', ...trusting()])
-    const up = await worker([...simulate('other'), '--model', 'demo', '--controller', String(front.ready.control)])
-    await until(async () => String((await getJson(up.ready.url, '/readyz')).body.reasons).includes('chain_untrusted'))
-    expect((await getJson(front.ready.url, '/readyz')).body).toMatchObject({ status: 'not_ready', reasons: ['no verified worker'] })
+    const up = await worker([...simulate('other'), '--model', 'demo', '--controller', String(front.ready.control), '--metrics-port', '0'])
+    await until(async () => String((await getJson(String(up.ready.operations), '/readyz')).body.details).includes('chain_untrusted'))
+    expect((await getJson(up.ready.url, '/readyz')).body.reasons).toEqual(['not_admitted'])
+    expect((await getJson(front.ready.url, '/readyz')).body).toMatchObject({ status: 'not_ready', reasons: ['no_verified_worker'] })
   })
 
   it('a worker that is stopping says so, and is routed around: nobody is refused for it', async () => {
