@@ -43,7 +43,17 @@ export const metrics: { readonly host: Field<string>; readonly port: Field<numbe
   port: optionalInteger({ flag: 'metrics-port', min: 0, max: 65_535, about: 'port of /metrics, /healthz and /readyz; off where not given' }),
 }
 
-export const receipts: { readonly file: Field<string | null>; readonly days: Field<number>; readonly megabytes: Field<number> } = {
+export const receipts: {
+  readonly in_memory: Field<boolean>
+  readonly file: Field<string | null>
+  readonly days: Field<number>
+  readonly megabytes: Field<number>
+} = {
+  in_memory: onSwitch({
+    flag: 'receipts-in-memory',
+    about:
+      'keep receipts in memory only, at most 64 MiB: they end with the process. In a confidential VM there is nothing to seal a file to yet, and this must be said',
+  }),
   file: optionalText({
     flag: 'receipts',
     pattern: path,

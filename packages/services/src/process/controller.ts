@@ -20,7 +20,7 @@ import { operationsOf } from './operations.ts'
 import { openPlatform, type Platform } from './platform.ts'
 import { Readiness } from './readiness.ts'
 import { controllerMetrics, serviceMetrics } from './receipt-metrics.ts'
-import { openReceipts, storeMetrics, storeReasons, storeReports } from './receipts.ts'
+import { checkReceipts, openReceipts, receiptNotices, storeMetrics, storeReasons, storeReports } from './receipts.ts'
 import { keepRenewed } from './renewal.ts'
 import { readRoots } from './roots.ts'
 import type { Renewing } from './run.ts'
@@ -36,6 +36,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
   const { enclave, api, control, admission } = config
   const simulated = enclave.tee === 'simulate'
   if (!simulated && (admission.policy !== null || admission.roots.length > 0)) throw anchorFromOutside('admission.policy and admission.roots')
+  checkReceipts(enclave.tee, config.receipts)
   const willHaveTls = api.tls ? { key: '', cert: '' } : null
   checkBind(bindOf(api.host, api.port, willHaveTls, simulated, api))
   checkBind(bindOf(control.host, control.port, willHaveTls, simulated, api))
@@ -78,7 +79,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
   }
   try {
     const gate = new Gate()
-    const readiness = new Readiness(noticesOf(simulated, api))
+    const readiness = new Readiness([...noticesOf(simulated, api), ...receiptNotices(config.receipts)])
     readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
     readiness.add(
       'receipts_not_kept',

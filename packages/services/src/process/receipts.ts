@@ -3,19 +3,39 @@ import { dirname, join } from 'node:path'
 import { fail, VeriteeError } from 'veritee/errors'
 import { errnoOf } from '../enclave/runtime/device-file.ts'
 import type { Ledger } from '../enclave/runtime/ledger.ts'
-import { openReceiptArchive, type ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
+import { openReceiptArchive, ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
 import { openFileSealingKey, openGramineSealingKey } from '../enclave/runtime/sealing-key.ts'
 import type { Metrics } from './metrics.ts'
+import type { Tee } from './platform.ts'
 
 export interface ReceiptsConfig {
+  readonly in_memory: boolean
   readonly file: string | null
   readonly days: number
   readonly megabytes: number
 }
 
 /**
+ * Refuses, before anything starts, a file of receipts where there is no key to seal it with: Gramine has one, a confidential VM would need one from its key
+ * broker, which is not there yet. Throws `sealing_key_unavailable`, `config_invalid`.
+ */
+export function checkReceipts(tee: Tee, { in_memory: inMemory, file }: ReceiptsConfig): void {
+  if (inMemory && file !== null) throw fail('config_invalid', 'receipts.file: expected none with receipts.in_memory')
+  if (tee === 'tdx' && !inMemory)
+    throw fail(
+      'sealing_key_unavailable',
+      'receipts: a confidential VM has no source of a sealing key yet, so no file of receipts can be kept; say --receipts-in-memory to serve them as long as the process lives',
+    )
+}
+
+/** What readiness repeats of where receipts are kept. */
+export function receiptNotices({ in_memory: inMemory }: ReceiptsConfig): string[] {
+  return inMemory ? ['receipts in memory: they end with the process'] : []
+}
+
+/**
  * Opens the file of receipts of a service: `receipts.db` in its state directory where the configuration names none, under the sealing key of the enclave, or in
- * simulation under a key in a file beside it, which is said. Throws `receipt_store_invalid`, `receipt_store_unavailable`, `sealing_key_unavailable`, `file_unavailable`.
+ * simulation under a key in a file beside it, which is said; or none, where the configuration says memory. Throws `receipt_store_invalid`, `receipt_store_unavailable`, `sealing_key_unavailable`, `file_unavailable`.
  */
 export async function openReceipts(options: {
   readonly config: ReceiptsConfig
@@ -24,12 +44,17 @@ export async function openReceipts(options: {
   readonly report: (line: string) => void
 }): Promise<ReceiptArchive> {
   const { config, state, simulated, report } = options
+  const maxAgeSeconds = config.days * 86_400
+  if (config.in_memory) {
+    report('the receipts are in memory only: they end with this process')
+    return ReceiptArchive.inMemory({ maxAgeSeconds })
+  }
   const path = config.file ?? join(state, 'receipts.db')
   await mkdir(dirname(path), { recursive: true, mode: 0o755 }).catch((cause: unknown) => {
     throw fail('file_unavailable', `cannot make ${dirname(path)} (${errnoOf(cause)})`, cause)
   })
   const sealing = simulated ? await openFileSealingKey(`${path}.key`) : await openGramineSealingKey()
-  const bounds = { maxAgeSeconds: config.days * 86_400, maxBytes: config.megabytes * 1_000_000 }
+  const bounds = { maxAgeSeconds, maxBytes: config.megabytes * 1_000_000 }
   const archive = await openReceiptArchive({ path, sealing, bounds })
   const { answers, refusals } = archive.usage
   report(`${answers + refusals} receipts of earlier keysets in ${path}`)

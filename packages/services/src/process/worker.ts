@@ -20,7 +20,7 @@ import { isSimulated, openPlatform } from './platform.ts'
 import type { Program } from './program.ts'
 import { Readiness } from './readiness.ts'
 import { serviceMetrics, workerMetrics } from './receipt-metrics.ts'
-import { openReceipts, storeMetrics, storeReasons, storeReports } from './receipts.ts'
+import { checkReceipts, openReceipts, receiptNotices, storeMetrics, storeReasons, storeReports } from './receipts.ts'
 import { keepRenewed } from './renewal.ts'
 import type { Renewing } from './run.ts'
 
@@ -42,6 +42,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
   const config: WorkerConfig = options.configuration.values
   const simulated = isSimulated(config.enclave.tee)
   refuseUnmeasured(config)
+  checkReceipts(config.enclave.tee, config.receipts)
   const said = { ...config.listen }
   // Before the model is loaded: a wrong address should not take minutes to be refused. The key is not there yet, TLS will be.
   checkBind(bindOf(said.host, said.port, { key: '', cert: '' }, simulated, said))
@@ -57,7 +58,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
   if (platform.simulated !== null) await publish(config.enclave.state, { 'root.pem': certificatePem(platform.simulated.root) })
   const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
   const gate = new Gate()
-  const readiness = new Readiness([...noticesOf(simulated, said), ...fastchatNotices(config)])
+  const readiness = new Readiness([...noticesOf(simulated, said), ...receiptNotices(config.receipts), ...fastchatNotices(config)])
   readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
   // Loading takes minutes for large models: whoever watches the process sees meanwhile that it lives, and why it is not ready.
   let loading: string[] = ['the models are being loaded']

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -215,6 +215,29 @@ describe('S13: anchors that come from outside an enclave', () => {
     await expect(worker([...gramine, '--collateral', join(directory, 'collateral.json')], anchors)).rejects.toMatchObject({
       code: 'attestation_device_absent',
     })
+  })
+})
+
+describe('receipts without a key to seal them', () => {
+  const tdx = (): string[] => ['--tee', 'tdx', '--state', directory, '--port', '0', '--model', 'x.gguf']
+
+  it('S12: a confidential VM has none yet, which is said before anything starts', async () => {
+    await expect(worker(tdx())).rejects.toMatchObject({
+      code: 'sealing_key_unavailable',
+      message: expect.stringContaining('--receipts-in-memory'),
+    })
+    await expect(worker([...tdx(), '--receipts-in-memory'])).rejects.toMatchObject({ code: 'anchors_not_measured' })
+  })
+
+  it('in memory there is no file besides', async () => {
+    const args = [...simulate('memory'), '--model', 'demo', '--receipts-in-memory']
+    await expect(worker([...args, '--receipts', join(directory, 'r.db')])).rejects.toMatchObject({ code: 'config_invalid' })
+  })
+
+  it('in memory nothing is written, and readiness says so', async () => {
+    const up = await worker([...simulate('memory'), '--model', 'demo', '--receipts-in-memory'])
+    expect((await getJson(up.ready.url, '/readyz')).body.notices).toContain('receipts in memory: they end with the process')
+    expect((await readdir(join(directory, 'memory'))).sort()).toEqual(['policy.json', 'root.pem'])
   })
 })
 
