@@ -73,7 +73,7 @@ async function measure(record: ExchangeRecord, model: ReplayModel): Promise<Meas
     const reruns = await rerun(claim, model, [])
     if (reruns.some(({ known }) => known === null)) return null
     const margins = reruns.flatMap((one) => one.margins)
-    return { greedy: claim.request.sampling.temperature === 0, margins, engine: claim.inference.engine }
+    return { greedy: claim.asked.request.sampling.temperature === 0, margins, engine: claim.inference.engine }
   } catch (error) {
     if (error instanceof Ended) return null
     throw error

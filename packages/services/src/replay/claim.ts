@@ -10,9 +10,8 @@ import {
   requestLimits,
   spliceConstraints,
 } from 'veritee/receipt'
-import { type ChatRequest, parseChatRequest, RequestError } from '../enclave/worker/engine/index.ts'
-import { chatEndpoint } from '../http/chat-request.ts'
 import { type Answer, parseAnswers } from './answer.ts'
+import { type Asked, readAsked } from './asked.ts'
 import { Ended, type ReplayCheck } from './report.ts'
 import { checkSignature, type Signer } from './signature.ts'
 
@@ -35,7 +34,7 @@ export interface Claim {
   readonly receipt: Receipt
   readonly inference: InferenceEvent
   readonly model: ModelEvent
-  readonly request: ChatRequest
+  readonly asked: Asked
   /** As many as the request asked for. */
   readonly choices: readonly ClaimedChoice[]
   readonly receiptKey: Uint8Array | null
@@ -71,13 +70,11 @@ export async function readClaim(record: ExchangeRecord, checks: ReplayCheck[]): 
   const found = await sha256Digest(record.response)
   if (found !== returned) throw new Ended('response_differs', 'replay.response', `expected ${returned}, found ${found}`)
   checks.push({ id: 'replay.response', status: 'pass', detail: 'over exactly these response bytes' })
-  if (receipt.endpoint !== chatEndpoint) throw new Ended('request_unknown', 'replay.request', `expected a receipt of ${chatEndpoint}`)
-  const request = readRequest(body)
-  if (request.toolUse !== null) throw new Ended('request_unknown', 'replay.request', 'answers that may call tools are not replayed')
-  const counted = countedChoices(receipt, inference, request.n)
-  const answers = readAnswers(record.response, request, inference)
+  const asked = readAsked(receipt.endpoint, body)
+  const counted = countedChoices(receipt, inference, asked.request.n)
+  const answers = readAnswers(record.response, asked, inference)
   const choices = counted.flatMap((choice, i) => answers.slice(i, i + 1).map((answer) => ({ ...choice, answer })))
-  return { receipt, inference, model, request, choices, receiptKey: record.receiptKey }
+  return { receipt, inference, model, asked, choices, receiptKey: record.receiptKey }
 }
 
 /** What the receipt counts of each answer: `veritee.choices` where there are several. Throws {@link Ended}. */
@@ -107,25 +104,15 @@ async function checkRequest(bytes: Uint8Array, received: string | undefined): Pr
   throw new Ended('request_differs', 'replay.request', `expected ${received}, found ${digest}`)
 }
 
-function readRequest(body: unknown): ChatRequest {
-  try {
-    return parseChatRequest(body, { handled: ['provider'] })
-  } catch (error) {
-    // Its message may quote the request.
-    if (error instanceof RequestError) throw new Ended('request_unknown', 'replay.request', 'this version does not take such a request')
-    throw error
-  }
-}
-
-function readAnswers(response: Uint8Array, { stream, n }: ChatRequest, inference: InferenceEvent): Answer[] {
+function readAnswers(response: Uint8Array, { endpoint, request: { stream, n } }: Asked, inference: InferenceEvent): Answer[] {
   // A plain answer that was aborted has no bytes at all: its tokens are compared by their digest only.
   if (inference.outcome === 'aborted' && response.length === 0)
-    return Array.from({ length: n }, () => ({ text: '', finishReason: null, tokens: null }))
+    return Array.from({ length: n }, () => ({ text: '', calls: [], finishReason: null, tokens: null }))
   try {
-    return parseAnswers(response, stream, n)
+    return parseAnswers(response, endpoint, stream, n)
   } catch (error) {
     if (error instanceof VeriteeError || error instanceof TypeError)
-      throw new Ended('text_differs', 'replay.text', `the response is no chat completion with ${n} choices`)
+      throw new Ended('text_differs', 'replay.text', `the response is no completion with ${n} choices`)
     throw error
   }
 }

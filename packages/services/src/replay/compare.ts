@@ -1,4 +1,5 @@
 import { type Calibration, countNear } from './calibration.ts'
+import { finishReasonOf, tellsSame } from './calls.ts'
 import type { Claim } from './claim.ts'
 import { Ended, type ReplayCheck, type ReplayReport } from './report.ts'
 import type { Rerun } from './rerun.ts'
@@ -26,7 +27,7 @@ export function checkEqual({ receiptKey }: Claim, reruns: readonly Rerun[], chec
 }
 
 /** Level 2. Gives how many tokens are near. Throws {@link Ended}. */
-export function checkNear({ request }: Claim, reruns: readonly Rerun[], calibration: Calibration, checks: ReplayCheck[]): number {
+export function checkNear({ asked: { request } }: Claim, reruns: readonly Rerun[], calibration: Calibration, checks: ReplayCheck[]): number {
   const total = sum(reruns, ({ claimed }) => claimed.tokens)
   let near = 0
   for (const { known, margins, claimed, result } of reruns) {
@@ -48,13 +49,13 @@ function checkLength(expected: number, found: number): void {
 }
 
 /** The text that the tokens write, the end of each answer, and the digest over the tokens of all. Throws {@link Ended}. */
-export function checkText({ inference, receiptKey }: Claim, reruns: readonly Rerun[], checks: ReplayCheck[]): void {
-  for (const { claimed, result } of reruns) {
+export function checkText({ asked, inference, receiptKey }: Claim, reruns: readonly Rerun[], checks: ReplayCheck[]): void {
+  for (const { claimed, result, newReader } of reruns) {
     const { answer, outcome } = claimed
     const aborted = outcome === 'aborted'
-    if (aborted ? !result.text.startsWith(answer.text) : result.text !== answer.text)
+    if (!tellsSame(answer, result.text, newReader(), { stream: asked.request.stream, aborted }))
       throw new Ended('text_differs', 'replay.text', 'these tokens write another text than the response holds')
-    if (!aborted && (result.outcome !== outcome || result.finishReason !== answer.finishReason))
+    if (!aborted && (result.outcome !== outcome || finishReasonOf(result, newReader()) !== answer.finishReason))
       throw new Ended('outcome_differs', 'replay.outcome', `expected ${result.outcome}, found ${outcome}, finish_reason ${answer.finishReason}`)
   }
   const all = reruns.flatMap(({ result }) => result.completionTokens)

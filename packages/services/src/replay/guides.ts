@@ -4,15 +4,15 @@ import { endTokens, writings } from './tokens.ts'
 
 /**
  * Follows known tokens whatever is chosen, and tells each choice beside the token that the answer has there. A token that may not come at all (`isHeld`:
- * the answer is held to a form) is not followed: from there on nothing is comparable.
+ * the answer is held to a form, which is known once it runs) is not followed: from there on nothing is comparable.
  */
-export function followTokens(tokens: readonly number[], isHeld: boolean, onChoice: (choice: Choice, token: number) => void): Guide {
+export function followTokens(tokens: readonly number[], isHeld: () => boolean, onChoice: (choice: Choice, token: number) => void): Guide {
   return {
     expect: (sofar) => tokens.slice(sofar.length),
     replace: (choice) => {
       const token = tokens[choice.position] ?? choice.token
       onChoice(choice, token)
-      return isHeld ? choice.token : token
+      return isHeld() ? choice.token : token
     },
   }
 }

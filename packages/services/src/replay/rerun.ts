@@ -1,13 +1,22 @@
 import { fromHex, type Json, jcs } from 'veritee/bytes'
-import { type ChoiceResult, type Completion, type Engine, type Guide, RequestError, startCompletion } from '../enclave/worker/engine/index.ts'
+import {
+  type CallReader,
+  type ChoiceResult,
+  type Completion,
+  type Engine,
+  type Guide,
+  RequestError,
+  type Vocabulary,
+} from '../enclave/worker/engine/index.ts'
 import { toldParameters } from '../enclave/worker/served-model.ts'
+import { usualText } from './calls.ts'
 import type { Claim, ClaimedChoice } from './claim.ts'
 import { expectText, followTokens } from './guides.ts'
 import { marginOf } from './margin.ts'
 import type { ReplayModel } from './model.ts'
 import { Ended, type ReplayCheck } from './report.ts'
 import { textDifference } from './text-difference.ts'
-import { findTokens, isTokensOf } from './tokens.ts'
+import { findTokens, isTokensOf, tokenDifference } from './tokens.ts'
 
 /** One answer run again. */
 export interface Rerun {
@@ -17,27 +26,39 @@ export interface Rerun {
   readonly known: readonly number[] | null
   /** For each known token: how far it is from the one chosen here; see margin.ts. */
   readonly margins: readonly number[]
-  /** Of the first difference; without known tokens, where the text first differs. */
+  /** Of the first difference; without known tokens, where logprobs or text first differ, null where calls keep that open. */
   readonly position: number | null
+  /** Takes calls of tools out of a text; null where none were offered. */
+  newReader(): CallReader | null
 }
 
 /** Checks prompt and parameters, then runs every answer again. Throws {@link Ended}, `engine_failed`, `context_overflow`. */
 export async function rerun(claim: Claim, { engine, template }: ReplayModel, checks: ReplayCheck[]): Promise<Rerun[]> {
-  const { request, choices, receiptKey } = claim
+  const { asked, choices, receiptKey } = claim
+  const { request } = asked
   const most = engine.model.trainContextSize
   if (choices.some(({ tokens }) => tokens > most))
     throw new Ended('outcome_differs', 'replay.tokens', `expected at most ${most} tokens, what this model can hold`)
-  const isHeld = request.format !== null
+  const format = asked.offersTools ? template.toolFormat : undefined
+  let isHeld = true
   const started = choices.map((claimed) => {
-    const known = findTokens(claimed, request.stop, receiptKey, engine.vocabulary)
+    const text = usualText(claimed.answer, format)
+    const known = findTokens(claimed, text, request.stop, receiptKey, engine.vocabulary)
     const margins: number[] = []
     const guide =
       known === null
-        ? expectText(claimed.answer.text, engine.vocabulary)
-        : followTokens(known, isHeld, (choice, token) => margins.push(marginOf(choice, token, request.sampling)))
+        ? expectText(text, engine.vocabulary)
+        : followTokens(
+            known,
+            () => isHeld,
+            (choice, token) => margins.push(marginOf(choice, token, request.sampling)),
+          )
     return { claimed, known, margins, guide }
   })
   const completion = start(claim, engineLike(engine, claim), template, (choice) => started[choice]?.guide ?? { expect: () => [] })
+  isHeld = completion.parameters.constraint !== undefined
+  const { tools } = completion
+  const bytesOf = (token: number): Uint8Array => tools?.written.get(token) ?? engine.vocabulary.bytes(token)
   try {
     checkPrompt(claim, completion, checks)
     checkParameters(claim, completion, checks)
@@ -51,14 +72,29 @@ export async function rerun(claim: Claim, { engine, template }: ReplayModel, che
   return started.flatMap(({ claimed, known, margins }, i) =>
     results.slice(i, i + 1).map((result) => {
       const differs = margins.findIndex((margin) => margin > 0)
-      const isBeginning = claimed.outcome === 'aborted'
-      const position =
-        known !== null
-          ? differs
-          : textDifference(result.completionTokens, engine.vocabulary, claimed.answer.text, { stop: request.stop, isBeginning })
-      return { claimed, result, known, margins, position: position === -1 ? null : position }
+      const position = known !== null ? differs : toldDifference(claimed, result, { vocabulary: engine.vocabulary, bytesOf, stop: request.stop })
+      const newReader = (): CallReader | null => tools?.newReader() ?? null
+      return { claimed, result, known, margins, position: position === -1 ? null : position, newReader }
     }),
   )
+}
+
+interface Reading {
+  readonly vocabulary: Vocabulary
+  /** Control tokens that count as text included. */
+  readonly bytesOf: Vocabulary['bytes']
+  readonly stop: readonly string[]
+}
+
+/** Without known tokens: where those of the logprobs differ, else where the text does, unless calls of tools keep open what it was. */
+function toldDifference(
+  { answer, outcome }: ClaimedChoice,
+  { completionTokens }: ChoiceResult,
+  { vocabulary, bytesOf, stop }: Reading,
+): number | null {
+  const named = tokenDifference(completionTokens, answer.tokens ?? [], vocabulary)
+  if (named !== null || answer.calls.length > 0) return named
+  return textDifference(completionTokens, bytesOf, answer.text, { stop, isBeginning: outcome === 'aborted' })
 }
 
 function start(claim: Claim, engine: Engine, template: ReplayModel['template'], guide: (choice: number) => Guide): Completion {
@@ -66,7 +102,7 @@ function start(claim: Claim, engine: Engine, template: ReplayModel['template'], 
   // A seed of another length is not one that an enclave draws; the comparison of parameters then finds it.
   const random = (length: number): Uint8Array => (seed.length === length ? seed : new Uint8Array(length))
   try {
-    return startCompletion({ engine, template, request: claim.request, guide, random })
+    return claim.asked.start({ engine, template, guide, random })
   } catch (error) {
     if (error instanceof RequestError) throw new Ended('prompt_differs', 'replay.prompt', 'the model of this receipt cannot take this request')
     throw error
@@ -74,7 +110,7 @@ function start(claim: Claim, engine: Engine, template: ReplayModel['template'], 
 }
 
 /** The engine as the worker had it: its context, which decides `max_tokens` where a request does not, and no more tokens than the receipt counts. */
-function engineLike(engine: Engine, { inference, request, choices }: Claim): Engine {
+function engineLike(engine: Engine, { inference, asked: { request }, choices }: Claim): Engine {
   const most = request.maxTokens ?? inference.parameters.max_tokens
   const contextSize = inference.prompt_tokens + (typeof most === 'number' ? most : 0)
   return {
@@ -118,10 +154,14 @@ const knownNames: ReadonlySet<string> = new Set([
   'logit_bias',
   'constraint',
   'constraint_hmac',
+  'tools',
+  'tool_choice',
+  'tool_format',
+  'parallel_tool_calls',
 ])
 
 /** Every parameter after defaults, the seed, and what was ignored. A name that this version does not know leaves open what it would have done. */
-function checkParameters({ inference, request, receiptKey }: Claim, { parameters }: Completion, checks: ReplayCheck[]): void {
+function checkParameters({ inference, asked: { request }, receiptKey }: Claim, { parameters }: Completion, checks: ReplayCheck[]): void {
   const id = 'replay.parameters'
   const unknown = Object.keys(inference.parameters).filter((name) => !knownNames.has(name))
   if (unknown.length > 0) throw new Ended('parameters_unknown', id, `not known here: ${unknown.map((name) => name.slice(0, 40)).join(', ')}`)

@@ -7,14 +7,14 @@ import { TextStream } from '../enclave/worker/engine/text-stream.ts'
  */
 export function textDifference(
   tokens: readonly number[],
-  vocabulary: Vocabulary,
+  bytesOf: Vocabulary['bytes'],
   text: string,
   { stop, isBeginning }: { readonly stop: readonly string[]; readonly isBeginning: boolean },
 ): number | null {
   const stream = new TextStream(stop)
   let written = ''
   for (const [position, token] of tokens.entries()) {
-    written += stream.add(vocabulary.bytes(token)).text
+    written += stream.add(bytesOf(token)).text
     const agrees = written.length <= text.length ? text.startsWith(written) : isBeginning && written.startsWith(text)
     if (!agrees) return position
   }

@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto'
+import { toldToken } from '../enclave/worker/engine/follow.ts'
 import type { Vocabulary } from '../enclave/worker/engine/index.ts'
 import { tokensHmac } from '../enclave/worker/served-model.ts'
 import type { AnswerToken } from './answer.ts'
@@ -17,11 +18,12 @@ export function isTokensOf(key: Uint8Array, tokens: readonly number[], digest: s
 
 /**
  * The very tokens of an answer, where they can be known: the receipt holds their number and a keyed digest, so a guess can be checked. Guesses are the
- * tokens in the response's `logprobs`, and the vocabulary's own way to write the text, each with what an answer ends with. null where none is it: an
+ * tokens in the response's `logprobs`, and the vocabulary's own way to write `text`, each with what an answer ends with. null where none is it: an
  * answer that was sampled is often written in an uncommon way, and a stop string hides its last tokens.
  */
 export function findTokens(
   { tokens: count, hmac, answer }: ClaimedChoice,
+  text: string,
   stop: readonly string[],
   receiptKey: Uint8Array | null,
   vocabulary: Vocabulary,
@@ -32,9 +34,9 @@ export function findTokens(
   const completed = (tokens: readonly number[]): (readonly number[])[] => [tokens, ...ends.map((end) => [...tokens, end])]
 
   for (const reading of readings(answer.tokens ?? [], vocabulary)) for (const tokens of completed(reading)) if (isIt(tokens)) return tokens
-  if (answer.text.length > maxCharactersPerToken * count) return null
+  if (text.length > maxCharactersPerToken * count) return null
   for (const ending of ['', ...stop])
-    for (const written of writings(answer.text + ending, vocabulary)) for (const tokens of completed(written)) if (isIt(tokens)) return tokens
+    for (const written of writings(text + ending, vocabulary)) for (const tokens of completed(written)) if (isIt(tokens)) return tokens
   return null
 }
 
@@ -54,8 +56,9 @@ export function endTokens(vocabulary: Vocabulary): readonly number[] {
 function* readings(tokens: readonly AnswerToken[], vocabulary: Vocabulary): Generator<readonly number[]> {
   if (tokens.length === 0) return
   const idsOf = new Map<string, number[]>()
+  const isNamed = tokens[0]?.bytes === null
   for (let id = 0; id < vocabulary.size; id++) {
-    const key = keyOf(vocabulary.bytes(id), vocabulary.name(id))
+    const key = keyOfToken(id, isNamed, vocabulary)
     // The later ones first: a vocabulary begins with a token for each byte, which a model hardly writes where it has a word.
     idsOf.set(key, [id, ...(idsOf.get(key) ?? [])])
   }
@@ -71,7 +74,19 @@ function* readings(tokens: readonly AnswerToken[], vocabulary: Vocabulary): Gene
   }
 }
 
+/** Position of the first token that is none of those which may be told so; null where there is none. Several tokens may be told alike. */
+export function tokenDifference(tokens: readonly number[], told: readonly AnswerToken[], vocabulary: Vocabulary): number | null {
+  const at = told
+    .slice(0, tokens.length)
+    .findIndex(({ bytes, name }, i) => keyOf(bytes, name) !== keyOfToken(tokens[i] as number, bytes === null, vocabulary))
+  return at === -1 ? null : at
+}
+
+function keyOfToken(id: number, isNamed: boolean, vocabulary: Vocabulary): string {
+  return isNamed ? keyOf(null, toldToken(id, vocabulary)) : keyOf(vocabulary.bytes(id), vocabulary.name(id))
+}
+
 /** A control token has no bytes; its name tells it from the others. */
-function keyOf(bytes: ArrayLike<number>, name: string): string {
-  return bytes.length === 0 ? `name ${name}` : `bytes ${Array.from(bytes).join()}`
+function keyOf(bytes: ArrayLike<number> | null, name: string): string {
+  return bytes === null || bytes.length === 0 ? `name ${name}` : `bytes ${Array.from(bytes).join()}`
 }

@@ -230,6 +230,14 @@ describe('a lie is found', () => {
     expect(await replayWith(named, model)).toMatchObject({ verdict: 'fail', reason: 'template_differs' })
   })
 
+  test('tools, where the template of this model takes none: no worker can have answered that', async () => {
+    const tools = [{ type: 'function', function: { name: 'f', parameters: { type: 'object', properties: {} } } }]
+    const record = await exchange(served, greedy)
+    const request = utf8(JSON.stringify({ model: 'veritee-demo', messages: [{ role: 'user', content: story }], ...greedy, tools }))
+    const asked = withEvent({ ...record, request }, 'request.received', (event) => ({ ...event, body_hash: digest(request) }))
+    expect(await replayWith(asked, model)).toMatchObject({ verdict: 'fail', reason: 'prompt_differs' })
+  })
+
   test('an answer cut short that calls itself complete, and one that goes on', async () => {
     const record = await exchange(served, { ...greedy, max_tokens: 3 })
     const cut = withEvent(record, 'veritee.inference', (event) => ({ ...event, outcome: 'complete' }))
@@ -313,14 +321,6 @@ describe('what shows nothing is inconclusive', () => {
     const request = utf8(JSON.stringify({ model: 'veritee-demo', messages: [], audio: {} }))
     const unknown = withEvent({ ...record, request }, 'request.received', (event) => ({ ...event, body_hash: digest(request) }))
     expect(await replayWith(unknown, model)).toMatchObject({ verdict: 'inconclusive', reason: 'request_unknown' })
-  })
-
-  test('answers that may call tools', async () => {
-    const tools = [{ type: 'function', function: { name: 'f', parameters: { type: 'object', properties: {} } } }]
-    const record = await exchange(served, greedy)
-    const request = utf8(JSON.stringify({ model: 'veritee-demo', messages: [{ role: 'user', content: story }], ...greedy, tools }))
-    const asked = withEvent({ ...record, request }, 'request.received', (event) => ({ ...event, body_hash: digest(request) }))
-    expect(await replayWith(asked, model)).toMatchObject({ verdict: 'inconclusive', reason: 'request_unknown' })
   })
 
   test("a controller's receipt, a failed answer, an answer without tokens", async () => {

@@ -55,7 +55,7 @@ export function chatShape(frame: AnswerFrame, request: ChatRequest, { tools }: C
             }),
           },
           logprobs: request.logprobs ? logprobsOf(deltas.filter(({ choice }) => choice === index)) : null,
-          finish_reason: calls.length > 0 && finishReason === 'stop' ? 'tool_calls' : finishReason,
+          finish_reason: toldFinishReason(finishReason, calls.length),
         }
       }),
       usage: usageOf(result),
@@ -74,12 +74,16 @@ export function chatShape(frame: AnswerFrame, request: ChatRequest, { tools }: C
       const ends = result.choices.flatMap(({ finishReason }, index) => {
         const { text, calls } = streams[index]?.reader?.end() ?? { text: '', calls: [] }
         const rest = [...pieces(text).map((piece) => chunk(index, { content: piece })), ...callChunks(index, calls)]
-        const called = (streams[index]?.calls ?? 0) > 0
-        return [...rest, chunk(index, {}, null, called && finishReason === 'stop' ? 'tool_calls' : finishReason)]
+        return [...rest, chunk(index, {}, null, toldFinishReason(finishReason, streams[index]?.calls ?? 0))]
       })
       return request.includeUsage ? [...ends, { id, object: 'chat.completion.chunk', created, model, choices: [], usage: usageOf(result) }] : ends
     },
   }
+}
+
+/** Why an answer ended, as OpenAI's API tells it. */
+export function toldFinishReason(finishReason: string | null, calls: number): string | null {
+  return calls > 0 && finishReason === 'stop' ? 'tool_calls' : finishReason
 }
 
 interface Streamed {
@@ -107,7 +111,8 @@ function pieces(text: string): string[] {
 
 const maxPiece = 65_536
 
-function readWhole(text: string, reader: CallReader | null): { readonly content: string; readonly calls: readonly ToolCall[] } {
+/** Content and calls of a whole answer. */
+export function readWhole(text: string, reader: CallReader | null): { readonly content: string; readonly calls: readonly ToolCall[] } {
   if (reader === null) return { content: text, calls: [] }
   const pieces = [reader.add(text), reader.end()]
   return { content: pieces.map((piece) => piece.text).join(''), calls: pieces.flatMap(({ calls }) => calls) }

@@ -88,10 +88,14 @@ export async function* follow(
 
 function describe(generated: GeneratedToken, vocabulary: Vocabulary): CompletionLogprob {
   const one = ({ token, logprob }: { token: number; logprob: number | null }): { token: string; bytes: number[]; logprob: number } => {
-    const bytes = vocabulary.bytes(token)
-    return { token: printable(bytes) ?? vocabulary.name(token), bytes: [...bytes], logprob: logprob ?? Number.NaN }
+    return { token: toldToken(token, vocabulary), bytes: [...vocabulary.bytes(token)], logprob: logprob ?? Number.NaN }
   }
   return { ...one(generated), topLogprobs: generated.top.map(one) }
+}
+
+/** A token as logprobs name it: its text, or its name where it has none by itself. */
+export function toldToken(token: number, vocabulary: Vocabulary): string {
+  return printable(vocabulary.bytes(token)) ?? vocabulary.name(token)
 }
 
 /** The text of a token, or null when it has none by itself: a control token, or a part of a character. */
