@@ -8,6 +8,9 @@ import { write } from '../../http/body.ts'
  * more than all else that is done for a token; one that takes 20 ms or longer for a token never waits.
  */
 const togetherMs = 20
+/** Where no further event comes to take it along, a held one goes out after this time. Steady streams never wake up for it. */
+const longestMs = 40
+
 /**
  * The server-sent events of one response. Each is made, hashed and put into the tree when it is handed to the transport, and not before: what a reader who
  * left was never sent is not in the receipt either.
@@ -35,7 +38,7 @@ export class EventStream {
     if (this.#response.destroyed) return this.#work
     this.#held.push(event)
     if (this.#count++ < this.#prompt || performance.now() - this.#last >= togetherMs) this.#flush()
-    else this.#timer ??= setTimeout(() => this.#flush(), togetherMs)
+    else this.#timer ??= setTimeout(() => this.#flush(), longestMs)
     return this.#work
   }
 
