@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto'
 import { toldToken } from '../enclave/worker/engine/follow.ts'
-import type { Vocabulary } from '../enclave/worker/engine/index.ts'
+import { isTooLong, type Vocabulary } from '../enclave/worker/engine/index.ts'
 import { tokensHmac } from '../enclave/worker/served-model.ts'
 import type { AnswerToken } from './answer.ts'
 import type { ClaimedChoice } from './claim.ts'
@@ -10,6 +10,9 @@ const maxReadings = 1024
 
 /** No token in use is longer; a text that is cannot be written by so many tokens, and is not tokenized to know it. */
 const maxCharactersPerToken = 512
+
+/** Longer texts are counted in pieces first: for some, tokenizing takes time with the square of the length, and a worker says how long its answer is. */
+const writtenAtOnce = 16_384
 
 /** True where these are the tokens that the digest in the receipt is over. */
 export function isTokensOf(key: Uint8Array, tokens: readonly number[], digest: string): boolean {
@@ -34,9 +37,11 @@ export function findTokens(
   const completed = (tokens: readonly number[]): (readonly number[])[] => [tokens, ...ends.map((end) => [...tokens, end])]
 
   for (const reading of readings(answer.tokens ?? [], vocabulary)) for (const tokens of completed(reading)) if (isIt(tokens)) return tokens
-  if (text.length > maxCharactersPerToken * count) return null
-  for (const ending of ['', ...stop])
-    for (const written of writings(text + ending, vocabulary)) for (const tokens of completed(written)) if (isIt(tokens)) return tokens
+  for (const ending of ['', ...stop]) {
+    const whole = text + ending
+    if (whole.length > maxCharactersPerToken * count || (whole.length > writtenAtOnce && isTooLong([whole], vocabulary, count))) continue
+    for (const written of writings(whole, vocabulary)) for (const tokens of completed(written)) if (isIt(tokens)) return tokens
+  }
   return null
 }
 

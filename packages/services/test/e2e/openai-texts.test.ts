@@ -3,7 +3,9 @@ import { request as httpsRequest } from 'node:https'
 import OpenAI from 'openai'
 import { type InferenceEvent, parseReceipt, type Receipt } from 'veritee/receipt'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Network, startNetwork } from './network.ts'
+import { startWorker } from '../../src/demo/system.ts'
+import { serveModel } from '../../src/enclave/worker/served-model.ts'
+import { type Network, now, startNetwork } from './network.ts'
 
 let network: Network
 let client: OpenAI
@@ -162,4 +164,30 @@ test('S9: a requester that leaves during embeddings ends them, and the receipt s
   const found = await network.worker.worker.ledger.find(id, null)
   if (found.kind !== 'found') throw new Error('no receipt')
   expect(parseReceipt(found.text).events.find(({ type }) => type === 'veritee.inference')).toMatchObject({ outcome: 'aborted', completion_tokens: 0 })
+})
+
+test('S22: between the texts of one request for embeddings others have their turn', async () => {
+  const { engine, served } = network.model
+  const turns: number[] = []
+  let turn = 0
+  let ticking = setImmediate(function tick() {
+    turn++
+    ticking = setImmediate(tick)
+  })
+  const encodeText: typeof served.template.encodeText = (text, param) => {
+    turns.push(turn)
+    return served.template.encodeText(text, param)
+  }
+  const worker = await startWorker(network.machine, [serveModel(served.name, 'm.gguf', engine, { ...served.template, encodeText })], 0, now)
+  const body = JSON.stringify({ model: served.name, input: ['a', 'b', 'c', 'd'] })
+  const statusCode = await new Promise((resolve, reject) => {
+    httpsRequest(`${worker.server.url}/v1/embeddings`, { method: 'POST', rejectUnauthorized: false }, (response) => {
+      response.resume().once('end', () => resolve(response.statusCode))
+    })
+      .once('error', reject)
+      .end(body)
+  })
+  clearImmediate(ticking)
+  await worker.server.close()
+  expect([statusCode, turns.length, new Set(turns).size]).toEqual([200, 4, 4])
 })

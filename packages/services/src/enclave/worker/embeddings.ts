@@ -19,7 +19,7 @@ export async function handleEmbeddings(deps: AnswerDeps, incoming: IncomingMessa
   try {
     const prepared = await prepare(deps, incoming, (body) => parseEmbeddingRequest(body, { handled: ['provider'] }))
     const { request, model } = prepared
-    const inputs = tokensOf(prepared)
+    const inputs = await tokensOf(prepared)
     const receiptKey = announce(receipt, response)
     const { embeddings, outcome, error } = await embedAll(inputs, prepared, abort.signal)
     const failed = outcome === 'error'
@@ -38,7 +38,7 @@ export async function handleEmbeddings(deps: AnswerDeps, incoming: IncomingMessa
   }
 }
 
-function tokensOf({ request, model: { engine, template } }: Prepared<EmbeddingRequest>): (readonly number[])[] {
+async function tokensOf({ request, model: { engine, template } }: Prepared<EmbeddingRequest>): Promise<(readonly number[])[]> {
   const { contextSize } = engine.facts
   const size = engine.model.embeddingSize
   if (request.dimensions !== null && request.dimensions !== size)
@@ -46,7 +46,10 @@ function tokensOf({ request, model: { engine, template } }: Prepared<EmbeddingRe
       param: 'dimensions',
       code: 'unsupported_value',
     })
-  return request.inputs.map((input, index) => {
+  const inputs: (readonly number[])[] = []
+  for (const [index, input] of request.inputs.entries()) {
+    // Each is bounded, but there may be hundreds: others have their turn between them.
+    if (index > 0) await new Promise((resolve) => setImmediate(resolve))
     const param = request.inputs.length === 1 ? 'input' : `input[${index}]`
     const tokens = promptTokensOf(input, engine, template, param)
     // Two for what the model file may ask for at the ends, one that the binding keeps.
@@ -55,8 +58,9 @@ function tokensOf({ request, model: { engine, template } }: Prepared<EmbeddingRe
         param,
         code: 'context_length_exceeded',
       })
-    return tokens
-  })
+    inputs.push(tokens)
+  }
+  return inputs
 }
 
 interface Embedded {
