@@ -169,6 +169,6 @@ describe('a policy in English', () => {
     ] as const)
       expect(explain({ ...section, externalEngine: allowed }).waived).toContain(words)
     for (const refusing of [section, { ...section, externalEngine: 'refuse' } as const])
-      expect(explain(refusing).demanded).toContain("the engine runs in the worker's own process")
+      expect(explain(refusing).demanded).toContain("the engine is the worker's own")
   })
 })
