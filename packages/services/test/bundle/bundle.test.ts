@@ -251,8 +251,8 @@ it('the reader of traces sees what it is there to see', () => {
     '1 vfork( <unfinished ...>',
     '1 <... vfork resumed>) = 4',
   ]
-  const seen = readTrace(lines.join('\n'), '/work')
-  expect([...seen.read]).toEqual(['/work/b'])
+  const seen = readTrace(lines.join('\n'), '/app')
+  expect([...seen.read]).toEqual(['/app/b'])
   expect([...seen.written]).toEqual(['/x', '/y'])
   expect(seen.programs).toEqual(['/bin/node', '/bin/sh'])
   expect(seen.processes).toHaveLength(2)
