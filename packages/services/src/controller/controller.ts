@@ -11,6 +11,7 @@ import type { Quoter } from '../enclave/runtime/quote.ts'
 import { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
 import { sendError } from '../http/body.ts'
 import { inferenceEndpoints } from '../http/chat-request.ts'
+import type { KeysetDigestOf } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import { release } from '../release.ts'
 import { createApiRoutes } from './api-routes.ts'
@@ -45,6 +46,8 @@ export interface Controller {
   readonly api: RequestListener
   /** Port 21005: workers register here. */
   readonly control: RequestListener
+  /** For the listeners, which answer some requests themselves. */
+  readonly keysetDigestOf: KeysetDigestOf
   /** Puts new keys in force; see {@link Generations}. The caller gives the new TLS key to the listeners. */
   renew(): Promise<void>
   close(): Promise<void>
@@ -102,6 +105,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
     },
     registry,
     api: (request, response) => generations.of(request).handler(request, response),
+    keysetDigestOf: (connection) => generations.of(connection).identity.keysetDigest,
     control: named(() => generations.current.identity.keysetDigest, controlRoutes),
     renew: async () => generations.follow(await generation()),
     close: async () => {

@@ -30,9 +30,7 @@ function sessionClaims({ report, options }: Service): SessionClaims {
   const unknown: Claim = { status: 'unknown' }
   const measured = options.policy.roles.worker?.identity.length ?? 0
   return {
-    tee_attested: claims.simulated
-      ? { status: 'refuted', source: 'verifier_derived', reason: 'SIMULATED: the quote chains to a simulator, not to hardware' }
-      : { status: 'asserted', source: 'hardware_proven', reason: "the quote verifies to Intel's root and binds this keyset" },
+    tee_attested: teeClaim(report),
     gpu_attested: unknown,
     tcb_up_to_date: claims.simulated
       ? unknown
@@ -58,9 +56,19 @@ function sessionClaims({ report, options }: Service): SessionClaims {
   }
 }
 
+/** A policy may allow debug; genuine hardware protects nothing then. */
+function teeClaim({ claims }: VerifiedReport): Claim {
+  if (claims.simulated)
+    return { status: 'refuted', source: 'verifier_derived', reason: 'SIMULATED: the quote chains to a simulator, not to hardware' }
+  if (claims.debug) return { status: 'refuted', source: 'verifier_derived', reason: 'debug is on: the host reads and changes what is inside' }
+  return { status: 'asserted', source: 'hardware_proven', reason: "the quote verifies to Intel's root and binds this keyset" }
+}
+
 /** One claim over all models: it is as good as the worst of them. Weights in an engine of another process are proven on a measured mount only (rule S2). */
 function weightsClaim({ claims, descriptor }: VerifiedReport): Claim {
   const external = externalEnginesOf(descriptor.extensions)
+  // Whoever changes memory changes weights after they were hashed.
+  if (claims.debug) return { status: 'unknown' }
   if (descriptor.models.length === 0 || external.some(({ weights_provenance }) => weights_provenance !== 'measured_mount'))
     return { status: 'unknown' }
   const how = external.length === 0 ? 'while loading' : 'while loading, or on a measured read-only mount'

@@ -82,7 +82,11 @@ export async function startWorker(machine: SimulatedMachine, models: readonly Se
     configuration: { models: models.map(({ name }) => name), profile: models[0]?.engine.facts.profile ?? 'none' },
     now,
   })
-  const server = await listen({ host: '127.0.0.1', port, tls: worker.identity.tls, simulated: true, apiKeys: false }, worker.handler)
+  const server = await listen(
+    { host: '127.0.0.1', port, tls: worker.identity.tls, simulated: true, apiKeys: false },
+    worker.handler,
+    worker.keysetDigestOf,
+  )
   return { worker, server }
 }
 
@@ -109,9 +113,9 @@ export async function startController(
     now,
   })
   const bind = { host: '127.0.0.1', tls: null, simulated: true, apiKeys: false }
-  const api = await listen({ ...bind, port: ports.api }, controller.api)
+  const api = await listen({ ...bind, port: ports.api }, controller.api, controller.keysetDigestOf)
   try {
-    return { controller, api, control: await listen({ ...bind, port: ports.control }, controller.control) }
+    return { controller, api, control: await listen({ ...bind, port: ports.control }, controller.control, controller.keysetDigestOf) }
   } catch (error) {
     await api.close()
     throw error

@@ -1,10 +1,10 @@
-import http, { type RequestListener, type Server } from 'node:http'
+import http, { type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { isLoopbackHost } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import { sendError } from './body.ts'
-import { HttpError } from './errors.ts'
+import { errorBody, HttpError } from './errors.ts'
 import { boundHeldBytes } from './held-bytes.ts'
 
 /** Where a service listens, and what was said on the command line about the risk (rules S15 and S22). */
@@ -32,6 +32,43 @@ export function checkBind(bind: Bind): void {
     throw fail('usage', `binding ${bind.host} without API keys lets anybody use this service; configure keys or say --open`)
   if (bind.tls === null && bind.behindTls !== true)
     throw fail('usage', `binding ${bind.host} with plain HTTP lets anybody read it; use TLS or say --behind-tls`)
+}
+
+/** The digest of the keyset that a connection is under. */
+export type KeysetDigestOf = (connection: { readonly socket: object }) => string
+
+/** What aci/1 section 5.2 wants on every response, those included that are made before any route is looked for. */
+function named(handler: RequestListener, keysetDigestOf: KeysetDigestOf): RequestListener {
+  return (request, response) => {
+    response.setHeader('x-aci-version', 'aci/1')
+    response.setHeader('x-aci-keyset-digest', keysetDigestOf(request))
+    return handler(request, response)
+  }
+}
+
+/** Node would answer such requests itself, without the headers that every response has. */
+function withHost(handler: RequestListener): RequestListener {
+  return (request, response) =>
+    request.headers.host === undefined && request.httpVersion === '1.1'
+      ? sendError(response, new HttpError(400, 'invalid_request_error', 'expected a Host header', { headers: { connection: 'close' } }))
+      : handler(request, response)
+}
+
+function refuseExpectation(_: IncomingMessage, response: ServerResponse): void {
+  sendError(response, new HttpError(417, 'invalid_request_error', 'expected no Expect header but 100-continue', { headers: { connection: 'close' } }))
+}
+
+const unreadable: { readonly [code: string]: readonly [line: string, message: string] } = {
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'the headers of the request are too long'],
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'the request took too long to come'],
+}
+
+/** The answer to what could not be read as a request at all. */
+function refusalOf(code: string | undefined, keysetDigest: string | null): string {
+  const [line, message] = unreadable[code ?? ''] ?? ['400 Bad Request', 'expected an HTTP request']
+  const body = errorBody(new HttpError(Number(line.slice(0, 3)), 'invalid_request_error', message))
+  const names = keysetDigest === null ? '' : `X-ACI-Version: aci/1\r\nX-ACI-Keyset-Digest: ${keysetDigest}\r\n`
+  return `HTTP/1.1 ${line}\r\n${names}Content-Type: application/json\r\nConnection: close\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
 }
 
 /**
@@ -68,17 +105,24 @@ export interface Listening {
   close(): Promise<void>
 }
 
-/** Starts a server with bounded headers, times and connections. Throws `usage` (see {@link checkBind}) and `port_unavailable`. */
-export async function listen(bind: Bind, handler: RequestListener): Promise<Listening> {
+/**
+ * Starts a server with bounded headers, times and connections. With `keysetDigestOf` every response carries the headers of aci/1, whoever makes it.
+ * Throws `usage` (see {@link checkBind}) and `port_unavailable`.
+ */
+export async function listen(bind: Bind, handler: RequestListener, keysetDigestOf: KeysetDigestOf | null = null): Promise<Listening> {
   checkBind(bind)
-  const bounded = boundHeldBytes(handler)
+  const bounded = withHost(boundHeldBytes(handler))
   const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(bounded) : bounded
-  const limits = { maxHeaderSize: 16_384, headersTimeout: 15_000, requestTimeout: 60_000, keepAliveTimeout: 60_000 }
+  const finished = (inner: RequestListener): RequestListener => (keysetDigestOf === null ? inner : named(inner, keysetDigestOf))
+  const limits = { maxHeaderSize: 16_384, headersTimeout: 15_000, requestTimeout: 60_000, keepAliveTimeout: 60_000, requireHostHeader: false }
   const server: Server =
-    bind.tls === null ? http.createServer(limits, guarded) : https.createServer({ ...limits, ...bind.tls, minVersion: 'TLSv1.3' }, guarded)
+    bind.tls === null
+      ? http.createServer(limits, finished(guarded))
+      : https.createServer({ ...limits, ...bind.tls, minVersion: 'TLSv1.3' }, finished(guarded))
   server.maxConnections = 4096
-  server.on('clientError', (_error, socket) => {
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nX-ACI-Version: aci/1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+  server.on('checkExpectation', finished(refuseExpectation))
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (socket.writable) socket.end(refusalOf(error.code, keysetDigestOf?.({ socket }) ?? null))
   })
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   server.once('error', (cause: NodeJS.ErrnoException) => {

@@ -88,11 +88,13 @@ export async function startControllerProcess(options: StartOptions<Configuration
     readiness.add('no_verified_worker', () => (controller.registry.serving().length > 0 ? [] : ['no verified worker']))
     const tls = api.tls ? controller.identity.tls : null
     const work = gate.wrap(controller.api, isInference)
-    const apiListening = await listen(bindOf(api.host, api.port, tls, simulated, api), (request, response) =>
-      request.url === '/readyz' ? readiness.answer(response, 'everybody') : work(request, response),
+    const apiListening = await listen(
+      bindOf(api.host, api.port, tls, simulated, api),
+      (request, response) => (request.url === '/readyz' ? readiness.answer(response, 'everybody') : work(request, response)),
+      controller.keysetDigestOf,
     )
     closing.push(() => apiListening.close())
-    const controlListening = await listen(bindOf(control.host, control.port, tls, simulated, api), controller.control)
+    const controlListening = await listen(bindOf(control.host, control.port, tls, simulated, api), controller.control, controller.keysetDigestOf)
     closing.push(() => controlListening.close())
     serviceMetrics(metrics, gate, readiness, () => controller.identity.keyset.not_after)
     const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: api.knows_simulated })

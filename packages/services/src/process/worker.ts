@@ -97,8 +97,10 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     readiness.add('engine_not_running', () => models.filter(({ engine }) => !engine.ready).map(({ name }) => `the engine of ${name} is not running`))
     const work = gate.wrap(worker.handler, isInference)
     const bind = bindOf(said.host, said.port, worker.identity.tls, simulated, said)
-    const listening = await listen(bind, (request, response) =>
-      request.url === '/readyz' ? readiness.answer(response, 'everybody') : work(request, response),
+    const listening = await listen(
+      bind,
+      (request, response) => (request.url === '/readyz' ? readiness.answer(response, 'everybody') : work(request, response)),
+      worker.keysetDigestOf,
     )
     closing.push(() => listening.close())
     serviceMetrics(metrics, gate, readiness, () => worker.identity.keyset.not_after)

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { IncomingMessage, RequestListener } from 'node:http'
+import type { RequestListener } from 'node:http'
 import { TLSSocket } from 'node:tls'
 import type { Identity } from './identity.ts'
 import type { Ledger, Lookup } from './ledger.ts'
@@ -46,8 +46,8 @@ export class Generations {
     for (const { ledger } of all.slice(maxFormer + 1)) ledger.retire().catch(() => undefined)
   }
 
-  /** The keys that a request is under. */
-  of({ socket }: IncomingMessage): Generation {
+  /** The keys that a request, or whatever came over its connection, is under. */
+  of({ socket }: { readonly socket: object }): Generation {
     if (!(socket instanceof TLSSocket)) return this.current
     const known = this.#sockets.get(socket)
     const generation = known ?? this.#shownBy(socket) ?? this.current

@@ -5,6 +5,7 @@ import type { Json } from 'veritee/bytes'
 import { externalEnginesExtension, type ServiceDescriptor } from 'veritee/receipt'
 import { sendError } from '../../http/body.ts'
 import { embeddingsEndpoint } from '../../http/chat-request.ts'
+import type { KeysetDigestOf } from '../../http/listen.ts'
 import { createProofRoutes, text } from '../../http/proof-routes.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { Tickets } from '../../http/tickets.ts'
@@ -47,6 +48,8 @@ export interface Worker {
   /** For registering with controllers. */
   readonly tickets: Tickets
   readonly handler: RequestListener
+  /** For the listener, which answers some requests itself. */
+  readonly keysetDigestOf: KeysetDigestOf
   /** Puts new keys in force; see {@link Generations}. The caller gives the new TLS key to the listener, and registers again. */
   renew(): Promise<void>
   /** Commits the receipts that are signed and closes the archive; after the server is closed. */
@@ -122,6 +125,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     },
     tickets,
     handler: (request, response) => generations.of(request).handler(request, response),
+    keysetDigestOf: (connection) => generations.of(connection).identity.keysetDigest,
     renew: async () => generations.follow(await generation()),
     close: () => generations.close(),
   }
