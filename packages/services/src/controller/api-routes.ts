@@ -12,13 +12,15 @@ export function createApiRoutes(deps: ApiDeps): Hono<Env> {
   const { registry } = deps
   const app = createProofRoutes(deps)
   app.get('/v1/models', (c) => {
-    const data = registry.models().map((id) => ({ id, object: 'model', created: deps.identity.keyset.not_after - 86_400, owned_by: 'veritee' }))
+    const data = registry.routing
+      .models()
+      .map((id) => ({ id, object: 'model', created: deps.identity.keyset.not_after - 86_400, owned_by: 'veritee' }))
     return c.json({ object: 'list', data })
   })
   app.get('/v1/aci/sessions', (c) => {
     const model = c.req.query('model')
     const name = c.req.query('upstream_name')
-    const sessions = (model === undefined ? registry.serving() : registry.candidates(model))
+    const sessions = (model === undefined ? registry.serving() : registry.routing.serving(model))
       .filter((worker) => name === undefined || worker.session.document.upstream_name === name)
       .map(abbreviated)
     return c.json({ api_version: 'aci/1', sessions })
@@ -36,7 +38,7 @@ export function createApiRoutes(deps: ApiDeps): Hono<Env> {
     return text(c, prefix === undefined ? upstream.text : demandProof(await upstream.prefixProof(parsePrefix(prefix))))
   })
   app.get('/readyz', (c) => {
-    const ready = registry.serving().length
+    const ready = registry.counts.serving
     return c.json({ status: ready > 0 ? 'ready' : 'no verified worker', workers: ready }, ready > 0 ? 200 : 503)
   })
   return app

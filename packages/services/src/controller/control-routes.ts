@@ -43,7 +43,7 @@ export function createControlRoutes({ registry, registerLimit }: ControlDeps): H
   app.get('/v1/workers', (c) => c.json({ workers: registry.all().map(described) }))
   // For a worker that wants to know whether it is still known; its keyset digest is public.
   app.get('/v1/workers/:keyset', (c) => {
-    const worker = registry.serving().find((one) => one.service.report.keysetDigest === c.req.param('keyset'))
+    const worker = registry.withKeyset(c.req.param('keyset'))
     if (worker === undefined) throw new HttpError(404, 'not_found', 'no worker with this keyset is admitted')
     return c.json(described(worker))
   })

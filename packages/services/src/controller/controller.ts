@@ -18,6 +18,7 @@ import { createApiRoutes } from './api-routes.ts'
 import { createControlRoutes } from './control-routes.ts'
 import { handleForward } from './forward.ts'
 import { Registry } from './registry.ts'
+import type { Access } from './stages/access.ts'
 
 export interface ControllerOptions {
   /** The one user of this process's quote device. */
@@ -29,6 +30,8 @@ export interface ControllerOptions {
   readonly allowLoopbackWorkers: boolean
   readonly configuration: Json
   readonly now: () => Date
+  /** API keys and limits; without it everybody is served. */
+  readonly access?: Access
   /** Where receipts, and the sessions they cite, are kept beyond the process; without one, in memory. Closed with the controller. */
   readonly archive?: ReceiptArchive
   /** See {@link LedgerOptions.onReceipt}. */
@@ -88,10 +91,11 @@ export async function createController(options: ControllerOptions): Promise<Cont
       ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }),
       ...(options.onStore !== undefined && { onStore: options.onStore }),
     })
+    const forward = { ledger, registry, ...(options.access !== undefined && { access: options.access }) }
     const routes = getRequestListener(createApiRoutes({ identity, kept: () => generations, registry, quoteLimit }).fetch)
     const handle: RequestListener = (request, response) =>
       request.method === 'POST' && request.url !== undefined && inferenceEndpoints.has(request.url)
-        ? handleForward(request.url, { ledger, registry }, request, response)
+        ? handleForward(request.url, forward, request, response)
         : routes(request, response)
     return { identity, ledger, handler: named(() => identity.keysetDigest, handle) }
   }

@@ -7,6 +7,8 @@ import type { Policy } from 'veritee/policy'
 import { type SessionDocument, sessionId } from 'veritee/receipt'
 import { workerOrigin } from './address.ts'
 import { pinnedPool } from './pinned-pool.ts'
+import { Router } from './routing/router.ts'
+import { WorkerLoad } from './routing/worker-load.ts'
 import { sessionDocument } from './session.ts'
 
 /** A worker whose evidence this process verified, with the connections pinned to its key. */
@@ -16,7 +18,8 @@ export interface AdmittedWorker {
   readonly session: { readonly id: string; readonly document: SessionDocument; readonly text: string }
   /** Once the worker has new keys: the connections pinned to those. */
   pool: Pool
-  outstanding: number
+  /** What it has under way. */
+  readonly load: WorkerLoad
   /** Why the worker gets no more requests; null while it may. Set by {@link Registry.quarantine}. */
   quarantine: string | null
 }
@@ -42,16 +45,25 @@ const forgetSeconds = 3600
  * nothing here is read from a store.
  */
 export class Registry {
+  /** Who may serve a model: told of every worker that comes and goes. */
+  readonly routing: Router
   readonly #options: RegistryOptions
+  /** By origin, those that were admitted last at the end. */
   readonly #workers = new Map<string, AdmittedWorker>()
+  /** By keyset digest, the one that was admitted last. */
+  readonly #keysets = new Map<string, AdmittedWorker>()
+  #serving = 0
   /** Sessions outlive workers: receipts cite them (aci/1 section 8, retention). */
   readonly #sessions = new Map<string, AdmittedWorker['session']>()
+  /** Ids of sessions that are no longer in use, the oldest first. */
+  readonly #past = new Set<string>()
   readonly #admitting = new Map<string, Promise<AdmittedWorker>>()
   /** Keysets that lost this controller's trust: registering again does not bring it back. The oldest are forgotten; keysets die within a day. */
   readonly #quarantined = new Set<string>()
 
   constructor(options: RegistryOptions) {
     this.#options = options
+    this.routing = new Router({ now: options.now })
   }
 
   /**
@@ -82,20 +94,22 @@ export class Registry {
       const service = await connect(transport, { policy, trust, role: 'worker', now, ...(ticket === undefined ? {} : { admissionTicket: ticket }) })
       if (service.report.keysetDigest !== keysetDigest)
         throw fail('keyset_changed', `the worker registered ${keysetDigest}, its evidence binds ${service.report.keysetDigest}`)
-      if (this.#quarantined.has(keysetDigest)) throw fail('worker_quarantined', 'this keyset was quarantined; a worker starts anew with new keys')
-      // Whoever relays to a worker could otherwise take as many shares of its traffic as he has addresses.
-      const twin = this.#current().find((other) => other.origin !== origin && other.service.report.keysetDigest === keysetDigest)
-      if (twin !== undefined) throw fail('worker_duplicate', `this keyset serves as ${twin.origin} already; one enclave is one worker`)
       const document = await sessionDocument(service, `worker ${origin}`)
       const session = { id: await sessionId(document), document, text: jcs(document as unknown as Json) }
+      // Nothing is awaited from here on: what is found now holds when the worker enters.
+      if (this.#quarantined.has(keysetDigest)) throw fail('worker_quarantined', 'this keyset was quarantined; a worker starts anew with new keys')
+      // Whoever relays to a worker could otherwise take as many shares of its traffic as he has addresses.
+      const twin = this.#keysets.get(keysetDigest)
+      if (twin !== undefined && twin.origin !== origin && twin.quarantine === null && !this.#over(twin, 0))
+        throw fail('worker_duplicate', `this keyset serves as ${twin.origin} already; one enclave is one worker`)
       const before = this.#workers.get(origin)
       // The same keys are the same worker: answers under way still need its connections, for the receipt that comes after them.
       const kept = before?.service.report.keysetDigest === keysetDigest && spkiOf(before.session) === spkiOf(session) ? before.pool : null
       const pool = kept ?? openPool(origin, spkiOf(session))
-      const worker: AdmittedWorker = { origin, service, session, pool, outstanding: 0, quarantine: null }
-      this.#workers.set(origin, worker)
-      this.#sessions.set(session.id, session)
-      this.#forgetSessions()
+      const load = before !== undefined && kept !== null ? before.load : new WorkerLoad()
+      const worker: AdmittedWorker = { origin, service, session, pool, load, quarantine: null }
+      if (before !== undefined) this.#remove(before)
+      this.#add(worker)
       if (before !== undefined && kept === null) {
         // Requests under way on the old connections end on them. Their receipts are then fetched from where they are now; what counts is the signature.
         const old = before.pool
@@ -109,33 +123,42 @@ export class Registry {
     }
   }
 
-  /** Workers whose session ran out an hour ago and who have not come back are gone. */
+  #add(worker: AdmittedWorker): void {
+    this.#workers.set(worker.origin, worker)
+    this.#keysets.set(worker.service.report.keysetDigest, worker)
+    this.#sessions.set(worker.session.id, worker.session)
+    this.#past.delete(worker.session.id)
+    this.#serving++
+    this.routing.admitted(worker)
+  }
+
+  /** Registering costs nothing, and each registration leaves a session: only so many that are not in use are kept. */
+  #remove(worker: AdmittedWorker): void {
+    const { origin, service, session } = worker
+    this.#workers.delete(origin)
+    if (this.#keysets.get(service.report.keysetDigest) === worker) this.#keysets.delete(service.report.keysetDigest)
+    if (worker.quarantine === null) this.#serving--
+    this.routing.forgotten(worker)
+    this.#past.add(session.id)
+    const [oldest] = this.#past
+    if (this.#past.size <= (this.#options.maxPastSessions ?? 1024) || oldest === undefined) return
+    this.#past.delete(oldest)
+    this.#sessions.delete(oldest)
+  }
+
+  /** Workers whose session ran out an hour ago and who have not come back are gone. Those admitted first end first, but for the few whose keyset ends before. */
   #forgetWorkers(): void {
-    const gone = this.#options.now().getTime() / 1000 - forgetSeconds
-    for (const [origin, worker] of this.#workers) {
-      if (worker.session.document.expires_at > gone || worker.outstanding > 0) continue
-      this.#workers.delete(origin)
+    for (const worker of this.#workers.values()) {
+      if (!this.#over(worker, forgetSeconds)) return
+      if (worker.load.outstanding > 0) continue
+      this.#remove(worker)
       worker.pool.close().catch(() => undefined)
     }
   }
 
-  #current(): AdmittedWorker[] {
-    const now = this.#options.now().getTime() / 1000
-    return this.serving().filter((worker) => worker.session.document.expires_at > now)
-  }
-
-  /** Registering costs nothing, and each registration leaves a session: only so many that are not in use are kept. */
-  #forgetSessions(): void {
-    const { maxPastSessions = 1024 } = this.#options
-    let past = this.#sessions.size - this.#workers.size
-    if (past <= maxPastSessions) return
-    const inUse = new Set([...this.#workers.values()].map((worker) => worker.session.id))
-    for (const id of this.#sessions.keys()) {
-      if (past <= maxPastSessions) return
-      if (inUse.has(id)) continue
-      this.#sessions.delete(id)
-      past--
-    }
+  /** True where a session ended that many seconds ago. */
+  #over({ session }: AdmittedWorker, seconds: number): boolean {
+    return session.document.expires_at + seconds <= this.#options.now().getTime() / 1000
   }
 
   /**
@@ -143,30 +166,36 @@ export class Registry {
    * come back. `session`: for what anybody on the wire can bring about (rule S5); a fresh challenge brings the worker back.
    */
   quarantine(worker: AdmittedWorker, reason: string, scope: 'keyset' | 'session'): void {
+    // A request may still end on a worker whose place another has taken.
+    if (worker.quarantine === null && this.#workers.get(worker.origin) === worker) this.#serving--
     worker.quarantine = reason
+    this.routing.withdrawn(worker)
     if (scope === 'session') return
-    this.#quarantined.add(worker.service.report.keysetDigest)
+    const { keysetDigest } = worker.service.report
+    const renewed = this.#keysets.get(keysetDigest)
+    if (renewed !== undefined && renewed.quarantine === null) this.quarantine(renewed, reason, 'session')
+    this.#quarantined.add(keysetDigest)
     const oldest = this.#quarantined.values().next().value
     if (this.#quarantined.size > 100_000 && oldest !== undefined) this.#quarantined.delete(oldest)
   }
 
-  /** Workers that may serve a model now, the least busy first. */
-  candidates(model: string): AdmittedWorker[] {
-    return this.#current()
-      .filter((worker) => worker.service.report.descriptor.models.some(({ name }) => name === model))
-      .sort((a, b) => a.outstanding - b.outstanding)
+  /** The worker with this keyset, unless it is quarantined. */
+  withKeyset(digest: string): AdmittedWorker | undefined {
+    const worker = this.#keysets.get(digest)
+    return worker?.quarantine === null ? worker : undefined
   }
 
   serving(): AdmittedWorker[] {
-    return [...this.#workers.values()].filter((worker) => worker.quarantine === null)
+    return this.all().filter((worker) => worker.quarantine === null)
   }
 
   all(): AdmittedWorker[] {
     return [...this.#workers.values()]
   }
 
-  models(): string[] {
-    return [...new Set(this.serving().flatMap((worker) => worker.service.report.descriptor.models.map(({ name }) => name)))].sort()
+  /** How many there are, without a list of them. */
+  get counts(): { readonly serving: number; readonly quarantined: number } {
+    return { serving: this.#serving, quarantined: this.#workers.size - this.#serving }
   }
 
   session(id: string): AdmittedWorker['session'] | undefined {

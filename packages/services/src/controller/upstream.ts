@@ -6,6 +6,7 @@ import {
   maxReceiptBytes,
   parsePrefixProof,
   parseReceipt,
+  type Receipt,
   receiptDigest,
   type StreamTree,
   type UpstreamReceiptEvent,
@@ -15,6 +16,7 @@ import {
 import type { UpstreamReceipt } from '../enclave/runtime/ledger.ts'
 import { HttpError } from '../http/errors.ts'
 import type { AdmittedWorker } from './registry.ts'
+import type { Usage } from './stages/access.ts'
 
 /** What this controller sent to and received from a worker, to hold the worker's receipt against. */
 export interface Forwarded {
@@ -29,6 +31,8 @@ export interface Forwarded {
 export interface UpstreamCheck {
   readonly event: UpstreamReceiptEvent
   readonly receipt: UpstreamReceipt | null
+  /** Token counts of a receipt that matches. */
+  readonly usage: Usage | null
 }
 
 /** The bytes of a body, bounded. Throws 502 with the code `response_too_large`. */
@@ -71,6 +75,11 @@ async function getOnce(worker: AdmittedWorker, path: string, timeoutMs: number):
   return body.toString('utf8')
 }
 
+function usageOf(receipt: Receipt): Usage | null {
+  const counts = eventOf(receipt, 'veritee.inference') ?? eventOf(receipt, 'veritee.external_engine')
+  return counts === undefined ? null : { promptTokens: counts.prompt_tokens ?? 0, completionTokens: counts.completion_tokens ?? 0 }
+}
+
 /** Apart, so that what is kept of an answer is this and not all that its check had at hand. */
 function proofOf(worker: AdmittedWorker, path: string): UpstreamReceipt['prefixProof'] {
   return (prefix) => get(worker, `${path}?prefix=${prefix}`)
@@ -90,6 +99,7 @@ export async function checkUpstream(
   const failed = (result: 'absent' | 'mismatch', reason: string): UpstreamCheck => ({
     event: { type: 'veritee.upstream_receipt', digest: null, result, reason: reason.slice(0, 500).toWellFormed() },
     receipt: null,
+    usage: null,
   })
   if (receiptId === null || !/^[\w-]{1,128}$/.test(receiptId)) return failed('absent', 'the worker announced no receipt')
   const path = `/v1/aci/receipts/${receiptId}`
@@ -123,6 +133,7 @@ export async function checkUpstream(
     return {
       event: { type: 'veritee.upstream_receipt', digest: await receiptDigest(receipt), result: 'match', reason: null },
       receipt: { text, events: signed?.events ?? null, prefixProof: proofOf(worker, path) },
+      usage: usageOf(receipt),
     }
   } catch (error) {
     if (error instanceof VeriteeError && error.code !== 'channel_mismatch') return failed('mismatch', `${error.code}: ${error.message}`)

@@ -52,10 +52,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
   }
   const allowLoopbackWorkers = isLoopbackHost(control.host)
   const metrics = new Metrics()
-  const onReceipt = controllerMetrics(metrics, () => {
-    const serving = controller.registry.serving().length
-    return { serving, quarantined: controller.registry.all().length - serving }
-  })
+  const onReceipt = controllerMetrics(metrics, () => controller.registry.counts)
   const archive = await openReceipts({ config: config.receipts, state: enclave.state, simulated, report })
   const controller = await createController({
     quoter,
@@ -85,7 +82,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
       'receipts_not_kept',
       storeReasons(() => controller.ledger),
     )
-    readiness.add('no_verified_worker', () => (controller.registry.serving().length > 0 ? [] : ['no verified worker']))
+    readiness.add('no_verified_worker', () => (controller.registry.counts.serving > 0 ? [] : ['no verified worker']))
     const tls = api.tls ? controller.identity.tls : null
     const work = gate.wrap(controller.api, isInference)
     const apiListening = await listen(

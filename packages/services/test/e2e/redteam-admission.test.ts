@@ -229,9 +229,12 @@ describe('what a worker with a genuine key says is data', () => {
     await server.close()
   }
 
-  const send = async (controller: RunningController): Promise<{ status: number; headers: { readonly [name: string]: string }; body: string }> => {
+  const send = async (
+    controller: RunningController,
+    asked = body(false),
+  ): Promise<{ status: number; headers: { readonly [name: string]: string }; body: string }> => {
     const transport = nodeTransport(controller.api.url)
-    const answer = await transport.send({ method: 'POST', path: endpoint, body: body(false) })
+    const answer = await transport.send({ method: 'POST', path: endpoint, body: asked })
     const parts: Uint8Array[] = []
     for await (const part of answer.body) parts.push(part)
     transport.close()
@@ -239,7 +242,7 @@ describe('what a worker with a genuine key says is data', () => {
   }
 
   test.for(['set aside', 'back with other keys'] as const)(
-    'S10: a worker that was %s while another was tried gets no request that was meant for it before',
+    'S10: a worker that was %s while another was tried gets no request that was meant for it as it was before',
     async (how) => {
       const [first, second, third] = await Promise.all([0, 0, 0].map((port) => startWorker(network.machine, [network.model.served], port, now)))
       if (first === undefined || second === undefined || third === undefined) throw new Error('three workers')
@@ -269,9 +272,22 @@ describe('what a worker with a genuine key says is data', () => {
             else first.worker.handler(incoming, response)
           },
         )
-        await admit(controller, { worker: first.worker, server: front })
-        await admit(controller, { worker: second.worker, server: back })
-        expect([(await send(controller)).status, reached]).toEqual([503, 0])
+        const sessions = [
+          await admit(controller, { worker: first.worker, server: front }),
+          await admit(controller, { worker: second.worker, server: back }),
+        ]
+        // So that the other one is tried first.
+        for (const worker of registry.all()) if (worker.origin === back.url) worker.load.outstanding = 1
+        const pinned = { ...JSON.parse(Buffer.from(body(false)).toString()), provider: { aci_session_ids: sessions } }
+        expect([(await send(controller, Buffer.from(JSON.stringify(pinned)))).status, reached]).toEqual([503, 0])
+        if (how === 'back with other keys') {
+          // Who pins nothing is served by the worker that was verified anew, under its new session.
+          const { status, headers } = await send(controller)
+          const receipt = await fetch(`${controller.api.url}/v1/aci/receipts/${headers['x-receipt-id']}`)
+          const { event_log: log } = (await receipt.json()) as { event_log: { type: string; session_id?: string }[] }
+          const cited = log.find(({ type }) => type === 'upstream.verified')?.session_id
+          expect([status, reached, cited]).toEqual([200, 1, registry.all().find(({ origin }) => origin === back.url)?.session.id])
+        }
         await front.close()
       })
       await back.close()
@@ -394,7 +410,7 @@ test('S19: requesters who leave at any moment harm neither the worker nor the en
     }
     await Promise.all(Array.from({ length: 40 }, (_, i) => leave(i)))
     const { engine } = network.model
-    await expect.poll(() => [admitted?.outstanding, engine.load.running, engine.load.waiting], { timeout: 15_000 }).toEqual([0, 0, 0])
+    await expect.poll(() => [admitted?.load.outstanding, engine.load.running, engine.load.waiting], { timeout: 15_000 }).toEqual([0, 0, 0])
     expect(admitted?.quarantine).toBeNull()
     const service = await connect(transport, network.options())
     expect((await ask(service, endpoint, body(true))).proof.outcome).toBe('verified')
@@ -452,7 +468,7 @@ test('S19: a worker that breaks off while it says that it is stopping counts onc
     admitted.pool = pool
     const { statusCode, body: answer } = await request(`${controller.api.url}${endpoint}`, { method: 'POST', body: Buffer.from(body(false)) })
     await answer.dump()
-    expect([statusCode, admitted.quarantine, admitted.outstanding]).toEqual([503, 'it is stopping', 0])
+    expect([statusCode, admitted.quarantine, admitted.load.outstanding]).toEqual([503, 'it is stopping', 0])
     await Promise.all([pool.close(), pinned.close()])
   })
 })

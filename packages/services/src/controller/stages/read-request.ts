@@ -1,0 +1,44 @@
+import { createHash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
+import { readRequestBody } from '../../http/body.ts'
+import { nonceHeader } from '../../http/chat-request.ts'
+import { HttpError } from '../../http/errors.ts'
+import { digestOf } from '../relay.ts'
+
+/** A request that runs a model, read and not yet routed. */
+export interface InferenceRequest {
+  /** One of those that run a model. */
+  readonly endpoint: string
+  readonly spliced: SplicedRequest
+  readonly model: string
+  readonly clientNonce: string | null
+  /** Of the body as it came. */
+  readonly bytes: number
+  /** What every receipt of this request begins with. */
+  readonly events: readonly ReceiptEvent[]
+  readonly forwardedHash: string
+}
+
+/** Reads and bounds a request. Throws 400 and 413 as {@link HttpError}, and what the splice throws. */
+export async function readRequest(endpoint: string, incoming: IncomingMessage): Promise<InferenceRequest> {
+  const clientNonce = nonceHeader(incoming)
+  const body = await readRequestBody(incoming, requestLimits.maxLength)
+  const spliced = spliceConstraints(body, requestLimits)
+  const { model } = spliced.value
+  if (typeof model !== 'string' || model.length > 256)
+    throw new HttpError(400, 'invalid_request_error', 'model: expected the name of a model', { param: 'model' })
+  const forwardedHash = digestOf(createHash('sha256').update(spliced.forwarded))
+  return {
+    endpoint,
+    spliced,
+    model,
+    clientNonce,
+    bytes: body.length,
+    forwardedHash,
+    events: [
+      { type: 'request.received', body_hash: digestOf(createHash('sha256').update(body)) },
+      { type: 'veritee.request', client_nonce: clientNonce },
+    ],
+  }
+}
