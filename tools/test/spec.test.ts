@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { parseAdmissionManifest } from 'veritee/admission'
 import { parsePolicy } from 'veritee/policy'
 import { parseDescriptor, parseReceipt, parseReport, parseSession } from 'veritee/receipt'
 import { parseManifest } from 'veritee/seal'
@@ -94,6 +95,30 @@ describe('documents of the running code are valid', () => {
       const changed = edited(manifest, (copy) => put(copy, path, value))
       expect(complaints('sealed-model', changed), path).not.toEqual([])
       expect(() => parseManifest(JSON.stringify(changed)), path).toThrow()
+    }
+  })
+
+  test('admission manifest: that of the vectors, and what its reader refuses for its shape', async () => {
+    const vectors = JSON.parse(readFileSync(new URL('../../spec/vectors/admission-manifest.json', import.meta.url), 'utf8')) as { manifest: string }
+    const manifest: unknown = JSON.parse(vectors.manifest)
+    expect(complaints('admission-manifest', manifest)).toEqual([])
+    const changes: [string, unknown][] = [
+      ['version', 'veritee.admission-manifest.v2'],
+      ['network', '../x'],
+      ['manifest_version', 0],
+      ['issued', -1],
+      ['roles', {}],
+      ['roles/worker/identity', []],
+      ['platforms/salt', ''],
+      ['platforms/allow', []],
+      ['platforms/deny', ['x']],
+      ['signatures/0/signature', 'AA'],
+      ['signatures/0/more', 1],
+    ]
+    for (const [path, value] of changes) {
+      const changed = edited(manifest, (copy) => put(copy, path, value))
+      expect(complaints('admission-manifest', changed), path).not.toEqual([])
+      await expect(parseAdmissionManifest(JSON.stringify(changed)), path).rejects.toThrow()
     }
   })
 

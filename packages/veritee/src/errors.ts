@@ -67,6 +67,20 @@ export const errorTable = {
   policy_channel: ['rejected', 'the channel used is not bound to the attested keyset'],
   policy_receipt: ['rejected', 'the receipt states something the policy does not accept'],
 
+  // admission (spec/admission-manifest.md)
+  admission_manifest_malformed: ['untrusted', 'the admission manifest is not a well-formed veritee.admission-manifest.v1 document'],
+  admission_manifest_signature_invalid: [
+    'untrusted',
+    'a signature of a key you trust does not hold over this admission manifest: a field was changed',
+  ],
+  admission_manifest_signatures_missing: ['rejected', 'fewer of the keys you trust have signed the admission manifest than you demand'],
+  admission_manifest_network: ['rejected', 'the admission manifest is of another network'],
+  admission_manifest_expired: ['rejected', 'the admission manifest is not in force at this time: nobody is admitted under it'],
+  admission_manifest_rolled_back: ['rejected', 'the admission manifest is older than one that was seen, or another one of the same version'],
+  admission_platform: ['rejected', 'the platform is not one that the admission manifest lists, or is denied by it'],
+  operator_signature_missing: ['rejected', 'the service names an operator, and no signature of that operator over its keyset came with it'],
+  operator_signature_invalid: ['untrusted', 'the signature over the keyset is not of the operator that the service names'],
+
   // keyset, report, session, receipt (ACI)
   report_malformed: ['untrusted', 'the attestation report is not an aci/1 report with SGX or TDX evidence'],
   report_keyset_mismatch: ['untrusted', 'the keyset does not hash to the digest the report states or the quote binds'],

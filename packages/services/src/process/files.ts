@@ -33,6 +33,20 @@ export const nodeFiles: Files = {
   },
 }
 
+/** Writes a file that is not there yet. Throws `file_unavailable`. */
+export async function writeNew(path: string, text: string): Promise<void> {
+  try {
+    const file = await open(path, 'wx', 0o644)
+    try {
+      await file.writeFile(text)
+    } finally {
+      await file.close()
+    }
+  } catch (cause) {
+    throw fail('file_unavailable', `cannot make ${path} (${errnoOf(cause)})`, cause)
+  }
+}
+
 /** Writes files for others to read: each under another name first, so that nobody reads half of one. Throws `file_unavailable`. */
 export async function publish(directory: string, texts: { readonly [name: string]: string }): Promise<void> {
   try {

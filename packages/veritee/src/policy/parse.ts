@@ -38,11 +38,16 @@ export function parsePolicy(text: string): Policy {
   const document = parseDocument(text, { maxLength: 1 << 20, maxDepth: 12 }, 'policy_invalid', 'the policy')
   const top = shape.object(document, 'policy', ['version', 'roles'])
   const version = shape.oneOf(top.version, 'version', ['veritee.policy.v1'])
-  const sections = shape.object(top.roles, 'roles', [], roles)
+  return { version, roles: policySections(top.roles) }
+}
+
+/** The sections of a policy as they stand within another document. As {@link parsePolicy}; the caller has bounded the text they came from. */
+export function policySections(value: unknown): Policy['roles'] {
+  const sections = shape.object(value, 'roles', [], roles)
   if (Object.keys(sections).length === 0) throw shape.refuse('roles', `at least one of ${roles.join(', ')}`)
   const parsed: { [R in Role]?: EvidencePolicy } = {}
   for (const role of roles) if (Object.hasOwn(sections, role)) parsed[role] = section(sections[role], `roles.${role}`)
-  return { version, roles: parsed }
+  return parsed
 }
 
 /** The section for a role. Throws `policy_role_missing`. */
