@@ -82,7 +82,7 @@ async function withModel<T>(root: string, path: string, use: (served: ServedMode
   const directory = join(root, `sealed-${toHex(randomBytes(4))}`)
   await sealModel({
     files: [path],
-    directory,
+    out: directory,
     name: basename(path, '.gguf'),
     modelVersion: 1,
     keyId: 'models/bench/1',
@@ -93,7 +93,7 @@ async function withModel<T>(root: string, path: string, use: (served: ServedMode
     created: 0,
   })
   const trust = { publishers: [toHex(publisher.publicKey)], minimumVersion: 1 }
-  const served = await loadSealedModel({ directory, trust, requestKey: () => Promise.resolve(modelKey.slice()) })
+  const served = await loadSealedModel({ path: directory, trust, requestKey: () => Promise.resolve(modelKey.slice()) })
   try {
     return await use(served)
   } finally {

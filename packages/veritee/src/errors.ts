@@ -107,6 +107,10 @@ export const errorTable = {
   sealed_manifest_signature_invalid: ['untrusted', 'the manifest of the sealed model is not signed by the publisher it names: a field was changed'],
   sealed_publisher_unknown: ['rejected', 'the publisher of the sealed model is not one you trust'],
   sealed_version_rolled_back: ['rejected', 'the sealed model is of an older version than the lowest you accept'],
+  sealed_container_malformed: [
+    'untrusted',
+    'a sealed model in one file is not laid out as its manifest demands; whoever made it deviates from the format',
+  ],
   sealed_key_wrong: ['untrusted', 'the model key is not the one this model was sealed with'],
   sealed_chunk_invalid: ['untrusted', 'a chunk of a sealed file does not open: it was changed, moved, or is from another file, model or version'],
   sealed_file_size: ['untrusted', 'a sealed file is not as long as its manifest says: cut short or extended'],

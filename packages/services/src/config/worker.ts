@@ -30,7 +30,7 @@ const sections = {
       flag: 'model',
       maxItems: 16,
       pattern: /^[^\0-\x1f\x7f]{1,1024}$/,
-      expected: 'a .gguf file, sealed:DIRECTORY, demo, or hf:owner/repo/file.gguf',
+      expected: 'a .gguf file, sealed:PATH, demo, or hf:owner/repo/file.gguf',
       about: 'a model to serve (demo and hf: not in an enclave)',
     }),
     publishers: texts({

@@ -105,7 +105,7 @@ async function releaseModel(sealed: SealedDemoModel, plainDigest: string, option
     'worker: key released, weights decrypted into memory, every byte hashed',
     async () => {
       const served = await loadSealedModel({
-        directory: sealed.directory,
+        path: sealed.directory,
         trust: { publishers: [manifest.publisher], minimumVersion: manifest.model_version },
         requestKey: keysFor(machine, machine.enclaves.worker, broker.kbs.url, configuration),
         memoryDirectory: places.memoryDirectory,

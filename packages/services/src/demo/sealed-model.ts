@@ -59,7 +59,7 @@ export async function sealForDemo(
     const directory = join(parent, 'model')
     const text = await sealModel({
       files: [model.path],
-      directory,
+      out: directory,
       name: model.name,
       modelVersion: 1,
       keyId: `models/${keyTag(model.name)}/1`,

@@ -49,7 +49,7 @@ export async function loadModels(options: LoadOptions): Promise<ServedModel[]> {
 async function plain({ config, platform, program, report }: LoadOptions, source: string): Promise<ServedModel> {
   const measured = platform.anchors?.models
   if (measured?.length === 0)
-    throw fail('model_not_measured', 'models.sources: expected a sealed model (sealed:DIRECTORY), since the measured anchors.json names no plain one')
+    throw fail('model_not_measured', 'models.sources: expected a sealed model (sealed:PATH), since the measured anchors.json names no plain one')
   const { path, name, sha256 } = await program.findModel(source)
   const engine = await program.openEngine({
     path,
@@ -76,16 +76,16 @@ function engineOptions({ engine }: WorkerConfig): Omit<LlamaEngineOptions, 'path
   return { threads, sequences, maxQueue, maxContext, memoryDirectory }
 }
 
-async function sealed({ config, configuration, platform, program, report }: LoadOptions, directory: string): Promise<ServedModel> {
+async function sealed({ config, configuration, platform, program, report }: LoadOptions, path: string): Promise<ServedModel> {
   const { broker: url, publishers, minimum_version: minimumVersion } = config.models
   if (url === null) throw fail('config_invalid', 'models.broker: expected the key broker of a sealed model; say --broker')
   const { anchors, quoter, collateral } = platform
   const trust = anchors === null ? { publishers, minimumVersion } : { publishers: anchors.publishers, minimumVersion: anchors.minimumVersion }
   if (trust.publishers.length === 0) throw fail('config_invalid', 'models.publishers: expected the publisher of the sealed model; say --publisher')
   return loadSealedModel({
-    directory,
+    path,
     trust,
-    openEngine: (options) => program.openEngine({ ...options, onChange: told(directory, report) }),
+    openEngine: (options) => program.openEngine({ ...options, onChange: told(path, report) }),
     // Nothing is protected there, and a developer's machine often has swap.
     toleratesSwap: platform.simulated !== null,
     requestKey: modelKeyFrom({ url, quoter, tee: platform.kind, collateral, configuration }),

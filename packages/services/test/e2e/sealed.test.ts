@@ -23,10 +23,11 @@ it.skipIf(noTmpfs)(
     try {
       const publisher = await generateEd25519()
       const modelKey = new Uint8Array(randomBytes(32))
-      const directory = join(root, 'sealed')
+      const path = join(root, 'sealed')
       await sealModel({
         files: [demoPath],
-        directory,
+        out: path,
+        form: 'file',
         name: 'veritee-demo',
         modelVersion: 1,
         keyId: 'models/veritee-demo/1',
@@ -37,7 +38,7 @@ it.skipIf(noTmpfs)(
         created: 1_790_000_000,
       })
       const trust = { publishers: [toHex(publisher.publicKey)], minimumVersion: 1 }
-      const served = await loadSealedModel({ directory, trust, requestKey: () => Promise.resolve(modelKey.slice()) })
+      const served = await loadSealedModel({ path, trust, requestKey: () => Promise.resolve(modelKey.slice()) })
       closing.push(() => served.engine.dispose())
       const machine = await simulateMachine(now)
       const policy = policyOf(machine, [{ served, engine: served.engine, fileDigest: `sha256:${demoSha256}` }])

@@ -25,14 +25,17 @@ const publisher = await generateEd25519()
 const modelKey = new Uint8Array(randomBytes(32))
 const keyId = 'models/veritee-demo/1'
 let root: string
+// Of these tests alone: what others have in memory at this moment is not looked at.
+let memory: string
 let directory: string
 let running: RunningBroker
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'veritee-loading-broker-'))
+  if (!noTmpfs) memory = await mkdtemp('/dev/shm/test-broker-')
   directory = join(root, 'sealed')
   await sealModel({
     files: [demoPath],
-    directory,
+    out: directory,
     name: 'veritee-demo',
     modelVersion: 1,
     keyId,
@@ -48,9 +51,10 @@ beforeAll(async () => {
 afterAll(async () => {
   await running.close()
   await rm(root, { recursive: true, force: true })
+  if (!noTmpfs) await rm(memory, { recursive: true })
 })
 
-const inMemory = async (): Promise<string[]> => (await readdir('/dev/shm')).filter((name) => name.startsWith('veritee-'))
+const inMemory = (): Promise<string[]> => readdir(memory)
 
 function load(changes: Partial<KeySource> & { readonly of?: SimEnclave; readonly from?: RunningBroker } = {}): Promise<ServedModel> {
   const { of = enclaves.worker, from = running, ...source } = changes
@@ -62,7 +66,12 @@ function load(changes: Partial<KeySource> & { readonly of?: SimEnclave; readonly
     configuration: { test: true },
     ...source,
   })
-  return loadSealedModel({ directory, trust: { publishers: [toHex(publisher.publicKey)], minimumVersion: 1 }, requestKey })
+  return loadSealedModel({
+    memoryDirectory: memory,
+    path: directory,
+    trust: { publishers: [toHex(publisher.publicKey)], minimumVersion: 1 },
+    requestKey,
+  })
 }
 
 /** The code of a failure, and for a refusal the broker's reason; `served` where there was none. */

@@ -22,7 +22,7 @@ beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'veritee-disk-'))
   sealed = join(root, 'sealed')
   const facts = { name: 'demo', modelVersion: 1, keyId: 'models/demo/1', chatTemplateDigest: null, licence: null, created: 0 }
-  await sealModel({ files: [demoPath], directory: sealed, ...facts, modelKey, publisher })
+  await sealModel({ files: [demoPath], out: sealed, ...facts, modelKey, publisher })
 })
 afterAll(() => rm(root, { recursive: true, force: true }))
 
@@ -91,7 +91,7 @@ describe('what a process writes while it loads a sealed model', () => {
         import { loadSealedModel } from '${url('../../src/enclave/worker/load-sealed.ts')}'
         import { ${name} as openEngine } from '${url(module)}'
         const requestKey = async () => new Uint8Array(readFileSync('key'))
-        const served = await loadSealedModel({ directory: '${sealed}', trust: ${trust}, requestKey, openEngine, toleratesSwap: true })
+        const served = await loadSealedModel({ path: '${sealed}', trust: ${trust}, requestKey, openEngine, toleratesSwap: true })
         console.log(served.event.files[0].sha256)
         process.exit(0)`,
       )

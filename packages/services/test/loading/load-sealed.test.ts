@@ -23,19 +23,25 @@ const modelKey = new Uint8Array(randomBytes(32))
 const trust = { publishers: [toHex(publisher.publicKey)], minimumVersion: 2 }
 
 let root: string
+// Of these tests alone: what others have in memory at this moment is not looked at.
+let memory: string
 let sealed: string
 let names = 0
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'veritee-loading-'))
+  if (!noTmpfs) memory = await mkdtemp('/dev/shm/test-loading-')
   sealed = await seal({})
 })
-afterAll(() => rm(root, { recursive: true, force: true }))
+afterAll(async () => {
+  await rm(root, { recursive: true, force: true })
+  if (!noTmpfs) await rm(memory, { recursive: true })
+})
 
 async function seal(changes: Partial<Parameters<typeof sealModel>[0]>): Promise<string> {
   const directory = join(root, `sealed-${names++}`)
   await sealModel({
     files: [demoPath],
-    directory,
+    out: directory,
     name: 'veritee-demo',
     modelVersion: 2,
     keyId: 'models/veritee-demo/2',
@@ -57,9 +63,9 @@ async function altered(change: (directory: string) => Promise<unknown>): Promise
 }
 
 const weightFile = 'veritee-demo-q8_0.gguf.sealed'
-const load = (directory: string, changes: Partial<SealedModelOptions> = {}): ReturnType<typeof loadSealedModel> =>
-  loadSealedModel({ directory, trust, requestKey: () => Promise.resolve(modelKey.slice()), ...changes })
-const inMemory = async (): Promise<string[]> => (await readdir('/dev/shm')).filter((name) => name.startsWith('veritee-'))
+const load = (path: string, changes: Partial<SealedModelOptions> = {}): ReturnType<typeof loadSealedModel> =>
+  loadSealedModel({ path, trust, requestKey: () => Promise.resolve(modelKey.slice()), memoryDirectory: memory, ...changes })
+const inMemory = (): Promise<string[]> => readdir(memory)
 
 describe.skipIf(noTmpfs)(`loading sealed models${why}`, () => {
   it('S12: the model that is served is the one that was sealed, and its facts say that it was', async () => {
@@ -101,6 +107,22 @@ describe.skipIf(noTmpfs)(`loading sealed models${why}`, () => {
     } finally {
       await served.engine.dispose()
     }
+  })
+
+  it('S12: a model in one file is loaded in the same way; with a chunk changed it is not', async () => {
+    const path = await seal({ form: 'file' })
+    const served = await load(path)
+    try {
+      expect(served.engine.model).toMatchObject({ sealed: true, loading: 'tmpfs', sha256: demoSha256 })
+      expect(await inMemory()).toEqual([])
+    } finally {
+      await served.engine.dispose()
+    }
+    const bytes = await readFile(path)
+    bytes[bytes.length - 20] = (bytes[bytes.length - 20] as number) ^ 1
+    await writeFile(path, bytes)
+    await expect(load(path)).rejects.toMatchObject({ code: 'sealed_chunk_invalid' })
+    expect(await inMemory()).toEqual([])
   })
 
   it.each<[string, () => Promise<string> | string, Partial<SealedModelOptions>, string]>([
@@ -225,7 +247,7 @@ describe.skipIf(noTmpfs)(`loading sealed models${why}`, () => {
       import { readFileSync } from 'node:fs'
       import { loadSealedModel } from '${new URL('../../src/enclave/worker/load-sealed.ts', import.meta.url).href}'
       const key = readFileSync('key')
-      const served = await loadSealedModel({ directory: '${sealed}', trust: ${JSON.stringify(trust)}, requestKey: async () => new Uint8Array(key) })
+      const served = await loadSealedModel({ path: '${sealed}', trust: ${JSON.stringify(trust)}, requestKey: async () => new Uint8Array(key) })
       console.log(served.event.files[0].sha256)
       process.exit(0)`
     await writeFile(join(home, 'load.mjs'), program)

@@ -31,17 +31,23 @@ const noTmpfs = shm?.type !== 0x01021994 || shm.bavail * shm.bsize < 16_000_000
 const veriteed = fileURLToPath(new URL('../../src/bin/veriteed.ts', import.meta.url))
 const credential = 'a-credential-that-nobody-would-ever-guess-01'
 let directory: string
+// Of these tests alone: what others have in memory at this moment is not looked at.
+let memory: string
 const children: ChildProcess[] = []
 const running: Running[] = []
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'veritee-broker-process-'))
+  if (!noTmpfs) memory = await mkdtemp('/dev/shm/test-broker-process-')
   await writeFile(join(directory, 'admin.token'), `${credential}\n`, { mode: 0o600 })
 })
 afterEach(async () => {
   for (const child of children.splice(0)) child.kill('SIGKILL')
   for (const one of running.splice(0).reverse()) await one.close()
 })
-afterAll(() => rm(directory, { recursive: true, force: true }))
+afterAll(async () => {
+  await rm(directory, { recursive: true, force: true })
+  if (!noTmpfs) await rm(memory, { recursive: true })
+})
 
 interface Ended {
   readonly code: number | null
@@ -113,7 +119,7 @@ describe.skipIf(noTmpfs)(`broker, owner and worker as commands${noTmpfs ? ' (ski
     await makeModelKey(join(directory, 'another.key'))
     await sealModel({
       files: [demoPath],
-      directory: join(directory, 'sealed'),
+      out: join(directory, 'sealed'),
       name: 'sealed-demo',
       modelVersion: 1,
       keyId: 'models/sealed-demo/1',
@@ -171,6 +177,8 @@ describe.skipIf(noTmpfs)(`broker, owner and worker as commands${noTmpfs ? ' (ski
         publisher,
         '--broker',
         url,
+        '--memory-directory',
+        memory,
         '--json',
       ],
     ]
@@ -215,7 +223,7 @@ describe.skipIf(noTmpfs)(`broker, owner and worker as commands${noTmpfs ? ' (ski
     expect(audit.refusals.map(({ code }) => code)).toEqual(['kbs_resource_revoked'])
     again.child.kill('SIGTERM')
     expect((await again.ended).code).toBe(0)
-    expect((await readdir('/dev/shm')).filter((name) => name.startsWith('veritee-'))).toEqual([])
+    expect(await readdir(memory)).toEqual([])
   }, 120_000)
 })
 
@@ -228,7 +236,7 @@ describe.skipIf(noTmpfs)(`a worker whose sealed model does not load${noTmpfs ? '
     key = new Uint8Array(32).fill(5)
     await sealModel({
       files: [demoPath],
-      directory: sealed,
+      out: sealed,
       name: 'fails',
       modelVersion: 1,
       keyId: 'models/fails/1',
@@ -267,7 +275,8 @@ describe.skipIf(noTmpfs)(`a worker whose sealed model does not load${noTmpfs ? '
     const { configuration } = await readConfiguration(workerSchema, {
       args: [
         ...['--tee', 'simulate', '--state', state, '--port', String(probe.port), '--model', `sealed:${sealed}${suffix}`],
-        ...['--publisher', toHex((await publisher).publicKey), '--broker', down ? 'https://127.0.0.1:1' : up.ready.url, ...args],
+        ...['--publisher', toHex((await publisher).publicKey), '--broker', down ? 'https://127.0.0.1:1' : up.ready.url],
+        ...(args.length > 0 ? args : ['--memory-directory', memory]),
       ],
       environment: {},
       readText: nodeFiles.readText,
@@ -276,7 +285,7 @@ describe.skipIf(noTmpfs)(`a worker whose sealed model does not load${noTmpfs ? '
     const starting = startWorkerProcess({ configuration, program: source, files: nodeFiles, report: () => undefined, now: () => new Date() })
     await expect(starting).rejects.toMatchObject({ code })
     await expect(send(`https://127.0.0.1:${probe.port}`, { method: 'GET', path: '/readyz' })).rejects.toMatchObject({ code: 'service_unavailable' })
-    expect((await readdir('/dev/shm')).filter((entry) => entry.startsWith('veritee-'))).toEqual([])
+    expect(await readdir(memory)).toEqual([])
   })
 })
 
@@ -416,5 +425,5 @@ it('exit codes and help of the commands', async () => {
   ])
   expect(ended.map(({ code }) => code)).toEqual([0, 0, 2, 3])
   expect(ended[0]?.out).toContain('--admin-token-file FILE')
-  expect(ended[1]?.out).toContain('veriteed model upload [DIR]')
+  expect(ended[1]?.out).toContain('veriteed model upload [MODEL]')
 })

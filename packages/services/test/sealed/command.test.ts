@@ -67,6 +67,21 @@ describe('veriteed model', () => {
     expect((await stat(at('out.gguf'))).mode & 0o077).toBe(0)
   })
 
+  it('the same with one file', async () => {
+    const sealed = await run(
+      ...['seal', at('m.gguf'), '--single', at('m.sealed'), '--name', 'demo', '--model-version', '3', '--key-id', 'models/demo/3'],
+      ...['--key', at('model.key'), '--publisher-key', at('publisher.pem')],
+    )
+    expect(sealed.json).toMatchObject({ file: at('m.sealed'), manifest: { name: 'demo' } })
+    expect((await run('inspect', at('m.sealed'))).json).toMatchObject({ verified: false, manifest: { publisher } })
+    expect((await run('verify', at('m.sealed'), '--publisher', publisher, '--key', at('model.key'))).json).toMatchObject({
+      verified: 'manifest and every byte',
+    })
+    const out = at('single.gguf')
+    expect((await run('open', at('m.sealed'), '--publisher', publisher, '--key', at('model.key'), '--file', 'm.gguf', '--out', out)).code).toBe(0)
+    expect(await readFile(out)).toEqual(plain)
+  })
+
   it('keys are for their owner only, are never overwritten, and never printed', async () => {
     for (const name of ['publisher.pem', 'model.key']) expect((await stat(at(name))).mode & 0o777).toBe(0o600)
     const key = await readFile(at('model.key'))
@@ -104,6 +119,7 @@ describe('veriteed model', () => {
     ['an option of another action', ['inspect', 'x', '--key', 'y']],
     ['an unknown option', ['inspect', 'x', '--force']],
     ['nothing to seal', ['seal', '--out', 'x']],
+    ['a directory and a file to make', ['seal', 'm.gguf', '--out', 'x', '--single', 'y', '--key-id', 'a/b/1']],
     ['two directories', ['inspect', 'a', 'b']],
     ['neither kind of key', ['keygen']],
   ])('%s is wrong usage', async (_, args) => {

@@ -9,7 +9,8 @@ import { toHex } from 'veritee/bytes'
 import { generateEd25519 } from 'veritee/crypto'
 import { maxManifestLength, parseManifest } from 'veritee/seal'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openSealedModel, readManifestText } from '../../src/enclave/sealed/open.ts'
+import { readManifestText } from '../../src/enclave/sealed/manifest.ts'
+import { openSealedModel } from '../../src/enclave/sealed/open.ts'
 import { sealModel } from '../../src/models/sealing/seal.ts'
 import { codeOf } from './code-of.ts'
 import { sealOtherBytes } from './other-bytes.ts'
@@ -39,7 +40,7 @@ async function plainFile(name: string, bytes: Uint8Array): Promise<string> {
 async function seal(files: readonly string[], changes: Partial<Parameters<typeof sealModel>[0]> = {}): Promise<string> {
   const directory = fresh()
   const names = { name: 'demo', modelVersion: 1, keyId: 'models/demo/1', chatTemplateDigest: null, licence: null, created: 1_790_000_000 }
-  await sealModel({ files, directory, ...names, modelKey, publisher, chunkSize, ...changes })
+  await sealModel({ files, out: directory, ...names, modelKey, publisher, chunkSize, ...changes })
   return directory
 }
 

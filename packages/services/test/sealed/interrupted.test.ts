@@ -29,7 +29,7 @@ afterAll(() => rm(root, { recursive: true, force: true }))
 
 type Options = Parameters<typeof sealModel>[0]
 const facts = { name: 'demo', modelVersion: 1, keyId: 'models/demo/1', chatTemplateDigest: null, licence: null, created: 1_790_000_000, chunkSize }
-const options = (changes: Partial<Options>): Options => ({ ...facts, files: [], directory: join(root, 'none'), modelKey, publisher, ...changes })
+const options = (changes: Partial<Options>): Options => ({ ...facts, files: [], out: join(root, 'none'), modelKey, publisher, ...changes })
 
 async function plainFile(bytes: Uint8Array, name = 'm.gguf'): Promise<string> {
   const directory = join(root, `plain-${count++}`)
@@ -50,7 +50,7 @@ async function interrupted(files: readonly string[], after: number): Promise<str
   const directory = join(root, `sealed-${count++}`)
   const controller = new AbortController()
   const onProgress: Options['onProgress'] = ({ receivedBytes }) => receivedBytes >= after && controller.abort(new Error('enough'))
-  await expect(sealModel(options({ files, directory, onProgress, signal: controller.signal }))).rejects.toThrow('enough')
+  await expect(sealModel(options({ files, out: directory, onProgress, signal: controller.signal }))).rejects.toThrow('enough')
   return directory
 }
 
@@ -71,7 +71,7 @@ describe('an interrupted sealing', () => {
     const damaged = await open(join(directory, 'm.gguf.sealed'), 'r+')
     await damaged.write(Buffer.alloc(chunkSize), 0, chunkSize, chunkSize)
     await damaged.close()
-    const manifest = parseManifest(await sealModel(options({ files: [file], directory, created: 1_790_000_001 })))
+    const manifest = parseManifest(await sealModel(options({ files: [file], out: directory, created: 1_790_000_001 })))
     expect(manifest).toMatchObject({ salt, created: facts.created })
     expect(await read(directory)).toEqual(plain)
     expect((await sealedOf(directory)).subarray(0, before.length)).toEqual(before)
@@ -86,7 +86,7 @@ describe('an interrupted sealing', () => {
     const salt = await stateOf(directory)
     const before = await sealedOf(directory)
     await writeFile(file, other)
-    expect(parseManifest(await sealModel(options({ files: [file], directory }))).salt).toBe(salt)
+    expect(parseManifest(await sealModel(options({ files: [file], out: directory }))).salt).toBe(salt)
     expect(await read(directory)).toEqual(other)
     const after = await sealedOf(directory)
     const pairs = Math.floor(before.length / (chunkSize + 16))
@@ -105,7 +105,7 @@ describe('an interrupted sealing', () => {
       const directory = await interrupted([file], (size * 7) / 8)
       const now = randomBytes(length)
       await writeFile(file, now)
-      await sealModel(options({ files: [file], directory }))
+      await sealModel(options({ files: [file], out: directory }))
       expect(await read(directory)).toEqual(now)
     }
   })
@@ -115,7 +115,7 @@ describe('an interrupted sealing', () => {
     const files = await Promise.all(contents.map((bytes, i) => plainFile(bytes, `m-${i}.gguf`)))
     const directory = await interrupted(files, (size * 7) / 4)
     const { ino, mtimeMs } = await stat(join(directory, 'm-0.gguf.sealed'))
-    await sealModel(options({ files, directory }))
+    await sealModel(options({ files, out: directory }))
     expect(await read(directory)).toEqual(Buffer.concat(contents))
     expect(await stat(join(directory, 'm-0.gguf.sealed'))).toMatchObject({ ino, mtimeMs: expect.closeTo(mtimeMs, -4) })
   })
@@ -187,16 +187,16 @@ describe('an interrupted sealing', () => {
     const file = await plainFile(plain)
     const directory = await interrupted([file], (size * 3) / 4)
     const before = await sealedOf(directory)
-    expect(await codeOf(() => sealModel(options({ files: [file], directory, ...changes })))).toBe(code)
+    expect(await codeOf(() => sealModel(options({ files: [file], out: directory, ...changes })))).toBe(code)
     expect(await sealedOf(directory)).toEqual(before)
-    await sealModel(options({ files: [file], directory }))
+    await sealModel(options({ files: [file], out: directory }))
     expect(await read(directory)).toEqual(plain)
   })
 
   it('does not go on with other files', async () => {
     const file = await plainFile(randomBytes(size))
     const directory = await interrupted([file], (size * 3) / 4)
-    expect(await codeOf(async () => sealModel(options({ files: [file, await plainFile(randomBytes(9), 'n.gguf')], directory })))).toBe('usage')
+    expect(await codeOf(async () => sealModel(options({ files: [file, await plainFile(randomBytes(9), 'n.gguf')], out: directory })))).toBe('usage')
   })
 
   it.each([
@@ -207,21 +207,21 @@ describe('an interrupted sealing', () => {
     const directory = join(root, `sealed-${count++}`)
     await mkdir(directory)
     if (text !== null) await writeFile(join(directory, 'sealing.json'), text)
-    expect(await codeOf(async () => sealModel(options({ files: [await plainFile(randomBytes(9))], directory })))).toBe(code)
+    expect(await codeOf(async () => sealModel(options({ files: [await plainFile(randomBytes(9))], out: directory })))).toBe(code)
   })
 
   it('S12: a salt that somebody put back from an earlier sealing leads to no second text under one key', async () => {
     const [plain, other] = [randomBytes(size), randomBytes(size)]
     const first = await plainFile(plain)
     const earlier = join(root, `sealed-${count++}`)
-    await sealModel(options({ files: [first], directory: earlier }))
+    await sealModel(options({ files: [first], out: earlier }))
     const second = await plainFile(other)
     const directory = await interrupted([second], (size * 3) / 4)
     const state = parseManifest(await readFile(join(directory, 'sealing.json'), 'utf8'))
     const { salt, key_check } = parseManifest(await readFile(join(earlier, 'manifest.json'), 'utf8'))
     await writeFile(join(directory, 'sealing.json'), JSON.stringify({ ...state, salt, key_check }))
     await copyFile(join(earlier, 'm.gguf.sealed'), join(directory, 'm.gguf.sealed'))
-    await sealModel(options({ files: [second], directory }))
+    await sealModel(options({ files: [second], out: directory }))
     expect(await read(directory)).toEqual(other)
     const [a, b] = [await sealedOf(earlier), await sealedOf(directory)]
     const same = Array.from({ length: 64 }, (_, i) => ((a[i] as number) ^ (b[i] as number)) === ((plain[i] as number) ^ (other[i] as number)))
@@ -245,11 +245,11 @@ describe('a file that changes while it is sealed', () => {
       writeSync(handle, secret, 0, chunkSize, changedChunk * chunkSize)
       closeSync(handle)
     }
-    expect(await codeOf(() => sealModel(options({ files: [file], directory, onProgress })))).toBe('model_unavailable')
+    expect(await codeOf(() => sealModel(options({ files: [file], out: directory, onProgress })))).toBe('model_unavailable')
     const sealed = await sealedOf(directory)
     const start = changedChunk * (chunkSize + 16)
     expect(sealed.subarray(start, start + chunkSize + 16).every((byte) => byte === 0)).toBe(true)
-    await sealModel(options({ files: [file], directory }))
+    await sealModel(options({ files: [file], out: directory }))
     secret.copy(plain, changedChunk * chunkSize)
     expect(await read(directory)).toEqual(plain)
   })
@@ -264,7 +264,7 @@ describe('a file that changes while it is sealed', () => {
         changed = true
         truncateSync(file, length)
       }
-      expect(await codeOf(() => sealModel(options({ files: [file], directory, onProgress })))).toBe('model_unavailable')
+      expect(await codeOf(() => sealModel(options({ files: [file], out: directory, onProgress })))).toBe('model_unavailable')
       await expect(readdir(directory)).rejects.toMatchObject({ code: 'ENOENT' })
       await truncate(file, size)
     }

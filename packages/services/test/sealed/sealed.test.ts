@@ -7,7 +7,8 @@ import { jcs, toHex } from 'veritee/bytes'
 import { generateEd25519 } from 'veritee/crypto'
 import { parseManifest, type SignedManifest, signManifest } from 'veritee/seal'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openSealedModel, readManifest } from '../../src/enclave/sealed/open.ts'
+import { readManifest } from '../../src/enclave/sealed/manifest.ts'
+import { openSealedModel } from '../../src/enclave/sealed/open.ts'
 import type { WeightSource } from '../../src/enclave/sealed/source.ts'
 import { sealModel } from '../../src/models/sealing/seal.ts'
 import { codeOf } from './code-of.ts'
@@ -41,7 +42,7 @@ async function seal(changes: Partial<Parameters<typeof sealModel>[0]>): Promise<
   const directory = join(root, `sealed-${copies++}`)
   await sealModel({
     files: Object.keys(contents).map((name) => join(root, name)),
-    directory,
+    out: directory,
     name: 'demo',
     modelVersion: 2,
     keyId: 'models/demo/2',
@@ -237,17 +238,17 @@ describe('sealed models', () => {
   })
 
   it('an existing directory is left as it is; a file that cannot be read leaves nothing behind', async () => {
-    expect(await codeOf(() => seal({ directory: model }))).toBe('file_unavailable')
+    expect(await codeOf(() => seal({ out: model }))).toBe('file_unavailable')
     expect(await readAll(model)).toEqual(contents)
     const directory = join(root, 'never')
-    expect(await codeOf(() => seal({ directory, files: [join(root, 'absent.gguf')] }))).toBe('model_unavailable')
+    expect(await codeOf(() => seal({ out: directory, files: [join(root, 'absent.gguf')] }))).toBe('model_unavailable')
     await expect(readdir(directory)).rejects.toMatchObject({ code: 'ENOENT' })
   })
 
   it('an abort ends sealing and opening, with its reason', async () => {
     const aborted = AbortSignal.abort(new Error('enough'))
     const directory = join(root, 'aborted')
-    await expect(seal({ directory, signal: aborted })).rejects.toThrow('enough')
+    await expect(seal({ out: directory, signal: aborted })).rejects.toThrow('enough')
     await expect(readdir(directory)).rejects.toMatchObject({ code: 'ENOENT' })
     const [source] = (await openSealedModel(model, modelKey, trust)).files
     const read = async (): Promise<void> => {

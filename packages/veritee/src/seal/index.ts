@@ -1,4 +1,13 @@
 export { chunkCount, chunkNonce, chunkPlace, openChunk, sealChunk, sealedSize } from './chunk.ts'
+export {
+  type ContainerLayout,
+  checkContainerPadding,
+  checkContainerText,
+  containerHead,
+  containerLayout,
+  containerPrefixLength,
+  readContainerPrefix,
+} from './container.ts'
 export { checkKey, type FileKey, fileKey, keyCheck } from './keys.ts'
 export {
   chunkSizes,

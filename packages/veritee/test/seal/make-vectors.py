@@ -74,7 +74,7 @@ for index, (file, data) in enumerate(zip(files, plain)):
     ]
     keys.append(key.hex())
     prefixes.append(prefix.hex())
-    sealed.append(hashlib.sha256(b"".join(chunks)).hexdigest())
+    sealed.append(b"".join(chunks))
 
 other = Ed25519PrivateKey.from_private_bytes(b"\x08" * 32)
 unsigned = {**manifest, "publisher": other.public_key().public_bytes_raw().hex()}
@@ -104,16 +104,44 @@ refused = [
     {"why": "another cipher", "manifest": signed({**manifest, "cipher": "aes-256-gcm"}), "code": "sealed_manifest_malformed"},
     {"why": "a member twice", "manifest": signed(manifest).replace("{", '{"salt":"00",', 1), "code": "sealed_manifest_malformed"},
 ]
+
+
+def container(text, magic=b"veritee.sealed-model.v1\n", length=None):
+    manifest = text.encode()
+    whole, starts = magic + (len(manifest) if length is None else length).to_bytes(8, "big") + manifest, []
+    for part in sealed:
+        whole += bytes(-len(whole) % 4096)
+        starts.append(len(whole))
+        whole += part
+    return whole, starts
+
+
+text = signed(manifest)
+whole, starts = container(text)
+# Of each only the beginning is given, up to a few bytes of manifest: no more is read before it is refused.
+heads = [
+    {"why": "another magic", "head": container(text, b"veritee.sealed-model.v2\n")[0][:40].hex(), "code": "sealed_container_malformed"},
+    {"why": "the end within the prefix", "head": whole[:31].hex(), "code": "sealed_container_malformed"},
+    {"why": "nothing", "head": "", "code": "sealed_container_malformed"},
+    {"why": "a manifest beyond its bound", "head": container(text, length=2**21 + 1)[0][:40].hex(), "code": "sealed_container_malformed"},
+    {"why": "a length beyond 2^53", "head": container(text, length=2**64 - 1)[0][:40].hex(), "code": "sealed_container_malformed"},
+]
 print(
     json.dumps(
         {
             "model_key": MODEL_KEY.hex(),
             "publisher_seed": "07" * 32,
             "plain": [str(length) for length in LENGTHS],
-            "manifest": signed(manifest),
+            "manifest": text,
             "file_keys": keys,
             "nonce_prefixes": prefixes,
-            "sealed_sha256": sealed,
+            "sealed_sha256": [hashlib.sha256(part).hexdigest() for part in sealed],
+            "container": {
+                "starts": [str(start) for start in starts],
+                "size": str(len(whole)),
+                "sha256": hashlib.sha256(whole).hexdigest(),
+                "refused_heads": heads,
+            },
             "refused": refused,
         },
         indent=2,

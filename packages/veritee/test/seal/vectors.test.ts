@@ -5,12 +5,17 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { fromHex, toHex, utf8 } from '../../src/bytes/index.ts'
 import {
+  checkContainerPadding,
+  checkContainerText,
   checkKey,
   chunkCount,
   chunkPlace,
+  containerHead,
+  containerLayout,
   fileKey,
   keyCheck,
   openChunk,
+  readContainerPrefix,
   sealChunk,
   sealedSize,
   signManifest,
@@ -26,6 +31,12 @@ interface Vectors {
   readonly nonce_prefixes: readonly string[]
   readonly plain: readonly string[]
   readonly sealed_sha256: readonly string[]
+  readonly container: {
+    readonly starts: readonly string[]
+    readonly size: string
+    readonly sha256: string
+    readonly refused_heads: readonly { readonly why: string; readonly head: string; readonly code: string }[]
+  }
   readonly refused: readonly { readonly why: string; readonly manifest: string; readonly code: string }[]
 }
 
@@ -68,6 +79,10 @@ describe('the vectors of the specification', () => {
 
   it('keys, chunks and files are those that are written there', async () => {
     const manifest = await verifyManifest(vectors.manifest, trust)
+    const { starts, size } = containerLayout(manifest, vectors.manifest.length)
+    expect([starts.map(String), String(size)]).toEqual([vectors.container.starts, vectors.container.size])
+    const container = Buffer.alloc(size)
+    container.set(containerHead(vectors.manifest))
     await checkKey(modelKey, manifest)
     expect(await keyCheck(modelKey, manifest.salt)).toBe(manifest.key_check)
     for (const [index, file] of manifest.files.entries()) {
@@ -86,11 +101,42 @@ describe('the vectors of the specification', () => {
         expect(await openChunk(key, noncePrefix, n + 1, last, chunk)).toBeNull()
       }
       expect(createHash('sha256').update(sealed).digest('hex')).toBe(vectors.sealed_sha256[index])
+      container.set(sealed, starts[index])
     }
+    expect(createHash('sha256').update(container).digest('hex')).toBe(vectors.container.sha256)
+    expect(readContainerPrefix(container)).toBe(vectors.manifest.length)
   })
 
   it.each(vectors.refused)('refused: $why', async ({ manifest, code }) => {
     expect(await refusal(() => verifyManifest(manifest, trust))).toBe(code)
+  })
+
+  it.each(vectors.container.refused_heads)('refused as a single file: $why', async ({ head, code }) => {
+    expect(await refusal(() => readContainerPrefix(fromHex(head)))).toBe(code)
+  })
+
+  it.each<[string, (text: string) => string, string]>([
+    ['a space', (text) => text.replace(':', ': '), 'sealed_container_malformed'],
+    ['a line end', (text) => `${text}\n`, 'sealed_container_malformed'],
+    ['another order of members', (text) => text.replace(/^\{("chat_template_digest":null),(.*)\}$/, '{$2,$1}'), 'sealed_container_malformed'],
+    ['a letter in an escape', (text) => text.replace('"Apache-2.0"', '"\\u0041pache-2.0"'), 'sealed_container_malformed'],
+    ['a byte order mark', (text) => `\ufeff${text}`, 'sealed_manifest_malformed'],
+    ['an unknown member', (text) => text.replace('{', '{"a":0,'), 'sealed_manifest_malformed'],
+  ])('as a single file a manifest with %s is refused, whose signature would hold without', async (_, change, code) => {
+    expect(await refusal(() => checkContainerText(vectors.manifest))).toBe('accepted')
+    const changed = change(vectors.manifest)
+    expect(changed).not.toBe(vectors.manifest)
+    expect(await refusal(() => checkContainerText(changed))).toBe(code)
+  })
+
+  it('files whose places would be beyond 2^53 are refused, and nothing but zeros lies between files', async () => {
+    const file = (size: number): { name: string; sha256: string; size: number } => ({ name: `${size}`, sha256: '', size })
+    const most = Number.MAX_SAFE_INTEGER
+    expect(await refusal(() => containerLayout({ files: [file(most)], chunk_size: 1 << 22 }, 2))).toBe('sealed_container_malformed')
+    expect(await refusal(() => containerLayout({ files: [file(2 ** 52), file(2 ** 52)], chunk_size: 1 << 22 }, 2))).toBe('sealed_container_malformed')
+    expect(await refusal(() => containerLayout({ files: [file(2 ** 51), file(2 ** 51)], chunk_size: 1 << 22 }, 2))).toBe('accepted')
+    expect(await refusal(() => checkContainerPadding(Uint8Array.of(0, 0, 1), 0))).toBe('sealed_container_malformed')
+    expect(await refusal(() => checkContainerPadding(new Uint8Array(3), 0))).toBe('accepted')
   })
 
   it('a signature without the prefix of this format is none', async () => {

@@ -3,7 +3,7 @@ import { intelSgxRootCa } from 'veritee/attestation'
 import { fail } from 'veritee/errors'
 import { parsePolicy } from 'veritee/policy'
 import { checkKey, parseManifest } from 'veritee/seal'
-import { readManifestText } from '../../enclave/sealed/open.ts'
+import { readManifestText } from '../../enclave/sealed/manifest.ts'
 import { readModelKey } from '../../models/sealing/keys.ts'
 import { type BrokerAdmin, openBrokerAdmin } from '../../owner/broker-admin.ts'
 import { nodeFiles } from '../../process/files.ts'
@@ -13,16 +13,16 @@ import { readRoots } from '../../process/roots.ts'
 export const keyActions = ['upload', 'rotate', 'revoke', 'resources', 'audit'] as const
 type Action = (typeof keyActions)[number]
 
-export const keysHelp = `  veriteed model upload [DIR] --key FILE --release-policy FILE BROKER    puts the key of a sealed model with the terms of its release
-  veriteed model rotate [DIR] --key FILE [--release-policy FILE] BROKER  a new key; the old terms, or new ones
-  veriteed model revoke [DIR] BROKER                                     the key is released to nobody from here on
+export const keysHelp = `  veriteed model upload [MODEL] --key FILE --release-policy FILE BROKER  puts the key of a sealed model with the terms of its release
+  veriteed model rotate [MODEL] --key FILE [--release-policy FILE] BROKER  a new key; the old terms, or new ones
+  veriteed model revoke [MODEL] BROKER                                   the key is released to nobody from here on
   veriteed model resources BROKER                                        what the broker has, without values
   veriteed model audit BROKER                                            its trail: releases and changes, then refusals
       BROKER:  --broker URL            the admin interface, https only
                --policy FILE           what you accept as a broker: the section broker is judged before anything is sent
                --root FILE             a further root certificate, such as a simulator's
                --admin-token-file FILE the credential; or VERITEE_ADMIN_TOKEN
-      DIR is the sealed model: its key_id names the key, and a key that is not its key is refused here. Without DIR: --resource REPO/TYPE/TAG
+      MODEL is the sealed model: its key_id names the key, and a key that is not its key is refused here. Without MODEL: --resource REPO/TYPE/TAG
       --release-policy FILE            to whom the key is released: the section worker
       --evidence veritee|quote         veritee (default): evidence must name the role; quote: a quote is enough, as Trustee's clients send it
 `
@@ -54,10 +54,10 @@ const own: { readonly [A in Action]: readonly (keyof typeof options)[] } = {
  * (rule S13). Throws `usage`, `sealed_key_wrong`, and what `openBrokerAdmin` and its methods throw.
  */
 export async function runKeyAction(action: Action, args: readonly string[]): Promise<{ readonly json: boolean; readonly result: object }> {
-  const { values, directory } = read(action, args)
+  const { values, model } = read(action, args)
   const key = action === 'upload' || action === 'rotate' ? await readModelKey(demand(values.key, 'key')) : null
   try {
-    const resource = action === 'resources' || action === 'audit' ? null : await resourceOf(directory, values.resource, key)
+    const resource = action === 'resources' || action === 'audit' ? null : await resourceOf(model, values.resource, key)
     const admin = await open(values)
     try {
       const { verdict, report } = admin.service
@@ -88,24 +88,23 @@ async function run(action: Action, admin: BrokerAdmin, values: Values, resource:
   return action === 'upload' ? admin.put({ resource, value, policy, evidence }) : admin.rotate({ resource, value, policy, evidence })
 }
 
-function read(action: Action, args: readonly string[]): { readonly values: Values; readonly directory: string | null } {
+function read(action: Action, args: readonly string[]): { readonly values: Values; readonly model: string | null } {
   try {
     const { values, positionals } = parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
     const allowed = [...own[action], 'broker', 'policy', 'root', 'admin-token-file', 'json']
     for (const name of Object.keys(values)) if (!allowed.includes(name)) throw new TypeError(`--${name} is not an option of model ${action}`)
-    const takesDirectory = action === 'upload' || action === 'rotate' || action === 'revoke'
-    if (positionals.length > (takesDirectory ? 1 : 0))
-      throw new TypeError(`model ${action}: expected ${takesDirectory ? 'one directory' : 'no argument'}`)
-    return { values, directory: positionals[0] ?? null }
+    const takesModel = action === 'upload' || action === 'rotate' || action === 'revoke'
+    if (positionals.length > (takesModel ? 1 : 0)) throw new TypeError(`model ${action}: expected ${takesModel ? 'one sealed model' : 'no argument'}`)
+    return { values, model: positionals[0] ?? null }
   } catch (cause) {
     throw fail('usage', cause instanceof Error ? cause.message : 'wrong arguments', cause)
   }
 }
 
-async function resourceOf(directory: string | null, resource: string | undefined, key: Uint8Array | null): Promise<string> {
-  if ((directory === null) === (resource === undefined)) throw fail('usage', 'expected the directory of a sealed model, or --resource REPO/TYPE/TAG')
-  if (directory === null) return demand(resource, 'resource')
-  const manifest = parseManifest(await readManifestText(directory))
+async function resourceOf(model: string | null, resource: string | undefined, key: Uint8Array | null): Promise<string> {
+  if ((model === null) === (resource === undefined)) throw fail('usage', 'expected a sealed model, or --resource REPO/TYPE/TAG')
+  if (model === null) return demand(resource, 'resource')
+  const manifest = parseManifest(await readManifestText(model))
   if (key !== null) await checkKey(key, manifest)
   return manifest.key_id
 }

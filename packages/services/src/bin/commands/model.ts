@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util'
 import { fail, VeriteeError } from 'veritee/errors'
 import { parseManifest, readKeyId } from 'veritee/seal'
-import { openSealedModel, readManifest, readManifestText } from '../../enclave/sealed/open.ts'
+import { readManifest, readManifestText } from '../../enclave/sealed/manifest.ts'
+import { openSealedModel } from '../../enclave/sealed/open.ts'
 import { showProgress } from '../../models/progress.ts'
 import { makeModelKey, makePublisherKey, readModelKey, readPublisherKey } from '../../models/sealing/keys.ts'
 import { sealModel } from '../../models/sealing/seal.ts'
@@ -13,14 +14,14 @@ const help = `veriteed model: sealed models (spec/sealed-model.md)
 
   veriteed model keygen --publisher FILE | --model-key FILE
       makes an Ed25519 publisher key, or a model key of 32 bytes, in a new file of mode 0600
-  veriteed model seal FILE... --out DIR --name NAME --model-version N --key-id REPO/TYPE/TAG --key FILE --publisher-key FILE
-                     [--licence SPDX] [--template-digest sha256:HEX]
-      seals files into a new directory, in the order given; what was interrupted goes on when the command is repeated
-  veriteed model inspect DIR
-      shows the manifest; nothing is verified
-  veriteed model verify DIR --publisher HEX... [--minimum-version N] [--key FILE]
+  veriteed model seal FILE... --out DIR | --single FILE --name NAME --model-version N --key-id REPO/TYPE/TAG --key FILE
+                     --publisher-key FILE [--licence SPDX] [--template-digest sha256:HEX]
+      seals files into a new directory, or into one new file, in the order given; what was interrupted goes on when the command is repeated
+  veriteed model inspect MODEL
+      shows the manifest; nothing is verified. MODEL is the directory or the single file
+  veriteed model verify MODEL --publisher HEX... [--minimum-version N] [--key FILE]
       verifies the manifest, and with the key every byte
-  veriteed model open DIR --publisher HEX... [--minimum-version N] --key FILE --file NAME --out FILE
+  veriteed model open MODEL --publisher HEX... [--minimum-version N] --key FILE --file NAME --out FILE
       writes one plain file; an existing file is never overwritten
 ${keysHelp}
 Every command takes --json: one document on stdout. Progress goes to stderr.
@@ -40,6 +41,7 @@ const options = {
   licence: { type: 'string' },
   file: { type: 'string' },
   out: { type: 'string' },
+  single: { type: 'string' },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
 } as const
@@ -48,7 +50,7 @@ type Values = ReturnType<typeof parseArgs<{ options: typeof options }>>['values'
 
 const allowed: Readonly<Record<string, readonly (keyof typeof options)[]>> = {
   keygen: ['publisher', 'model-key'],
-  seal: ['out', 'name', 'model-version', 'key-id', 'key', 'publisher-key', 'licence', 'template-digest'],
+  seal: ['out', 'single', 'name', 'model-version', 'key-id', 'key', 'publisher-key', 'licence', 'template-digest'],
   inspect: [],
   verify: ['publisher', 'minimum-version', 'key'],
   open: ['publisher', 'minimum-version', 'key', 'file', 'out'],
@@ -96,10 +98,10 @@ function read(args: readonly string[]): { readonly action: string | undefined; r
 async function runAction(action: string, rest: readonly string[], values: Values): Promise<object> {
   if (action === 'keygen') return keygen(values, rest)
   if (action === 'seal') return seal(values, rest)
-  const [directory, ...more] = rest
-  if (directory === undefined || more.length > 0) throw fail('usage', 'expected one directory of a sealed model')
-  if (action === 'inspect') return { verified: false, manifest: parseManifest(await readManifestText(directory)) }
-  return action === 'verify' ? verify(values, directory) : openOne(values, directory)
+  const [model, ...more] = rest
+  if (model === undefined || more.length > 0) throw fail('usage', 'expected one sealed model, a directory or a single file')
+  if (action === 'inspect') return { verified: false, manifest: parseManifest(await readManifestText(model)) }
+  return action === 'verify' ? verify(values, model) : openOne(values, model)
 }
 
 async function keygen(values: Values, rest: readonly string[]): Promise<object> {
@@ -120,7 +122,10 @@ async function seal(values: Values, files: readonly string[]): Promise<object> {
   } catch (cause) {
     throw fail('usage', '--key-id: expected a name such as models/demo/1', cause)
   }
-  const directory = demand(values.out, 'out')
+  const { out, single } = values
+  if ((out === undefined) === (single === undefined)) throw fail('usage', 'expected one of --out DIR and --single FILE; see veriteed model --help')
+  const target = single === undefined ? demand(out, 'out') : demand(single, 'single')
+  const form = single === undefined ? 'directory' : 'file'
   const facts = { name: demand(values.name, 'name'), modelVersion: count(demand(values['model-version'], 'model-version'), 'model-version'), keyId }
   const publisher = await readPublisherKey(demand(values['publisher-key'], 'publisher-key'))
   const modelKey = await readModelKey(demand(values.key, 'key'))
@@ -129,7 +134,8 @@ async function seal(values: Values, files: readonly string[]): Promise<object> {
     const text = await sealModel({
       ...facts,
       files,
-      directory,
+      out: target,
+      form,
       modelKey,
       publisher,
       chatTemplateDigest: values['template-digest'] ?? null,
@@ -137,23 +143,23 @@ async function seal(values: Values, files: readonly string[]): Promise<object> {
       created: Math.floor(Date.now() / 1000),
       onProgress: progress.update,
     })
-    return { directory, manifest: parseManifest(text) }
+    return { [form]: target, manifest: parseManifest(text) }
   } finally {
     modelKey.fill(0)
     progress.end()
   }
 }
 
-async function verify(values: Values, directory: string): Promise<object> {
+async function verify(values: Values, model: string): Promise<object> {
   const trust = trustOf(values)
-  const manifest = await readManifest(directory, trust)
-  const checked = { directory, name: manifest.name, model_version: manifest.model_version, publisher: manifest.publisher }
+  const manifest = await readManifest(model, trust)
+  const checked = { model, name: manifest.name, model_version: manifest.model_version, publisher: manifest.publisher }
   if (values.key === undefined) return { ...checked, verified: 'manifest', files: 'not verified: that needs --key' }
   const modelKey = await readModelKey(values.key)
   const progress = showProgress('verifying', process.stderr)
   let wipe = (): void => undefined
   try {
-    const opened = await openSealedModel(directory, modelKey, trust)
+    const opened = await openSealedModel(model, modelKey, trust)
     wipe = opened.wipe
     const totalBytes = opened.files.reduce((sum, { size }) => sum + size, 0)
     let receivedBytes = 0
@@ -170,13 +176,13 @@ async function verify(values: Values, directory: string): Promise<object> {
   }
 }
 
-async function openOne(values: Values, directory: string): Promise<object> {
+async function openOne(values: Values, model: string): Promise<object> {
   const out = demand(values.out, 'out')
   const name = demand(values.file, 'file')
   const modelKey = await readModelKey(demand(values.key, 'key'))
   let wipe = (): void => undefined
   try {
-    const opened = await openSealedModel(directory, modelKey, trustOf(values))
+    const opened = await openSealedModel(model, modelKey, trustOf(values))
     wipe = opened.wipe
     const file = opened.files.find((one) => one.name === name)
     if (file === undefined) throw fail('usage', `expected one of ${opened.files.map((one) => one.name).join(', ')}, found ${name}`)

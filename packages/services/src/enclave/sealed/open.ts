@@ -1,38 +1,14 @@
 import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Verified } from 'veritee/attestation'
-import { fromUtf8 } from 'veritee/bytes'
 import { fail, VeriteeError } from 'veritee/errors'
-import {
-  checkKey,
-  chunkCount,
-  chunkPlace,
-  type FileKey,
-  fileKey,
-  type ManifestTrust,
-  maxManifestLength,
-  type SealedFile,
-  type SealedManifest,
-  sealedSize,
-  verifyManifest,
-} from 'veritee/seal'
+import { checkKey, chunkCount, chunkPlace, type FileKey, fileKey, type ManifestTrust, type SealedFile, type SealedManifest } from 'veritee/seal'
 import { errnoOf } from '../runtime/device-file.ts'
 import { ahead, widthFor } from './ahead.ts'
 import { type ChunkCipher, chunkCipher, release } from './cipher.ts'
 import { openModelFile, readAt } from './file.ts'
+import { readSealedModel, type SealedPlace } from './manifest.ts'
 import type { WeightSource } from './source.ts'
-
-/** No character takes more bytes in UTF-8, so nothing that would be accepted is refused for it. */
-const maxManifestBytes = 4 * maxManifestLength
-
-/** The name of the manifest in the directory of a sealed model. */
-export const manifestName = 'manifest.json'
-
-/** The name of a sealed file. */
-export function sealedName(file: string): string {
-  return `${file}.sealed`
-}
 
 export interface OpenedModel {
   readonly manifest: Verified<SealedManifest>
@@ -42,59 +18,24 @@ export interface OpenedModel {
   wipe(): void
 }
 
-/** The verified manifest of a directory; no key is needed. Throws what `verifyManifest` throws, and `model_unavailable`. */
-export async function readManifest(directory: string, trust: ManifestTrust): Promise<Verified<SealedManifest>> {
-  return verifyManifest(await readManifestText(directory), trust)
-}
-
-/** The text of the manifest, as it lies there. Throws `model_unavailable`, `sealed_manifest_malformed`. */
-export function readManifestText(directory: string): Promise<string> {
-  return readText(join(directory, manifestName))
-}
-
-/** The text of a file that is to be a manifest. Throws `model_unavailable`, `sealed_manifest_malformed`. */
-export async function readText(path: string): Promise<string> {
-  const file = await openModelFile(path)
-  try {
-    const bytes = await readAtMost(file, maxManifestBytes)
-    try {
-      return fromUtf8(bytes)
-    } catch (cause) {
-      throw fail('sealed_manifest_malformed', 'expected the manifest to be UTF-8', cause)
-    }
-  } finally {
-    await file.close()
-  }
-}
-
-/** What is there is counted as it is read: a size that a host states may be less than what it then gives. */
-async function readAtMost(file: FileHandle, most: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(most + 1)
-  const length = await readAt(file, bytes, 0).catch((cause: unknown) => {
-    throw fail('model_unavailable', `${manifestName} cannot be read (${errnoOf(cause)})`, cause)
-  })
-  if (length > most) throw fail('sealed_manifest_malformed', `expected a manifest of at most ${most} bytes`)
-  return bytes.subarray(0, length)
-}
-
 /**
- * Opens a sealed model for reading. In order: the manifest (publisher, signature, version), the key against the manifest's check value; then, as the
- * files are read, each chunk's tag, the length, and at the end the SHA-256 of the whole plain file.
+ * Opens a sealed model, a directory or a single file, for reading. In order: the manifest (publisher, signature, version; of a single file its layout),
+ * the key against the manifest's check value; then, as the files are read, each chunk's tag, the length, and at the end the SHA-256 of the whole plain file.
  *
  * Chunks are opened by several cores, 8 MiB (or two chunks) at a time. No chunk is given out before its tag held, and the last one not before the digest
  * of the whole file did: whoever has all bytes has exactly the publisher's file, even one who counts them and does not wait for the end. Whether the
  * manifest is the newest one it cannot tell (rule S11).
  * `modelKey` is not kept; the caller wipes it.
- * Throws what `verifyManifest` throws, `sealed_key_wrong`; the sources `sealed_chunk_invalid`, `sealed_file_size`, `model_hash_mismatch`,
+ * Throws what `readSealedModel` throws, `sealed_key_wrong`; the sources `sealed_chunk_invalid`, `sealed_file_size`, `model_hash_mismatch`,
  * `model_unavailable`, or the signal's reason.
  */
-export async function openSealedModel(directory: string, modelKey: Uint8Array, trust: ManifestTrust): Promise<OpenedModel> {
-  const manifest = await readManifest(directory, trust)
+export async function openSealedModel(path: string, modelKey: Uint8Array, trust: ManifestTrust): Promise<OpenedModel> {
+  const { manifest, places } = await readSealedModel(path, trust)
   await checkKey(modelKey, manifest)
   const keys = await Promise.all(manifest.files.map((file, index) => fileKey(modelKey, manifest, index, file)))
   let wiped = false
   const files = manifest.files.map((file, index): WeightSource => {
-    const key = keys[index] as FileKey
+    const [key, place] = [keys[index] as FileKey, places[index] as SealedPlace]
     return {
       name: file.name,
       size: file.size,
@@ -102,7 +43,7 @@ export async function openSealedModel(directory: string, modelKey: Uint8Array, t
       sealed: true,
       read: (signal) => {
         if (wiped) throw new TypeError('openSealedModel: the keys were wiped')
-        return readSealed(join(directory, sealedName(file.name)), manifest, file, key, signal)
+        return readSealed(place, manifest, file, key, signal)
       },
     }
   })
@@ -114,7 +55,7 @@ export async function openSealedModel(directory: string, modelKey: Uint8Array, t
 }
 
 async function* readSealed(
-  path: string,
+  { path, start, total }: SealedPlace,
   manifest: SealedManifest,
   file: SealedFile,
   key: FileKey,
@@ -124,9 +65,8 @@ async function* readSealed(
   const source = await openModelFile(path)
   try {
     const { size } = await source.stat()
-    const expected = sealedSize(file.size, manifest.chunk_size)
-    if (size !== expected) throw fail('sealed_file_size', `${file.name}: expected ${expected} sealed bytes, found ${size}`)
-    yield* chunks(source, manifest.chunk_size, file, await chunkCipher(key), signal)
+    if (size !== total) throw fail('sealed_file_size', `${file.name}: expected ${total} sealed bytes, found ${size}`)
+    yield* chunks({ source, offset: start, chunkSize: manifest.chunk_size, file }, await chunkCipher(key), signal)
   } catch (cause) {
     signal?.throwIfAborted()
     throw cause instanceof VeriteeError ? cause : fail('model_unavailable', `${file.name} cannot be read (${errnoOf(cause)})`, cause)
@@ -135,20 +75,23 @@ async function* readSealed(
   }
 }
 
-async function* chunks(
-  source: FileHandle,
-  chunkSize: number,
-  file: SealedFile,
-  cipher: ChunkCipher,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array, void, void> {
+/** A sealed file from which chunks are read. */
+interface Sealed {
+  readonly source: FileHandle
+  readonly offset: number
+  readonly chunkSize: number
+  readonly file: SealedFile
+}
+
+async function* chunks(sealed: Sealed, cipher: ChunkCipher, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array, void, void> {
+  const { chunkSize, file } = sealed
   const hash = createHash('sha256')
   const count = chunkCount(file.size, chunkSize)
   const width = widthFor(chunkSize)
   const buffers = Array.from({ length: Math.min(width, count) }, () => new Uint8Array(chunkSize + 16))
   const openOne = async (index: number, place: number): Promise<Uint8Array> => {
-    const sealed = await sealedChunk(source, buffers[place] as Uint8Array, index, chunkSize, file)
-    const plain = await cipher.open(index, index === count - 1, sealed)
+    const chunk = await readChunk(sealed, buffers[place] as Uint8Array, index)
+    const plain = await cipher.open(index, index === count - 1, chunk)
     if (plain === null) throw fail('sealed_chunk_invalid', `${file.name}: chunk ${index} of ${count} does not open`)
     return plain
   }
@@ -174,10 +117,10 @@ function checkDigest(file: SealedFile, found: string): void {
     )
 }
 
-async function sealedChunk(source: FileHandle, buffer: Uint8Array, index: number, chunkSize: number, file: SealedFile): Promise<Uint8Array> {
+async function readChunk({ source, offset, chunkSize, file }: Sealed, buffer: Uint8Array, index: number): Promise<Uint8Array> {
   const { start, length } = chunkPlace(index, file.size, chunkSize)
-  const sealed = buffer.subarray(0, length)
-  const read = await readAt(source, sealed, start)
+  const chunk = buffer.subarray(0, length)
+  const read = await readAt(source, chunk, offset + start)
   if (read !== length) throw fail('sealed_file_size', `${file.name}: expected ${start + length} sealed bytes, found ${start + read}`)
-  return sealed
+  return chunk
 }

@@ -1,12 +1,14 @@
 import { fail } from 'veritee/errors'
 import type { ManifestTrust } from 'veritee/seal'
-import { openSealedModel, readManifest } from '../sealed/open.ts'
+import { readManifest } from '../sealed/manifest.ts'
+import { openSealedModel } from '../sealed/open.ts'
 import { type Engine, type LlamaEngineOptions, loadChatTemplate, openLlamaEngine } from './engine/index.ts'
 import { checkParts } from './engine/weights/split.ts'
 import { type ServedModel, serveModel } from './served-model.ts'
 
 export interface SealedModelOptions {
-  readonly directory: string
+  /** A directory, or a single file. */
+  readonly path: string
   /** Measured constants of the enclave, never configuration of its host (rule S13). */
   readonly trust: ManifestTrust
   /** Asks for the model key by its `<repository>/<type>/<tag>`. The 32 bytes are overwritten here. */
@@ -35,15 +37,15 @@ export interface SealedModelOptions {
  * Throws what `openSealedModel`, `requestKey`, `openLlamaEngine` throw, and `model_template_mismatch`.
  */
 export async function loadSealedModel(options: SealedModelOptions): Promise<ServedModel> {
-  const { directory, trust, requestKey, onStep = () => undefined, openEngine = openLlamaEngine, memoryDirectory, signal } = options
+  const { path, trust, requestKey, onStep = () => undefined, openEngine = openLlamaEngine, memoryDirectory, signal } = options
   const { toleratesSwap, maxContext, threads, sequences, maxQueue } = options
   onStep('manifest')
-  const announced = await readManifest(directory, trust)
+  const announced = await readManifest(path, trust)
   checkParts(announced.files.map(({ name }) => name))
   onStep('key')
   const modelKey = await requestKey(announced.key_id)
   try {
-    const { manifest, files, wipe } = await openSealedModel(directory, modelKey, trust)
+    const { manifest, files, wipe } = await openSealedModel(path, modelKey, trust)
     modelKey.fill(0)
     try {
       const [first] = files

@@ -7,6 +7,7 @@ import { chunkCount, chunkPlace, sealedSize } from 'veritee/seal'
 import { ahead, widthFor } from '../../enclave/sealed/ahead.ts'
 import { type ChunkCipher, release } from '../../enclave/sealed/cipher.ts'
 import { readAt, writeAt } from '../../enclave/sealed/file.ts'
+import type { SealedTarget } from './target.ts'
 
 /** Half a SHA-256: only a second text for a given one would serve who changes the source, and its maker never sees these. */
 const fingerprintBytes = 16
@@ -54,16 +55,17 @@ export async function readOnce({ source, path, size, chunkSize, onBytes, signal 
  * ever sealed. Chunks that are in the target already, from an interrupted sealing, are kept where they open.
  * Throws `model_unavailable` at the first chunk that changed; it is not sealed.
  */
-export async function sealTwice(reading: Reading, { fingerprints }: ReadOnce, cipher: ChunkCipher, target: string): Promise<void> {
+export async function sealTwice(reading: Reading, { fingerprints }: ReadOnce, cipher: ChunkCipher, target: SealedTarget): Promise<void> {
   const { path, size, chunkSize, onBytes, signal } = reading
-  const out = await open(target, constants.O_RDWR | constants.O_CREAT, 0o644)
+  const out = await open(target.path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644)
   try {
     const count = chunkCount(size, chunkSize)
     const buffers = chunkBuffers(count, chunkSize)
     const present = (await out.stat()).size
     const begin = async (index: number, place: number): Promise<number> => {
       const buffer = buffers[place] as Uint8Array<ArrayBuffer>
-      const { length, start, last } = chunkPlace(index, size, chunkSize)
+      const { length, start: within, last } = chunkPlace(index, size, chunkSize)
+      const start = target.start + within
       if (start + length <= present && (await isSealed(out, cipher, index, last, start, buffer.subarray(0, length)))) return length - 16
       const plain = await readChunk(reading, index, buffer)
       const found = createHash('sha256').update(plain).digest().subarray(0, fingerprintBytes)
@@ -77,7 +79,10 @@ export async function sealTwice(reading: Reading, { fingerprints }: ReadOnce, ci
       signal?.throwIfAborted()
       onBytes(bytes)
     }
-    await out.truncate(sealedSize(size, chunkSize))
+    const end = target.start + sealedSize(size, chunkSize)
+    if (target.next === null) await out.truncate(end)
+    // What was sealed before its files changed their sizes may lie there.
+    else await writeAt(out, new Uint8Array(target.next - end), end)
     await out.sync()
   } finally {
     await out.close()

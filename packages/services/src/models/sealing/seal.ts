@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { basename, join } from 'node:path'
+import { basename } from 'node:path'
 import { jcs } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
 import { fail, VeriteeError } from 'veritee/errors'
@@ -7,15 +7,17 @@ import { chunkCount, fileKey, keyCheck, parseManifest, type SealedFile, type Sig
 import { errnoOf } from '../../enclave/runtime/device-file.ts'
 import { chunkCipher } from '../../enclave/sealed/cipher.ts'
 import { openModelFile } from '../../enclave/sealed/file.ts'
-import { sealedName } from '../../enclave/sealed/open.ts'
-import { beginSealing, endSealing, findInterrupted } from './interrupted.ts'
+import { checkInterrupted } from './interrupted.ts'
 import { readOnce, sealTwice } from './seal-file.ts'
+import { directoryTarget, type SealedTarget, singleFileTarget } from './target.ts'
 
 export interface SealOptions {
   /** Plain files, in the order in which the engine takes them. */
   readonly files: readonly string[]
-  /** A new directory, or that of an interrupted sealing of the same model: any other is refused, so that two sealings never mix. */
-  readonly directory: string
+  /** What is made: it does not exist, or an interrupted sealing of the same model left it. Anything else is refused, so that two sealings never mix. */
+  readonly out: string
+  /** A directory, or everything in one file. */
+  readonly form?: 'directory' | 'file'
   readonly name: string
   readonly modelVersion: number
   readonly keyId: string
@@ -39,22 +41,27 @@ const defaultChunkSize = 1 << 18
 const chunksInMemory = 1 << 20
 
 /**
- * Seals a model; gives the text of its manifest, which is written last: a directory without it is no sealed model. Each file is read twice: for its digest,
+ * Seals a model; gives the text of its manifest, which is written last: without it there is no sealed model. Each file is read twice: for its digest,
  * of which its key is made, and to seal it, by several cores. Less than 200 MB are in memory, whatever the size of the files (see bench/results/sealed.md).
  *
  * What was interrupted, however it was, goes on when it is called again: chunks that are there and open are kept. A file that changed meanwhile is
  * sealed anew under another key; one that changes between the two readings is refused before anything of the change is sealed.
  *
- * Throws `usage` (the manifest would not be well-formed: names, licence, chunk size; or the directory holds an interrupted sealing of something else) and
- * `file_unavailable` (the directory exists and is something else), both before anything is read; `sealed_key_wrong` (another key than the interrupted
+ * Throws `usage` (the manifest would not be well-formed: names, licence, chunk size; or an interrupted sealing of something else is there) and
+ * `file_unavailable` (something else is there), both before anything is read; `sealed_key_wrong` (another key than the interrupted
  * sealing has); `model_unavailable` (a file cannot be opened, or changes), `file_unavailable` (reading or writing failed on the way).
  */
 export async function sealModel(options: SealOptions): Promise<string> {
-  const { directory, modelKey, publisher, onProgress, signal } = options
+  const { out, modelKey, publisher, onProgress, signal } = options
+  const target = options.form === 'file' ? singleFileTarget(out) : directoryTarget(out)
   const sources = await Promise.all(options.files.map(sizeOf))
   const draft = await draftManifest(options, sources)
-  const interrupted = await findInterrupted(directory, draft, modelKey)
+  const state = await target.readState()
+  const interrupted = state === null ? null : await checkInterrupted(state, draft, modelKey)
   const { publisher: _, signature: __, files: ___, ...facts } = interrupted ?? draft
+  // The sizes are those of now; digests and signature are as long as those to come.
+  const announced = { ...draft, ...facts }
+  const places = target.places(announced, jcs(announced))
   const totalBytes = sources.reduce((sum, { size }) => sum + size, 0)
   let halves = 0
   const onBytes = (bytes: number): void => {
@@ -70,10 +77,10 @@ export async function sealModel(options: SealOptions): Promise<string> {
         const once = await readOnce(reading)
         const file = { name: basename(path), sha256: `sha256:${once.sha256}`, size }
         // Not before the first file could be read, so that a mistake leaves nothing.
-        if (index === 0 && interrupted === null) await beginSealing(directory, jcs(draft))
+        if (index === 0 && interrupted === null) await target.begin(jcs(draft))
         const key = await fileKey(modelKey, facts, index, file)
         try {
-          await sealTwice(reading, once, await chunkCipher(key), join(directory, sealedName(file.name)))
+          await sealTwice(reading, once, await chunkCipher(key), places[index] as SealedTarget)
         } finally {
           key.key.fill(0)
         }
@@ -83,7 +90,7 @@ export async function sealModel(options: SealOptions): Promise<string> {
       }
     }
     const text = await signManifest({ ...facts, files }, publisher)
-    await endSealing(directory, text)
+    await target.end(text)
     return text
   } catch (error) {
     if (error instanceof VeriteeError || !(error instanceof Error && 'syscall' in error)) throw error
