@@ -12,7 +12,7 @@ export function pinnedPool(origin: string, spkiSha256: string): Pool {
   // A resumed session shows no certificate to check, so none is kept.
   const connect = buildConnector({ maxCachedSessions: 0, rejectUnauthorized: false, minVersion: 'TLSv1.3', timeout: 10_000 })
   return new Pool(origin, {
-    connections: 64,
+    connections: 1024,
     headersTimeout: 120_000,
     bodyTimeout: 120_000,
     connect: (options, callback) => {

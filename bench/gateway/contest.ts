@@ -1,0 +1,135 @@
+// The rounds: every contestant takes its turn in each, so that what slows the machine down slows them all.
+import { assemble, type Column, type Contestant } from './contestants.ts'
+import type { LoadDone, LoadOrder } from './load.ts'
+import { cpuMicroseconds, type NodeProgram, type Program, residentMb, startNode } from './process.ts'
+import type { WorkerOrder, WorkerReady } from './worker.ts'
+
+export interface Sizes {
+  /** V8 compiles what is hot only after some thousand calls: these are not counted. */
+  readonly warmUp: number
+  readonly rounds: number
+  /** Plain requests in a round, over all connections. */
+  readonly requests: number
+  /** And one after the other. */
+  readonly alone: number
+  readonly concurrency: number
+  /** Events of a stream: what one costs is the difference between streams of both lengths. */
+  readonly shortStream: number
+  readonly longStream: number
+  /** Streams open at a time, for the memory they take. */
+  readonly open: number
+  readonly settleMs: number
+  readonly columns?: readonly Column[]
+}
+
+/** One figure of each round. */
+export interface Tally {
+  readonly contestant: Contestant
+  readonly requestUs: number[]
+  readonly eventUs: number[]
+  readonly aloneMs: number[]
+  readonly togetherMs: number[]
+  readonly perSecond: number[]
+  idleMb: number
+  openMb: number
+}
+
+export interface Result {
+  readonly tallies: readonly Tally[]
+  readonly leftOut: readonly string[]
+}
+
+type Load = NodeProgram<LoadOrder, LoadDone>
+
+/** `receipts`: what the worker signs. Throws where an answer is not whole, or a controller did not accept a receipt. */
+export async function contest(sizes: Sizes, directory: string, receipts: WorkerOrder = 'true'): Promise<Result> {
+  const started: Program[] = []
+  try {
+    const worker = startNode<WorkerOrder, WorkerReady>('others', './worker.ts')
+    started.push(worker)
+    const { contestants, leftOut } = await assemble(await worker.ask(receipts), directory, started, sizes.columns)
+    const load: Load = startNode('others', './load.ts')
+    started.push(load)
+    const tallies = contestants.map(
+      (contestant): Tally => ({
+        contestant,
+        requestUs: [],
+        eventUs: [],
+        aloneMs: [],
+        togetherMs: [],
+        perSecond: [],
+        idleMb: Number.NaN,
+        openMb: Number.NaN,
+      }),
+    )
+    for (let round = -sizes.warmUp; round < sizes.rounds; round++)
+      for (const tally of round % 2 === 0 ? tallies : tallies.toReversed()) await oneRound(load, tally, sizes, round >= 0)
+    for (const tally of tallies) if (tally.contestant.program !== null) await memory(load, tally, sizes)
+    return { tallies, leftOut }
+  } finally {
+    for (const program of started) program.stop()
+  }
+}
+
+async function ask(load: Load, order: LoadOrder, name: string): Promise<LoadDone> {
+  const done = await load.ask(order)
+  if (done.failure !== null) throw new Error(`${name}: ${done.failure}`)
+  return done
+}
+
+const messages = [
+  { role: 'system', content: 'You are a helpful assistant that answers in short sentences and never makes anything up.' },
+  { role: 'user', content: 'Tell me how a quote of an enclave is verified, and what a relying party has to check beside the signature. '.repeat(4) },
+]
+
+function bodyOf(events: number | null, paceMs = 4): string {
+  const more = events === null ? {} : { stream: true, max_tokens: events, user: `pace-${paceMs}` }
+  return JSON.stringify({ model: 'bench', messages, temperature: 0.7, ...more })
+}
+
+function openOrder({ port, tls, headers }: Contestant, connections: number): LoadOrder {
+  const nonce = `x-veritee-nonce: ${'5a'.repeat(32)}\r\n`
+  const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-type: application/json\r\n${nonce}${headers}`
+  return { order: 'open', port, tls, connections, head }
+}
+
+async function oneRound(load: Load, tally: Tally, sizes: Sizes, counts: boolean): Promise<void> {
+  const { contestant } = tally
+  const { concurrency, requests, alone, shortStream, longStream } = sizes
+  const run = (events: number | null, times: number, width: number): Promise<LoadDone> =>
+    ask(load, { order: 'run', body: bodyOf(events), requests: times, concurrency: width, events: events ?? 0 }, contestant.name)
+  const timed = async (work: () => Promise<LoadDone>): Promise<{ us: number; done: LoadDone }> => {
+    if (contestant.program === null) return { us: Number.NaN, done: await work() }
+    const before = await cpuMicroseconds(contestant.program.pid)
+    const done = await work()
+    return { us: (await cpuMicroseconds(contestant.program.pid)) - before, done }
+  }
+  await ask(load, openOrder(contestant, concurrency), contestant.name)
+  // Connections to the worker are opened, and what the last contestant left in the caches is gone.
+  await run(null, concurrency, concurrency)
+  const together = await timed(() => run(null, requests, concurrency))
+  const one = await run(null, alone, 1)
+  const short = await timed(() => run(shortStream, concurrency, concurrency))
+  const long = await timed(() => run(longStream, concurrency, concurrency))
+  await ask(load, { order: 'close' }, contestant.name)
+  await contestant.check()
+  if (!counts) return
+  tally.requestUs.push(together.us / requests)
+  tally.eventUs.push((long.us - short.us) / (concurrency * (longStream - shortStream)))
+  tally.aloneMs.push(...one.latencyMs)
+  tally.togetherMs.push(...together.done.latencyMs)
+  tally.perSecond.push((requests * 1000) / together.done.wallMs)
+}
+
+/** Streams that are open at a time, each with an event a second. */
+async function memory(load: Load, tally: Tally, { open, settleMs }: Sizes): Promise<void> {
+  const { contestant } = tally
+  const pid = contestant.program?.pid ?? 0
+  tally.idleMb = await residentMb(pid)
+  await ask(load, openOrder(contestant, open), contestant.name)
+  await ask(load, { order: 'hold', body: bodyOf(1_000_000, 1000) }, contestant.name)
+  await new Promise((resolve) => setTimeout(resolve, settleMs))
+  tally.openMb = await residentMb(pid)
+  await ask(load, { order: 'close' }, contestant.name)
+  await new Promise((resolve) => setTimeout(resolve, settleMs / 6))
+}

@@ -1,0 +1,129 @@
+// Who takes part. What is not installed is left out by name.
+import { spawnSync } from 'node:child_process'
+import { access, mkdir, writeFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import type { ControllerOrder } from './controller.ts'
+import type { PassthroughOrder } from './passthrough.ts'
+import { type Program, startNode, startProgram } from './process.ts'
+import type { WorkerReady } from './worker.ts'
+
+const columns = ['bare', 'proofs', 'proofs, TLS'] as const
+export type Column = (typeof columns)[number]
+
+export interface Contestant {
+  readonly name: string
+  readonly column: Column
+  readonly port: number
+  readonly tls: boolean
+  /** Null: the worker itself, whose time is not the question. */
+  readonly program: Program | null
+  /** Headers that it needs beside those of every request. */
+  readonly headers: string
+  /** Throws where what was measured is not what should have been. */
+  readonly check: () => Promise<void>
+}
+
+export interface Field {
+  readonly contestants: readonly Contestant[]
+  readonly leftOut: readonly string[]
+}
+
+const fine = (): Promise<void> => Promise.resolve()
+
+/** Where tools/install-portkey.sh puts it. */
+export const portkeyHome: string = process.env.PORTKEY_HOME ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'veritee', 'portkey')
+
+/** Starts those of the columns named; whatever is started is added to `started`, for the caller to stop. */
+export async function assemble(worker: WorkerReady, directory: string, started: Program[], wanted: readonly Column[] = columns): Promise<Field> {
+  const leftOut: string[] = []
+  const contestants: Contestant[] = []
+  const add = (name: string, column: Column, port: number, program: Program | null, more: Partial<Contestant> = {}): void => {
+    if (program !== null) started.push(program)
+    contestants.push({ name, column, port, program, tls: false, headers: '', check: fine, ...more })
+  }
+  const folder = async (name: string): Promise<string> => {
+    const path = join(directory, name)
+    await mkdir(path)
+    return path
+  }
+  const plain = `http://127.0.0.1:${worker.plainPort}`
+  const overTls = `https://127.0.0.1:${worker.tlsPort}`
+
+  const passthrough = async (name: string, column: Column, order: PassthroughOrder): Promise<void> => {
+    const program = startNode<PassthroughOrder, { port: number }>('gateway', './passthrough.ts')
+    const { port } = await program.ask(order)
+    add(name, column, port, program, { tls: order.tls !== null })
+  }
+  const ours = async (name: string, column: Column, tls: boolean): Promise<void> => {
+    const program = startNode<ControllerOrder | 'state', { port: number; quarantine: string | null }>('gateway', './controller.ts')
+    const { port } = await program.ask({ worker, tls, directory: await folder(name) })
+    const check = async (): Promise<void> => {
+      const { quarantine } = await program.ask('state')
+      if (quarantine !== null) throw new Error(`the controller found its worker wanting: ${quarantine}`)
+    }
+    add(name, column, port, program, { tls, check })
+  }
+  if (wanted.includes('bare')) {
+    add('direct', 'bare', worker.plainPort, null)
+    if (spawnSync('nginx', ['-v']).status === 0) {
+      const port = await freePort()
+      add('nginx', 'bare', port, await startNginx(port, worker.plainPort, await folder('nginx')))
+    } else leftOut.push('nginx is not installed (apt-get install nginx-light)')
+    const portkey = join(portkeyHome, 'node_modules', '@portkey-ai', 'gateway', 'build', 'start-server.js')
+    if (
+      await access(portkey).then(
+        () => true,
+        () => false,
+      )
+    ) {
+      const port = await freePort()
+      const shim = new URL('./portkey-streams.mjs', import.meta.url).href
+      const program = await startProgram('gateway', process.execPath, ['--import', shim, portkey, `--port=${port}`, '--headless'])
+      const headers = `x-portkey-provider: openai\r\nauthorization: Bearer key\r\nx-portkey-custom-host: ${plain}/v1\r\n`
+      add('Portkey', 'bare', port, program, { headers })
+    } else leftOut.push('Portkey is not installed (tools/install-portkey.sh)')
+
+    await passthrough('passthrough', 'bare', { upstream: plain, tls: null, directory: null })
+  }
+  if (wanted.includes('proofs')) {
+    await passthrough('passthrough with proofs', 'proofs', { upstream: plain, tls: null, directory: await folder('passthrough') })
+    await ours('controller', 'proofs', false)
+  }
+  if (wanted.includes('proofs, TLS')) {
+    add('direct, TLS', 'proofs, TLS', worker.tlsPort, null, { tls: true })
+    await passthrough('passthrough with proofs, TLS', 'proofs, TLS', {
+      upstream: overTls,
+      tls: worker.tls,
+      directory: await folder('passthrough-tls'),
+    })
+    await ours('controller, TLS', 'proofs, TLS', true)
+  }
+  return { contestants, leftOut }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+async function startNginx(port: number, upstream: number, directory: string): Promise<Program> {
+  const file = join(directory, 'nginx.conf')
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${directory}/${name};`).join(' ')
+  await writeFile(
+    file,
+    `daemon off; master_process off; pid ${directory}/pid; error_log stderr crit;
+events { worker_connections 4096; }
+http { access_log off; ${temporary} keepalive_requests 1000000;
+  upstream worker { server 127.0.0.1:${upstream}; keepalive 64; keepalive_requests 1000000; }
+  server { listen 127.0.0.1:${port};
+    location / { proxy_pass http://worker; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; proxy_read_timeout 600s; } } }
+`,
+  )
+  return startProgram('gateway', 'nginx', ['-c', file, '-e', 'stderr', '-p', directory])
+}

@@ -1,0 +1,144 @@
+// The requesters, in a process of their own, on bare sockets. They do not verify anything: what is measured is the gateway. They do check that each answer
+// is whole, and that its stream has as many events as were asked for.
+import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+
+export type LoadOrder =
+  | { readonly order: 'open'; readonly port: number; readonly tls: boolean; readonly connections: number; readonly head: string }
+  /** Asks `requests` times in all, over the first `concurrency` connections. */
+  | { readonly order: 'run'; readonly body: string; readonly requests: number; readonly concurrency: number; readonly events: number }
+  /** Begins a stream on each connection and leaves it open. */
+  | { readonly order: 'hold'; readonly body: string }
+  | { readonly order: 'close' }
+
+export interface LoadDone {
+  readonly latencyMs: readonly number[]
+  readonly wallMs: number
+  readonly failure: string | null
+}
+
+interface Connection {
+  readonly socket: Socket
+  heard: (part: Buffer) => void
+  failed: (error: Error) => void
+}
+
+let connections: Connection[] = []
+let requestHead = ''
+
+process.on('disconnect', () => process.exit())
+process.on('message', (order: LoadOrder) => {
+  const start = performance.now()
+  perform(order).then(
+    (latencyMs) => process.send?.({ latencyMs, wallMs: performance.now() - start, failure: null } satisfies LoadDone),
+    (error: unknown) => process.send?.({ latencyMs: [], wallMs: 0, failure: String(error) } satisfies LoadDone),
+  )
+})
+
+async function perform(order: LoadOrder): Promise<number[]> {
+  switch (order.order) {
+    case 'close':
+      for (const connection of connections) {
+        connection.failed = () => undefined
+        connection.socket.destroy()
+      }
+      connections = []
+      return []
+    case 'open':
+      requestHead = order.head
+      // Not all at once: a backlog that overflows costs a second.
+      while (connections.length < order.connections) {
+        const more = Math.min(50, order.connections - connections.length)
+        connections.push(...(await Promise.all(Array.from({ length: more }, () => open(order.port, order.tls)))))
+      }
+      return []
+    case 'run':
+      return run(order.body, order.requests, order.concurrency, order.events)
+    case 'hold':
+      await Promise.all(connections.map((connection) => begin(connection, requestOf(order.body))))
+      return []
+  }
+}
+
+function open(port: number, tls: boolean): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    const options = { port, host: '127.0.0.1' }
+    const socket: Socket = tls ? connectTls({ ...options, rejectUnauthorized: false }) : connect(options)
+    const connection: Connection = { socket, heard: () => undefined, failed: reject }
+    socket.setNoDelay(true)
+    socket.on('data', (part: Buffer) => connection.heard(part))
+    socket.on('error', (error) => connection.failed(error))
+    socket.on('close', () => connection.failed(new Error('the gateway closed a connection')))
+    socket.once(tls ? 'secureConnect' : 'connect', () => resolve(connection))
+  })
+}
+
+function requestOf(body: string): Buffer {
+  return Buffer.from(`${requestHead}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+}
+
+async function run(body: string, requests: number, concurrency: number, events: number): Promise<number[]> {
+  const bytes = requestOf(body)
+  const latencies: number[] = []
+  let left = requests
+  await Promise.all(
+    connections.slice(0, concurrency).map(async (connection) => {
+      while (left > 0) {
+        left--
+        const start = performance.now()
+        const answer = await ask(connection, bytes)
+        latencies.push(performance.now() - start)
+        check(answer, events)
+      }
+    }),
+  )
+  return latencies
+}
+
+function check(answer: string, events: number): void {
+  if (!answer.startsWith('HTTP/1.1 200 ')) throw new Error(`expected an answer, found ${answer.slice(0, 1000)}`)
+  const found = answer.split('data: {"id"').length - 1
+  if (found !== events) throw new Error(`expected ${events} events, found ${found}`)
+  if (events > 0 && !answer.includes('data: [DONE]')) throw new Error('expected the end of a stream, found none')
+}
+
+function ask(connection: Connection, bytes: Buffer): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = []
+    let whole: (tail: Buffer) => boolean = () => false
+    let length = 0
+    let headed = false
+    connection.failed = reject
+    connection.heard = (part) => {
+      parts.push(part)
+      length += part.length
+      if (!headed) {
+        const text = Buffer.concat(parts).toString('latin1')
+        const end = text.indexOf('\r\n\r\n')
+        if (end < 0) return
+        headed = true
+        const size = /\r\ncontent-length: (\d+)/i.exec(text.slice(0, end))?.[1]
+        // The body of a chunked answer ends with an empty chunk, perhaps with trailers, which none of these gateways sends on.
+        whole = size === undefined ? (tail) => tail.toString('latin1').endsWith('\r\n0\r\n\r\n') : () => length >= end + 4 + Number(size)
+      }
+      const tail = part.length >= 7 ? part.subarray(-7) : Buffer.concat(parts.slice(-8)).subarray(-7)
+      if (whole(tail)) resolve(Buffer.concat(parts).toString('latin1'))
+    }
+    connection.socket.write(bytes)
+  })
+}
+
+/** Resolves with the first event of a stream. */
+function begin(connection: Connection, bytes: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let text = ''
+    connection.failed = reject
+    connection.heard = (part) => {
+      text += part.toString('latin1')
+      if (!text.includes('data: ')) return
+      connection.heard = () => undefined
+      resolve()
+    }
+    connection.socket.write(bytes)
+  })
+}

@@ -1,0 +1,34 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { contest } from '../../../../bench/gateway/contest.ts'
+import { figuresOf } from '../../../../bench/gateway/figures.ts'
+
+test('the benchmark of the gateway runs: a worker without a model whose receipts a controller accepts, plain answers and streams, over TLS', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'veritee-bench-gateway-'))
+  try {
+    const { tallies } = await contest(
+      { warmUp: 0, rounds: 1, requests: 4, alone: 2, concurrency: 2, shortStream: 1, longStream: 3, open: 3, settleMs: 0, columns: ['proofs, TLS'] },
+      directory,
+    )
+    expect(tallies.map(({ contestant }) => contestant.name)).toEqual(['direct, TLS', 'passthrough with proofs, TLS', 'controller, TLS'])
+    const figures = figuresOf({ tallies, leftOut: [] })
+    const of = (name: string): number | undefined => figures.find((figure) => figure.name === name)?.value
+    expect(of('controller, TLS: a request')).toBeGreaterThan(0)
+    expect(of('controller, TLS: in memory, streams open')).toBeGreaterThan(10)
+    expect(figures.filter(({ target }) => target !== null).length).toBeGreaterThan(0)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+})
+
+test('where a receipt of the worker does not match, the benchmark fails and gives no figures', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'veritee-bench-gateway-'))
+  try {
+    const sizes = { warmUp: 0, rounds: 1, requests: 2, alone: 1, concurrency: 1, shortStream: 1, longStream: 2, open: 1, settleMs: 0 }
+    await expect(contest({ ...sizes, columns: ['proofs, TLS'] }, directory, 'forged')).rejects.toThrow(/controller, TLS: .*withheld/s)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+})
