@@ -66,12 +66,30 @@ const enclavePackages: readonly string[] = [
   '@huggingface/jinja',
 ]
 
+/** The client of PostgreSQL, and what belongs to it. It is for `store/postgres` only. */
+const postgres = [
+  'pg',
+  'pg-cloudflare',
+  'pg-connection-string',
+  'pg-int8',
+  'pg-pool',
+  'pg-protocol',
+  'pg-types',
+  'pgpass',
+  'postgres-array',
+  'postgres-bytea',
+  'postgres-date',
+  'postgres-interval',
+  'split2',
+  'xtend',
+]
+
 const withoutEngine = [...enclavePackages.filter((name) => name !== 'node-llama-cpp' && name !== '@huggingface/jinja'), 'node:net', 'node:stream']
 
 /** What the file of each role may hold or import: what an enclave may, and for the controller the connections to its workers. The bundler enforces it. */
 export const bundledRoles: { readonly worker: readonly string[]; readonly controller: readonly string[]; readonly broker: readonly string[] } = {
-  worker: [...enclavePackages, 'node:net', 'node:stream'],
-  controller: [...withoutEngine, 'undici'],
+  worker: [...enclavePackages, ...postgres, 'node:net', 'node:stream'],
+  controller: [...withoutEngine, ...postgres, 'undici'],
   broker: withoutEngine,
 }
 
@@ -118,7 +136,8 @@ function packageBreaches(layers: Layers, path: string, target: string, text: str
     layers !== library &&
     (path.startsWith('enclave/') || path.startsWith('store/')) &&
     !target.startsWith('veritee/') &&
-    !enclavePackages.includes(target)
+    !enclavePackages.includes(target) &&
+    !(path.startsWith('store/postgres/') && (target === 'pg' || target === 'node:net'))
   )
     return [`${layers.source}/${path}: imports ${target}, which is not on the list for enclaves`]
   return []

@@ -28,7 +28,7 @@ export async function bundleRole(name: keyof typeof bundledRoles, allowed: reado
     input: join(root, 'packages/services/src/bundle', `${name}.ts`),
     platform: 'node',
     external: [/^node:/, ...builtinModules, engine],
-    resolve: { conditionNames: ['@veritee/source', 'node', 'import', 'default'] },
+    resolve: { conditionNames: ['@veritee/source', 'node', 'default'] },
     onLog: (level, log) => {
       if (level !== 'debug' && level !== 'info') throw new Error(`${name}: ${log.message}`)
     },

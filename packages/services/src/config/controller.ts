@@ -1,5 +1,5 @@
 import { integer, onSwitch, optionalText, texts, type ValuesOf } from './field.ts'
-import { address, enclave, metrics, operations, publicBind, receipts } from './parts.ts'
+import { address, enclave, metrics, operations, publicBind, receipts, store, storeSecret } from './parts.ts'
 import type { Schema } from './schema.ts'
 
 const path = { pattern: /^[^\0-\x1f\x7f]{1,1024}$/, expected: 'a path' }
@@ -30,6 +30,7 @@ const sections = {
     }),
   },
   receipts,
+  store,
   metrics,
   operations,
 }
@@ -38,7 +39,10 @@ const sections = {
 export const controllerSchema: Schema<typeof sections> = {
   role: 'controller',
   sections,
-  secrets: { metrics: { variable: 'VERITEE_METRICS_TOKEN', flag: 'metrics-token-file', about: 'bearer token that /metrics asks for' } },
+  secrets: {
+    metrics: { variable: 'VERITEE_METRICS_TOKEN', flag: 'metrics-token-file', about: 'bearer token that /metrics asks for' },
+    store: storeSecret,
+  },
 }
 
 export type ControllerConfig = ValuesOf<typeof sections>

@@ -38,7 +38,8 @@ export function markdownTable<S extends Sections>(schema: Schema<S>): string {
     return `| \`${path}\` | ${field.flag === null ? '' : `\`--${field.flag}\``} | ${cell(field.expected)} | ${fallback} | ${cell(field.about)} |`
   })
   const secrets = Object.values(schema.secrets).map(
-    ({ flag, variable, about }) => `| \`${variable}\` | \`--${flag}\` | a secret: 32 to 512 visible ASCII characters | | ${cell(about)} |`,
+    ({ flag, variable, about, minLength = 32 }) =>
+      `| \`${variable}\` | \`--${flag}\` | a secret: ${minLength} to 512 visible ASCII characters | | ${cell(about)} |`,
   )
   return ['| member | flag | value | default | |', '|---|---|---|---|---|', ...rows, ...secrets].join('\n')
 }

@@ -131,6 +131,8 @@ export interface Secret {
   /** `--name-file` */
   readonly flag: string
   readonly about: string
+  /** Characters at least; 32 where nothing is said, so that nobody guesses it. */
+  readonly minLength?: number
 }
 
 /** Sections of fields, one level deep. */

@@ -1,4 +1,4 @@
-import { type Field, integer, onSwitch, optionalInteger, optionalText, text, word } from './field.ts'
+import { type Field, integer, onSwitch, optionalInteger, optionalText, type Secret, text, word } from './field.ts'
 
 /** Fields that worker and controller have alike. */
 
@@ -62,6 +62,35 @@ export const receipts: {
   }),
   days: integer({ flag: 'receipt-days', min: 1, max: 3650, fallback: 30, about: 'how long receipts are kept' }),
   megabytes: integer({ flag: 'receipt-megabytes', min: 16, max: 1_000_000, fallback: 1000, about: 'how much is kept; the oldest receipts go first' }),
+}
+
+export const store: { readonly url: Field<string | null>; readonly ca: Field<string | null>; readonly key: Field<string | null> } = {
+  url: optionalText({
+    flag: 'store',
+    pattern: /^postgres(?:ql)?:\/\/[^\0-\x20:@/?#]{1,63}@[^\0-\x20@#]{1,400}$/,
+    expected: 'postgres://user@host:port/database, without a password',
+    about: 'a PostgreSQL server that keeps what a file would keep otherwise, for several services; TLS unless it is on this machine',
+  }),
+  ca: optionalText({
+    flag: 'store-ca',
+    pattern: path,
+    expected: 'a path',
+    about: "certificates (PEM) under which the server's is verified; those that Node knows where not given",
+  }),
+  key: optionalText({
+    flag: 'store-key',
+    pattern: path,
+    expected: 'a path',
+    about: 'file with the key under which rows are sealed, shared by replicas; store.key in the state directory where not given. In simulation only',
+  }),
+}
+
+/** The password of a database is as long as somebody else made it. */
+export const storeSecret: Secret = {
+  variable: 'VERITEE_STORE_PASSWORD',
+  flag: 'store-password-file',
+  about: 'password for the PostgreSQL server',
+  minLength: 1,
 }
 
 export const operations: { readonly drain_seconds: Field<number> } = {

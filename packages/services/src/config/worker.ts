@@ -1,5 +1,5 @@
 import { integer, onSwitch, optionalInteger, optionalText, text, texts, type ValuesOf, word } from './field.ts'
-import { address, enclave, metrics, operations, publicBind, receipts } from './parts.ts'
+import { address, enclave, metrics, operations, publicBind, receipts, store, storeSecret } from './parts.ts'
 import type { Schema } from './schema.ts'
 
 const hash = { pattern: /^[0-9a-f]{64}$/, expected: '64 lower-case hex digits' }
@@ -148,6 +148,7 @@ const sections = {
     behind_tls: onSwitch({ flag: 'fastchat-behind-tls', about: 'FastChat beyond loopback: it speaks plain HTTP' }),
   },
   receipts,
+  store,
   metrics,
   operations,
 }
@@ -156,7 +157,10 @@ const sections = {
 export const workerSchema: Schema<typeof sections> = {
   role: 'worker',
   sections,
-  secrets: { metrics: { variable: 'VERITEE_METRICS_TOKEN', flag: 'metrics-token-file', about: 'bearer token that /metrics asks for' } },
+  secrets: {
+    metrics: { variable: 'VERITEE_METRICS_TOKEN', flag: 'metrics-token-file', about: 'bearer token that /metrics asks for' },
+    store: storeSecret,
+  },
 }
 
 export type WorkerConfig = ValuesOf<typeof sections>

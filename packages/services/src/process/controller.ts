@@ -36,7 +36,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
   const { enclave, api, control, admission } = config
   const simulated = enclave.tee === 'simulate'
   if (!simulated && (admission.policy !== null || admission.roots.length > 0)) throw anchorFromOutside('admission.policy and admission.roots')
-  checkReceipts(enclave.tee, config.receipts)
+  checkReceipts(enclave.tee, config)
   const willHaveTls = api.tls ? { key: '', cert: '' } : null
   checkBind(bindOf(api.host, api.port, willHaveTls, simulated, api))
   checkBind(bindOf(control.host, control.port, willHaveTls, simulated, api))
@@ -53,7 +53,8 @@ export async function startControllerProcess(options: StartOptions<Configuration
   const allowLoopbackWorkers = isLoopbackHost(control.host)
   const metrics = new Metrics()
   const onReceipt = controllerMetrics(metrics, () => controller.registry.counts)
-  const archive = await openReceipts({ config: config.receipts, state: enclave.state, simulated, report })
+  const password = options.configuration.secrets.store ?? null
+  const archive = await openReceipts({ config, password, state: enclave.state, simulated, files, report })
   const controller = await createController({
     quoter,
     collateral,
@@ -76,7 +77,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
   }
   try {
     const gate = new Gate()
-    const readiness = new Readiness([...noticesOf(simulated, api), ...receiptNotices(config.receipts)])
+    const readiness = new Readiness([...noticesOf(simulated, api), ...receiptNotices(config)])
     readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
     readiness.add(
       'receipts_not_kept',

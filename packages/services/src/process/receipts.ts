@@ -3,10 +3,13 @@ import { dirname, join } from 'node:path'
 import { fail, VeriteeError } from 'veritee/errors'
 import { errnoOf } from '../enclave/runtime/device-file.ts'
 import type { Ledger } from '../enclave/runtime/ledger.ts'
-import { openReceiptArchive, ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
+import { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
+import { openReceiptArchive, openSharedArchive } from '../enclave/runtime/receipts/open.ts'
 import { openFileSealingKey, openGramineSealingKey } from '../enclave/runtime/sealing-key.ts'
+import { parsePostgresUrl } from '../store/postgres/address.ts'
+import type { Files } from './files.ts'
 import type { Metrics } from './metrics.ts'
-import type { Tee } from './platform.ts'
+import { isSimulated, type Tee } from './platform.ts'
 
 export interface ReceiptsConfig {
   readonly in_memory: boolean
@@ -15,12 +18,31 @@ export interface ReceiptsConfig {
   readonly megabytes: number
 }
 
+export interface StoreConfig {
+  readonly url: string | null
+  readonly ca: string | null
+  readonly key: string | null
+}
+
+/** What a configuration says of what is kept, and where. */
+export interface Kept {
+  readonly receipts: ReceiptsConfig
+  readonly store: StoreConfig
+}
+
 /**
  * Refuses, before anything starts, a file of receipts where there is no key to seal it with: Gramine has one, a confidential VM would need one from its key
  * broker, which is not there yet. Throws `sealing_key_unavailable`, `config_invalid`.
  */
-export function checkReceipts(tee: Tee, { in_memory: inMemory, file }: ReceiptsConfig): void {
+export function checkReceipts(tee: Tee, { receipts: { in_memory: inMemory, file }, store }: Kept): void {
   if (inMemory && file !== null) throw fail('config_invalid', 'receipts.file: expected none with receipts.in_memory')
+  if (store.url !== null && (inMemory || file !== null))
+    throw fail('config_invalid', 'store.url: expected neither receipts.file nor receipts.in_memory beside it')
+  if (store.url === null && (store.ca !== null || store.key !== null))
+    throw fail('config_invalid', 'store.url: expected a server where there is a store.ca or store.key')
+  if (store.key !== null && !isSimulated(tee))
+    throw fail('config_invalid', 'store.key: expected none outside simulation: an enclave seals under the key of its measurement')
+  if (store.url !== null) parsePostgresUrl(store.url)
   if (tee === 'tdx' && !inMemory)
     throw fail(
       'sealing_key_unavailable',
@@ -29,36 +51,49 @@ export function checkReceipts(tee: Tee, { in_memory: inMemory, file }: ReceiptsC
 }
 
 /** What readiness repeats of where receipts are kept. */
-export function receiptNotices({ in_memory: inMemory }: ReceiptsConfig): string[] {
-  return inMemory ? ['receipts in memory: they end with the process'] : []
+export function receiptNotices({ receipts }: Kept): string[] {
+  return receipts.in_memory ? ['receipts in memory: they end with the process'] : []
 }
 
 /**
- * Opens the file of receipts of a service: `receipts.db` in its state directory where the configuration names none, under the sealing key of the enclave, or in
- * simulation under a key in a file beside it, which is said; or none, where the configuration says memory. Throws `receipt_store_invalid`, `receipt_store_unavailable`, `sealing_key_unavailable`, `file_unavailable`.
+ * Opens what keeps the receipts of a service: a PostgreSQL server where the configuration names one; or `receipts.db` in its state directory; or none, where the
+ * configuration says memory. Rows are sealed under the sealing key of the enclave, or in simulation under a key in a file, which is said.
+ * Throws `receipt_store_invalid`, `receipt_store_unavailable`, `sealing_key_unavailable`, `file_unavailable`.
  */
 export async function openReceipts(options: {
-  readonly config: ReceiptsConfig
+  readonly config: Kept
+  readonly password: string | null
   readonly state: string
   readonly simulated: boolean
+  readonly files: Files
   readonly report: (line: string) => void
 }): Promise<ReceiptArchive> {
-  const { config, state, simulated, report } = options
-  const maxAgeSeconds = config.days * 86_400
-  if (config.in_memory) {
+  const { config, password, state, simulated, files, report } = options
+  const { receipts, store } = config
+  const maxAgeSeconds = receipts.days * 86_400
+  if (receipts.in_memory) {
     report('the receipts are in memory only: they end with this process')
     return ReceiptArchive.inMemory({ maxAgeSeconds })
   }
-  const path = config.file ?? join(state, 'receipts.db')
-  await mkdir(dirname(path), { recursive: true, mode: 0o755 }).catch((cause: unknown) => {
-    throw fail('file_unavailable', `cannot make ${dirname(path)} (${errnoOf(cause)})`, cause)
-  })
-  const sealing = simulated ? await openFileSealingKey(`${path}.key`) : await openGramineSealingKey()
-  const bounds = { maxAgeSeconds, maxBytes: config.megabytes * 1_000_000 }
-  const archive = await openReceiptArchive({ path, sealing, bounds })
+  const bounds = { maxAgeSeconds, maxBytes: receipts.megabytes * 1_000_000 }
+  const path = store.url === null ? (receipts.file ?? join(state, 'receipts.db')) : null
+  const keyPath = path === null ? (store.key ?? join(state, 'store.key')) : `${path}.key`
+  for (const file of path === null ? [keyPath] : [path, keyPath])
+    await mkdir(dirname(file), { recursive: true, mode: 0o755 }).catch((cause: unknown) => {
+      throw fail('file_unavailable', `cannot make ${dirname(file)} (${errnoOf(cause)})`, cause)
+    })
+  const sealing = simulated ? await openFileSealingKey(keyPath) : await openGramineSealingKey()
+  const archive =
+    path !== null
+      ? await openReceiptArchive({ path, sealing, bounds })
+      : await openSharedArchive({
+          server: { address: parsePostgresUrl(store.url ?? ''), password, ca: store.ca === null ? null : await files.readText(store.ca) },
+          sealing,
+          bounds,
+        })
   const { answers, refusals } = archive.usage
-  report(`${answers + refusals} receipts of earlier keysets in ${path}`)
-  if (archive.source === 'file') report(`the receipts are NOT SEALED to anything: their key is in ${path}.key`)
+  report(`${answers + refusals} receipts of earlier keysets in ${path ?? 'PostgreSQL'}`)
+  if (archive.source === 'file') report(`the receipts are NOT SEALED to anything: their key is in ${keyPath}`)
   return archive
 }
 

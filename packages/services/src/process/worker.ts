@@ -42,7 +42,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
   const config: WorkerConfig = options.configuration.values
   const simulated = isSimulated(config.enclave.tee)
   refuseUnmeasured(config)
-  checkReceipts(config.enclave.tee, config.receipts)
+  checkReceipts(config.enclave.tee, config)
   const said = { ...config.listen }
   // Before the model is loaded: a wrong address should not take minutes to be refused. The key is not there yet, TLS will be.
   checkBind(bindOf(said.host, said.port, { key: '', cert: '' }, simulated, said))
@@ -58,7 +58,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
   if (platform.simulated !== null) await publish(config.enclave.state, { 'root.pem': certificatePem(platform.simulated.root) })
   const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
   const gate = new Gate()
-  const readiness = new Readiness([...noticesOf(simulated, said), ...receiptNotices(config.receipts), ...fastchatNotices(config)])
+  const readiness = new Readiness([...noticesOf(simulated, said), ...receiptNotices(config), ...fastchatNotices(config)])
   readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
   // Loading takes minutes for large models: whoever watches the process sees meanwhile that it lives, and why it is not ready.
   let loading: string[] = ['the models are being loaded']
@@ -75,7 +75,8 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     closing.push(() => Promise.all(models.map(({ engine }) => engine.dispose())))
     const { quoter, collateral } = platform
     const upstream = await externalModels(config, report)
-    const archive = await openReceipts({ config: config.receipts, state: config.enclave.state, simulated, report })
+    const password = options.configuration.secrets.store ?? null
+    const archive = await openReceipts({ config, password, state: config.enclave.state, simulated, files, report })
     closing.push(() => archive.close())
     const worker = await createWorker({
       quoter,

@@ -19,7 +19,7 @@ export class MemoryStore implements ReceiptStore {
     return { answers: this.#rows.answer.size, refusals: this.#rows.refusal.size, documents: this.#documents.size, bytes: this.#bytes }
   }
 
-  put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<void> {
+  put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<readonly string[]> {
     for (const { key, box } of documents) {
       if (this.#documents.has(key)) continue
       this.#documents.set(key, { box, cited: 0 })
@@ -32,7 +32,7 @@ export class MemoryStore implements ReceiptStore {
       if (row.alias !== null && !this.#aliases.has(row.alias)) this.#aliases.set(row.alias, row.key)
       for (const cited of citedBy(row)) this.#count(cited, 1)
     }
-    return Promise.resolve()
+    return Promise.resolve([...new Set(rows.flatMap(citedBy))].filter((key) => !this.#documents.has(key)))
   }
 
   receipt(key: string): Promise<Uint8Array | null> {

@@ -56,8 +56,10 @@ export interface ReceiptStore {
   /**
    * All rows and documents in one transaction, in this order; when it resolves they survive a crash of the process and of the machine. On failure none is there.
    * What is there under the same key already stays as it is, so that a transaction whose outcome is unknown can be put again.
+   *
+   * Gives the keys of documents that the rows cite and that are not there: another process that shares the store, or whoever owns it, has removed them.
    */
-  put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<void>
+  put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<readonly string[]>
   receipt(key: string): Promise<Uint8Array | null>
   receiptByAlias(alias: string): Promise<{ readonly key: string; readonly box: Uint8Array } | null>
   document(key: string): Promise<Uint8Array | null>

@@ -20,14 +20,14 @@ class Disk extends MemoryStore {
   failures = 0
   gate: Promise<void> = Promise.resolve()
   readonly groups: number[] = []
-  override async put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<void> {
+  override async put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<readonly string[]> {
     await this.gate
     if (rows.length > 0 && this.failures > 0) {
       this.failures--
       throw new Error('/secret/path: the disk is full')
     }
     if (rows.length > 0) this.groups.push(rows.length)
-    await super.put(rows, documents)
+    return super.put(rows, documents)
   }
 }
 

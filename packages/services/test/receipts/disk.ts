@@ -5,9 +5,9 @@ import type { DocumentRow, ReceiptRow } from '../../src/store/receipt-store.ts'
 export class Disk extends MemoryStore {
   failing = false
   gate: Promise<void> = Promise.resolve()
-  override async put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<void> {
+  override async put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<readonly string[]> {
     await this.gate
     if (this.failing) throw new Error('/secret/path: the disk is full')
-    await super.put(rows, documents)
+    return super.put(rows, documents)
   }
 }

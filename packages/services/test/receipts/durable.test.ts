@@ -4,7 +4,7 @@ import { eventOf, parseReceipt, parseReport, receiptDigest, verifyReceipt, verif
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Identity } from '../../src/enclave/runtime/identity.ts'
 import { Ledger, type Lookup, prefixProofText } from '../../src/enclave/runtime/ledger.ts'
-import { openReceiptArchive } from '../../src/enclave/runtime/receipts/archive.ts'
+import { openReceiptArchive } from '../../src/enclave/runtime/receipts/open.ts'
 import { openFileSealingKey } from '../../src/enclave/runtime/sealing-key.ts'
 import type { StoreBounds } from '../../src/store/receipt-store.ts'
 import { facts, hash, identities, now, type StateDirectory, stateDirectory, streamOf } from './enclave.ts'

@@ -48,6 +48,13 @@ export function conformance(open: () => Promise<ReceiptStore>, full: number): vo
         expect(store.usage).toMatchObject({ answers: 2, documents: 1 })
       }))
 
+    test('tells which documents rows cite that are not there', () =>
+      using(async (store) => {
+        expect(await store.put([row('a', { session: 's' })], [document('s')])).toEqual(['keyset'])
+        expect(await store.put([], [document('keyset')])).toEqual([])
+        expect(await store.put([row('b', { session: 's' })], [])).toEqual([])
+      }))
+
     test('an alias belongs to the first that had it, until that one goes', () =>
       using(async (store) => {
         await store.put([row('a', { alias: 'x' }), row('b', { alias: 'x' })], [])

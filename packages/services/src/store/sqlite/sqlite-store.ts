@@ -39,7 +39,7 @@ class SqliteStore implements ReceiptStore {
   readonly #path: string
   readonly #database: DatabaseSync
   readonly #statements: Readonly<
-    Record<'insert' | 'document' | 'find' | 'alias' | 'read' | 'excess' | 'old' | 'aged' | 'forget' | 'pages' | 'free', StatementSync>
+    Record<'insert' | 'document' | 'there' | 'find' | 'alias' | 'read' | 'excess' | 'old' | 'aged' | 'forget' | 'pages' | 'free', StatementSync>
   >
   readonly #pageSize: number
   readonly #counts = { answers: 0, refusals: 0, documents: 0 }
@@ -51,6 +51,7 @@ class SqliteStore implements ReceiptStore {
     this.#statements = {
       insert: prepare(insertReceipt),
       document: prepare('INSERT INTO documents (key, box) VALUES (?, ?) ON CONFLICT (key) DO NOTHING'),
+      there: prepare('SELECT 1 FROM documents WHERE key = ?'),
       find: prepare(`SELECT box FROM receipts WHERE key = ? AND length(box) <= ${maxBoxBytes}`),
       alias: prepare(`SELECT key, box FROM receipts WHERE alias = ? AND length(box) <= ${maxBoxBytes}`),
       read: prepare(`SELECT box FROM documents WHERE key = ? AND length(box) <= ${maxBoxBytes}`),
@@ -72,15 +73,20 @@ class SqliteStore implements ReceiptStore {
     return { ...this.#counts, bytes: this.#attempt(() => this.#bytes()) }
   }
 
-  async put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<void> {
+  async put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<readonly string[]> {
     const { insert, document } = this.#statements
     const added = { answers: 0, refusals: 0, documents: 0 }
+    const cited = new Set<string>()
+    for (const { keyset, session } of rows) for (const key of [keyset, session]) if (key !== null) cited.add(key)
+    let missing: string[] = []
     this.#transaction(() => {
       for (const { key, box } of documents) added.documents += Number(document.run(key, box).changes)
       for (const { kind, ...row } of rows)
         added[kind === 'answer' ? 'answers' : 'refusals'] += Number(insert.run({ ...row, kind: kinds[kind] }).changes)
+      missing = [...cited].filter((key) => this.#statements.there.get(key) === undefined)
     })
     for (const name of ['answers', 'refusals', 'documents'] as const) this.#counts[name] += added[name]
+    return missing
   }
 
   async receipt(key: string): Promise<Uint8Array | null> {

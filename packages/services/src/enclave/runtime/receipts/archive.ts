@@ -2,7 +2,6 @@ import { createHmac, createSecretKey, type KeyObject, randomBytes } from 'node:c
 import { fail } from 'veritee/errors'
 import { MemoryStore } from '../../../store/memory.ts'
 import type { DocumentRow, ReceiptRow, ReceiptStore, StoreBounds, StoreUsage } from '../../../store/receipt-store.ts'
-import { openSqliteStore } from '../../../store/sqlite/sqlite-store.ts'
 import { type SealingKey, sealingKey } from '../sealing-key.ts'
 import { BoxSeal } from './box.ts'
 import { decodeRecord, encodeRecord, type ReceiptRecord } from './record.ts'
@@ -80,11 +79,16 @@ export class ReceiptArchive {
   async put(records: readonly ReceiptRecord[], documents: ReadonlyMap<string, string>): Promise<void> {
     const rows: ReceiptRow[] = []
     const wanted = new Map<string, DocumentRow>()
+    const cited = new Map<string, string>()
+    const want = (key: string, text: string): void => {
+      wanted.set(key, { key, box: this.#seal.seal('documents', key, Buffer.from(text)) })
+    }
     const cite = (kind: DocumentKind, name: string): string => {
       const key = this.#name(kind, name)
       const text = documents.get(name)
-      if (text !== undefined && !this.#known.has(key) && !wanted.has(key))
-        wanted.set(key, { key, box: this.#seal.seal('documents', key, Buffer.from(text)) })
+      if (text === undefined) return key
+      cited.set(key, text)
+      if (!this.#known.has(key) && !wanted.has(key)) want(key, text)
       return key
     }
     for (const record of records) {
@@ -99,8 +103,15 @@ export class ReceiptArchive {
         box: this.#seal.seal('receipts', key, encodeRecord(record)),
       })
     }
-    await this.#store.put(rows, [...wanted.values()])
-    for (const key of wanted.keys()) this.#remember(key)
+    const missing = await this.#store.put(rows, [...wanted.values()])
+    // Others that share the store removed them with the last receipt that cited them; nobody has been told of the new ones yet.
+    wanted.clear()
+    for (const key of missing) {
+      const text = cited.get(key)
+      if (text !== undefined) want(key, text)
+    }
+    if (wanted.size > 0) await this.#store.put([], [...wanted.values()])
+    for (const key of cited.keys()) this.#remember(key)
   }
 
   /** By receipt id or chat id; null for what is not there, is past its age, or does not open. Who may have it is the caller's question. */
@@ -141,6 +152,7 @@ export class ReceiptArchive {
   }
 
   #remember(key: string): void {
+    if (this.#known.has(key)) return
     this.#known.add(key)
     const [oldest] = this.#known
     if (this.#known.size > maxKnown && oldest !== undefined) this.#known.delete(oldest)
@@ -152,19 +164,3 @@ export class ReceiptArchive {
 }
 
 const mark = 'mark'
-
-/** Opens the file of receipts at `path`. Throws `receipt_store_invalid`, `receipt_store_unavailable`; nothing is ever begun anew in place of what is there. */
-export async function openReceiptArchive(options: {
-  readonly path: string
-  readonly sealing: SealingKey
-  readonly bounds?: Partial<StoreBounds>
-}): Promise<ReceiptArchive> {
-  const { path, sealing, bounds = {} } = options
-  const store = await openSqliteStore(path, { maxBytes: bounds.maxBytes ?? defaultBounds.maxBytes })
-  try {
-    return await ReceiptArchive.over(store, sealing, bounds)
-  } catch (error) {
-    await store.close()
-    throw error
-  }
-}
