@@ -71,6 +71,7 @@ describe('error reference', () => {
       'qe_identity_issuer_chain',
       'quote_b64',
       'report_data',
+      'receipt_digest',
       'receipt_id',
       'receipt_signing_keys',
       'channel_binding',

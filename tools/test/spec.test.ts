@@ -219,6 +219,8 @@ const modelEvent = {
   chat_template_digest: null,
 } as const
 
+const transportEvent = { type: 'veritee.transport', enc: '0'.repeat(64), response_nonce: '1'.repeat(64), client_nonce: null }
+const opaqueEvent = { type: 'veritee.opaque', extension: 'veritee.ehbp.v1', session_id: '0'.repeat(64), enc: '1'.repeat(64) }
 const receiptMutations: readonly Mutation[] = [
   ['another protocol', 'api_version', 'aci/2'],
   ['an unknown member', 'score', 1],
@@ -246,6 +248,11 @@ const receiptMutations: readonly Mutation[] = [
     'event_log/7',
     { type: 'upstream.verified', result: 'verified', required: true, model_id: 'm', session_id: '0'.repeat(64), reason: 'none' },
   ],
+  ['an encrypted exchange without a nonce of the answer', 'event_log/7', { ...transportEvent, response_nonce: undefined }],
+  ['an encapsulated key of 31 bytes', 'event_log/7', { ...transportEvent, enc: '0'.repeat(62) }],
+  ['an encrypted exchange with more', 'event_log/7', { ...transportEvent, path: '/' }],
+  ['an unread body of another extension', 'event_log/7', { ...opaqueEvent, extension: '2' }],
+  ['an unread body without a session', 'event_log/7', { ...opaqueEvent, session_id: null }],
   ['a negative sequence', 'event_log/7/sequence', -1],
   ['a fraction in an unknown event', 'event_log/7', { type: 'some.other', deep: [{ value: 0.5 }] }],
 ]
@@ -294,6 +301,17 @@ describe('schema and parser refuse alike', () => {
     const mutated = edited(JSON.parse(documents.receipts.external), (copy) => put(copy, path, ...value))
     expect(complaints('receipt', mutated)).not.toEqual([])
     expect(() => parseReceipt(JSON.stringify(mutated))).toThrow(expect.objectContaining({ code: 'receipt_malformed' }))
+  })
+
+  test.for([transportEvent, opaqueEvent])('$type is read by both, once', (event) => {
+    const extended = (times: number): unknown =>
+      edited(JSON.parse(documents.receipts.worker), (copy) => {
+        for (let i = 0; i < times; i++) copy.event_log?.push(event as unknown as Tree)
+      })
+    expect(complaints('receipt', extended(1))).toEqual([])
+    expect(parseReceipt(JSON.stringify(extended(1))).events).toContainEqual(event)
+    expect(complaints('receipt', extended(2))).not.toEqual([])
+    expect(() => parseReceipt(JSON.stringify(extended(2)))).toThrow(expect.objectContaining({ code: 'receipt_malformed' }))
   })
 
   test('an event of an unknown type is left alone by both', () => {

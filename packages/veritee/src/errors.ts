@@ -100,7 +100,15 @@ export const errorTable = {
   receipt_nonce_mismatch: ['untrusted', 'the receipt does not echo the nonce of this request'],
   receipt_upstream_mismatch: ['untrusted', 'the worker receipt is not the one the controller cites, or the two disagree'],
   receipt_stream_mismatch: ['untrusted', 'the received events are not a prefix of the stream the receipt commits to'],
+  receipt_transport_mismatch: ['untrusted', 'the receipts are not of this encrypted exchange, or say that it was encrypted otherwise'],
   bundle_malformed: ['untrusted', 'the evidence bundle is not a well-formed veritee.bundle.v1 document'],
+
+  // encrypted bodies (spec/ehbp-binding.md)
+  ehbp_malformed: ['untrusted', 'an encrypted body, its headers or the line that binds it are not of the form of veritee.ehbp.v1'],
+  ehbp_not_authentic: ['untrusted', 'an encrypted body does not open: it was changed, or is for another key'],
+  ehbp_binding_mismatch: ['untrusted', 'path, method, model, session or nonce of a request differ from those sealed with its body'],
+  ehbp_key_absent: ['rejected', 'the attested keyset has no key for encrypted bodies, or not one that can be told'],
+  ehbp_stale_key: ['unavailable', 'the service no longer has the key that the body was sealed to: verify it again, and seal anew'],
 
   // sealed models (spec/sealed-model.md)
   sealed_manifest_malformed: ['untrusted', 'the manifest of the sealed model is not a well-formed veritee.sealed-model.v1 document'],

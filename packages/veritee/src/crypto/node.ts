@@ -3,7 +3,9 @@ import {
   createCipheriv,
   createDecipheriv,
   createHmac,
+  createPrivateKey,
   createPublicKey,
+  diffieHellman,
   generateKeyPairSync,
   hash,
   hkdfSync,
@@ -13,11 +15,14 @@ import {
   verify,
 } from 'node:crypto'
 import * as plain from './codec.ts'
-import type { P256Key, SigningKey } from './types.ts'
+import type { AgreementKey, P256Key, SigningKey } from './types.ts'
 
 // SubjectPublicKeyInfo up to the key in base64 (RFC 5480, RFC 8410): 27 and 12 bytes, so the key itself begins at a base64 boundary.
 const spkiP256 = 'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE'
 const spkiEd25519 = 'MCowBQYDK2VwAyEA'
+const spkiX25519 = 'MCowBQYDK2VuAyEA'
+/** PrivateKeyInfo of an X25519 key up to its 32 bytes (RFC 8410 section 7). */
+const pkcs8X25519 = '302e020100300506032b656e04220420'
 
 export function sha256(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(hash('sha256', bytes, 'buffer'))
@@ -96,6 +101,32 @@ export function generateEd25519(): SigningKey {
   return {
     publicKey: new Uint8Array(spki.subarray(spki.length - 32)),
     sign: (message) => new Uint8Array(sign(null, message, privateKey)),
+  }
+}
+
+export function generateX25519(): AgreementKey {
+  return agreementKey(generateKeyPairSync('x25519').privateKey)
+}
+
+export function importX25519(privateKey: Uint8Array): AgreementKey {
+  const der = Buffer.concat([Buffer.from(pkcs8X25519, 'hex'), privateKey])
+  return agreementKey(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }))
+}
+
+function agreementKey(privateKey: KeyObject): AgreementKey {
+  const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' })
+  return {
+    publicKey: new Uint8Array(spki.subarray(spki.length - 32)),
+    agree: (peer) => {
+      const publicKey = peer.length === 32 ? importSpki(spkiX25519, peer) : null
+      if (publicKey === null) return null
+      try {
+        return new Uint8Array(diffieHellman({ privateKey, publicKey }))
+      } catch {
+        // OpenSSL refuses a shared secret of zeros.
+        return null
+      }
+    },
   }
 }
 

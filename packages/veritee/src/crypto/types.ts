@@ -14,6 +14,9 @@ export interface Crypto {
   verifyEd25519(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): MaybePromise<boolean>
   generateP256(): MaybePromise<SigningKey>
   generateEd25519(): MaybePromise<SigningKey>
+  generateX25519(): MaybePromise<AgreementKey>
+  /** The key of 32 private bytes, for test vectors: a key in use is generated, and its private half is never seen. */
+  importX25519(privateKey: Uint8Array): MaybePromise<AgreementKey>
   randomBytes(length: number): Uint8Array
   /** Bytes of hex of either case; null for an odd number of characters, and where one is no digit. */
   decodeHex(text: string): Uint8Array | null
@@ -43,4 +46,12 @@ export interface SigningKey {
   readonly publicKey: Uint8Array
   /** P-256: 64 bytes r || s over SHA-256 of the message. Ed25519: 64 bytes. */
   sign(message: Uint8Array): MaybePromise<Uint8Array>
+}
+
+/** An X25519 key (RFC 7748) whose private half never leaves its holder. */
+export interface AgreementKey {
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array
+  /** The 32 bytes shared with the holder of `peer`. Null for a peer of another length, and for one that makes every shared secret zero. */
+  agree(peer: Uint8Array): MaybePromise<Uint8Array | null>
 }

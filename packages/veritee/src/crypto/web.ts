@@ -1,4 +1,5 @@
-import type { P256Key, SigningKey } from './types.ts'
+import { decodeBase64 } from './codec.ts'
+import type { AgreementKey, P256Key, SigningKey } from './types.ts'
 
 export { decodeBase64, decodeHex, encodeHex } from './codec.ts'
 
@@ -67,6 +68,41 @@ export function generateP256(): Promise<SigningKey> {
 
 export function generateEd25519(): Promise<SigningKey> {
   return generate(ed25519, ed25519, 0)
+}
+
+const x25519: Algorithm = { name: 'X25519' }
+/** PrivateKeyInfo of an X25519 key up to its 32 bytes (RFC 8410 section 7). */
+const pkcs8X25519 = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x6e, 4, 0x22, 4, 0x20] as const
+
+export async function generateX25519(): Promise<AgreementKey> {
+  const pair = (await crypto.subtle.generateKey(x25519, false, ['deriveBits'])) as CryptoKeyPair
+  return agreementKey(pair.privateKey, new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey)))
+}
+
+export async function importX25519(privateKey: Uint8Array): Promise<AgreementKey> {
+  const der = new Uint8Array([...pkcs8X25519, ...privateKey])
+  const key = await crypto.subtle.importKey('pkcs8', der, x25519, true, ['deriveBits'])
+  // The public half stands in no other export of a private key.
+  const { x = '' } = await crypto.subtle.exportKey('jwk', key)
+  const publicKey = decodeBase64(`${x.replaceAll('-', '+').replaceAll('_', '/')}=`)
+  if (publicKey === null) throw new TypeError('importX25519: the key has no public half')
+  return agreementKey(key, publicKey)
+}
+
+function agreementKey(key: CryptoKey, publicKey: Uint8Array): AgreementKey {
+  return {
+    publicKey,
+    agree: async (peer) => {
+      if (peer.length !== 32) return null
+      try {
+        const imported = await crypto.subtle.importKey('raw', view(peer), x25519, false, [])
+        const shared = new Uint8Array(await crypto.subtle.deriveBits({ name: 'X25519', public: imported }, key, 256))
+        return shared.some((byte) => byte !== 0) ? shared : null
+      } catch {
+        return null
+      }
+    },
+  }
 }
 
 export function randomBytes(length: number): Uint8Array {

@@ -3,6 +3,7 @@ import { type EngineFacts, parseEngineFacts, parseWeightFiles, type WeightFile, 
 import { type ExternalEngineEvent, parseExternalEngineEvent } from './external/event.ts'
 import { parseRewriteEvent, type RewriteEvent } from './external/rewrite.ts'
 import { type Outcome, outcomes, type ParameterValue, readParameters, readSeed, readStrings } from './inference-members.ts'
+import { type OpaqueEvent, parseOpaqueEvent, parseTransportEvent, type TransportEvent } from './sealed/event.ts'
 
 /** Receipt events (aci/1 section 7.4 and spec/receipt-events.md). Digests are `sha256:` and hex; decimals are strings. */
 export type ReceiptEvent =
@@ -23,6 +24,8 @@ export type ReceiptEvent =
   | { readonly type: 'veritee.outcome'; readonly outcome: Outcome }
   | ExternalEngineEvent
   | RewriteEvent
+  | OpaqueEvent
+  | TransportEvent
 
 export type { Outcome }
 
@@ -158,6 +161,10 @@ export function parseEvent(value: unknown, at: string): ReceiptEvent | null {
       return parseExternalEngineEvent(value, at)
     case 'veritee.rewrite':
       return parseRewriteEvent(value, at)
+    case 'veritee.opaque':
+      return parseOpaqueEvent(value, at)
+    case 'veritee.transport':
+      return parseTransportEvent(value, at)
     default:
       return null
   }

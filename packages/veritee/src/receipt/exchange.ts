@@ -13,6 +13,7 @@ import type { ModelEvent, Outcome } from './events.ts'
 import { checkReceiptEngine, checkRewrite } from './external/judge.ts'
 import { eventOf, parseReceipt, type Receipt, receiptDigest, upstreamOf, verifyReceipt } from './receipt.ts'
 import { type VerifiedReport, verifyReport } from './report.ts'
+import { checkTransport, type SealedTransport } from './sealed/transport.ts'
 import type { Session } from './session.ts'
 import { type PrefixProof, parsePrefixProof, type StreamTree, verifyPrefix } from './stream.ts'
 
@@ -29,6 +30,8 @@ export interface Exchange {
   /** False where the requester stopped before the end. */
   readonly complete: boolean
   readonly clientNonce: string
+  /** Where the service itself opened an encrypted body; null or absent where nothing was encrypted. Behind a controller that could not read it: `verifySealedExchange`. */
+  readonly transport?: SealedTransport | null
 }
 
 /** The documents that go with it, as texts. The last four are null for a direct service or a complete exchange. */
@@ -101,6 +104,7 @@ export async function verifyExchange(
     responseHash: exchange.complete ? exchange.responseHash : null,
     clientNonce: exchange.clientNonce,
   })
+  checkTransport(receipt, exchange.transport ?? null, exchange.clientNonce)
   await checkStream(exchange, receipt, records.prefixProof)
   const checks: Check[] = [passed('receipt', `signed by the service over ${exchange.complete ? 'exactly' : 'a stream that begins with'} these bytes`)]
   if (service.serving === 'direct') {
@@ -121,7 +125,8 @@ export async function verifyExchange(
   return { outcome: outcomeOf(exchange, inferenceOutcome), simulated, receipt, ...upstream, model, inferenceOutcome, checks }
 }
 
-function inferenceOutcomeOf(receipt: Receipt): Outcome | null {
+/** What the worker says of the inference; null where none ran. */
+export function inferenceOutcomeOf(receipt: Receipt): Outcome | null {
   return (eventOf(receipt, 'veritee.inference') ?? eventOf(receipt, 'veritee.external_engine'))?.outcome ?? null
 }
 
@@ -132,12 +137,12 @@ async function addRewrite(checks: Check[], receipt: Receipt, exchange: Exchange)
 }
 
 /** What the worker says was aborted is a part of an answer, however cleanly it ended on its way here (rule S9). */
-function outcomeOf(exchange: Exchange, inferenceOutcome: Outcome | null): VerifiedExchange['outcome'] {
+export function outcomeOf(exchange: Exchange, inferenceOutcome: Outcome | null): VerifiedExchange['outcome'] {
   return exchange.complete && inferenceOutcome !== 'aborted' ? 'verified' : 'verified-prefix'
 }
 
-/** A whole stream must have the signed tree; a part of one needs the proof that it is a prefix. */
-async function checkStream(exchange: Exchange, receipt: Receipt, proofText: string | null): Promise<void> {
+/** A whole stream must have the signed tree; a part of one needs the proof that it is a prefix. Throws `receipt_stream_mismatch`, `receipt_missing`. */
+export async function checkStream(exchange: Exchange, receipt: Receipt, proofText: string | null): Promise<void> {
   const signed = eventOf(receipt, 'veritee.stream')
   if (exchange.stream === null) {
     if (!exchange.complete) throw fail('receipt_stream_mismatch', 'expected the whole body: a part of a plain response cannot be verified')
@@ -213,6 +218,8 @@ async function verifyWorkerReceipt(exchange: Exchange, records: ExchangeRecords,
     responseHash: exchange.complete ? exchange.responseHash : null,
     clientNonce: exchange.clientNonce,
   })
+  // From the controller on, it went over TLS to the attested key.
+  checkTransport(worker, null, exchange.clientNonce)
   await checkStream(exchange, worker, records.workerPrefixProof)
   return worker
 }

@@ -32,6 +32,9 @@ export {
   verifyReceipt,
 } from './receipt.ts'
 export { maxReportBytes, parseReport, type Report, reportFromJson, type VerifiedReport, verifyReport } from './report.ts'
+export type { OpaqueEvent, TransportEvent } from './sealed/event.ts'
+export { checkTransport, type SealedTransport } from './sealed/transport.ts'
+export { type SealedExchange, type SealedRecords, type SealedWorker, verifySealedExchange } from './sealed/verify.ts'
 export {
   type Claim,
   type ClaimName,

@@ -71,6 +71,8 @@ const single: readonly ReceiptEvent['type'][] = [
   'veritee.outcome',
   'veritee.external_engine',
   'veritee.rewrite',
+  'veritee.opaque',
+  'veritee.transport',
 ]
 
 /** Reads a receipt document: shape and event order only. Throws `receipt_malformed`. Any JSON encoding of the same document is the same receipt. */

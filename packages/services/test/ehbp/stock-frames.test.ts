@@ -1,0 +1,24 @@
+import { Identity } from 'ehbp'
+import { concatAll, fromHex, fromUtf8, toHex, utf8 } from 'veritee/bytes'
+import { ehbpHeaders, FrameOpener, FrameSealer, responseKeys, setupRecipient } from 'veritee/ehbp'
+import { expect, it } from 'vitest'
+import { importX25519 } from '../../../veritee/src/crypto/node.ts'
+
+it('what the ehbp client of its own project seals is opened here, and it opens what is sealed here', async () => {
+  const own = importX25519(new Uint8Array(32).fill(7))
+  const identity = await Identity.fromPublicKeyHex(toHex(own.publicKey))
+  const { request, context } = await identity.encryptRequestWithContext(new Request('http://localhost/', { method: 'POST', body: 'question' }))
+  if (context === null) throw new TypeError('nothing was sealed')
+  const enc = fromHex(request.headers.get(ehbpHeaders.encapsulatedKey) ?? '', 32)
+  const ours = await setupRecipient(own, enc)
+  const opener = new FrameOpener(ours.request, { maxBytes: 100, maxFrames: 2 })
+  expect(fromUtf8(concatAll(await opener.push(new Uint8Array(await request.arrayBuffer()))))).toBe('question')
+  opener.end()
+
+  const nonce = new Uint8Array(32).fill(9)
+  const sealer = new FrameSealer((await responseKeys(ours, nonce)).response)
+  const wire = concatAll([await sealer.seal(utf8('first ')), await sealer.seal(utf8('second'))])
+  const headers = { [ehbpHeaders.responseNonce]: toHex(nonce) }
+  const opened = await identity.decryptResponseWithContext(new Response(new Uint8Array(wire), { headers }), context)
+  expect(await opened.text()).toBe('first second')
+})
