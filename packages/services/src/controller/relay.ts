@@ -2,15 +2,14 @@ import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
-import { utf8 } from 'veritee/bytes'
 import { EventSplitter, maxStreamEvents, type Outcome, type ReceiptEvent, StreamTree } from 'veritee/receipt'
 import { write } from '../http/body.ts'
-import { errorBody, HttpError } from '../http/errors.ts'
+import { HttpError } from '../http/errors.ts'
+import type { StreamForm } from './stages/stream-form.ts'
 import { readAll } from './upstream.ts'
 
 /** Of the longest plain answer: a client keeps no more to verify it. */
 const maxPlainBytes = 64 << 20
-const doneEvent = Buffer.from('data: [DONE]\n\n')
 
 /** What went over both hops for one answer. */
 export interface Relayed {
@@ -50,9 +49,9 @@ export async function holdPlain(answer: Dispatcher.ResponseData): Promise<Relaye
 
 /**
  * Passes a stream on, whole events only and byte for byte, hashing and building the tree as it goes (rule S9).
- * A worker that breaks off gets the one thing a controller may add: a final error event. Does not end the response, and keeps back the event `[DONE]`.
+ * A worker that breaks off gets the one thing a controller may add: a final error event. Does not end the response, and keeps back the last event.
  */
-export async function relayStream(body: Readable, response: ServerResponse): Promise<Relayed> {
+export async function relayStream(body: Readable, response: ServerResponse, form: StreamForm): Promise<Relayed> {
   const splitter = new EventSplitter()
   const tree = new StreamTree()
   const hash = createHash('sha256')
@@ -64,12 +63,12 @@ export async function relayStream(body: Readable, response: ServerResponse): Pro
       for (const event of splitter.push(part)) {
         // One more is left for the error event.
         if (tree.leaves.length === maxStreamEvents - 1) throw new HttpError(502, 'server_error', 'the worker sent more events than an answer has')
-        chatId ??= chatIdOf(event)
+        chatId ??= form.idOf(event)
         hash.update(event)
         await tree.append(event)
         // Where something follows it, it was not the last.
         if (last !== null) await write(response, last)
-        last = doneEvent.equals(event) ? event : null
+        last = form.isLast(event) ? event : null
         if (last === null && !(await write(response, event))) body.destroy()
       }
     }
@@ -94,7 +93,7 @@ export async function relayStream(body: Readable, response: ServerResponse): Pro
     }
   if (last !== null) await write(response, last)
   const returned = tree.fork()
-  const event = utf8(`data: ${errorBody(new HttpError(502, 'server_error', broken, { code: 'upstream_broken' }))}\n\n`)
+  const event = form.failure(new HttpError(502, 'server_error', broken, { code: 'upstream_broken' }), tree.leaves.length)
   hash.update(event)
   await returned.append(event)
   await write(response, event)
@@ -129,7 +128,7 @@ export function digestOf(hash: { digest(encoding: 'hex'): string }): string {
   return `sha256:${hash.digest('hex')}`
 }
 
-const beginning = /^(?:data: )?\{"id":"([\w.:-]{1,128})"/
+const beginning = /^\{"id":"([\w.:-]{1,128})"/
 
 /** Workers write it first. No more is read than where it would be: objects of the whole text can take twenty times its bytes, and time that all others wait. */
 function chatIdOf(bytes: Uint8Array): string | null {

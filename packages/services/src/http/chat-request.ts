@@ -9,10 +9,11 @@ export const drainingHeader = 'x-veritee-draining'
 
 export const chatEndpoint = '/v1/chat/completions'
 export const completionsEndpoint = '/v1/completions'
+export const responsesEndpoint = '/v1/responses'
 export const embeddingsEndpoint = '/v1/embeddings'
 
 /** Those that run a model, and have receipts. */
-export const inferenceEndpoints: ReadonlySet<string> = new Set([chatEndpoint, completionsEndpoint, embeddingsEndpoint])
+export const inferenceEndpoints: ReadonlySet<string> = new Set([chatEndpoint, completionsEndpoint, responsesEndpoint, embeddingsEndpoint])
 
 /** A request that runs a model. */
 export function isInference(request: IncomingMessage): boolean {

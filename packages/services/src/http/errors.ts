@@ -24,8 +24,12 @@ export class HttpError extends Error {
   }
 }
 
+export function errorObject({ message, type, param, code }: HttpError): { readonly error: object } {
+  return { error: { message, type, param, code } }
+}
+
 export function errorBody(error: HttpError): string {
-  return JSON.stringify({ error: { message: error.message, type: error.type, param: error.param, code: error.code } })
+  return JSON.stringify(errorObject(error))
 }
 
 /** Any thrown thing as an answer. What is not an error about the request is told without its details: they could hold a prompt. */

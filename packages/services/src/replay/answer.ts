@@ -44,7 +44,7 @@ export function parseAnswers(body: Uint8Array, endpoint: string, streamed: boole
       if (typeof choice.finish_reason === 'string') answer.finishReason = choice.finish_reason
       if (choice.logprobs !== null && choice.logprobs !== undefined) {
         answer.tokens ??= []
-        for (const token of isChat ? tokensOf(choice.logprobs) : namedTokens(choice.logprobs)) answer.tokens.push(token)
+        for (const token of isChat ? tokensOf(record(choice.logprobs).content) : namedTokens(choice.logprobs)) answer.tokens.push(token)
       }
     }
   }
@@ -59,17 +59,21 @@ interface Growing extends Answer {
 }
 
 function streamedPieces(body: Uint8Array): unknown[] {
-  const splitter = new EventSplitter()
-  const events = splitter.push(body)
-  if (events.length > maxStreamEvents) throw new TypeError(`answer: expected at most ${maxStreamEvents} events`)
-  return events
-    .map((event) => fromUtf8(event))
+  return eventsOf(body)
     .filter((event) => event.startsWith('data: ') && event !== 'data: [DONE]\n\n')
     .map((event) => parseJson(event.slice(6), json))
 }
 
-function tokensOf(logprobs: unknown): AnswerToken[] {
-  const { content } = record(logprobs)
+/** Throws `TypeError` for too many. */
+export function eventsOf(body: Uint8Array): string[] {
+  const splitter = new EventSplitter()
+  const events = splitter.push(body)
+  if (events.length > maxStreamEvents) throw new TypeError(`answer: expected at most ${maxStreamEvents} events`)
+  return events.map((event) => fromUtf8(event))
+}
+
+/** Throws `TypeError`. */
+export function tokensOf(content: unknown): AnswerToken[] {
   if (!Array.isArray(content)) return []
   return content.map(record).map(({ bytes, token }) => {
     if (!Array.isArray(bytes) || !bytes.every((byte) => Number.isInteger(byte) && byte >= 0 && byte < 256) || typeof token !== 'string')
@@ -99,7 +103,8 @@ function namedTokens(logprobs: unknown): AnswerToken[] {
   return tokens.map((name: string) => ({ bytes: null, name }))
 }
 
-function record(value: unknown): Record<string, unknown> {
+/** Throws `TypeError`. */
+export function record(value: unknown): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError('answer: expected an object')
   return value as Record<string, unknown>
 }

@@ -1,6 +1,8 @@
 import { readWhole, toldFinishReason } from '../enclave/worker/chat-format.ts'
 import type { CallReader, ChoiceResult } from '../enclave/worker/engine/index.ts'
 import type { ToolFormat } from '../enclave/worker/engine/tools/tool-format.ts'
+import { Output } from '../enclave/worker/responses/output.ts'
+import { responsesEndpoint } from '../http/chat-request.ts'
 import type { Answer, AnswerCall } from './answer.ts'
 
 /** The text that a model writes in the usual way for an answer with these calls. A guess: the answer does not hold what is between them. */
@@ -24,9 +26,9 @@ export function tellsSame(
   answer: Answer,
   text: string,
   reader: CallReader | null,
-  { stream, aborted }: { stream: boolean; aborted: boolean },
+  { endpoint, stream, aborted }: { endpoint: string; stream: boolean; aborted: boolean },
 ): boolean {
-  const { content, calls } = readWhole(text, reader)
+  const { content, calls } = endpoint === responsesEndpoint ? readResponse(text, reader) : readWhole(text, reader)
   if (aborted) return content.startsWith(answer.text) && isBeginning(answer.calls, calls)
   const told = !stream && calls.length > 0 && content.trim() === '' ? '' : content
   return answer.text === told && answer.calls.length === calls.length && isBeginning(answer.calls, calls, true)
@@ -35,6 +37,17 @@ export function tellsSame(
 /** As the worker tells it. */
 export function finishReasonOf({ text, finishReason }: ChoiceResult, reader: CallReader | null): string | null {
   return toldFinishReason(finishReason, readWhole(text, reader).calls.length)
+}
+
+/** A response leaves out white space that stands alone beside calls. */
+function readResponse(text: string, reader: CallReader | null): { readonly content: string; readonly calls: readonly AnswerCall[] } {
+  const output = new Output(reader, undefined)
+  output.add(text)
+  output.end(true)
+  return {
+    content: output.items.flatMap((item) => (item.type === 'message' ? item.content.map((part) => part.text) : [])).join(''),
+    calls: output.items.flatMap((item) => (item.type === 'function_call' ? [{ name: item.name, arguments: item.arguments }] : [])),
+  }
 }
 
 function isBeginning(sent: readonly AnswerCall[], whole: readonly AnswerCall[], isWhole = false): boolean {

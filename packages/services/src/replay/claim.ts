@@ -10,9 +10,11 @@ import {
   requestLimits,
   spliceConstraints,
 } from 'veritee/receipt'
+import { responsesEndpoint } from '../http/chat-request.ts'
 import { type Answer, parseAnswers } from './answer.ts'
 import { type Asked, readAsked } from './asked.ts'
 import { Ended, type ReplayCheck } from './report.ts'
+import { parseResponse } from './response.ts'
 import { checkSignature, type Signer } from './signature.ts'
 
 /** One exchange as its requester kept it. */
@@ -109,7 +111,7 @@ function readAnswers(response: Uint8Array, { endpoint, request: { stream, n } }:
   if (inference.outcome === 'aborted' && response.length === 0)
     return Array.from({ length: n }, () => ({ text: '', calls: [], finishReason: null, tokens: null }))
   try {
-    return parseAnswers(response, endpoint, stream, n)
+    return endpoint === responsesEndpoint ? [parseResponse(response, stream)] : parseAnswers(response, endpoint, stream, n)
   } catch (error) {
     if (error instanceof VeriteeError || error instanceof TypeError)
       throw new Ended('text_differs', 'replay.text', `the response is no completion with ${n} choices`)

@@ -53,7 +53,7 @@ export function checkText({ asked, inference, receiptKey }: Claim, reruns: reado
   for (const { claimed, result, newReader } of reruns) {
     const { answer, outcome } = claimed
     const aborted = outcome === 'aborted'
-    if (!tellsSame(answer, result.text, newReader(), { stream: asked.request.stream, aborted }))
+    if (!tellsSame(answer, result.text, newReader(), { endpoint: asked.endpoint, stream: asked.request.stream, aborted }))
       throw new Ended('text_differs', 'replay.text', 'these tokens write another text than the response holds')
     if (!aborted && (result.outcome !== outcome || finishReasonOf(result, newReader()) !== answer.finishReason))
       throw new Ended('outcome_differs', 'replay.outcome', `expected ${result.outcome}, found ${outcome}, finish_reason ${answer.finishReason}`)

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { describe, expect, test, vi } from 'vitest'
 import { holdPlain, relayStream } from '../../src/controller/relay.ts'
+import { streamFormOf } from '../../src/controller/stages/stream-form.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
 
 const answerOf = (parts: Iterable<Buffer>, statusCode = 200): Dispatcher.ResponseData =>
@@ -49,17 +50,71 @@ describe('a plain answer of a worker', () => {
   })
 })
 
-test('the id of a stream is in its first event that has one', async () => {
-  const relayed = Promise.withResolvers<Awaited<ReturnType<typeof relayStream>>>()
+/** What a requester gets, and what is known of it, where a worker sends these events. */
+async function relayed(
+  endpoint: string,
+  events: readonly string[],
+  breaksOff = false,
+): Promise<{ one: Awaited<ReturnType<typeof relayStream>>; text: string }> {
+  const { promise, resolve, reject } = Promise.withResolvers<Awaited<ReturnType<typeof relayStream>>>()
   const bind = { host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }
-  const events = [': waiting\n\n', 'data: {"id":"chatcmpl-2","choices":[]}\n\n', 'data: {"id":"other"}\n\n', 'data: [DONE]\n\n']
+  const body = (async function* () {
+    for (const event of events) yield Buffer.from(event)
+    if (breaksOff) throw new Error('the connection is gone')
+  })()
   const server: Listening = await listen(bind, (_, response: ServerResponse) => {
-    void relayStream(Readable.from(events.map((event) => Buffer.from(event))), response).then((one) => {
-      relayed.resolve(one)
+    void relayStream(Readable.from(body), response, streamFormOf(endpoint)).then((one) => {
+      resolve(one)
       response.end()
-    }, relayed.reject)
+    }, reject)
   })
-  await (await fetch(server.url)).text()
-  expect((await relayed.promise).chatId).toBe('chatcmpl-2')
+  const text = await (await fetch(server.url)).text()
+  const one = await promise
   await server.close()
+  return { one, text }
+}
+
+test('the id of a stream is in its first event that has one', async () => {
+  const events = [': waiting\n\n', 'data: {"id":"chatcmpl-2","choices":[]}\n\n', 'data: {"id":"other"}\n\n', 'data: [DONE]\n\n']
+  expect((await relayed('/v1/chat/completions', events)).one.chatId).toBe('chatcmpl-2')
+})
+
+describe('a stream of /v1/responses', () => {
+  const endpoint = '/v1/responses'
+  const event = (type: string, rest: string): string => `event: ${type}\ndata: {"type":"${type}",${rest}}\n\n`
+  const created = event('response.created', '"sequence_number":0,"response":{"id":"resp_1","object":"response"}')
+
+  test.for(['completed', 'incomplete', 'failed'])('S9: ends with response.%s, which is kept back until there is a receipt', async (how) => {
+    const last = event(`response.${how}`, '"sequence_number":1,"response":{"id":"resp_1"}')
+    const { one, text } = await relayed(endpoint, [created, last])
+    expect(text).toBe(created)
+    expect(Buffer.from(one.last ?? []).toString()).toBe(last)
+    expect(one).toMatchObject({ chatId: 'resp_1', complete: true, outcome: 'complete', appended: false })
+    expect(one.received?.leaves).toHaveLength(2)
+  })
+
+  test('an event that only looks like the last one is passed on', async () => {
+    const events = [
+      event('response.output_text.delta', '"delta":"event: response.completed"'),
+      ': event: response.completed\n\n',
+      'data: [DONE]\n\n',
+      event('response.completed_not', '"x":1'),
+    ]
+    const { one, text } = await relayed(endpoint, events)
+    expect(text).toBe(events.join(''))
+    expect([one.last, one.chatId]).toEqual([null, null])
+  })
+
+  test("S9: a worker that breaks off gets one error event, in the form of this endpoint and with the stream's next number", async () => {
+    const { one, text } = await relayed(endpoint, [created], true)
+    const [, added = ''] = text.split('\n\n')
+    expect(added.split('\n')[0]).toBe('event: error')
+    expect(JSON.parse(added.split('data: ')[1] ?? '')).toMatchObject({
+      type: 'error',
+      sequence_number: 1,
+      code: 'upstream_broken',
+      error: { code: 'upstream_broken', type: 'server_error' },
+    })
+    expect(one).toMatchObject({ complete: false, appended: true, outcome: 'error' })
+  })
 })

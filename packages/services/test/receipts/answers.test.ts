@@ -52,6 +52,14 @@ const post = (stream: boolean, options: object = {}): Promise<Dispatcher.Respons
     ...options,
   })
 
+const postResponse = (): Promise<Dispatcher.ResponseData> =>
+  request(`${server.url}/v1/responses`, {
+    method: 'POST',
+    dispatcher,
+    headers: { authorization: 'Bearer mine' },
+    body: JSON.stringify({ model: 'veritee-demo', input: 'Who are you?', stream: true, max_output_tokens: 4, temperature: 0 }),
+  })
+
 async function get(path: string, key = 'mine'): Promise<{ status: number; body: string }> {
   const { statusCode, body } = await request(`${server.url}${path}`, { dispatcher, headers: { authorization: `Bearer ${key}` } })
   return { status: statusCode, body: await body.text() }
@@ -79,31 +87,37 @@ async function whileFailing(play: () => Promise<void>): Promise<void> {
 }
 
 describe('no answer without a durable receipt', { timeout: 90_000 }, () => {
-  test('a stream does not say that it is whole before its receipt is durable', async () => {
+  test.for([
+    ['a chat', () => post(true), '"finish_reason":"length"', 'data: [DONE]'],
+    ['a response', postResponse, 'event: response.output_item.done', 'event: response.incomplete'],
+  ] as const)('a stream does not say that it is whole before its receipt is durable: %s', async ([, ask, before, last]) => {
     const { promise, resolve } = Promise.withResolvers<void>()
     disk.gate = promise
-    const answer = await post(true)
+    const answer = await ask()
     let text = ''
     const reading = (async () => {
       for await (const part of answer.body as AsyncIterable<Buffer>) text += part.toString()
     })()
-    await expect.poll(() => text, { timeout: 20_000 }).toContain('"finish_reason":"length"')
+    await expect.poll(() => text, { timeout: 20_000 }).toContain(before)
     await new Promise((later) => setTimeout(later, 50))
-    expect(text).not.toContain('[DONE]')
+    expect(text).not.toContain(last)
     resolve()
     await reading
-    expect(text.endsWith('data: [DONE]\n\n')).toBe(true)
+    expect(text.trimEnd().split('\n\n').at(-1)).toContain(last)
     const { status, body } = await get(`/v1/aci/receipts/${String(answer.headers['x-receipt-id'])}`)
     expect([status, eventOf(parseReceipt(body), 'veritee.inference')?.outcome]).toEqual([200, 'length'])
   })
 
-  test('where it cannot be made durable, a stream breaks off, and the receipt is served once it can', async () => {
+  test.for([
+    ['a chat', () => post(true), '[DONE]'],
+    ['a response', postResponse, 'response.incomplete'],
+  ] as const)('where it cannot be made durable, a stream breaks off, and the receipt is served once it can: %s', async ([, ask, last]) => {
     let id = ''
     await whileFailing(async () => {
-      const answer = await post(true)
+      const answer = await ask()
       id = String(answer.headers['x-receipt-id'])
       const { text, whole } = await read(answer)
-      expect([whole, text.includes('[DONE]'), text.includes('data: {')]).toEqual([false, false, true])
+      expect([whole, text.includes(last), text.includes('data: {')]).toEqual([false, false, true])
       // And the next request does not begin.
       const next = await post(true)
       expect([next.statusCode, await next.body.json()]).toMatchObject([503, { error: { code: 'receipt_store_unavailable' } }])

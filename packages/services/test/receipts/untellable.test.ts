@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import type { Identity } from '../../src/enclave/runtime/identity.ts'
 import { Ledger } from '../../src/enclave/runtime/ledger.ts'
 import { type AnswerShape, type GeneratingEndpoint, handleGeneration } from '../../src/enclave/worker/answer.ts'
+import { plainEvents } from '../../src/enclave/worker/chat-format.ts'
 import type { Completion, CompletionDelta, CompletionResult } from '../../src/enclave/worker/engine/index.ts'
 import type { ServedModel } from '../../src/enclave/worker/served-model.ts'
 import { hash, identities, now } from './enclave.ts'
@@ -57,6 +58,7 @@ function endpoint(broken: keyof AnswerShape): GeneratingEndpoint<Request> {
     first: () => [{ first: true }],
     delta: () => [{ text: 'x' }],
     last: () => [{ last: true }],
+    ...plainEvents,
     [broken]: fails,
   }
   return {

@@ -15,7 +15,7 @@ const written = 'Well.\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</too
 const both = [call, { name: 'g', arguments: '{}' }]
 
 describe('what an answer tells of a text with calls', () => {
-  const whole = { stream: false, aborted: false }
+  const whole = { endpoint: '/v1/chat/completions', stream: false, aborted: false }
   test.for([
     ['the same', answer('Well.\n\n', both), true],
     ['one call less', answer('Well.\n\n', [call]), false],
@@ -29,7 +29,7 @@ describe('what an answer tells of a text with calls', () => {
   })
 
   test('S9: of an answer that was aborted, a beginning of text and calls', () => {
-    const aborted = { stream: true, aborted: true }
+    const aborted = { endpoint: '/v1/chat/completions', stream: true, aborted: true }
     for (const told of [answer('', []), answer('Well.', []), answer('Well.\n', [{ ...call, arguments: '{"a' }]), answer('Well.\n\n', both)])
       expect(tellsSame(told, written, reader(), aborted)).toBe(true)
     const cut = { ...call, arguments: '{"a' }

@@ -12,6 +12,7 @@ import type { Settlement } from './access.ts'
 import { header } from './answer-header.ts'
 import type { Served } from './dispatch.ts'
 import type { InferenceRequest } from './read-request.ts'
+import { streamFormOf } from './stream-form.ts'
 
 /** What an answer came to, for accounts and routing. */
 export type Outcome = Pick<Settlement, 'outcome' | 'usage'>
@@ -38,7 +39,7 @@ export async function relay(
     return { outcome: relayed.outcome, usage: check.usage }
   }
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
-  const relayed = await relayStream(answer.body, response)
+  const relayed = await relayStream(answer.body, response, streamFormOf(request.endpoint))
   const check = await checkReceipt(registry, request, served, relayed)
   await sign(request, worker, relayed, check, receipt)
   if (relayed.last !== null) await write(response, relayed.last)

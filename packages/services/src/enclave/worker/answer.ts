@@ -1,6 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { utf8 } from 'veritee/bytes'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
 import { bearer, readRequestBody, sendError } from '../../http/body.ts'
 import { chatEndpoint, nonceHeader, unknownModel } from '../../http/chat-request.ts'
@@ -27,6 +26,12 @@ export interface AnswerShape {
   delta(delta: CompletionDelta): readonly object[]
   /** After a complete answer, usage included where it was asked for. */
   last(result: CompletionResult): readonly object[]
+  /** An object as an event of a stream. */
+  frame(object: object): Uint8Array
+  /** What tells that the answer failed, before the event that ends the stream. */
+  failed(error: HttpError): readonly object[]
+  /** The event that ends a stream, whole or failed: what tells its reader that nothing is missing. Made when all before it are framed. */
+  done(result: CompletionResult): () => Uint8Array
 }
 
 /** One endpoint that generates text. */
@@ -197,14 +202,12 @@ function attempt<T>(result: CompletionResult, tell: () => T): { readonly result:
   }
 }
 
-const doneEvent = utf8('data: [DONE]\n\n')
-
 async function stream(answer: Answer): Promise<void> {
   const { completion, shape, response } = answer
   const first = shape.first()
   const events = new EventStream(response, first.length + 1)
   const send = async (objects: readonly object[]): Promise<void> => {
-    for (const object of objects) await events.emit(() => utf8(`data: ${JSON.stringify(object)}\n\n`))
+    for (const object of objects) await events.emit(() => shape.frame(object))
   }
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
   await send(first)
@@ -214,11 +217,14 @@ async function stream(answer: Answer): Promise<void> {
     // The outcome is in the result, which never rejects.
   }
   const ended = await completion.result
-  const { result, value: closing } = attempt(ended, () => (ended.finishReason === null ? [] : shape.last(ended)))
-  if (closing !== null) await send(closing)
-  if (result.outcome === 'error') await events.emit(() => utf8(`data: ${errorBody(toHttpError(result.error))}\n\n`))
+  const { result, value: closing } = attempt(ended, () => {
+    const last = ended.finishReason === null ? [] : shape.last(ended)
+    return { last, done: ended.outcome === 'aborted' ? null : shape.done(ended) }
+  })
+  await send(closing === null ? shape.failed(toHttpError(result.error)) : closing.last)
   // What tells the reader that the answer is whole goes out after the receipt is durable, or not at all.
-  const { bodyHash, event, end } = await events.close(result.outcome === 'aborted' ? null : () => doneEvent)
+  const done = closing === null ? shape.done(result) : closing.done
+  const { bodyHash, event, end } = await events.close(done)
   const { events: log, ...rest } = facts(answer, result, bodyHash)
   await answer.receipt.finish({ ...rest, events: [...log.slice(0, -1), event, ...log.slice(-1)], stream: events.tree })
   end()

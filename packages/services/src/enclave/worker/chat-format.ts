@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto'
+import { utf8 } from 'veritee/bytes'
+import { errorObject } from '../../http/errors.ts'
 import type { AnswerShape } from './answer.ts'
 import type { CallReader, ChatRequest, Completion, CompletionDelta, CompletionResult, ToolCall } from './engine/index.ts'
+import type { ToolFormat } from './engine/tools/tool-format.ts'
 
 export interface AnswerFrame {
   readonly id: string
@@ -8,11 +11,17 @@ export interface AnswerFrame {
   readonly model: string
 }
 
+/** The streams of chat and text completions. */
+export const plainEvents: Pick<AnswerShape, 'frame' | 'failed' | 'done'> = {
+  frame: (object) => utf8(`data: ${JSON.stringify(object)}\n\n`),
+  failed: (error) => [errorObject(error)],
+  done: () => () => utf8('data: [DONE]\n\n'),
+}
+
 /** Chat completion objects as OpenAI's API has them. */
 export function chatShape(frame: AnswerFrame, request: ChatRequest, { tools }: Completion): AnswerShape {
   const { id, created, model } = frame
-  const callId = (): string =>
-    tools?.format.idLength ? randomBytes(16).toString('hex').slice(0, tools.format.idLength) : `call_${randomBytes(12).toString('hex')}`
+  const callId = (): string => newCallId(tools?.format)
   const chunk = (index: number, delta: object, logprobs: object | null = null, finishReason: string | null = null): object => ({
     id,
     object: 'chat.completion.chunk',
@@ -36,6 +45,7 @@ export function chatShape(frame: AnswerFrame, request: ChatRequest, { tools }: C
   }
 
   return {
+    ...plainEvents,
     id,
     whole: (result, deltas) => ({
       id,
@@ -81,6 +91,11 @@ export function chatShape(frame: AnswerFrame, request: ChatRequest, { tools }: C
   }
 }
 
+/** An id of a call that the model's template takes. */
+export function newCallId(format: ToolFormat | undefined): string {
+  return format?.idLength ? randomBytes(16).toString('hex').slice(0, format.idLength) : `call_${randomBytes(12).toString('hex')}`
+}
+
 /** Why an answer ended, as OpenAI's API tells it. */
 export function toldFinishReason(finishReason: string | null, calls: number): string | null {
   return calls > 0 && finishReason === 'stop' ? 'tool_calls' : finishReason
@@ -97,7 +112,7 @@ export function usageOf({ usage }: CompletionResult): object {
 }
 
 /** What was held back may be long, and an event of a stream has a bound (spec/receipt-events.md), even with every character escaped. */
-function pieces(text: string): string[] {
+export function pieces(text: string): string[] {
   const out: string[] = []
   for (let at = 0; at < text.length; ) {
     const end = at + maxPiece
@@ -119,8 +134,11 @@ export function readWhole(text: string, reader: CallReader | null): { readonly c
 }
 
 function logprobsOf(deltas: readonly CompletionDelta[]): object {
-  const content = deltas.flatMap(({ logprobs = [] }) =>
+  return { content: toldLogprobs(deltas), refusal: null }
+}
+
+export function toldLogprobs(deltas: readonly CompletionDelta[]): readonly object[] {
+  return deltas.flatMap(({ logprobs = [] }) =>
     logprobs.map(({ token, bytes, logprob, topLogprobs }) => ({ token, bytes, logprob, top_logprobs: topLogprobs })),
   )
-  return { content, refusal: null }
 }

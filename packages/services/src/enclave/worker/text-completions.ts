@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { completionsEndpoint } from '../../http/chat-request.ts'
 import type { AnswerShape, GeneratingEndpoint } from './answer.ts'
-import { type AnswerFrame, usageOf } from './chat-format.ts'
+import { type AnswerFrame, plainEvents, usageOf } from './chat-format.ts'
 import { type CompletionDelta, parseTextRequest, startText, type TextRequest } from './engine/index.ts'
 
 /** `POST /v1/completions` of a worker. */
@@ -19,6 +19,7 @@ function textShape(frame: AnswerFrame, request: TextRequest): AnswerShape {
   const pending = request.includeUsage ? { usage: null } : {}
   const logprobsOf = (deltas: readonly CompletionDelta[], from: number): object | null => (request.logprobs ? textLogprobs(deltas, from) : null)
   return {
+    ...plainEvents,
     id: frame.id,
     whole: (result, deltas) =>
       object(

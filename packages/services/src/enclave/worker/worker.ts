@@ -18,6 +18,7 @@ import { ReceiptArchive } from '../runtime/receipts/archive.ts'
 import { handleGeneration } from './answer.ts'
 import { chat } from './chat.ts'
 import { handleEmbeddings } from './embeddings.ts'
+import { responses } from './responses/responses.ts'
 import type { ServedModel } from './served-model.ts'
 import { textCompletions } from './text-completions.ts'
 import { type PlacedModel, placementOf, placeUpstream, type UpstreamModel } from './upstream/index.ts'
@@ -100,6 +101,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     const inference: ReadonlyMap<string, RequestListener> = new Map<string, RequestListener>([
       [chat.path, (request, response) => handleGeneration(chat, deps, request, response)],
       [textCompletions.path, (request, response) => handleGeneration(textCompletions, deps, request, response)],
+      [responses.path, (request, response) => handleGeneration(responses, deps, request, response)],
       [embeddingsEndpoint, (request, response) => handleEmbeddings(deps, request, response)],
     ])
     const others = getRequestListener(routes.fetch)

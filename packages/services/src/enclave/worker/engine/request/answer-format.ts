@@ -66,10 +66,16 @@ function responseFormat(value: unknown): AnswerFormat | null {
   if (described !== undefined) throw new RequestError('json_schema needs the type json_schema', { param })
   if (type === 'text') return null
   if (type !== 'json_object') throw new RequestError('response_format.type must be text, json_object or json_schema', { param: `${param}.type` })
+  return jsonObjectFormat(param)
+}
+
+/** Any JSON object. */
+export function jsonObjectFormat(param: string): AnswerFormat {
   return { kind: 'json_object', source: '', grammar: grammarOf(param, (graph) => schemaPart(graph, { type: 'object' })) }
 }
 
-function schemaFormat(param: string, value: unknown): AnswerFormat | null {
+/** What is of a JSON Schema; null without one. Throws {@link RequestError}. */
+export function schemaFormat(param: string, value: unknown): AnswerFormat | null {
   if (value === undefined) return null
   // As an object it was read by the same parser as the rest of the request; a text would need another.
   if (!isObject(value) && value !== true) throw new RequestError(`${param} must be an object`, { param })

@@ -88,7 +88,8 @@ function parseCall(value: unknown, param: string): MessageCall {
   return { id: value.id, name, arguments: parseArguments(text, `${param}.function.arguments`) }
 }
 
-function parseArguments(text: unknown, param: string): { readonly [name: string]: unknown } {
+/** Throws {@link RequestError}. */
+export function parseArguments(text: unknown, param: string): { readonly [name: string]: unknown } {
   let value: unknown
   try {
     value = typeof text === 'string' ? parseJson(text === '' ? '{}' : text, { maxLength: 1 << 20, maxDepth: 64 }) : undefined
@@ -109,7 +110,7 @@ function parseCallId(value: unknown, role: string, param: string): { toolCallId?
   return {}
 }
 
-function isCallId(value: unknown): value is string {
+export function isCallId(value: unknown): value is string {
   return typeof value === 'string' && toolName.test(value)
 }
 

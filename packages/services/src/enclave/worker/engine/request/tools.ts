@@ -28,12 +28,22 @@ export const toolName: RegExp = /^[A-Za-z0-9_-]{1,64}$/
 
 /** Reads `tools`, `tool_choice` and `parallel_tool_calls`; null where the model may call nothing. Throws {@link RequestError}. */
 export function readTools(members: Members): ToolUse | null {
+  const tools = readToolList(members, readTool)
+  return readToolUse(members, tools, readChoice(members.take('tool_choice'), tools))
+}
+
+/** Reads `tools`, each with `read`. Throws {@link RequestError}. */
+export function readToolList(members: Members, read: (value: unknown, param: string) => Tool): readonly Tool[] {
   const listed = members.take('tools') ?? []
   if (!Array.isArray(listed) || listed.length > maxTools) throw new RequestError(`tools must be an array of at most ${maxTools}`, { param: 'tools' })
-  const tools = listed.map((value: unknown, index) => readTool(value, `tools[${index}]`))
+  const tools = listed.map((value: unknown, index) => read(value, `tools[${index}]`))
   if (new Set(tools.map(({ name }) => name)).size !== tools.length)
     throw new RequestError('each tool must have a name of its own', { param: 'tools' })
-  const choice = readChoice(members.take('tool_choice'), tools)
+  return tools
+}
+
+/** Reads `parallel_tool_calls`; null where the model may call nothing. Throws {@link RequestError}. */
+export function readToolUse(members: Members, tools: readonly Tool[], choice: ToolChoice | null): ToolUse | null {
   const parallel = members.take('parallel_tool_calls')
   const several = parallel === undefined || readBoolean('parallel_tool_calls', parallel)
   return choice === null || tools.length === 0 ? null : { tools, choice, parallel: several }
@@ -42,8 +52,12 @@ export function readTools(members: Members): ToolUse | null {
 function readTool(value: unknown, param: string): Tool {
   if (!isObject(value) || value.type !== 'function' || !isObject(value.function) || Object.keys(value).length !== 2)
     throw new RequestError(`${param} must be of type function and hold one`, { param })
-  const { name, description, parameters, strict, ...rest } = value.function
-  const at = `${param}.function`
+  return readFunction(value.function, `${param}.function`)
+}
+
+/** Throws {@link RequestError}. */
+export function readFunction(value: Record<string, unknown>, at: string): Tool {
+  const { name, description, parameters, strict, ...rest } = value
   if (typeof name !== 'string' || !toolName.test(name))
     throw new RequestError(`${at}.name must be 1 to 64 letters, digits, _ or -`, { param: `${at}.name` })
   if (
@@ -71,6 +85,12 @@ function readChoice(value: unknown, tools: readonly Tool[]): ToolChoice | null {
   if (value === 'required') return { kind: 'required' }
   const name =
     isObject(value) && value.type === 'function' && Object.keys(value).length === 2 && isObject(value.function) ? value.function.name : undefined
+  return namedChoice(name, tools)
+}
+
+/** Throws {@link RequestError}. */
+export function namedChoice(name: unknown, tools: readonly Tool[]): ToolChoice {
+  const param = 'tool_choice'
   if (typeof name !== 'string') throw new RequestError('tool_choice must be none, auto, required or name a function', { param })
   if (!tools.some((tool) => tool.name === name)) throw new RequestError('tool_choice names no function in tools', { param })
   return { kind: 'named', name }

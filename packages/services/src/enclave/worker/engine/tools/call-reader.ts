@@ -8,10 +8,21 @@ export interface ToolCall {
   readonly arguments: string
 }
 
-/** What became certain: text of the answer, then calls. */
+/** What became certain: text of the answer, and calls. */
 export interface ReadPiece {
   readonly text: string
   readonly calls: readonly ToolCall[]
+  /** Both, in the order in which the model wrote them. */
+  readonly parts: readonly (string | ToolCall)[]
+}
+
+function pieceOf(parts: readonly (string | ToolCall)[]): ReadPiece {
+  const calls: ToolCall[] = []
+  let text = ''
+  for (const part of parts)
+    if (typeof part === 'string') text += part
+    else calls.push(part)
+  return { text, calls, parts: parts.filter((part) => part !== '') }
 }
 
 const limits = { maxLength: 1 << 20, maxDepth: 64 }
@@ -34,22 +45,20 @@ export class CallReader {
 
   add(text: string): ReadPiece {
     this.#held += text
-    const calls: ToolCall[] = []
-    let out = ''
+    const parts: (string | ToolCall)[] = []
     for (;;) {
       if (!this.#inCall) {
         const at = this.#beginning()
-        out += this.#release(at.length)
-        if (!at.whole) return { text: out, calls }
+        parts.push(this.#release(at.length))
+        if (!at.whole) return pieceOf(parts)
         this.#inCall = true
       }
       const { begin, end } = this.#format
       const stop = end === null ? -1 : this.#held.indexOf(end, begin?.length ?? 0)
-      if (end === null || stop === -1) return { text: out, calls }
+      if (end === null || stop === -1) return pieceOf(parts)
       const read = this.#read(this.#held.slice(begin?.length ?? 0, stop))
       const whole = this.#release(stop + end.length)
-      if (read === null) out += whole
-      else calls.push(...read)
+      parts.push(...(read ?? [whole]))
       this.#inCall = false
     }
   }
@@ -60,7 +69,7 @@ export class CallReader {
     const { begin, end } = this.#format
     const calls = this.#inCall && end === null ? this.#read(held.slice(begin?.length ?? 0)) : null
     this.#inCall = false
-    return calls === null ? { text: held, calls: [] } : { text: '', calls }
+    return pieceOf(calls ?? [held])
   }
 
   #release(length: number): string {
