@@ -1,5 +1,5 @@
 import { integer, onSwitch, optionalText, texts, type ValuesOf } from './field.ts'
-import { address, enclave, metrics, operations, publicBind, receipts, store, storeSecret } from './parts.ts'
+import { address, enclave, manifest, metrics, operations, publicBind, receipts, store, storeSecret } from './parts.ts'
 import type { Schema } from './schema.ts'
 
 const path = { pattern: /^[^\0-\x1f\x7f]{1,1024}$/, expected: 'a path' }
@@ -20,8 +20,10 @@ const sections = {
     policy: optionalText({
       ...path,
       flag: 'policy',
-      about: 'what is demanded of workers: the section worker of this file; in simulation only, an enclave has it measured',
+      about:
+        'what is demanded of workers, where there is no manifest: the section worker of this file; in simulation only, an enclave has it measured',
     }),
+    ...manifest,
     roots: texts({
       ...path,
       flag: 'root',

@@ -1,4 +1,4 @@
-import { type Field, integer, onSwitch, optionalInteger, optionalText, type Secret, text, word } from './field.ts'
+import { type Field, integer, onSwitch, optionalInteger, optionalText, type Secret, text, texts, word } from './field.ts'
 
 /** Fields that worker and controller have alike. */
 
@@ -36,6 +36,48 @@ export const publicBind: { readonly open: Field<boolean>; readonly behind_tls: F
   open: onSwitch({ flag: 'open', about: 'beyond loopback without API keys: anybody may use it' }),
   behind_tls: onSwitch({ flag: 'behind-tls', about: 'beyond loopback with plain HTTP: TLS ends in a proxy in front' }),
   knows_simulated: onSwitch({ flag: 'i-know-this-is-simulated', about: 'beyond loopback although nothing is protected' }),
+}
+
+export const manifest: {
+  readonly manifest: Field<string | null>
+  readonly network: Field<string | null>
+  readonly signers: Field<readonly string[]>
+  readonly threshold: Field<number>
+  readonly minimum_version: Field<number>
+} = {
+  manifest: optionalText({
+    flag: 'manifest',
+    pattern: path,
+    expected: 'a path',
+    about: 'admission manifest, who may take part in the network; newer ones are taken from the same file while the service runs',
+  }),
+  network: optionalText({
+    flag: 'network',
+    pattern: /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
+    expected: 'a name of letters, digits and . _ -',
+    about: 'name of the network whose manifest is accepted; in simulation only, an enclave has it measured',
+  }),
+  signers: texts({
+    flag: 'manifest-signer',
+    maxItems: 64,
+    pattern: /^[0-9a-f]{64}$/,
+    expected: '64 lower-case hex digits',
+    about: 'public key of a signer of manifests; in simulation only',
+  }),
+  threshold: integer({
+    flag: 'manifest-threshold',
+    min: 1,
+    max: 64,
+    fallback: 1,
+    about: 'how many of the signers must have signed; in simulation only',
+  }),
+  minimum_version: integer({
+    flag: 'minimum-manifest',
+    min: 0,
+    max: 1_000_000_000,
+    fallback: 0,
+    about: 'lowest version of a manifest that is accepted; in simulation only',
+  }),
 }
 
 export const metrics: { readonly host: Field<string>; readonly port: Field<number | null> } = {

@@ -28,9 +28,9 @@ export function createControlRoutes({ registry, registerLimit }: ControlDeps): H
           headers: { 'retry-after': String(wait) },
         })
       const o = shape.object(parseJson(await c.req.text(), { maxLength: 65_536, maxDepth: 4 }), 'registration', ['url', 'keyset_digest'], ['ticket'])
-      const ticket = Object.hasOwn(o, 'ticket') ? ([shape.hex(o.ticket, 'ticket', 16)] as const) : []
+      const ticket = Object.hasOwn(o, 'ticket') ? { ticket: shape.hex(o.ticket, 'ticket', 16) } : {}
       try {
-        const worker = await registry.admit(shape.string(o.url, 'url', 512), shape.digest(o.keyset_digest, 'keyset_digest'), ...ticket)
+        const worker = await registry.admit(shape.string(o.url, 'url', 512), shape.digest(o.keyset_digest, 'keyset_digest'), ticket)
         return c.json(described(worker), 201)
       } catch (error) {
         // The worker must learn why it was not admitted, with the code of the check that failed.
@@ -62,6 +62,8 @@ function described(worker: AdmittedWorker): object {
     simulated: report.claims.simulated,
     expires_at: worker.session.document.expires_at,
     quarantine: worker.quarantine,
+    operator: worker.party.operator,
+    platform: worker.party.platform,
   }
 }
 

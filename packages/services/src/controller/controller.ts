@@ -1,9 +1,9 @@
 import type { RequestListener } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
-import type { Collateral, Trust } from 'veritee/attestation'
+import type { Collateral } from 'veritee/attestation'
 import type { Json } from 'veritee/bytes'
-import type { Policy } from 'veritee/policy'
 import type { ServiceDescriptor } from 'veritee/receipt'
+import type { AdmissionRules } from '../enclave/runtime/admission/rules.ts'
 import { type Generation, Generations } from '../enclave/runtime/generations.ts'
 import { configurationDigest, createIdentity, type Identity } from '../enclave/runtime/identity.ts'
 import { Ledger, type LedgerOptions } from '../enclave/runtime/ledger.ts'
@@ -17,7 +17,7 @@ import { release } from '../release.ts'
 import { createApiRoutes } from './api-routes.ts'
 import { createControlRoutes } from './control-routes.ts'
 import { handleForward } from './forward.ts'
-import { Registry } from './registry.ts'
+import { Registry, type RegistryOptions } from './registry.ts'
 import type { Access } from './stages/access.ts'
 
 export interface ControllerOptions {
@@ -25,8 +25,9 @@ export interface ControllerOptions {
   readonly quoter: Quoter
   readonly collateral: () => Collateral
   /** What this controller demands of workers. */
-  readonly policy: Policy
-  readonly trust: Trust
+  readonly rules: AdmissionRules
+  /** See {@link RegistryOptions.sawSignedTime}. */
+  readonly sawSignedTime?: RegistryOptions['sawSignedTime']
   readonly allowLoopbackWorkers: boolean
   readonly configuration: Json
   readonly now: () => Date
@@ -51,27 +52,26 @@ export interface Controller {
   readonly control: RequestListener
   /** For the listeners, which answer some requests themselves. */
   readonly keysetDigestOf: KeysetDigestOf
-  /** Puts new keys in force; see {@link Generations}. The caller gives the new TLS key to the listeners. */
+  /** Puts new keys in force, with a descriptor that names the manifest then in force; see {@link Generations}. The caller gives the new TLS key to the listeners. */
   renew(): Promise<void>
   close(): Promise<void>
 }
 
 /** A controller enclave: fresh keys, verified workers only, a receipt for every answer. Listening is the caller's. */
 export async function createController(options: ControllerOptions): Promise<Controller> {
-  const { now, policy, trust, quoter } = options
-  const descriptor: ServiceDescriptor = {
+  const { now, rules, quoter, sawSignedTime } = options
+  const descriptor: Omit<ServiceDescriptor, 'admission'> = {
     version: 'veritee.descriptor.v1',
     role: 'controller',
     configuration_digest: await configurationDigest(options.configuration),
     models: [],
     engine: null,
-    admission: null,
     operator_key: null,
     release,
     extensions: {},
   }
   const archive = options.archive ?? ReceiptArchive.inMemory()
-  const registry = new Registry({ policy, trust, now, allowLoopback: options.allowLoopbackWorkers })
+  const registry = new Registry({ rules, now, allowLoopback: options.allowLoopbackWorkers, ...(sawSignedTime !== undefined && { sawSignedTime }) })
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const controlRoutes = getRequestListener(createControlRoutes({ registry, registerLimit: new RateLimit({ perSecond: 2, burst: 50, now }) }).fetch)
   const named =
@@ -82,7 +82,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
       Promise.resolve(handle(request, response)).catch((error: unknown) => sendError(response, error))
     }
   const generation = async (): Promise<Generation> => {
-    const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
+    const identity = await createIdentity({ descriptor: { ...descriptor, admission: rules.described }, quoter, collateral: options.collateral, now })
     const ledger = new Ledger({
       identity,
       now,

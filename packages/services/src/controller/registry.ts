@@ -1,11 +1,12 @@
 import type { Pool } from 'undici'
-import type { Trust } from 'veritee/attestation'
 import { type Json, jcs } from 'veritee/bytes'
 import { connect, nodeTransport, type Service } from 'veritee/client'
-import { fail } from 'veritee/errors'
-import type { Policy } from 'veritee/policy'
+import { fail, VeriteeError } from 'veritee/errors'
 import { type SessionDocument, sessionId } from 'veritee/receipt'
+import type { AdmissionRules } from '../enclave/runtime/admission/rules.ts'
 import { workerOrigin } from './address.ts'
+import { judgeAgain, judgeParty, type Party } from './admission/judge.ts'
+import { Tenants } from './admission/tenants.ts'
 import { pinnedPool } from './pinned-pool.ts'
 import { Router } from './routing/router.ts'
 import { WorkerLoad } from './routing/worker-load.ts'
@@ -20,13 +21,25 @@ export interface AdmittedWorker {
   pool: Pool
   /** What it has under way. */
   readonly load: WorkerLoad
+  readonly party: Party
+  readonly claimed: Claimed
   /** Why the worker gets no more requests; null while it may. Set by {@link Registry.quarantine}. */
   quarantine: string | null
 }
 
+/** What a worker says of itself beside where it is and which keys it has. */
+export interface Claimed {
+  /** What it wants to see on the challenge, so that it keeps a place for it. */
+  readonly ticket?: string
+  /** Its operator's, over its keyset digest. */
+  readonly operatorSignature?: string
+}
+
 export interface RegistryOptions {
-  readonly policy: Policy
-  readonly trust: Trust
+  /** What is demanded of workers. */
+  readonly rules: AdmissionRules
+  /** Told of times that the vendor has signed, as far as verified evidence holds them. */
+  readonly sawSignedTime?: (at: Date) => void
   readonly now: () => Date
   readonly allowLoopback: boolean
   readonly maxWorkers?: number
@@ -60,6 +73,7 @@ export class Registry {
   readonly #admitting = new Map<string, Promise<AdmittedWorker>>()
   /** Keysets that lost this controller's trust: registering again does not bring it back. The oldest are forgotten; keysets die within a day. */
   readonly #quarantined = new Set<string>()
+  readonly #tenants = new Tenants()
 
   constructor(options: RegistryOptions) {
     this.#options = options
@@ -68,11 +82,11 @@ export class Registry {
 
   /**
    * Challenges the worker at `url` with a fresh nonce, verifies and evaluates its evidence, pins its TLS key and opens a session.
-   * `keysetDigest` is what the worker said of itself; another keyset there is a refusal. `ticket` is what the worker wants to see on the challenge,
-   * so that it keeps a place for it.
-   * Throws `address_refused`, `registry_full`, `keyset_changed`, `worker_quarantined`, `worker_duplicate` and every code of `connect`.
+   * `keysetDigest` is what the worker said of itself; another keyset there is a refusal.
+   * Throws `address_refused`, `registry_full`, `keyset_changed`, `worker_quarantined`, `worker_duplicate`, `admission_manifest_expired`, `admission_platform`,
+   * `operator_signature_missing`, `operator_signature_invalid` and every code of `connect`.
    */
-  admit(url: string, keysetDigest: string, ticket?: string): Promise<AdmittedWorker> {
+  admit(url: string, keysetDigest: string, claimed: Claimed = {}): Promise<AdmittedWorker> {
     const origin = workerOrigin(url, this.#options.allowLoopback)
     const running = this.#admitting.get(origin)
     if (running !== undefined) return running
@@ -80,13 +94,16 @@ export class Registry {
     const maxWorkers = this.#options.maxWorkers ?? 10_000
     if (!this.#workers.has(origin) && this.#workers.size + this.#admitting.size >= maxWorkers)
       throw fail('registry_full', `this controller takes at most ${maxWorkers} workers`)
-    const admission = this.#admit(origin, keysetDigest, ticket).finally(() => this.#admitting.delete(origin))
+    const admission = this.#admit(origin, keysetDigest, claimed).finally(() => this.#admitting.delete(origin))
     this.#admitting.set(origin, admission)
     return admission
   }
 
-  async #admit(origin: string, keysetDigest: string, ticket: string | undefined): Promise<AdmittedWorker> {
-    const { policy, trust, now, openPool = pinnedPool, admissionMs = 30_000 } = this.#options
+  async #admit(origin: string, keysetDigest: string, claimed: Claimed): Promise<AdmittedWorker> {
+    const { rules, now, sawSignedTime, openPool = pinnedPool, admissionMs = 30_000 } = this.#options
+    const { ticket, operatorSignature = null } = claimed
+    const demands = await rules.current()
+    const { policy, trust } = demands
     const transport = nodeTransport(origin)
     // Whoever drips bytes would hold a place among the admissions for ever.
     const deadline = setTimeout(() => transport.close(), admissionMs)
@@ -94,8 +111,16 @@ export class Registry {
       const service = await connect(transport, { policy, trust, role: 'worker', now, ...(ticket === undefined ? {} : { admissionTicket: ticket }) })
       if (service.report.keysetDigest !== keysetDigest)
         throw fail('keyset_changed', `the worker registered ${keysetDigest}, its evidence binds ${service.report.keysetDigest}`)
-      const document = await sessionDocument(service, `worker ${origin}`)
+      sawSignedTime?.(service.report.claims.collateral.latestIssue)
+      let party = await judgeParty(demands, service.report, operatorSignature)
+      const document = await sessionDocument(service, `worker ${origin}`, demands.manifest?.manifest.expires)
       const session = { id: await sessionId(document), document, text: jcs(document as unknown as Json) }
+      // A manifest that came into force meanwhile has judged those who were in, and not this one.
+      for (let digest = demands.manifest?.digest; digest !== rules.described?.digest; ) {
+        const newer = await rules.current()
+        party = await judgeAgain(newer, service.report, operatorSignature, now())
+        digest = newer.manifest?.digest
+      }
       // Nothing is awaited from here on: what is found now holds when the worker enters.
       if (this.#quarantined.has(keysetDigest)) throw fail('worker_quarantined', 'this keyset was quarantined; a worker starts anew with new keys')
       // Whoever relays to a worker could otherwise take as many shares of its traffic as he has addresses.
@@ -103,11 +128,21 @@ export class Registry {
       if (twin !== undefined && twin.origin !== origin && twin.quarantine === null && !this.#over(twin, 0))
         throw fail('worker_duplicate', `this keyset serves as ${twin.origin} already; one enclave is one worker`)
       const before = this.#workers.get(origin)
+      if (before === undefined || before.party.platform !== party.platform) this.#tenants.check(party)
       // The same keys are the same worker: answers under way still need its connections, for the receipt that comes after them.
       const kept = before?.service.report.keysetDigest === keysetDigest && spkiOf(before.session) === spkiOf(session) ? before.pool : null
       const pool = kept ?? openPool(origin, spkiOf(session))
       const load = before !== undefined && kept !== null ? before.load : new WorkerLoad()
-      const worker: AdmittedWorker = { origin, service, session, pool, load, quarantine: null }
+      const worker: AdmittedWorker = {
+        origin,
+        service,
+        session,
+        pool,
+        load,
+        party,
+        claimed: operatorSignature === null ? {} : { operatorSignature },
+        quarantine: null,
+      }
       if (before !== undefined) this.#remove(before)
       this.#add(worker)
       if (before !== undefined && kept === null) {
@@ -129,6 +164,7 @@ export class Registry {
     this.#sessions.set(worker.session.id, worker.session)
     this.#past.delete(worker.session.id)
     this.#serving++
+    this.#tenants.enter(worker.party)
     this.routing.admitted(worker)
   }
 
@@ -138,12 +174,31 @@ export class Registry {
     this.#workers.delete(origin)
     if (this.#keysets.get(service.report.keysetDigest) === worker) this.#keysets.delete(service.report.keysetDigest)
     if (worker.quarantine === null) this.#serving--
+    this.#tenants.leave(worker.party)
     this.routing.forgotten(worker)
     this.#past.add(session.id)
     const [oldest] = this.#past
     if (this.#past.size <= (this.#options.maxPastSessions ?? 1024) || oldest === undefined) return
     this.#past.delete(oldest)
     this.#sessions.delete(oldest)
+  }
+
+  /**
+   * Judges every worker again under what is demanded now, by the evidence that was verified when it was admitted: whoever no longer satisfies gets no more
+   * requests. Where nobody may be admitted any more, nobody is served by.
+   */
+  async judgeAgain(): Promise<void> {
+    const { rules, now } = this.#options
+    const demands = await rules.current().catch((error: unknown) => (error instanceof VeriteeError ? error : Promise.reject(error)))
+    for (const worker of this.serving()) {
+      try {
+        if (demands instanceof VeriteeError) throw demands
+        await judgeAgain(demands, worker.service.report, worker.claimed.operatorSignature ?? null, now())
+      } catch (error) {
+        if (!(error instanceof VeriteeError)) throw error
+        this.quarantine(worker, `${error.code}: ${error.message}`, 'session')
+      }
+    }
   }
 
   /** Workers whose session ran out an hour ago and who have not come back are gone. Those admitted first end first, but for the few whose keyset ends before. */

@@ -5,8 +5,11 @@ import { type Claim, externalEnginesOf, type SessionClaims, type SessionDocument
 export const sessionSeconds = 3600
 const verifierId = 'veritee/0.1'
 
-/** The record of one verification of a worker, as it is published and cited. */
-export async function sessionDocument(worker: Service, upstreamName: string): Promise<SessionDocument> {
+/**
+ * The record of one verification of a worker, as it is published and cited. It ends with the keys, with what it was judged by (`ends`, Unix seconds) and where
+ * the policy wants a younger attestation.
+ */
+export async function sessionDocument(worker: Service, upstreamName: string, ends: number | null = null): Promise<SessionDocument> {
   const { report, transport } = worker
   const established = Math.floor(worker.attestedAt.getTime() / 1000)
   if (transport.spki === null) throw new TypeError('sessionDocument: the worker was not reached over TLS')
@@ -16,12 +19,17 @@ export async function sessionDocument(worker: Service, upstreamName: string): Pr
     endpoint: transport.origin,
     verifier_id: verifierId,
     established_at: established,
-    expires_at: Math.min(established + sessionSeconds, report.keyset.not_after),
+    expires_at: Math.min(established + Math.min(sessionSeconds, maxAge(worker)), report.keyset.not_after, ends ?? Number.MAX_SAFE_INTEGER),
     identity: { workload_keyset_digest: report.keysetDigest },
     channel_binding: [{ type: 'tls_spki_sha256', origin: transport.origin, spki_sha256: transport.spki }],
     claims: sessionClaims(worker),
     evidence: await sessionEvidence(worker.reportText, worker.nonce),
   }
+}
+
+function maxAge({ options }: Service): number {
+  const age = options.policy.roles.worker?.maxAttestationAge ?? 'any'
+  return age === 'any' ? sessionSeconds : age
 }
 
 /** Honest claims: nothing that a simulator says is proven by hardware, and what was not looked at is unknown. */

@@ -5,6 +5,7 @@ import type { Trust } from 'veritee/attestation'
 import { createSimPlatform, type SimEnclave, type SimPlatform } from 'veritee/attestation/sim'
 import type { Policy } from 'veritee/policy'
 import { type Controller, createController } from '../controller/controller.ts'
+import { policyRules } from '../enclave/runtime/admission/rules.ts'
 import { createQuoter } from '../enclave/runtime/quote.ts'
 import { createSimDevice } from '../enclave/runtime/sim-device.ts'
 import { type Engine, loadChatTemplate } from '../enclave/worker/engine/index.ts'
@@ -106,8 +107,7 @@ export async function startController(
   const controller = await createController({
     quoter: createQuoter(createSimDevice(platform, enclaves.controller)),
     collateral: () => platform.collateral,
-    policy,
-    trust,
+    rules: policyRules(async () => ({ policy, trust })),
     allowLoopbackWorkers: true,
     configuration: { allow_loopback_workers: true },
     now,

@@ -1,28 +1,27 @@
-import { createHash } from 'node:crypto'
-import { intelSgxRootCa, type Trust } from 'veritee/attestation'
+import { intelSgxRootCa } from 'veritee/attestation'
 import { certificatePem } from 'veritee/attestation/issue'
 import { isLoopbackHost } from 'veritee/client'
-import { fail } from 'veritee/errors'
-import { type Policy, parsePolicy } from 'veritee/policy'
 import type { ControllerConfig, controllerSchema } from '../config/controller.ts'
 import type { Configuration } from '../config/schema.ts'
 import { createController } from '../controller/controller.ts'
 import { controllerPolicy } from '../demo/policy.ts'
+import { flooredClock } from '../enclave/runtime/admission/clock.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
 import { isInference } from '../http/chat-request.ts'
 import { checkBind, listen } from '../http/listen.ts'
-import { anchorFromOutside } from './anchor.ts'
 import { bindOf, noticesOf } from './bind.ts'
-import { type Files, publish } from './files.ts'
+import { publish } from './files.ts'
 import { Gate } from './gate.ts'
+import { followManifest } from './manifest-file.ts'
 import { Metrics } from './metrics.ts'
 import { operationsOf } from './operations.ts'
-import { openPlatform, type Platform } from './platform.ts'
+import { openPlatform } from './platform.ts'
 import { Readiness } from './readiness.ts'
 import { controllerMetrics, serviceMetrics } from './receipt-metrics.ts'
 import { checkReceipts, openReceipts, receiptNotices, storeMetrics, storeReasons, storeReports } from './receipts.ts'
 import { keepRenewed } from './renewal.ts'
 import { readRoots } from './roots.ts'
+import { openRules, refuseUnmeasuredRules, rootDigests } from './rules.ts'
 import type { Renewing } from './run.ts'
 import type { StartOptions } from './worker.ts'
 
@@ -31,24 +30,28 @@ import type { StartOptions } from './worker.ts'
  * loopback. Throws what its parts throw, with everything closed again.
  */
 export async function startControllerProcess(options: StartOptions<Configuration<(typeof controllerSchema)['sections']>>): Promise<Renewing> {
-  const { program, files, report, now } = options
+  const { program, files, report } = options
+  const clock = flooredClock(options.now)
+  const { now } = clock
   const config: ControllerConfig = options.configuration.values
   const { enclave, api, control, admission } = config
   const simulated = enclave.tee === 'simulate'
-  if (!simulated && (admission.policy !== null || admission.roots.length > 0)) throw anchorFromOutside('admission.policy and admission.roots')
+  if (!simulated) refuseUnmeasuredRules(admission)
   checkReceipts(enclave.tee, config)
   const willHaveTls = api.tls ? { key: '', cert: '' } : null
   checkBind(bindOf(api.host, api.port, willHaveTls, simulated, api))
   checkBind(bindOf(control.host, control.port, willHaveTls, simulated, api))
   const platform = await openPlatform({ tee: enclave.tee, role: 'controller', program, collateral: enclave.collateral, files, now })
-  const { policy, trust } = await demanded(config, platform, files)
+  const roots = (await Promise.all(admission.roots.map((path) => readRoots(path, files)))).flat()
+  const { anchors } = platform
+  const { rules, followed, bound } = await openRules({ config: admission, anchors, roots: async () => roots, role: 'worker', files, clock })
   const { quoter, collateral } = platform
   const configuration = {
     configured: options.configuration.effective,
     anchors: platform.anchors?.digest ?? null,
     // Not the paths but what was there: whom this controller trusts is bound by its quote.
-    policy: await configurationDigest(policy as unknown as Parameters<typeof configurationDigest>[0]),
-    roots: trust.roots.map((root) => `sha256:${createHash('sha256').update(root).digest('hex')}`),
+    admission: bound,
+    roots: rootDigests([intelSgxRootCa, ...roots]),
   }
   const allowLoopbackWorkers = isLoopbackHost(control.host)
   const metrics = new Metrics()
@@ -58,8 +61,8 @@ export async function startControllerProcess(options: StartOptions<Configuration
   const controller = await createController({
     quoter,
     collateral,
-    policy,
-    trust,
+    rules,
+    sawSignedTime: clock.raise,
     allowLoopbackWorkers,
     configuration,
     now,
@@ -98,11 +101,12 @@ export async function startControllerProcess(options: StartOptions<Configuration
     const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: api.knows_simulated })
     closing.push(() => operations?.close())
     if (platform.simulated !== null) {
+      const { policy } = await rules.current()
       const own = controllerPolicy(platform.simulated.enclave, api.tls ? 'attested' : 'loopback')
       await publish(enclave.state, {
         'root.pem': certificatePem(platform.simulated.root),
         // For clients, who verify the controller and, through its sessions, the workers.
-        'roots.pem': [platform.simulated.root, ...trust.roots.filter((root) => root !== intelSgxRootCa)].map(certificatePem).join(''),
+        'roots.pem': [platform.simulated.root, ...roots].map(certificatePem).join(''),
         'policy.json': `${JSON.stringify({ version: 'veritee.policy.v1', roles: { ...policy.roles, controller: own } }, null, 2)}\n`,
       })
     }
@@ -114,6 +118,12 @@ export async function startControllerProcess(options: StartOptions<Configuration
     }
     const renewal = keepRenewed({ notAfter: () => controller.identity.keyset.not_after, now, renew, refresh: platform.refresh, report })
     closing.push(() => renewal.stop())
+    if (followed !== null) {
+      const changed = (): Promise<void> => controller.registry.judgeAgain()
+      const file = followManifest({ ...followed, files, changed, accepted: renew, report })
+      closing.push(() => file.stop())
+      readiness.add('no_admission_manifest', () => (followed.rules.reason === null ? [] : [followed.rules.reason]))
+    }
     readiness.add('keyset_ended', () => (renewal.reason === null ? [] : [renewal.reason]))
     return {
       renew,
@@ -134,24 +144,4 @@ export async function startControllerProcess(options: StartOptions<Configuration
     await close()
     throw error
   }
-}
-
-/** What is demanded of workers, and the roots under which they are verified. Throws `config_invalid`, `policy_invalid`, `anchors_not_measured`. */
-async function demanded(
-  { admission }: ControllerConfig,
-  { anchors }: Platform,
-  files: Files,
-): Promise<{ readonly policy: Policy; readonly trust: Trust }> {
-  if (anchors !== null) {
-    if (anchors.policy === null) throw fail('anchors_not_measured', "anchors.json: expected the policy for workers in a controller's anchors")
-    return { policy: withWorkers(anchors.policy), trust: { roots: [intelSgxRootCa] } }
-  }
-  if (admission.policy === null) throw fail('config_invalid', 'admission.policy: expected a file; a controller without one would admit nobody')
-  const roots = await Promise.all(admission.roots.map((path) => readRoots(path, files)))
-  return { policy: withWorkers(parsePolicy(await files.readText(admission.policy))), trust: { roots: [intelSgxRootCa, ...roots.flat()] } }
-}
-
-function withWorkers(policy: Policy): Policy {
-  if (policy.roles.worker === undefined) throw fail('policy_role_missing', 'expected a section worker in the policy')
-  return policy
 }

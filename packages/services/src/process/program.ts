@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { type AdmissionTrust, parseAdmissionTrust } from 'veritee/admission'
 import { type Json, jcs, parseJson, Shape } from 'veritee/bytes'
 import { type Policy, parsePolicy } from 'veritee/policy'
 import type { Engine } from '../enclave/worker/engine/index.ts'
@@ -24,21 +25,23 @@ export interface Anchors {
   readonly minimumVersion: number
   /** Plain models that an enclave loads: of each the sha256 of every file in its order, lower-case hex. */
   readonly models: readonly (readonly string[])[]
-  /** What a controller demands of workers; null: it admits none. */
+  /** What a controller demands of workers where it reads no admission manifest; null: nothing is said. */
   readonly policy: Policy | null
+  /** Whose admission manifests are accepted; null: none. */
+  readonly admission: AdmissionTrust | null
   /** Of the text, as `sha256:` and hex: a member of the effective configuration. */
   readonly digest: string
 }
 
 const shape = new Shape('config_invalid')
 
-/** Reads `anchors.json` of a bundle: `{"version":"veritee.anchors.v1","publishers":[...],"minimum_version":0,"policy":{...}|null,"models":[[...]]}`, `models` may be absent. Throws `config_invalid`, `policy_invalid`. */
+/** Reads `anchors.json` of a bundle: `{"version":"veritee.anchors.v1","publishers":[...],"minimum_version":0,"policy":{...}|null,"models":[[...]],"admission":{...}}`, the last two may be absent. Throws `config_invalid`, `policy_invalid`. */
 export function parseAnchors(text: string): Anchors {
   const o = shape.object(
     parseJson(text, { maxLength: 1 << 20, maxDepth: 12 }),
     'anchors',
     ['version', 'publishers', 'minimum_version', 'policy'],
-    ['models'],
+    ['models', 'admission'],
   )
   shape.oneOf(o.version, 'anchors.version', ['veritee.anchors.v1'])
   return {
@@ -46,6 +49,7 @@ export function parseAnchors(text: string): Anchors {
     minimumVersion: shape.integer(o.minimum_version, 'anchors.minimum_version', 1_000_000_000),
     models: o.models === undefined ? [] : shape.array(o.models, 'anchors.models', 64).map(hashes),
     policy: o.policy === null ? null : parsePolicy(jcs(o.policy as Json)),
+    admission: o.admission === undefined ? null : parseAdmissionTrust(o.admission, 'anchors.admission', shape),
     digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
   }
 }

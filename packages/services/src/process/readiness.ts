@@ -7,6 +7,7 @@ export type ReasonCode =
   | 'engine_not_running'
   | 'not_admitted'
   | 'no_verified_worker'
+  | 'no_admission_manifest'
   | 'receipts_not_kept'
   | 'store_not_written'
   | 'keyset_ended'

@@ -7,7 +7,7 @@ import { createQuoter } from '../../src/enclave/runtime/quote.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 import { HttpError } from '../../src/http/errors.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
-import { type Network, now, startNetwork } from '../e2e/network.ts'
+import { type Network, now, rulesOf, startNetwork } from '../e2e/network.ts'
 
 let network: Network
 let controller: Controller
@@ -16,12 +16,11 @@ let access: Access
 let settled: Settlement[]
 beforeAll(async () => {
   network = await startNetwork()
-  const { machine, policy } = network
+  const { machine } = network
   controller = await createController({
     quoter: createQuoter(createSimDevice(machine.platform, machine.enclaves.controller)),
     collateral: () => machine.platform.collateral,
-    policy,
-    trust: machine.trust,
+    rules: rulesOf(network),
     allowLoopbackWorkers: true,
     configuration: {},
     access: { authenticate: (incoming) => access.authenticate?.(incoming) ?? null, admit: (...asked) => access.admit(...asked) },

@@ -13,6 +13,7 @@ import {
   startController,
   startWorker,
 } from '../../src/demo/system.ts'
+import { type AdmissionRules, policyRules } from '../../src/enclave/runtime/admission/rules.ts'
 import { resolveModel } from '../../src/models/locate.ts'
 
 /** A whole simulated network on free ports, in this process, with the demo model. */
@@ -59,6 +60,11 @@ export async function startNetwork(change: (model: LoadedModel) => readonly Load
       await model.engine.dispose()
     },
   }
+}
+
+/** What the network's controller demands, for one that a test makes. */
+export function rulesOf({ policy, machine }: Network): AdmissionRules {
+  return policyRules(async () => ({ policy, trust: machine.trust }))
 }
 
 export async function bytesOf(response: TransportResponse): Promise<Buffer> {

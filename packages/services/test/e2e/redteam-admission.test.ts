@@ -9,7 +9,7 @@ import { checkUpstream } from '../../src/controller/upstream.ts'
 import { admit, type RunningController, startController, startWorker } from '../../src/demo/system.ts'
 import { drainingHeader } from '../../src/http/chat-request.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
-import { type Network, now, startNetwork } from './network.ts'
+import { type Network, now, rulesOf, startNetwork } from './network.ts'
 
 /** What somebody who can reach the control port, or sits before a worker, can do to honest workers and to the controller. */
 
@@ -91,7 +91,7 @@ describe('re-admission', () => {
   })
 
   test('sessions of one worker registered over and over stay bounded, and the live one is always served', async () => {
-    const registry = new Registry({ policy: network.policy, trust: network.machine.trust, now, allowLoopback: true, maxPastSessions: 2 })
+    const registry = new Registry({ rules: rulesOf(network), now, allowLoopback: true, maxPastSessions: 2 })
     const ids: string[] = []
     for (let i = 0; i < 5; i++) ids.push((await registry.admit(network.worker.server.url, network.worker.worker.identity.keysetDigest)).session.id)
     expect(new Set(ids).size).toBe(5)
@@ -172,7 +172,7 @@ describe('S22: admission cannot be used up', () => {
     await ready.promise
     const address = silent.address()
     const port = typeof address === 'object' && address !== null ? address.port : 0
-    const registry = new Registry({ policy: network.policy, trust: network.machine.trust, now, allowLoopback: true, maxWorkers: 1, admissionMs: 300 })
+    const registry = new Registry({ rules: rulesOf(network), now, allowLoopback: true, maxWorkers: 1, admissionMs: 300 })
     const { keysetDigest } = network.worker.worker.identity
     await expect(registry.admit(`https://127.0.0.1:${port}`, keysetDigest)).rejects.toMatchObject({ code: 'service_unavailable' })
     // The only place is free again.
@@ -190,7 +190,7 @@ describe('S22: admission cannot be used up', () => {
         response.once('close', () => clearInterval(timer))
       },
     )
-    const registry = new Registry({ policy: network.policy, trust: network.machine.trust, now, allowLoopback: true, admissionMs: 400 })
+    const registry = new Registry({ rules: rulesOf(network), now, allowLoopback: true, admissionMs: 400 })
     await expect(registry.admit(drip.url, network.worker.worker.identity.keysetDigest)).rejects.toMatchObject({ code: 'service_unavailable' })
     await registry.close()
     await drip.close()
@@ -374,7 +374,7 @@ describe('what a worker with a genuine key says is data', () => {
       const timer = setInterval(() => response.write(' '), 50)
       response.once('close', () => clearInterval(timer))
     })
-    const registry = new Registry({ policy: network.policy, trust: network.machine.trust, now, allowLoopback: true })
+    const registry = new Registry({ rules: rulesOf(network), now, allowLoopback: true })
     const worker = await registry.admit(drip.url, network.worker.worker.identity.keysetDigest)
     const hash = `sha256:${'0'.repeat(64)}`
     const forwarded = { requestHash: hash, responseHash: hash, clientNonce: '0'.repeat(64), complete: true, stream: null }

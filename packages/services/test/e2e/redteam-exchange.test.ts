@@ -29,7 +29,7 @@ import { Ledger, prefixProofText } from '../../src/enclave/runtime/ledger.ts'
 import { createQuoter } from '../../src/enclave/runtime/quote.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
-import { type Network, now, startNetwork } from './network.ts'
+import { type Network, now, rulesOf, startNetwork } from './network.ts'
 import { digest, endpoint, joined, streamText, treeOf, without, withType } from './redteam-bytes.ts'
 
 /**
@@ -43,7 +43,7 @@ let registry: Registry
 beforeAll(async () => {
   network = await startNetwork()
   second = await startWorker(network.machine, [network.model.served], 0, now)
-  registry = new Registry({ policy: network.policy, trust: network.machine.trust, now, allowLoopback: true })
+  registry = new Registry({ rules: rulesOf(network), now, allowLoopback: true })
 })
 afterAll(async () => {
   await registry.close()

@@ -11,7 +11,7 @@ import { ReceiptArchive } from '../../src/enclave/runtime/receipts/archive.ts'
 import { sealingKey } from '../../src/enclave/runtime/sealing-key.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
-import { type Network, startNetwork } from '../e2e/network.ts'
+import { type Network, rulesOf, startNetwork } from '../e2e/network.ts'
 import { Disk } from './disk.ts'
 import { now, type StateDirectory, stateDirectory } from './enclave.ts'
 
@@ -27,12 +27,11 @@ afterAll(async () => {
 })
 
 function base(): Omit<ControllerOptions, 'archive'> {
-  const { machine, policy } = network
+  const { machine } = network
   return {
     quoter: createQuoter(createSimDevice(machine.platform, machine.enclaves.controller)),
     collateral: () => machine.platform.collateral,
-    policy,
-    trust: machine.trust,
+    rules: rulesOf(network),
     allowLoopbackWorkers: true,
     configuration: {},
     now,

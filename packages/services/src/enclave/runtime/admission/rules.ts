@@ -1,0 +1,93 @@
+import {
+  type AdmissionTrust,
+  checkManifestWindow,
+  checkSuccession,
+  manifestPolicy,
+  type VerifiedManifest,
+  verifyAdmissionManifest,
+} from 'veritee/admission'
+import type { Trust } from 'veritee/attestation'
+import type { Policy } from 'veritee/policy'
+import type { ServiceDescriptor } from 'veritee/receipt'
+import type { FlooredClock } from './clock.ts'
+
+/** What a service demands of its peers at one moment. */
+export interface Demands {
+  readonly policy: Policy
+  readonly trust: Trust
+  /** What the policy is from, and what it has no place for; null where the policy is measured, or configured in simulation. */
+  readonly manifest: VerifiedManifest | null
+}
+
+export interface AdmissionRules {
+  /** Throws `admission_manifest_expired` where nobody may be admitted now. */
+  current(): Promise<Demands>
+  /** The member `admission` of the service's descriptor (rule S7). */
+  readonly described: ServiceDescriptor['admission']
+}
+
+/** Rules that no manifest changes. `read` is asked each time: roots of simulated machines appear when those start. */
+export function policyRules(read: () => Promise<Omit<Demands, 'manifest'>>): AdmissionRules {
+  return { current: async () => ({ ...(await read()), manifest: null }), described: null }
+}
+
+export interface ManifestRulesOptions {
+  readonly anchors: AdmissionTrust
+  readonly trust: () => Promise<Trust>
+  readonly clock: FlooredClock
+}
+
+/** Rules under an admission manifest, which newer ones follow while the process runs (rules S11 and S13). */
+export class ManifestRules implements AdmissionRules {
+  readonly #options: ManifestRulesOptions
+  #manifest: VerifiedManifest
+
+  private constructor(options: ManifestRulesOptions, manifest: VerifiedManifest) {
+    this.#options = options
+    this.#manifest = manifest
+    this.#saw(manifest)
+  }
+
+  /** Begins under a manifest. Throws what `verifyAdmissionManifest` throws. */
+  static async open(text: string, options: ManifestRulesOptions): Promise<ManifestRules> {
+    return new ManifestRules(options, await verifyAdmissionManifest(text, options.anchors, options.clock.now()))
+  }
+
+  get manifest(): VerifiedManifest {
+    return this.#manifest
+  }
+
+  get described(): NonNullable<ServiceDescriptor['admission']> {
+    const { digest, manifest } = this.#manifest
+    return { version: manifest.manifest_version, digest, keys: this.#options.anchors.keys }
+  }
+
+  async current(): Promise<Demands> {
+    const manifest = this.#manifest
+    checkManifestWindow(manifest, this.#options.clock.now())
+    return { policy: manifestPolicy(manifest.manifest), trust: await this.#options.trust(), manifest }
+  }
+
+  /** Why nobody is admitted now; null while somebody may be. */
+  get reason(): string | null {
+    const { expires } = this.#manifest.manifest
+    return this.#options.clock.now().getTime() / 1000 < expires ? null : `the admission manifest ended at ${new Date(expires * 1000).toISOString()}`
+  }
+
+  /**
+   * Puts a manifest in force: true where it is a newer one, false where it is the present one. The floor is the highest version accepted, in memory.
+   * Throws what `verifyAdmissionManifest` and `checkSuccession` throw, with the present one still in force.
+   */
+  async offer(text: string): Promise<boolean> {
+    const next = await verifyAdmissionManifest(text, this.#options.anchors, this.#options.clock.now())
+    // Nothing is awaited between the comparison and the change.
+    if (!checkSuccession(this.#manifest, next)) return false
+    this.#manifest = next
+    this.#saw(next)
+    return true
+  }
+
+  #saw({ manifest }: VerifiedManifest): void {
+    this.#options.clock.raise(new Date(manifest.issued * 1000))
+  }
+}

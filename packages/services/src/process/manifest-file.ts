@@ -1,0 +1,62 @@
+import { VeriteeError } from 'veritee/errors'
+import type { ManifestRules } from '../enclave/runtime/admission/rules.ts'
+import type { Files } from './files.ts'
+
+export interface ManifestFileOptions {
+  readonly path: string
+  readonly files: Files
+  readonly rules: ManifestRules
+  /** A newer manifest is in force, or the present one has ended: those admitted are to be judged again. */
+  readonly changed: () => Promise<void>
+  /** A newer manifest is in force, which the descriptor is to name (rule S7). */
+  readonly accepted: () => Promise<void>
+  readonly report: (line: string) => void
+  readonly pollMs?: number
+}
+
+export interface ManifestFile {
+  /** Looks now; what is due is done when it returns. */
+  check(): Promise<void>
+  stop(): void
+}
+
+/**
+ * Puts newer manifests in force as they appear in a file, by reading it every few seconds: enclaves have no watching of files. What is refused is reported once,
+ * and the manifest before it stays in force.
+ */
+export function followManifest({ path, files, rules, changed, accepted, report, pollMs = 5_000 }: ManifestFileOptions): ManifestFile {
+  let seen = ''
+  let busy = false
+  let ended = false
+  const look = async (): Promise<void> => {
+    if (rules.reason !== null && !ended) {
+      report(`nobody is admitted: ${rules.reason}`)
+      await changed()
+    }
+    ended = rules.reason !== null
+    const text = await files.readText(path)
+    if (text === seen) return
+    seen = text
+    if (!(await rules.offer(text))) return
+    report(`admission manifest ${rules.described.version} is in force: ${rules.described.digest}`)
+    await changed()
+    await accepted()
+  }
+  let trouble = ''
+  const check = async (): Promise<void> => {
+    if (busy) return
+    busy = true
+    try {
+      await look()
+      trouble = ''
+    } catch (error) {
+      const why = error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'
+      if (why !== trouble) report(`the admission manifest in ${path} is not accepted: ${why}`)
+      trouble = why
+    } finally {
+      busy = false
+    }
+  }
+  const timer = setInterval(() => void check(), pollMs)
+  return { check, stop: () => clearInterval(timer) }
+}
