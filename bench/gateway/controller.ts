@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { Pool } from 'undici'
 import { createController } from '../../packages/services/src/controller/controller.ts'
 import { simulateMachine } from '../../packages/services/src/demo/system.ts'
+import { policyRules } from '../../packages/services/src/enclave/runtime/admission/rules.ts'
 import { createQuoter } from '../../packages/services/src/enclave/runtime/quote.ts'
 import { openReceiptArchive } from '../../packages/services/src/enclave/runtime/receipts/open.ts'
 import { openFileSealingKey } from '../../packages/services/src/enclave/runtime/sealing-key.ts'
@@ -27,8 +28,7 @@ async function start({ worker, tls, directory }: ControllerOrder): Promise<void>
   const controller = await createController({
     quoter: createQuoter(createSimDevice(machine.platform, machine.enclaves.controller)),
     collateral: () => machine.platform.collateral,
-    policy: worker.policy,
-    trust: { roots: [worker.root] },
+    rules: policyRules(async () => ({ policy: worker.policy, trust: { roots: [worker.root] } })),
     allowLoopbackWorkers: true,
     configuration: {},
     now,
