@@ -1,6 +1,6 @@
 // Full verification of SGX v3 and TDX v4 quotes: nothing cached, collateral cached (each PCK chain new), and everything cached, against the floor of
 // each column and against other verifiers. Per CPU second; in one process and in alternating rounds, so the ratios hold on a busy machine too.
-import { collateralFromJson, createVerifierCache, parseQuote, type VerifierCache, verifyQuote } from 'veritee/attestation'
+import { collateralFromJson, createVerifierCache, type VerifierCache, verifyQuote } from 'veritee/attestation'
 import { collectEvidence, type Evidence } from './attestation/evidence.ts'
 import { type Floors, floorsOf } from './attestation/floor.ts'
 import { findPeers, type Peer } from './attestation/peers.ts'
@@ -65,12 +65,12 @@ async function figuresOf(evidence: Evidence, peers: readonly Peer[]): Promise<Fi
 async function ours({ quotes, other, collateral, root, at }: Evidence): Promise<Contestant[]> {
   const trust = { roots: [root] } as const
   const parsed = collateralFromJson(collateral)
-  const cached = (quote: Uint8Array, cache: VerifierCache): Promise<unknown> => verifyQuote(parseQuote(quote), parsed, trust, at, { cache })
+  const cached = (quote: Uint8Array, cache: VerifierCache): Promise<unknown> => verifyQuote(quote, parsed, trust, at, { cache })
   const fresh: VerifierCache[] = Array.from({ length: 4 }, () => createVerifierCache())
   const warm = createVerifierCache()
   for (const quote of quotes) await cached(quote, warm)
   return [
-    { name: 'uncached', operations: quotes.map((quote) => () => verifyQuote(parseQuote(quote), collateralFromJson(collateral), trust, at)) },
+    { name: 'uncached', operations: quotes.map((quote) => () => verifyQuote(quote, collateralFromJson(collateral), trust, at)) },
     {
       name: 'collateralCached',
       ready: async () => {

@@ -1,12 +1,12 @@
 // Judge a quote offline: node ... examples/verify-quote.ts QUOTE COLLATERAL [TIME]. No network, no clock unless you give none.
 import { readFile } from 'node:fs/promises'
-import { evaluateGenuineness, intelSgxRootCa, parseCollateral, parseQuote, VeriteeError, verifyQuote } from 'veritee'
+import { evaluateGenuineness, intelSgxRootCa, parseCollateral, VeriteeError, verifyQuote } from 'veritee'
 
 const [quotePath, collateralPath, time] = process.argv.slice(2)
 if (quotePath === undefined || collateralPath === undefined) throw new TypeError('expected: QUOTE COLLATERAL [TIME]')
 
 try {
-  const quote = parseQuote(new Uint8Array(await readFile(quotePath)))
+  const quote = new Uint8Array(await readFile(quotePath))
   const collateral = parseCollateral(await readFile(collateralPath, 'utf8'))
   const at = time === undefined ? new Date() : new Date(time)
   const { claims, checks } = await verifyQuote(quote, collateral, { roots: [intelSgxRootCa] }, at)

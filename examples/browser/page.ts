@@ -10,7 +10,6 @@ import {
   parseCollateral,
   parsePem,
   parsePolicy,
-  parseQuote,
   policyFor,
   type Role,
   type Root,
@@ -72,7 +71,7 @@ async function judge(): Promise<Shown> {
     const wanted = dropped.policy === null ? null : wantedOf(dropped.policy)
     if (dropped.bundle !== null) return evaluateBundle(await verifyBundle(parseBundle(dropped.bundle), trust, at), wanted, at)
     if (dropped.quote === null || dropped.collateral === null) throw new RangeError('drop a quote and its collateral, or a bundle, first')
-    const { claims, checks } = await verifyQuote(parseQuote(dropped.quote), parseCollateral(dropped.collateral), trust, at)
+    const { claims, checks } = await verifyQuote(dropped.quote, parseCollateral(dropped.collateral), trust, at)
     return wanted === null ? evaluateGenuineness(claims, checks) : evaluate(claims, policyFor(wanted.policy, wanted.role), at, checks)
   } catch (error) {
     const checks: readonly Check[] = error instanceof VerificationError ? error.checks : []

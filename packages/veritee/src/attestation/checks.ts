@@ -1,5 +1,3 @@
-import type { MaybePromise } from '../crypto/types.ts'
-import { isPromise } from '../crypto/when-done.ts'
 import { type ErrorCode, VeriteeError } from '../errors.ts'
 import type { Check } from './claims.ts'
 
@@ -44,52 +42,31 @@ export class VerificationError extends VeriteeError {
   }
 }
 
-/** The record of one verification. */
+/** The record of one verification: {@link CheckList.begin} a check, do its work, {@link CheckList.pass} it; what is thrown meanwhile is its failure. */
 export class CheckList {
   readonly #taken: Check[] = []
+  #current: CheckId = 'quote.format'
 
   get taken(): readonly Check[] {
-    return [...this.#taken]
+    return this.#taken
+  }
+
+  begin(id: CheckId): void {
+    this.#current = id
+  }
+
+  /** `detail` says what was established. */
+  pass(detail: string): void {
+    this.#taken.push({ id: this.#current, status: 'pass', detail })
   }
 
   /**
-   * Runs one check and records it; `detail` describes what a pass established. A `VeriteeError` is recorded as the failure and thrown as a
-   * `VerificationError`; any other error is a defect or a wrong argument and passes through.
+   * What to throw for what was thrown: a `VeriteeError` is recorded as the failure of the current check, and becomes a `VerificationError`; any other
+   * error is a defect or a wrong argument.
    */
-  take<T>(id: CheckId, run: () => T, detail: (value: T) => string): T {
-    try {
-      return this.#pass(id, run(), detail)
-    } catch (error) {
-      throw this.#failure(id, error)
-    }
-  }
-
-  /** {@link CheckList.take} for a check that may have to wait, for a signature or a digest. */
-  takeLater<T>(id: CheckId, run: () => MaybePromise<T>, detail: (value: T) => string): MaybePromise<T> {
-    try {
-      const value = run()
-      return isPromise(value) ? this.#wait(id, value, detail) : this.#pass(id, value, detail)
-    } catch (error) {
-      throw this.#failure(id, error)
-    }
-  }
-
-  async #wait<T>(id: CheckId, value: Promise<T>, detail: (value: T) => string): Promise<T> {
-    try {
-      return this.#pass(id, await value, detail)
-    } catch (error) {
-      throw this.#failure(id, error)
-    }
-  }
-
-  #pass<T>(id: CheckId, value: T, detail: (value: T) => string): T {
-    this.#taken.push({ id, status: 'pass', detail: detail(value) })
-    return value
-  }
-
-  #failure(id: CheckId, error: unknown): unknown {
+  failure(error: unknown): unknown {
     if (!(error instanceof VeriteeError)) return error
-    this.#taken.push({ id, status: 'fail', detail: error.message })
-    return new VerificationError(error.code, `${id}: ${error.message}`, this.taken, { cause: error })
+    this.#taken.push({ id: this.#current, status: 'fail', detail: error.message })
+    return new VerificationError(error.code, `${this.#current}: ${error.message}`, this.#taken, { cause: error })
   }
 }

@@ -1,15 +1,15 @@
-import { whenDone } from '../crypto/when-done.ts'
+import { isPromise } from '../crypto/when-done.ts'
 import { VerifierCache } from './cache/verifier-cache.ts'
 import type { Check, QuoteClaims, Verified } from './claims.ts'
 import type { Collateral } from './collateral.ts'
-import { parseQuote, type Quote } from './quote/quote.ts'
+import { type Quote, readQuote } from './quote/quote.ts'
 import type { Root } from './roots/intel.ts'
 import { collectClaims } from './steps/claims.ts'
 import { verifyQeIdentity, verifyTcbInfo } from './steps/documents.ts'
 import { type Pck, verifyPck } from './steps/pck.ts'
 import { verifyReports } from './steps/reports.ts'
 import { verifyRevocation } from './steps/revocation.ts'
-import { openSession, type Session } from './steps/session.ts'
+import { closeSession, openSession, type Session } from './steps/session.ts'
 import { evaluateTcb, type TcbEvaluation } from './tcb/evaluate.ts'
 import type { QeIdentity } from './tcb/qe-identity.ts'
 import type { TcbInfo } from './tcb/tcb-info.ts'
@@ -43,9 +43,17 @@ export interface VerifiedQuote {
  *
  * Throws `VerificationError`, whose `checks` end with the failed one. No root, an invalid date and values of wrong types are `TypeError`.
  *
- * @example const { claims } = await verifyQuote(parseQuote(bytes), parseCollateral(text), { roots: [intelSgxRootCa] }, at)
+ * `quote`: its bytes, or what `parseQuote` made of them, of which nothing but the bytes and their number after the end is looked at.
+ *
+ * @example const { claims } = await verifyQuote(bytes, parseCollateral(text), { roots: [intelSgxRootCa] }, at)
  */
-export async function verifyQuote(quote: Quote, collateral: Collateral, trust: Trust, at: Date, options: VerifyOptions = {}): Promise<VerifiedQuote> {
+export async function verifyQuote(
+  quote: Quote | Uint8Array,
+  collateral: Collateral,
+  trust: Trust,
+  at: Date,
+  options: VerifyOptions = {},
+): Promise<VerifiedQuote> {
   const roots: readonly Root[] = trust.roots
   if (!Array.isArray(roots) || roots.length === 0 || !roots.every((root) => root instanceof Uint8Array))
     throw new TypeError('verifyQuote: expected at least one trusted root, each the DER of a certificate')
@@ -53,32 +61,39 @@ export async function verifyQuote(quote: Quote, collateral: Collateral, trust: T
   const { cache } = options
   if (cache !== undefined && !(cache instanceof VerifierCache)) throw new TypeError('verifyQuote: expected a cache made by createVerifierCache')
   const compartment = cache === undefined ? null : cache.compartment(roots)
-  // What the caller holds may change while this awaits; what was asked about may not. So roots and time are copied, and the quote is read again
+  // What the caller holds may change while this awaits; what was asked about may not. So roots, time and collateral are copied, and the quote is read
   // from a copy of its bytes, which also rules out a body that is not the signed one; what a cache keeps of a quote are views of that copy.
-  const session = openSession({ ...collateral }, compartment?.roots ?? [...roots], new Date(at), compartment)
-  const { checks } = session
-  const own = checks.take(
-    'quote.format',
-    () => ({ ...parseQuote(quote.bytes), trailingBytes: quote.trailingBytes }),
-    ({ tee, version, bytes, trailingBytes }) => `${tee} quote of version ${version}, ${bytes.length} bytes and ${trailingBytes} after its end`,
-  )
-  // One after the other. Under Node each is there at once, and to `await` it would take longer than most of them do.
-  return whenDone(verifyPck(session, own), (pck) =>
-    whenDone(verifyRevocation(session, pck), (lists) =>
-      whenDone(verifyTcbInfo(session, pck, lists, own), (tcbInfo) =>
-        whenDone(verifyQeIdentity(session, pck, lists, own), (identity) =>
-          whenDone(verifyReports(session, own, pck, tcbInfo, identity), () => {
-            const tcb = evaluate(session, own, pck, tcbInfo, identity)
-            const claims = collectClaims(session, own, pck, lists, tcbInfo, identity, tcb)
-            session.pool.commit()
-            session.documents.commit()
-            // The one place where claims become verified: every check above has passed.
-            return { claims: claims as Verified<QuoteClaims>, checks: checks.taken }
-          }),
-        ),
-      ),
-    ),
-  )
+  const session = openSession(collateral, compartment?.roots ?? [...roots], new Date(at), compartment)
+  try {
+    const own = readOwn(session, quote)
+    // One after the other. Under Node each is there at once, and to `await` it would take longer than most of them do.
+    const pckStep = verifyPck(session, own)
+    const pck = isPromise(pckStep) ? await pckStep : pckStep
+    const listsStep = verifyRevocation(session, pck)
+    const lists = isPromise(listsStep) ? await listsStep : listsStep
+    const tcbInfoStep = verifyTcbInfo(session, pck, lists, own)
+    const tcbInfo = isPromise(tcbInfoStep) ? await tcbInfoStep : tcbInfoStep
+    const identityStep = verifyQeIdentity(session, pck, lists, own)
+    const identity = isPromise(identityStep) ? await identityStep : identityStep
+    const reportsStep = verifyReports(session, own, pck, tcbInfo, identity)
+    if (isPromise(reportsStep)) await reportsStep
+    const tcb = evaluate(session, own, pck, tcbInfo, identity)
+    const claims = collectClaims(session, own, pck, lists, tcbInfo, identity, tcb)
+    closeSession(session, compartment)
+    // The one place where claims become verified: every check above has passed.
+    return { claims: claims as Verified<QuoteClaims>, checks: session.checks.taken }
+  } catch (error) {
+    throw session.checks.failure(error)
+  }
+}
+
+function readOwn({ checks, slab }: Session, quote: Quote | Uint8Array): Quote {
+  checks.begin('quote.format')
+  const bytes = quote instanceof Uint8Array ? quote : quote.bytes
+  const own = readQuote(bytes, (input) => slab.copy(input))
+  const trailingBytes = quote instanceof Uint8Array ? own.trailingBytes : quote.trailingBytes
+  checks.pass(`${own.tee} quote of version ${own.version}, ${own.bytes.length} bytes and ${trailingBytes} after its end`)
+  return trailingBytes === own.trailingBytes ? own : { ...own, trailingBytes }
 }
 
 function evaluate(session: Session, quote: Quote, pck: Pck, tcbInfo: TcbInfo, identity: QeIdentity): TcbEvaluation {
@@ -86,9 +101,9 @@ function evaluate(session: Session, quote: Quote, pck: Pck, tcbInfo: TcbInfo, id
   const svns = { sgxComponents: pck.sgx.tcbComponents, pceSvn: pck.sgx.pceSvn, qeIsvSvn: quote.qeReport.isvSvn }
   const launchSvn = body.kind === 'sgx' ? null : body.teeTcbSvn
   const currentSvn = body.kind === 'td15' || body.kind === 'td15ex' ? body.teeTcbSvn2 : null
-  return session.checks.take(
-    'tcb.level',
-    () => evaluateTcb(tcbInfo, identity, svns, launchSvn, currentSvn),
-    ({ launch, current }) => `evaluated: ${launch.status}${current.status === launch.status ? '' : `, current ${current.status}`}`,
-  )
+  session.checks.begin('tcb.level')
+  const tcb = evaluateTcb(tcbInfo, identity, svns, launchSvn, currentSvn)
+  const { launch, current } = tcb
+  session.checks.pass(`evaluated: ${launch.status}${current.status === launch.status ? '' : `, current ${current.status}`}`)
+  return tcb
 }

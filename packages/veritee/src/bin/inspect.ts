@@ -32,10 +32,22 @@ function entry(name: string, value: unknown): string[] {
 
 /** A quote's fields as plain data; bytes are lower-case hex. Nothing in it is verified. */
 export function describeQuote(quote: Quote): Record<string, unknown> {
-  const body = Object.fromEntries(
-    Object.entries(quote.body)
-      .filter(([name]) => name !== 'bytes')
-      .map(([name, value]) => [name, value instanceof Uint8Array ? toHex(value) : value]),
-  )
-  return { version: quote.version, tee: quote.tee, body, trailingBytes: quote.trailingBytes }
+  return { version: quote.version, tee: quote.tee, body: describeBody(quote.body), trailingBytes: quote.trailingBytes }
+}
+
+function describeBody(body: Quote['body']): Record<string, unknown> {
+  const { kind, reportData } = body
+  if (kind === 'sgx') {
+    const { cpuSvn, miscSelect, attributes, mrenclave, mrsigner, isvProdId, isvSvn } = body
+    return { kind, ...inHex({ cpuSvn, miscSelect, attributes, mrenclave, mrsigner }), isvProdId, isvSvn, ...inHex({ reportData }) }
+  }
+  const { teeTcbSvn, mrSeam, mrSignerSeam, seamAttributes, tdAttributes, xfam, mrTd, mrConfigId, mrOwner, mrOwnerConfig, rtmr } = body
+  const before = { teeTcbSvn, mrSeam, mrSignerSeam, seamAttributes, tdAttributes, xfam, mrTd, mrConfigId, mrOwner, mrOwnerConfig }
+  const [rtmr0, rtmr1, rtmr2, rtmr3] = rtmr
+  const later = kind === 'td10' ? {} : { teeTcbSvn2: body.teeTcbSvn2, mrServiceTd: body.mrServiceTd }
+  return { kind, ...inHex({ ...before, rtmr0, rtmr1, rtmr2, rtmr3, reportData, ...later }) }
+}
+
+function inHex(fields: Readonly<Record<string, Uint8Array>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, toHex(value)]))
 }

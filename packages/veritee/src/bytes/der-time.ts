@@ -17,10 +17,26 @@ export function readTime(bytes: Uint8Array, from: number, end: number, short: bo
   const year = (short ? (low < 50 ? 20 : 19) : pair(bytes, from)) * 100 + low
   // RFC 5280 gives each date one form: UTCTime through 2049, GeneralizedTime after.
   if (!short && year < 2050) return 'UTCTime for dates before 2050'
-  const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second))
-  // What is out of range spills into the next larger unit: a day that exists is still that day of that month.
-  if (date.getUTCDate() !== day || date.getUTCMonth() !== month - 1 || hour > 23 || minute > 59 || second > 59) return 'a date that exists'
-  return date
+  const days = daysIn(year, month)
+  if (day < 1 || day > days || hour > 23 || minute > 59 || second > 59) return 'a date that exists'
+  return new Date((((daysBefore(year, month) + day - 1) * 24 + hour) * 60 + minute) * 60_000 + second * 1000)
+}
+
+const lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] as const
+
+/** The days of a month; zero where there is no such month. */
+function daysIn(year: number, month: number): number {
+  const leap = month === 2 && year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
+  return (lengths[month - 1] ?? 0) + (leap ? 1 : 0)
+}
+
+/** Days from 1970-01-01 to the first of a month, in the Gregorian calendar. Years begin in March here, so that the leap day is the last of them. */
+function daysBefore(year: number, month: number): number {
+  const started = month > 2 ? year : year - 1
+  const sinceMarch = month > 2 ? month - 3 : month + 9
+  return (
+    365 * started + Math.floor(started / 4) - Math.floor(started / 100) + Math.floor(started / 400) + Math.floor((153 * sinceMarch + 2) / 5) - 719_468
+  )
 }
 
 /** The value of two digits. */

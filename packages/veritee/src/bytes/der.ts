@@ -112,6 +112,11 @@ export class DerReader {
     return this.#bytes.subarray(from, this.#at)
   }
 
+  /** From the position `from` to the end of what was opened last. */
+  through(from: number): Uint8Array {
+    return this.#bytes.subarray(from, this.#end)
+  }
+
   /** True if what stands from `a` and from `b` on is the same for `length` bytes. Both have been read. */
   same(a: number, b: number, length: number): boolean {
     for (let i = 0; i < length; i++) if (this.#bytes[a + i] !== this.#bytes[b + i]) return false

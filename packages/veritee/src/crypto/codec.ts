@@ -26,7 +26,8 @@ export function decodeHex(text: string): Uint8Array | null {
   return wrong > 15 ? null : out
 }
 
-const base64Digits: Uint8Array = tableOf('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/', 0x40)
+/** By character code below 128: the value of a base64 digit, 0x40 for all else. */
+export const base64Digits: Uint8Array = tableOf('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/', 0x40)
 
 /** Bytes of standard base64 in its canonical form (RFC 4648 section 4: padded, trailing bits zero, no white space); null for any other text. */
 export function decodeBase64(text: string): Uint8Array | null {
@@ -61,4 +62,12 @@ export function encodeHex(bytes: Uint8Array): string {
   let out = ''
   for (const byte of bytes) out += hexPairs[byte]
   return out
+}
+
+/** True for equal bytes. The time depends on the contents, which are public. */
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  const { length } = a
+  if (b.length !== length) return false
+  for (let at = 0; at < length; at++) if (a[at] !== b[at]) return false
+  return true
 }

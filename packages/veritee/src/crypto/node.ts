@@ -25,7 +25,8 @@ const spkiX25519 = 'MCowBQYDK2VuAyEA'
 const pkcs8X25519 = '302e020100300506032b656e04220420'
 
 export function sha256(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(hash('sha256', bytes, 'buffer'))
+  // By way of hex, which Node makes in a third of the time that it takes for a buffer.
+  return plain.decodeHex(hash('sha256', bytes, 'hex')) as Uint8Array
 }
 
 export function hmacSha256(key: Uint8Array, bytes: Uint8Array): Uint8Array {
@@ -72,11 +73,13 @@ function ecdsaSigValue(signature: Uint8Array): Uint8Array {
   out[3] = rLength
   // Where there is padding, this is it.
   out[4] = 0
-  out.set(signature.subarray(r, 32), 4 + rPadding)
+  let at = 4 + rPadding
+  while (r < 32) out[at++] = signature[r++] as number
   out[4 + rLength] = 0x02
   out[5 + rLength] = sLength
   out[6 + rLength] = 0
-  out.set(signature.subarray(s), 6 + rLength + sPadding)
+  at = 6 + rLength + sPadding
+  while (s < 64) out[at++] = signature[s++] as number
   return out
 }
 
@@ -155,6 +158,15 @@ export function decodeBase64(text: string): Uint8Array | null {
   const view = viewOf(out)
   // Node skips what is no digit. The canonical form is the one that it writes.
   return view.write(text, 'base64') === out.length && view.toString('base64') === text ? out : null
+}
+
+// Below this many bytes, a call out of JavaScript takes longer than the comparison.
+const minToCompareOutside = 64
+
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  const { length } = a
+  if (length >= minToCompareOutside) return length === b.length && Buffer.compare(a, b) === 0
+  return plain.sameBytes(a, b)
 }
 
 export function randomBytes(length: number): Uint8Array {

@@ -24,6 +24,8 @@ export interface Crypto {
   encodeHex(bytes: Uint8Array): string
   /** Bytes of standard base64 in its canonical form (RFC 4648 section 4: padded, trailing bits zero, no white space); null for any other text. */
   decodeBase64(text: string): Uint8Array | null
+  /** True for equal bytes, which are public: the time depends on them. */
+  sameBytes(a: Uint8Array, b: Uint8Array): boolean
   /** HKDF with SHA-256 (RFC 5869). */
   hkdfSha256(secret: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): MaybePromise<Uint8Array>
   /** AES-256-GCM (NIST SP 800-38D) without additional data: the ciphertext and its 16-byte tag. `key` 32 bytes, `nonce` 12. */

@@ -1,7 +1,7 @@
 import { decodeBase64 } from './codec.ts'
 import type { AgreementKey, P256Key, SigningKey } from './types.ts'
 
-export { decodeBase64, decodeHex, encodeHex } from './codec.ts'
+export { decodeBase64, decodeHex, encodeHex, sameBytes } from './codec.ts'
 
 type Algorithm = { readonly name: string; readonly namedCurve?: string; readonly hash?: string }
 const p256: Algorithm = { name: 'ECDSA', namedCurve: 'P-256' }

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { intelSgxRootCa, parseCertificate } from '../../src/attestation/index.ts'
-import { CertificatePool, checkWindow } from '../../src/attestation/pki/chain.ts'
+import { intelSgxRootCa } from '../../src/attestation/index.ts'
+import { type PooledCertificate, readCertificate } from '../../src/attestation/pki/certificate.ts'
+import { Chain, checkWindow } from '../../src/attestation/pki/chain.ts'
 import { basicConstraints, type Extension, keyUsage } from '../../src/attestation/pki/issue.ts'
+import { CertificatePool } from '../../src/attestation/pki/pool.ts'
 import {
   type Alteration,
   type Authority,
@@ -105,8 +107,8 @@ describe('PCK certificates of the wrong issuer', async () => {
 })
 
 describe('certificates without what the checks look at', async () => {
-  const genuine = parseCertificate(intelSgxRootCa)
-  const unnamed = { ...genuine, subject: { ...genuine.subject, commonName: null } }
+  const genuine = readCertificate(intelSgxRootCa)
+  const unnamed: PooledCertificate = { ...genuine, subject: { ...genuine.subject, commonName: null } }
 
   it('a key or a signature of another kind signs nothing', async () => {
     const pool = new CertificatePool()
@@ -117,12 +119,12 @@ describe('certificates without what the checks look at', async () => {
 
   it('a window counts also for a certificate without a common name', () => {
     const late = new Date('2060-01-01T00:00:00Z')
-    expect(() => checkWindow([unnamed], late)).toThrow(expect.objectContaining({ code: 'certificate_expired' }))
-    expect(() => checkWindow([unnamed], at)).not.toThrow()
+    expect(() => checkWindow(new Chain([unnamed]), late)).toThrow(expect.objectContaining({ code: 'certificate_expired' }))
+    expect(() => checkWindow(new Chain([unnamed]), at)).not.toThrow()
   })
 
   it('an intermediate without a common name is neither of the PCK authorities', () => {
-    const pck = { leaf: genuine, intermediate: unnamed, root: genuine, chain: [genuine] } as unknown as Pck
+    const pck = { leaf: genuine, intermediate: unnamed, root: genuine, chain: new Chain([genuine]) } as unknown as Pck
     expect(() => pckAuthority(pck)).toThrow(expect.objectContaining({ code: 'chain_invalid' }))
   })
 

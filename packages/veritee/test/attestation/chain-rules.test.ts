@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import { parseQuote, type Trust, verifyQuote } from '../../src/attestation/index.ts'
-import { CertificatePool } from '../../src/attestation/pki/chain.ts'
 import {
   authorityKeyIdentifier,
   basicConstraints,
@@ -10,6 +9,7 @@ import {
   keyUsage,
   subjectKeyIdentifier,
 } from '../../src/attestation/pki/issue.ts'
+import { CertificatePool } from '../../src/attestation/pki/pool.ts'
 import {
   type Alteration,
   type CertificateProfile,
@@ -191,9 +191,8 @@ describe('the certificates of one verification', () => {
     const one = await sharedVendor()
     const two = await createSimVendor(at)
     const pool = new CertificatePool()
-    const [signer, root] = pool.chain(chain(one.tcbSigning.certificate, one.root.certificate), 2)
-    const [, other] = pool.chain(chain(two.tcbSigning.certificate, two.root.certificate), 2)
-    if (root === undefined || other === undefined) throw new Error('expected two chains of two')
+    const { leaf: signer, root } = pool.chain(chain(one.tcbSigning.certificate, one.root.certificate), 2)
+    const { root: other } = pool.chain(chain(two.tcbSigning.certificate, two.root.certificate), 2)
     expect(await pool.signed(root, signer)).toBe(true)
     expect(await pool.signed(other, signer)).toBe(false)
     expect(await pool.signed(root, signer)).toBe(true)
@@ -203,8 +202,8 @@ describe('the certificates of one verification', () => {
     const { tcbSigning, root } = await sharedVendor()
     const pool = new CertificatePool()
     const text = chain(tcbSigning.certificate, root.certificate)
-    const [first] = pool.chain(text, 2)
-    expect(pool.chain(text, 2)[0]).toBe(first)
+    const { leaf } = pool.chain(text, 2)
+    expect(pool.chain(text, 2).leaf).toBe(leaf)
   })
 })
 

@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { Slab } from '../../src/attestation/cache/slab.ts'
 import { parseQuote } from '../../src/attestation/index.ts'
-import { CertificatePool, PoolShelves } from '../../src/attestation/pki/chain.ts'
+import { decodeFirstBlock, endOfFirstBlock, parsePem } from '../../src/attestation/pki/pem.ts'
+import { CertificatePool, PoolShelves } from '../../src/attestation/pki/pool.ts'
 import { createSimPlatform, createSimVendor, type SimPlatform } from '../../src/attestation/sim/index.ts'
 import { concat, fromUtf8, utf8 } from '../../src/bytes/bytes.ts'
 import { toHex } from '../../src/bytes/hex.ts'
@@ -22,7 +24,7 @@ const firstEnd = text.indexOf(end) + end.length
 /** The certificates, or the refusal in full. */
 function chained(pool: CertificatePool, pem: Uint8Array): readonly string[] | string {
   try {
-    return pool.chainOfBytes(pem, 3).map(({ der }) => toHex(der))
+    return pool.quotedChain(pem).chain.certificates.map(({ der }) => toHex(der))
   } catch (error) {
     if (error instanceof VeriteeError) return `${error.code}: ${error.message}`
     throw error
@@ -44,8 +46,8 @@ describe('the chain of a quote whose issuers are known', () => {
     expect(plain).toHaveLength(3)
     expect(found).toEqual(plain)
     const pool = new CertificatePool()
-    const [, issuer, root] = pool.chainOfBytes(utf8(known), 3)
-    const [leaf, sameIssuer, sameRoot] = pool.chainOfBytes(utf8(text), 3)
+    const [, issuer, root] = pool.quotedChain(utf8(known)).chain.certificates
+    const [leaf, sameIssuer, sameRoot] = pool.quotedChain(utf8(text)).chain.certificates
     expect(leaf).not.toBe(undefined)
     expect(sameIssuer).toBe(issuer)
     expect(sameRoot).toBe(root)
@@ -111,5 +113,59 @@ describe('the chain of a quote whose issuers are known', () => {
     const [found, plain] = bothWays(pem)
     expect(plain).toMatch(/^malformed_encoding/)
     expect(found).toEqual(plain)
+  })
+})
+
+describe('the first block decoded by itself', () => {
+  const block = (body: string): Uint8Array => utf8(`-----BEGIN CERTIFICATE-----\n${body}${end}\n`)
+  const decoded = (pem: Uint8Array): Uint8Array | null => decodeFirstBlock(pem, endOfFirstBlock(pem), new Slab())
+  const read = (pem: Uint8Array): string => {
+    try {
+      return toHex(parsePem(fromUtf8(pem))[0] as Uint8Array)
+    } catch {
+      return 'refused'
+    }
+  }
+
+  it.each([
+    ['AAEC\n', '000102'],
+    ['AAEC\nAwQ=\n', '0001020304'],
+    ['AAEC\n\n\nAw==\n\n', '00010203'],
+    ['\n', ''],
+  ])('%j', (body, hex) => {
+    expect(toHex(decoded(block(body)) as Uint8Array)).toBe(hex)
+    expect(read(block(body))).toBe(hex)
+  })
+
+  it.each([
+    'AwR=\n',
+    'Ax==\n',
+    'Aw==\nAAEC\n',
+    'Aw=A\n',
+    'A===\n',
+    '====\n',
+    'AA\nEC\n',
+    'AAE\n',
+    'AAEC',
+    'AA?C\n',
+    'AA\u00e9C\n',
+    '\u00e9AAC\n',
+    'AAEC\r\n',
+    'AA C\n',
+  ])('%j is left to the reader of all forms', (body) => expect(decoded(block(body))).toBe(null))
+
+  it('is what the reader of all forms finds, or nothing', () => {
+    const bytes = fc.uint8Array({ maxLength: 60 })
+    const edit = fc.record({ from: fc.nat(90), removed: fc.nat(3), put: fc.constantFrom('', '-', '\n', '\r', '=', 'A', '/', 'B', end) })
+    fc.assert(
+      fc.property(bytes, edit, fc.boolean(), (content, { from, removed, put }, changed) => {
+        const pem = block(`${Buffer.from(content).toString('base64')}\n`)
+        const edited = changed ? concat(pem.subarray(0, from), utf8(put), pem.subarray(from + removed)) : pem
+        const found = decoded(edited)
+        if (found !== null) expect(toHex(found)).toBe(read(edited.subarray(0, endOfFirstBlock(edited))))
+        else expect(changed).toBe(true)
+      }),
+      { numRuns: 2000 },
+    )
   })
 })

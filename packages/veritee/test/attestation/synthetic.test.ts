@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { checkIds, intelSgxRootCa, parseQuote, verifyQuote } from '../../src/attestation/index.ts'
+import { checkIds, createVerifierCache, intelSgxRootCa, parseQuote, verifyQuote } from '../../src/attestation/index.ts'
 import { createSimPlatform, createSimVendor } from '../../src/attestation/sim/index.ts'
 import { concat, toHex } from '../../src/bytes/index.ts'
 import { at, claimsOf, daysLater, type Evidence, enclave, evidenceOf, outcome, reportData, sharedVendor, soon, synthesize } from './synthetic.ts'
@@ -70,8 +70,29 @@ describe('a synthetic platform', async () => {
   })
 
   it('a piece of collateral of the wrong type is a TypeError, not a verdict on the quote', async () => {
-    const collateral = { ...evidence.collateral, rootCaCrl: undefined as unknown as Uint8Array }
-    await expect(verifyQuote(parseQuote(evidence.quote), collateral, evidence.trust, soon)).rejects.toThrow(TypeError)
+    for (const wrong of [undefined, null, 7, 'x', [1, 2], new Uint8Array(8)])
+      for (const [name, value] of Object.entries(evidence.collateral)) {
+        if (typeof wrong === typeof value && (typeof wrong === 'string' || wrong instanceof Uint8Array)) continue
+        const collateral = { ...evidence.collateral, [name]: wrong }
+        await expect(verifyQuote(evidence.quote, collateral, evidence.trust, soon), name).rejects.toThrow(TypeError)
+        const cache = createVerifierCache()
+        await verifyQuote(evidence.quote, evidence.collateral, evidence.trust, soon, { cache })
+        await expect(verifyQuote(evidence.quote, collateral, evidence.trust, soon, { cache }), name).rejects.toThrow(TypeError)
+      }
+  })
+
+  it('a quote is its bytes or what was parsed of them; anything else is a TypeError', async () => {
+    const parsed = await verifyQuote(parseQuote(concat(evidence.quote, new Uint8Array(5))), evidence.collateral, evidence.trust, soon)
+    expect(parsed).toEqual(await verifyQuote(concat(evidence.quote, new Uint8Array(5)), evidence.collateral, evidence.trust, soon))
+    for (const wrong of [undefined, null, 'quote', [...evidence.quote], {}, { bytes: [...evidence.quote] }, evidence.quote.buffer])
+      await expect(verifyQuote(wrong as unknown as Uint8Array, evidence.collateral, evidence.trust, soon)).rejects.toThrow(TypeError)
+  })
+
+  it('bytes that are no quote are refused by the first check', async () => {
+    await expect(verifyQuote(evidence.quote.subarray(0, 100), evidence.collateral, evidence.trust, soon)).rejects.toMatchObject({
+      code: 'quote_malformed',
+      checks: [{ id: 'quote.format', status: 'fail' }],
+    })
   })
 
   it('says when the enclave is in debug mode', async () => {

@@ -16,6 +16,8 @@ let root: string
 let policy: string
 let debugQuote: string
 let quoteBytes: Uint8Array
+const tdQuotes: string[] = []
+const rtmrs = { rtmr0: 'a0'.repeat(48), rtmr1: 'a1'.repeat(48), rtmr2: 'a2'.repeat(48), rtmr3: 'a3'.repeat(48) }
 const time = ['--at', soon.toISOString()]
 const shape = ['checks', 'error', 'quote', 'scope', 'simulated', 'tcb', 'verdict', 'warnings']
 
@@ -24,6 +26,8 @@ beforeAll(async () => {
   quoteBytes = await platform.quote(enclave, new Uint8Array(64))
   quote = files.write('quote.bin', quoteBytes)
   debugQuote = files.write('debug.bin', await platform.quote({ ...enclave, debug: true }, new Uint8Array(64)))
+  for (const body of ['td10', 'td15'] as const)
+    tdQuotes.push(files.write(`${body}.bin`, await platform.tdQuote({ mrtd: 'c3'.repeat(48), ...rtmrs }, new Uint8Array(64), { body })))
   collateral = files.write('collateral.json', formatCollateral(platform.collateral))
   root = files.write('root.pem', certificatePem(platform.root))
   const section = { ...lenient(await sgxClaims()), debug: 'refuse' }
@@ -198,7 +202,18 @@ it('inspect shows what a quote says and that nothing was verified', async () => 
   expect([text.code, document.code]).toEqual([0, 0])
   expect(text.stdout).toContain(enclave.mrenclave)
   expect(text.stdout).toContain('UNVERIFIED')
-  expect(json(document)).toMatchObject({ version: 3, tee: 'sgx', body: { isvSvn: 4 } })
+  expect(json(document)).toMatchObject({ version: 3, tee: 'sgx', body: { kind: 'sgx', isvSvn: 4, mrenclave: enclave.mrenclave } })
+})
+
+it('inspect shows each measurement of a TD in hex', async () => {
+  const kinds = ['td10', 'td15']
+  for (const [index, path] of tdQuotes.entries()) {
+    const { stdout } = await veritee(['inspect', path])
+    for (const each of Object.values(rtmrs)) expect(stdout).toContain(each)
+    const { body } = json(await veritee(['inspect', path, '--json'])) as { body: Record<string, unknown> }
+    expect(body).toMatchObject({ kind: kinds[index], mrTd: 'c3'.repeat(48), ...rtmrs, reportData: '00'.repeat(64) })
+    expect(body.mrServiceTd).toBe(index === 0 ? undefined : '00'.repeat(48))
+  }
 })
 
 describe.skipIf(!haveVectors)(`real quotes${vectorsNote}`, () => {

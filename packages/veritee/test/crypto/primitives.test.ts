@@ -140,6 +140,30 @@ describe.each(implementations)('%s: the primitives', (_, crypto) => {
   })
 })
 
+describe.each(implementations)('%s: comparing bytes', (_, { sameBytes }) => {
+  const lengths = [0, 1, 4, 63, 64, 65, 200]
+
+  it('equal bytes are the same wherever they stand', () => {
+    for (const length of lengths)
+      for (let offset = 0; offset < 9; offset++) {
+        const content = Uint8Array.from({ length }, (_unused, index) => index + 1)
+        const buffer = new Uint8Array(length + 20).fill(0xff)
+        buffer.set(content, offset)
+        expect(sameBytes(content, buffer.subarray(offset, offset + length))).toBe(true)
+      }
+  })
+
+  it('one different byte is seen at every place, and so is another length', () => {
+    for (const length of lengths) {
+      const content = Uint8Array.from({ length }, (_unused, index) => index + 1)
+      for (let bit = 0; bit < 8 * length; bit++) expect(sameBytes(content, flip(content, bit))).toBe(false)
+      const longer = new Uint8Array([...content, 0])
+      expect(sameBytes(content, longer)).toBe(false)
+      expect(sameBytes(longer, content)).toBe(false)
+    }
+  })
+})
+
 describe.each(implementations)('%s: keys it makes', (_, maker) => {
   it.each(implementations)('are verified by %s', async (_name, checker) => {
     const p256 = await maker.generateP256()

@@ -53,10 +53,13 @@ export class ShelfView<K extends string | number, V> {
   }
 
   set(key: K, value: V): V {
-    const known = this.#own?.find((one) => one[0] === key)
-    if (known !== undefined) known[1] = value
-    else if (this.#own === null) this.#own = [[key, value]]
-    else this.#own.push([key, value])
+    if (this.#own === null) this.#own = []
+    for (const one of this.#own)
+      if (one[0] === key) {
+        one[1] = value
+        return value
+      }
+    this.#own.push([key, value])
     return value
   }
 
@@ -82,16 +85,4 @@ export function tailOfText(text: string): number {
   let tail = 0
   for (let at = Math.max(0, text.length - 8); at < text.length; at++) tail = (Math.imul(tail, 31) + text.charCodeAt(at)) & 0x3fff_ffff
   return tail
-}
-
-/** True for equal bytes. Four at a time: a hit on a cache compares kilobytes. The time depends on the contents, which are public. */
-export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  const { length } = a
-  if (b.length !== length) return false
-  const left = new DataView(a.buffer, a.byteOffset, length)
-  const right = new DataView(b.buffer, b.byteOffset, length)
-  let at = 0
-  for (; at + 4 <= length; at += 4) if (left.getInt32(at) !== right.getInt32(at)) return false
-  for (; at < length; at++) if (a[at] !== b[at]) return false
-  return true
 }

@@ -1,13 +1,16 @@
-import { equal } from '../../bytes/bytes.ts'
-import { PoolShelves } from '../pki/chain.ts'
+import { sameBytes } from '#crypto'
+import { PoolShelves } from '../pki/pool.ts'
 import type { Root } from '../roots/intel.ts'
-import { DocumentShelves } from '../tcb/document-pool.ts'
+import type { KnownCollateral } from './known-collateral.ts'
+import { Shelf } from './shelf.ts'
+import { Slab } from './slab.ts'
 
 /** What verifications under one list of roots share. */
 export interface CacheCompartment {
   readonly roots: readonly Root[]
   readonly pool: PoolShelves
-  readonly documents: DocumentShelves
+  readonly collateral: Shelf<string, KnownCollateral>
+  readonly slab: Slab
 }
 
 const defaultMaxEntries = 256
@@ -30,7 +33,8 @@ export class VerifierCache {
     const found = known ?? {
       roots: roots.map((root) => new Uint8Array(root)),
       pool: new PoolShelves(this.#maxEntries),
-      documents: new DocumentShelves(this.#maxEntries),
+      collateral: new Shelf(this.#maxEntries),
+      slab: new Slab(),
     }
     this.#compartments = [found, ...this.#compartments.filter((one) => one !== found)].slice(0, maxCompartments)
     return found
@@ -43,7 +47,7 @@ export class VerifierCache {
 }
 
 function sameRoots(a: readonly Root[], b: readonly Root[]): boolean {
-  return a.length === b.length && a.every((root, index) => equal(root, b[index] as Root))
+  return a.length === b.length && a.every((root, index) => sameBytes(root, b[index] as Root))
 }
 
 /**
@@ -70,7 +74,7 @@ function sameRoots(a: readonly Root[], b: readonly Root[]): boolean {
  *
  * @example
  * const cache = createVerifierCache()
- * await verifyQuote(parseQuote(bytes), collateral, trust, at, { cache })
+ * await verifyQuote(bytes, collateral, trust, at, { cache })
  */
 export function createVerifierCache(options: { readonly maxEntries?: number } = {}): VerifierCache {
   const { maxEntries = defaultMaxEntries } = options

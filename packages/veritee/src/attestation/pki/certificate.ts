@@ -1,7 +1,7 @@
 import { DerReader, derTag } from '../../bytes/der.ts'
 import { fail } from '../../errors.ts'
 import { type BasicConstraints, type Extension, readBasicConstraints, readExtensions, readKeyUsage } from './extensions.ts'
-import { type Name, readName } from './name.ts'
+import { type Name, type NameView, readName } from './name.ts'
 import { knownOids, oid } from './oid.ts'
 import { readAlgorithm, readEcdsaSignature } from './signature-value.ts'
 
@@ -44,8 +44,14 @@ export function parseCertificate(der: Uint8Array): Certificate {
   return readCertificate(der.length > maxLength ? der : new Uint8Array(der))
 }
 
+/** A certificate among others of one verification or of one cache. */
+export interface PooledCertificate extends Certificate {
+  /** The public key by which its signature has been found to hold. */
+  signer: Uint8Array | null
+}
+
 /** {@link parseCertificate} of bytes that nobody will write to: they are not copied. */
-export function readCertificate(der: Uint8Array): Certificate {
+export function readCertificate(der: Uint8Array, names: NameView | null = null): PooledCertificate {
   if (der.length > maxLength) throw fail(code, `expected a certificate of at most ${maxLength} bytes, found ${der.length}`)
   const reader = new DerReader(der, code)
   const certificate = reader.open(derTag.sequence, 'certificate')
@@ -59,12 +65,12 @@ export function readCertificate(der: Uint8Array): Certificate {
   const innerAt = reader.position
   const algorithm = readAlgorithm(reader, 'signature')
   const innerEnd = reader.position
-  const issuer = readName(reader, 'issuer')
+  const issuer = readName(reader, 'issuer', names)
   const validity = reader.open(derTag.sequence, 'validity')
   const notBefore = reader.time('notBefore')
   const notAfter = reader.time('notAfter')
   reader.close(validity, 'validity')
-  const subject = readName(reader, 'subject')
+  const subject = readName(reader, 'subject', names)
   const key = readKey(reader)
   const wrapper = reader.open(0xa3, 'extensions')
   const extensions = readExtensions(reader, 'extensions')
@@ -97,6 +103,7 @@ export function readCertificate(der: Uint8Array): Certificate {
     basicConstraints: readBasicConstraints(extensions, code),
     keyUsage: readKeyUsage(extensions, code),
     signature,
+    signer: null,
   }
 }
 

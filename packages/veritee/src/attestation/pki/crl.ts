@@ -1,7 +1,7 @@
 import { DerReader, derTag } from '../../bytes/der.ts'
 import { fail } from '../../errors.ts'
 import { type Extension, findExtension, readExtensions } from './extensions.ts'
-import { type Name, readName } from './name.ts'
+import { type Name, type NameView, readName } from './name.ts'
 import { oid } from './oid.ts'
 import { readAlgorithm, readEcdsaSignature } from './signature-value.ts'
 
@@ -67,15 +67,24 @@ const maxEntries = 16_384
  * Does not check the signature, issuer or window. PEM and hex are not accepted here. Throws `crl_malformed`.
  */
 export function parseCrl(der: Uint8Array): Crl {
+  return readCrl(der.length > maxLength ? der : new Uint8Array(der))
+}
+
+/** A list that remembers the public key by which its signature has been found to hold. */
+export interface PooledCrl extends Crl {
+  signer: Uint8Array | null
+}
+
+/** {@link parseCrl} of bytes that nobody will write to, with names that were read before. */
+export function readCrl(der: Uint8Array, names: NameView | null = null): PooledCrl {
   if (der.length > maxLength) throw fail(code, `expected a revocation list of at most ${maxLength} bytes, found ${der.length}`)
-  const bytes = new Uint8Array(der)
-  const reader = new DerReader(bytes, code)
+  const reader = new DerReader(der, code)
   const list = reader.open(derTag.sequence, 'certificateList')
   const tbsAt = reader.position
   const fields = reader.open(derTag.sequence, 'tbsCertList')
   if (reader.unsigned('version', 255) !== 1) throw fail(code, 'expected version 2')
   const inner = readAlgorithm(reader, 'signature')
-  const issuer = readName(reader, 'issuer')
+  const issuer = readName(reader, 'issuer', names)
   const thisUpdate = reader.time('thisUpdate')
   const nextUpdate = reader.time('nextUpdate')
   const revoked = reader.at(derTag.sequence) ? readEntries(reader) : []
@@ -92,7 +101,7 @@ export function parseCrl(der: Uint8Array): Crl {
   for (const required of [oid.crlNumber, oid.authorityKeyIdentifier])
     if (findExtension(extensions, required) === undefined) throw fail(code, `expected the extension ${required}`)
   refuseCritical(extensions)
-  return { der: bytes, tbs, issuer, thisUpdate, nextUpdate, revoked: new RevokedSerials(bytes, revoked), extensions, signature }
+  return { der, tbs, issuer, thisUpdate, nextUpdate, revoked: new RevokedSerials(der, revoked), extensions, signature, signer: null }
 }
 
 /** Reads revokedCertificates, and returns where each serial number begins and ends. */

@@ -1,11 +1,11 @@
-import { equal } from '../../bytes/bytes.ts'
+import { sameBytes } from '#crypto'
 import type { MaybePromise } from '../../crypto/types.ts'
 import { whenDone } from '../../crypto/when-done.ts'
 import { fail } from '../../errors.ts'
 import type { Certificate } from './certificate.ts'
-import type { CertificatePool } from './chain.ts'
-import type { Crl } from './crl.ts'
+import type { Crl, PooledCrl } from './crl.ts'
 import { keyUsageBit } from './extensions.ts'
+import type { CertificatePool } from './pool.ts'
 
 /**
  * Checks a revocation list against the certificate of the authority that must have issued it, in this order: issuer name byte for byte,
@@ -13,8 +13,8 @@ import { keyUsageBit } from './extensions.ts'
  *
  * The authority itself must have been verified by the caller. Throws `crl_issuer_mismatch`, `crl_signature_invalid`, `crl_expired`.
  */
-export function verifyCrl(pool: CertificatePool, crl: Crl, authority: Certificate, at: Date): MaybePromise<void> {
-  if (!equal(crl.issuer.der, authority.subject.der))
+export function verifyCrl(pool: CertificatePool, crl: PooledCrl, authority: Certificate, at: Date): MaybePromise<void> {
+  if (crl.issuer !== authority.subject && !sameBytes(crl.issuer.der, authority.subject.der))
     throw fail('crl_issuer_mismatch', `expected a list of '${authority.subject.commonName}', found '${crl.issuer.commonName}'`)
   if (authority.keyUsage === null || (authority.keyUsage & keyUsageBit.crlSign) === 0)
     throw fail('crl_issuer_mismatch', `'${authority.subject.commonName}' may not sign revocation lists (key usage)`)

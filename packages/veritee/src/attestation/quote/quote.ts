@@ -27,13 +27,7 @@ export type Quote =
 
 // Real quotes are below 9 KiB, buffers around them up to 16 KiB.
 const maxLength = 1_048_576
-const headerLength = 48
-const descriptorLength = 6
 const intelVendor = fromHex('939a7233f79c4ca9940a0db3957f0607')
-const teeTypes: ReadonlyMap<number, 'sgx' | 'tdx'> = new Map([
-  [0x00, 'sgx'],
-  [0x81, 'tdx'],
-])
 
 /**
  * Parses a DCAP quote of version 3 (SGX), 4 or 5 (SGX or TDX): shape only, nothing is verified.
@@ -47,9 +41,14 @@ const teeTypes: ReadonlyMap<number, 'sgx' | 'tdx'> = new Map([
  * @example const quote = parseQuote(fromHex(text))
  */
 export function parseQuote(bytes: Uint8Array): Quote {
-  if (!(bytes instanceof Uint8Array)) throw new TypeError('parseQuote: expected a Uint8Array')
+  return readQuote(bytes, (input) => new Uint8Array(input))
+}
+
+/** {@link parseQuote} of the copy that `copy` makes. */
+export function readQuote(bytes: Uint8Array, copy: (bytes: Uint8Array) => Uint8Array): Quote {
+  if (!(bytes instanceof Uint8Array)) throw new TypeError('expected the bytes of a quote as a Uint8Array')
   if (bytes.length > maxLength) throw fail('quote_malformed', `expected at most ${maxLength} bytes, found ${bytes.length}`)
-  const input = new Uint8Array(bytes)
+  const input = copy(bytes)
   const cursor = new ByteCursor(input)
 
   const version = cursor.u16('version')
@@ -57,8 +56,8 @@ export function parseQuote(bytes: Uint8Array): Quote {
   const keyType = cursor.u16('attestation key type')
   if (keyType !== 2) throw fail('quote_unsupported', `expected attestation key type 2 (ECDSA P-256), found ${keyType}`)
   const teeType = cursor.u32('TEE type')
-  const tee = teeTypes.get(teeType)
-  if (tee === undefined || (version === 3 && tee !== 'sgx'))
+  const tee = teeType === 0x00 ? 'sgx' : teeType === 0x81 ? 'tdx' : null
+  if (tee === null || (version === 3 && tee !== 'sgx'))
     throw fail('quote_unsupported', `expected a TEE type of version ${version}, found 0x${teeType.toString(16)}`)
   // Security versions of the quoting and provisioning enclaves in v3, reserved later; the verdict takes them from certified data instead.
   cursor.skip(4, 'header')
@@ -67,25 +66,29 @@ export function parseQuote(bytes: Uint8Array): Quote {
 
   const kind = version === 5 ? readDescriptor(cursor, tee) : tee === 'sgx' ? 'sgx' : 'td10'
   const body = kind === 'sgx' ? readSgxReport(cursor, 'body') : readTdReport(cursor, kind)
-  const signed = input.subarray(0, headerLength + (version === 5 ? descriptorLength : 0) + body.bytes.length)
+  const signed = input.subarray(0, cursor.position)
 
   const authentication = new ByteCursor(cursor.take(cursor.u32('signature data length'), 'signature data'))
   const signature = authentication.take(64, 'signature')
   const attestationKey = authentication.take(64, 'attestation key')
-  const certified = version === 3 ? readQeCertification(authentication) : readNestedQeCertification(authentication)
+  const { qeReport, qeReportSignature, qeAuthData, certification } =
+    version === 3 ? readQeCertification(authentication) : readNestedQeCertification(authentication)
   authentication.finish('signature data')
 
-  const fields: QuoteFields = {
+  const certified = {
     bytes: input.subarray(0, cursor.position),
     userData,
     signed,
     signature,
     attestationKey,
+    qeReport,
+    qeReportSignature,
+    qeAuthData,
+    certification,
     trailingBytes: cursor.remaining,
-    ...certified,
   }
-  if (body.kind === 'sgx') return { version, tee: 'sgx', body, ...fields }
-  return { version: version === 5 ? 5 : 4, tee: 'tdx', body, ...fields }
+  if (body.kind === 'sgx') return { version, tee: 'sgx', body, ...certified }
+  return { version: version === 5 ? 5 : 4, tee: 'tdx', body, ...certified }
 }
 
 const bodyTypes = {

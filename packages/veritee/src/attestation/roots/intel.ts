@@ -1,5 +1,5 @@
+import { sameBytes } from '#crypto'
 import { fromBase64 } from '../../bytes/base64.ts'
-import { equal } from '../../bytes/bytes.ts'
 import { type Certificate, parseCertificate } from '../pki/certificate.ts'
 
 /** A trust anchor: the DER of a self-signed certificate. A chain must carry exactly these bytes as its root. */
@@ -27,5 +27,5 @@ const intelKey = parseCertificate(fromBase64(certificate)).spki
 
 /** True if a root certificate holds Intel's compiled-in public key. `QuoteClaims.simulated` is its negation. */
 export function holdsIntelKey(root: Certificate): boolean {
-  return equal(root.spki, intelKey)
+  return sameBytes(root.spki, intelKey)
 }

@@ -2,7 +2,6 @@ import { toHex } from '../../bytes/hex.ts'
 import type { QuoteClaims } from '../claims.ts'
 import type { Chain } from '../pki/chain.ts'
 import type { Quote } from '../quote/quote.ts'
-import { holdsIntelKey } from '../roots/intel.ts'
 import { isSgxDebug, sgxClaims } from '../sgx/report.ts'
 import type { TcbEvaluation } from '../tcb/evaluate.ts'
 import type { QeIdentity } from '../tcb/qe-identity.ts'
@@ -22,29 +21,47 @@ export function collectClaims(
   identity: QeIdentity,
   tcb: TcbEvaluation,
 ): QuoteClaims {
-  const { tcbComponents: _, ...platform } = pck.sgx
+  const { sgx } = pck
   const { body } = quote
-  const issued = [tcbInfo.issueDate.getTime(), identity.issueDate.getTime(), lists.pck.thisUpdate.getTime()]
+  const hex = toHex(body.bytes)
+  const issued = [tcbInfo.issueDate.getTime(), identity.issueDate.getTime(), lists.pck.thisUpdate.getTime()] as const
   return {
     quoteVersion: quote.version,
-    body: body.kind === 'sgx' ? sgxClaims(body) : tdxClaims(body),
+    body: body.kind === 'sgx' ? sgxClaims(body, hex) : tdxClaims(body, hex),
     debug: body.kind === 'sgx' ? isSgxDebug(body) : isTdDebug(body),
-    reportData: toHex(body.reportData),
-    platform: { ...platform, ca: pckAuthority(pck) },
-    tcb: { ...tcb.launch, ...tcb, evaluationDataNumber: Math.min(tcbInfo.evaluationDataNumber, identity.evaluationDataNumber) },
-    simulated: !holdsIntelKey(pck.root),
+    reportData: body.kind === 'sgx' ? hex.slice(2 * 320, 2 * 384) : hex.slice(2 * 520, 2 * 584),
+    platform: {
+      ppid: sgx.ppid,
+      fmspc: sgx.fmspc,
+      pceId: sgx.pceId,
+      cpuSvn: sgx.cpuSvn,
+      pceSvn: sgx.pceSvn,
+      platformInstanceId: sgx.platformInstanceId,
+      dynamicPlatform: sgx.dynamicPlatform,
+      cachedKeys: sgx.cachedKeys,
+      smtEnabled: sgx.smtEnabled,
+      ca: pckAuthority(pck),
+    },
+    tcb: {
+      status: tcb.launch.status,
+      tcbDate: tcb.launch.tcbDate,
+      advisories: tcb.launch.advisories,
+      launch: tcb.launch,
+      current: tcb.current,
+      evaluationDataNumber: Math.min(tcbInfo.evaluationDataNumber, identity.evaluationDataNumber),
+    },
+    simulated: pck.simulated,
     collateral: {
       earliestIssue: new Date(Math.min(...issued)),
       latestIssue: new Date(Math.max(...issued)),
-      earliestExpiration: earliestEnd(session.chains, [tcbInfo, identity, lists.root, lists.pck]),
+      earliestExpiration: earliestEnd(session.chains, tcbInfo, identity, lists),
     },
     trailingBytes: quote.trailingBytes,
   }
 }
 
-function earliestEnd(chains: readonly Chain[], issued: readonly { readonly nextUpdate: Date }[]): Date {
-  let end = Number.POSITIVE_INFINITY
-  for (const { nextUpdate } of issued) end = Math.min(end, nextUpdate.getTime())
-  for (const chain of chains) for (const { notAfter } of chain) end = Math.min(end, notAfter.getTime())
+function earliestEnd(chains: readonly Chain[], tcbInfo: TcbInfo, identity: QeIdentity, { root, pck }: RevocationLists): Date {
+  let end = Math.min(tcbInfo.nextUpdate.getTime(), identity.nextUpdate.getTime(), root.nextUpdate.getTime(), pck.nextUpdate.getTime())
+  for (const { certificates } of chains) for (const { notAfter } of certificates) end = Math.min(end, notAfter.getTime())
   return new Date(end)
 }

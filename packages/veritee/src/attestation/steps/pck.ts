@@ -1,10 +1,11 @@
-import { equal } from '../../bytes/bytes.ts'
+import { sameBytes } from '#crypto'
 import { toHex } from '../../bytes/hex.ts'
 import type { MaybePromise } from '../../crypto/types.ts'
 import { whenDone } from '../../crypto/when-done.ts'
 import { fail } from '../../errors.ts'
-import type { Certificate } from '../pki/certificate.ts'
-import { type CertificatePool, type Chain, type ChainProfile, checkWindow, rootOf } from '../pki/chain.ts'
+import type { PooledCertificate } from '../pki/certificate.ts'
+import { type Chain, type ChainProfile, checkWindow, verifyChain } from '../pki/chain.ts'
+import type { CertificatePool } from '../pki/pool.ts'
 import type { SgxExtension } from '../pki/sgx-extension.ts'
 import type { CertificationData } from '../quote/certification.ts'
 import type { Quote } from '../quote/quote.ts'
@@ -14,10 +15,12 @@ import type { Session } from './session.ts'
 /** The certificates a quote carries for its quoting enclave's key. */
 export interface Pck {
   readonly chain: Chain
-  readonly leaf: Certificate
-  readonly intermediate: Certificate
-  readonly root: Certificate
+  readonly leaf: PooledCertificate
+  readonly intermediate: PooledCertificate
+  readonly root: PooledCertificate
   readonly sgx: SgxExtension
+  /** True unless the chain ends in Intel's compiled-in key, whatever the caller trusts (S15). */
+  readonly simulated: boolean
 }
 
 /** Common names as Intel's library has them: parts of names. */
@@ -30,37 +33,31 @@ export const pckIssuerProfile: ChainProfile = { names: pckProfile.names.slice(1)
  * Throws `quote_no_pck_chain`, `malformed_encoding`, `certificate_malformed`, `chain_untrusted`, `chain_invalid`, `certificate_expired`,
  * `certificate_not_yet_valid`, each as `VerificationError`.
  */
-export function verifyPck(session: Session, quote: Quote): MaybePromise<Pck> {
-  const { checks, pool, roots, at } = session
-  const pck = checks.take(
-    'pck.format',
-    () => readPck(pool, quote),
-    ({ sgx }) => `PCK certificate of FMSPC ${sgx.fmspc}`,
-  )
-  checks.take(
-    'pck.root',
-    () => checkRoot(pck.root, roots),
-    () => (holdsIntelKey(pck.root) ? "Intel's root" : "a trusted root, but not Intel's: SIMULATED"),
-  )
-  const chain = checks.takeLater(
-    'pck.chain',
-    () => whenDone(pool.verifyChain(pck.chain, pckProfile), () => pckAuthority(pck)),
-    (authority) => `issued by the PCK ${authority} CA`,
-  )
-  return whenDone(chain, () => {
-    checks.take('pck.window', () => checkWindow(pck.chain, at), session.validAt)
-    session.chains.push(pck.chain)
+export function verifyPck({ checks, pool, chains, roots, at, validAt }: Session, quote: Quote): MaybePromise<Pck> {
+  checks.begin('pck.format')
+  const pck = readPck(pool, quote)
+  const { chain, root } = pck
+  checks.pass(`PCK certificate of FMSPC ${pck.sgx.fmspc}`)
+  checks.begin('pck.root')
+  checkRoot(root, roots)
+  checks.pass(pck.simulated ? "a trusted root, but not Intel's: SIMULATED" : "Intel's root")
+  checks.begin('pck.chain')
+  return whenDone(verifyChain(pool, chain, pckProfile), () => {
+    checks.pass(`issued by the PCK ${pckAuthority(pck)} CA`)
+    checks.begin('pck.window')
+    checkWindow(chain, at)
+    checks.pass(validAt)
+    chains.push(chain)
     return pck
   })
 }
 
-function readPck(pool: CertificatePool, quote: Quote): Pck {
-  const { certification } = quote
+function readPck(pool: CertificatePool, { certification }: Quote): Pck {
   if (certification.kind !== 'pck-chain')
     throw fail('quote_no_pck_chain', `expected certification data of type 5, found ${certification.type}: ${whatToFetch(certification)}`)
-  const chain = pool.chainOfBytes(certification.pem, 3)
-  const [leaf, intermediate, root] = chain as readonly [Certificate, Certificate, Certificate]
-  return { chain, leaf, intermediate, root, sgx: pool.sgxExtension(leaf) }
+  const { chain, sgx } = pool.quotedChain(certification.pem)
+  const [leaf, intermediate, root] = chain.certificates as readonly [PooledCertificate, PooledCertificate, PooledCertificate]
+  return { chain, leaf, intermediate, root, sgx, simulated: !holdsIntelKey(root) }
 }
 
 /** What the vendor's service asks for, so that whoever reads the message can fetch the certificate. */
@@ -71,8 +68,8 @@ function whatToFetch(data: Exclude<CertificationData, { readonly kind: 'pck-chai
 }
 
 /** Whole certificates are compared, so the root's own signature, constraints and dates are the trusted ones. */
-function checkRoot(root: Certificate, roots: readonly Root[]): void {
-  if (!roots.some((trusted) => equal(trusted, root.der)))
+function checkRoot(root: PooledCertificate, roots: readonly Root[]): void {
+  if (!roots.some((trusted) => sameBytes(trusted, root.der)))
     throw fail('chain_untrusted', `the root '${(root.subject.commonName ?? '').slice(0, 64)}' is not one you trust`)
 }
 
@@ -86,6 +83,6 @@ export function pckAuthority(pck: Pck): 'processor' | 'platform' {
 
 /** All collateral must come from the quote's own root: with several trusted roots, one vendor must not vouch for another's platforms (S15). */
 export function checkSameRoot(chain: Chain, pck: Pck): void {
-  const root = rootOf(chain)
-  if (root !== pck.root && !equal(root.der, pck.root.der)) throw fail('chain_untrusted', "the collateral's root is not the root of the quote")
+  const { root } = chain
+  if (root !== pck.root && !sameBytes(root.der, pck.root.der)) throw fail('chain_untrusted', "the collateral's root is not the root of the quote")
 }

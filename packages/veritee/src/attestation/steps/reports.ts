@@ -3,7 +3,7 @@ import { concat, equal, isZero } from '../../bytes/bytes.ts'
 import { toHex } from '../../bytes/hex.ts'
 import type { MaybePromise } from '../../crypto/types.ts'
 import { whenDone } from '../../crypto/when-done.ts'
-import { type ErrorCode, fail } from '../../errors.ts'
+import { fail } from '../../errors.ts'
 import type { Quote } from '../quote/quote.ts'
 import { checkQeIdentity, type QeIdentity } from '../tcb/qe-identity.ts'
 import type { TcbInfo } from '../tcb/tcb-info.ts'
@@ -18,56 +18,35 @@ import type { Session } from './session.ts'
 export function verifyReports(session: Session, quote: Quote, pck: Pck, tcbInfo: TcbInfo, identity: QeIdentity): MaybePromise<void> {
   const { checks, pool } = session
   const { body, qeReport } = quote
-  if (body.kind !== 'sgx')
-    checks.take(
-      'tdx.module',
-      () => checkTdxModule(tcbInfo, body),
-      () => `TEE_TCB_SVN ${toHex(body.teeTcbSvn)}`,
-    )
-  const certified = checks.takeLater(
-    'qe-report.signature',
-    () => {
-      // The report says nothing of the quoted body: it stays the same for as long as the quoting enclave keeps its attestation key.
-      const valid = pool.signed(pck.leaf, pool.signedBytes(qeReport.bytes, quote.qeReportSignature))
-      return demand(valid, 'qe_report_signature_invalid', 'the signature is not by the PCK key')
-    },
-    () => 'by the PCK key',
-  )
-  const takeData = (): MaybePromise<void> =>
-    checks.takeLater(
-      'qe-report.data',
-      () => checkReportData(quote),
-      () => 'binds the attestation key',
-    )
-  return whenDone(whenDone(certified, takeData), () => {
-    checks.take(
-      'qe.identity',
-      () => checkQeIdentity(identity, qeReport),
-      () => `ISVPRODID ${qeReport.isvProdId}, ISVSVN ${qeReport.isvSvn}`,
-    )
-    return checks.takeLater(
-      'quote.signature',
-      () => {
-        const valid = pool.verify(quote.attestationKey, quote.signature, quote.signed)
-        return demand(valid, 'quote_signature_invalid', 'the signature is not by the attestation key')
-      },
-      () => 'by the attestation key',
-    )
-  })
-}
-
-function demand(valid: MaybePromise<boolean>, code: ErrorCode, otherwise: string): MaybePromise<void> {
-  return whenDone(valid, (found) => {
-    if (!found) throw fail(code, otherwise)
+  if (body.kind !== 'sgx') {
+    checks.begin('tdx.module')
+    checkTdxModule(tcbInfo, body)
+    checks.pass(`TEE_TCB_SVN ${toHex(body.teeTcbSvn)}`)
+  }
+  checks.begin('qe-report.signature')
+  // The report says nothing of the quoted body: it stays the same for as long as the quoting enclave keeps its attestation key.
+  return whenDone(pool.signed(pck.leaf, pool.signedBytes(qeReport.bytes, quote.qeReportSignature)), (byPck) => {
+    if (!byPck) throw fail('qe_report_signature_invalid', 'the signature is not by the PCK key')
+    checks.pass('by the PCK key')
+    checks.begin('qe-report.data')
+    return whenDone(crypto.sha256(concat(quote.attestationKey, quote.qeAuthData)), (bound) => {
+      checkReportData(qeReport.reportData, bound)
+      checks.pass('binds the attestation key')
+      checks.begin('qe.identity')
+      checkQeIdentity(identity, qeReport)
+      checks.pass(`ISVPRODID ${qeReport.isvProdId}, ISVSVN ${qeReport.isvSvn}`)
+      checks.begin('quote.signature')
+      return whenDone(pool.verify(quote.attestationKey, quote.signature, quote.signed), (byKey) => {
+        if (!byKey) throw fail('quote_signature_invalid', 'the signature is not by the attestation key')
+        checks.pass('by the attestation key')
+      })
+    })
   })
 }
 
 /** SHA-256 of attestation key and authentication data of any length (P16), then zeros; Intel's library does not look at the zeros. */
-function checkReportData(quote: Quote): MaybePromise<void> {
-  const { reportData } = quote.qeReport
-  return whenDone(crypto.sha256(concat(quote.attestationKey, quote.qeAuthData)), (bound) => {
-    if (!equal(reportData.subarray(0, 32), bound))
-      throw fail('qe_report_data_mismatch', 'the report data is not the hash of attestation key and authentication data')
-    if (!isZero(reportData.subarray(32))) throw fail('qe_report_data_mismatch', 'the report data does not end in 32 zero bytes')
-  })
+function checkReportData(reportData: Uint8Array, bound: Uint8Array): void {
+  if (!equal(reportData.subarray(0, 32), bound))
+    throw fail('qe_report_data_mismatch', 'the report data is not the hash of attestation key and authentication data')
+  if (!isZero(reportData.subarray(32))) throw fail('qe_report_data_mismatch', 'the report data does not end in 32 zero bytes')
 }

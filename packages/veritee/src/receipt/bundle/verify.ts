@@ -1,5 +1,5 @@
 import type { Check, QuoteClaims, Verified } from '../../attestation/claims.ts'
-import { parseQuote, type Trust, VerificationError, verifyQuote } from '../../attestation/index.ts'
+import { type Trust, VerificationError, verifyQuote } from '../../attestation/index.ts'
 import { VeriteeError } from '../../errors.ts'
 import { type VerifiedReport, verifyReport } from '../report.ts'
 import type { Bundle } from './bundle.ts'
@@ -38,7 +38,7 @@ export interface VerifiedBundle {
 export async function verifyBundle(bundle: Bundle, trust: Trust, at: Date, drawn: DrawnNonces = {}): Promise<VerifiedBundle> {
   const { quote, collateral, exchange } = bundle
   if (bundle.report === null) {
-    const { claims, checks } = await verifyQuote(parseQuote(quote), collateral, trust, at)
+    const { claims, checks } = await verifyQuote(quote, collateral, trust, at)
     return { claims, checks, report: null, exchange: null, exchangeChecks: [] }
   }
   const report = await verifyReport({ ...bundle.report, quote, collateral }, drawn.nonce ?? 'stated', trust, at)
