@@ -18,6 +18,7 @@ import { createApiRoutes } from './api-routes.ts'
 import { createControlRoutes } from './control-routes.ts'
 import { handleForward } from './forward.ts'
 import { Registry, type RegistryOptions } from './registry.ts'
+import { Router, type RouterOptions } from './routing/router.ts'
 import type { Access } from './stages/access.ts'
 
 export interface ControllerOptions {
@@ -33,6 +34,8 @@ export interface ControllerOptions {
   readonly now: () => Date
   /** API keys and limits; without it everybody is served. */
   readonly access?: Access
+  /** Bounds of routing that are not the usual ones. */
+  readonly routing?: Pick<RouterOptions, 'limits' | 'onWaited'>
   /** Where receipts, and the sessions they cite, are kept beyond the process; without one, in memory. Closed with the controller. */
   readonly archive?: ReceiptArchive
   /** See {@link LedgerOptions.onReceipt}. */
@@ -71,7 +74,14 @@ export async function createController(options: ControllerOptions): Promise<Cont
     extensions: {},
   }
   const archive = options.archive ?? ReceiptArchive.inMemory()
-  const registry = new Registry({ rules, now, allowLoopback: options.allowLoopbackWorkers, ...(sawSignedTime !== undefined && { sawSignedTime }) })
+  const routing = new Router({ now, ...options.routing })
+  const registry = new Registry({
+    rules,
+    now,
+    allowLoopback: options.allowLoopbackWorkers,
+    routing,
+    ...(sawSignedTime !== undefined && { sawSignedTime }),
+  })
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const controlRoutes = getRequestListener(createControlRoutes({ registry, registerLimit: new RateLimit({ perSecond: 2, burst: 50, now }) }).fetch)
   const named =

@@ -8,11 +8,11 @@ import { fail } from 'veritee/errors'
  * Connections to one worker that all end in the TLS key its evidence binds. Certificates and authorities play no part;
  * a connection that shows another key is closed before a byte of a request is written (`channel_mismatch`).
  */
-export function pinnedPool(origin: string, spkiSha256: string): Pool {
+export function pinnedPool(origin: string, spkiSha256: string, connections = 1024): Pool {
   // A resumed session shows no certificate to check, so none is kept.
   const connect = buildConnector({ maxCachedSessions: 0, rejectUnauthorized: false, minVersion: 'TLSv1.3', timeout: 10_000 })
   return new Pool(origin, {
-    connections: 1024,
+    connections,
     headersTimeout: 120_000,
     bodyTimeout: 120_000,
     connect: (options, callback) => {

@@ -47,6 +47,8 @@ export interface RegistryOptions {
   readonly maxPastSessions?: number
   /** How long one admission may take in all, however slowly the other side speaks. */
   readonly admissionMs?: number
+  /** Told of every worker that comes and goes; one with the usual limits where none is given. */
+  readonly routing?: Router
   /** Connections to a worker whose key is known. Tests put their own here. */
   readonly openPool?: (origin: string, spki: string) => Pool
 }
@@ -75,9 +77,12 @@ export class Registry {
   readonly #quarantined = new Set<string>()
   readonly #tenants = new Tenants()
 
+  /** A few more than it has requests, for receipts of answers that are over. */
+  readonly #openPool = (origin: string, spki: string): Pool => pinnedPool(origin, spki, this.routing.limits.workerRequests + 4)
+
   constructor(options: RegistryOptions) {
     this.#options = options
-    this.routing = new Router({ now: options.now })
+    this.routing = options.routing ?? new Router({ now: options.now })
   }
 
   /**
@@ -100,7 +105,7 @@ export class Registry {
   }
 
   async #admit(origin: string, keysetDigest: string, claimed: Claimed): Promise<AdmittedWorker> {
-    const { rules, now, sawSignedTime, openPool = pinnedPool, admissionMs = 30_000 } = this.#options
+    const { rules, now, sawSignedTime, openPool = this.#openPool, admissionMs = 30_000 } = this.#options
     const { ticket, operatorSignature = null } = claimed
     const demands = await rules.current()
     const { policy, trust } = demands

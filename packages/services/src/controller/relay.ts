@@ -56,13 +56,13 @@ export async function relayStream(body: Readable, response: ServerResponse, form
   const tree = new StreamTree()
   const hash = createHash('sha256')
   let chatId: string | null = null
-  let broken: string | null = null
+  let broken: HttpError | null = null
   let last: Uint8Array | null = null
   try {
     for await (const part of body as AsyncIterable<Buffer>) {
       for (const event of splitter.push(part)) {
         // One more is left for the error event.
-        if (tree.leaves.length === maxStreamEvents - 1) throw new HttpError(502, 'server_error', 'the worker sent more events than an answer has')
+        if (tree.leaves.length === maxStreamEvents - 1) throw brokenStream('the worker sent more events than an answer has')
         chatId ??= form.idOf(event)
         hash.update(event)
         await tree.append(event)
@@ -72,9 +72,10 @@ export async function relayStream(body: Readable, response: ServerResponse, form
         if (last === null && !(await write(response, event))) body.destroy()
       }
     }
-    if (splitter.rest.length > 0) broken = 'the worker ended its stream within an event'
-  } catch {
-    broken = 'the worker broke off its stream'
+    if (splitter.rest.length > 0) broken = brokenStream('the worker ended its stream within an event')
+  } catch (cause) {
+    // A bound of ours, or the worker's doing.
+    broken = cause instanceof HttpError ? cause : brokenStream('the worker broke off its stream')
   }
   const receivedHash = digestOf(hash.copy())
   const gone = response.destroyed
@@ -93,7 +94,7 @@ export async function relayStream(body: Readable, response: ServerResponse, form
     }
   if (last !== null) await write(response, last)
   const returned = tree.fork()
-  const event = form.failure(new HttpError(502, 'server_error', broken, { code: 'upstream_broken' }), tree.leaves.length)
+  const event = form.failure(broken, tree.leaves.length)
   hash.update(event)
   await returned.append(event)
   await write(response, event)
@@ -109,6 +110,10 @@ export async function relayStream(body: Readable, response: ServerResponse, form
     chatId,
     last: null,
   }
+}
+
+function brokenStream(message: string): HttpError {
+  return new HttpError(502, 'server_error', message, { code: 'upstream_broken' })
 }
 
 /** The events that describe the answer, `response.returned` last. */

@@ -21,6 +21,7 @@ import { controllerMetrics, serviceMetrics } from './receipt-metrics.ts'
 import { checkReceipts, openReceipts, receiptNotices, storeMetrics, storeReasons, storeReports } from './receipts.ts'
 import { keepRenewed } from './renewal.ts'
 import { readRoots } from './roots.ts'
+import { limitsOf, queueMetrics, routingMetrics } from './routing.ts'
 import { openRules, refuseUnmeasuredRules, rootDigests } from './rules.ts'
 import type { Renewing } from './run.ts'
 import type { StartOptions } from './worker.ts'
@@ -58,6 +59,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
   const onReceipt = controllerMetrics(metrics, () => controller.registry.counts)
   const password = options.configuration.secrets.store ?? null
   const archive = await openReceipts({ config, password, state: enclave.state, simulated, files, report })
+  const onWaited = queueMetrics(metrics)
   const controller = await createController({
     quoter,
     collateral,
@@ -67,6 +69,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     configuration,
     now,
     archive,
+    routing: { limits: limitsOf(config), onWaited },
     onReceipt,
     onStore: storeReports(report),
   }).catch(async (error: unknown) => {
@@ -74,6 +77,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     throw error
   })
   storeMetrics(metrics, () => controller.ledger.figures)
+  routingMetrics(metrics, controller.registry.routing)
   const closing: (() => unknown)[] = [() => controller.close()]
   const close = async (): Promise<void> => {
     for (const stop of closing.splice(0).reverse()) await stop()

@@ -71,6 +71,11 @@ export class StreamTree {
   readonly leaves: Uint8Array[] = []
   #bytes = 0
 
+  /** Of all events. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   /** Throws `response_too_large` past {@link maxStreamEvents}. */
   async append(event: Uint8Array): Promise<void> {
     if (this.leaves.length >= maxStreamEvents) throw fail('response_too_large', `expected streams of at most ${maxStreamEvents} events`)

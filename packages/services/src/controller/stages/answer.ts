@@ -1,57 +1,110 @@
-import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { isHex } from 'veritee/bytes'
-import type { ReceiptEvent } from 'veritee/receipt'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
-import { sendJson, write } from '../../http/body.ts'
-import { errorBody, HttpError } from '../../http/errors.ts'
+import { write } from '../../http/body.ts'
+import { HttpError } from '../../http/errors.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
-import { digestOf, holdPlain, type Relayed, relayStream, responseEvents } from '../relay.ts'
-import { checkUpstream, readAll, type UpstreamCheck } from '../upstream.ts'
+import { holdPlain, type Relayed, relayStream, responseEvents } from '../relay.ts'
+import { checkUpstream, type UpstreamCheck } from '../upstream.ts'
 import type { Settlement } from './access.ts'
 import { header } from './answer-header.ts'
-import type { Served } from './dispatch.ts'
 import type { InferenceRequest } from './read-request.ts'
+import { absent, refusalOf, refusalOfWorker, refuseAfter, upstreamEvents } from './refuse.ts'
+import type { Served } from './served.ts'
 import { streamFormOf } from './stream-form.ts'
 
-/** What an answer came to, for accounts and routing. */
+/** What an answer came to, for accounts. */
 export type Outcome = Pick<Settlement, 'outcome' | 'usage'>
 
+/** What an answer goes with. */
+export interface Exchange {
+  readonly request: InferenceRequest
+  readonly receipt: PendingReceipt
+  readonly response: ServerResponse
+  /** Aborted when the requester leaves, or when its time is up. */
+  readonly signal: AbortSignal
+}
+
 /** Passes an answer on, checks the worker's receipt for it, and signs this controller's own before the answer ends. */
-export async function relay(
-  registry: Registry,
-  request: InferenceRequest,
-  served: Served,
-  receipt: PendingReceipt,
-  response: ServerResponse,
-): Promise<Outcome> {
-  const { worker, answer } = served
-  if (answer.statusCode !== 200) return await relayRefusal(request, served, receipt, response)
+export async function relay(registry: Registry, exchange: Exchange, served: Served): Promise<Outcome> {
+  const { request, receipt, response, signal } = exchange
+  const { lease, answer } = served
+  if (served.refusal !== null) {
+    const said = { upstream: absent(`the worker refused the request with status ${answer.statusCode}`), outcome: 'refused' } as const
+    await refuseAfter(request, lease.worker, refusalOfWorker(answer, served.refusal), said, receipt, response)
+    return { outcome: 'refused', usage: null }
+  }
   response.setHeader('x-receipt-id', receipt.id)
   const receiptKey = header(answer, 'x-veritee-receipt-key')
   if (receiptKey !== null && isHex(receiptKey, 32)) response.setHeader('x-veritee-receipt-key', receiptKey)
-  if (header(answer, 'content-type')?.startsWith('text/event-stream') !== true) {
-    const relayed = await holdPlain(answer)
-    const check = await checkReceipt(registry, request, served, relayed)
-    if (check.event.result !== 'match') return await withhold(request, served, check, receipt, response)
-    await sign(request, worker, relayed, check, receipt)
-    response.writeHead(200, { 'content-type': 'application/json', 'content-length': relayed.held?.length ?? 0 }).end(relayed.held)
-    return { outcome: relayed.outcome, usage: check.usage }
+  if (header(answer, 'content-type')?.startsWith('text/event-stream') === true) return await passStream(registry, exchange, served)
+  const relayed = await holdPlain(answer).catch(withoutItsEnd)
+  if (relayed instanceof HttpError) {
+    // Time may have run out for many reasons.
+    if (!signal.aborted) lease.failed()
+    const said = { upstream: absent(relayed.message), outcome: 'error' } as const
+    await refuseAfter(request, lease.worker, refusalOf(relayed), said, receipt, response)
+    return { outcome: 'error', usage: null }
   }
+  const took = secondsOf(served)
+  const check = await checkReceipt(registry, request, served, relayed)
+  if (check.event.result !== 'match') {
+    const error = new HttpError(502, 'server_error', `the worker's answer was withheld: its receipt is a ${check.event.result}`, {
+      code: 'upstream_receipt_mismatch',
+    })
+    await refuseAfter(request, lease.worker, refusalOf(error), { upstream: check.event, outcome: 'error' }, receipt, response)
+    return { outcome: 'error', usage: null }
+  }
+  judge(exchange, served, relayed, check, took)
+  await sign(request, lease.worker, relayed, check, receipt)
+  response.writeHead(200, { 'content-type': 'application/json', 'content-length': relayed.held?.length ?? 0 }).end(relayed.held)
+  return { outcome: relayed.outcome, usage: check.usage }
+}
+
+async function passStream(registry: Registry, exchange: Exchange, served: Served): Promise<Outcome> {
+  const { request, receipt, response } = exchange
+  const { lease, answer } = served
+  // How long an answer took says nothing of the worker where it had to wait for its reader.
+  let readerIsSlow = false
+  response.once('drain', () => {
+    readerIsSlow = true
+  })
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
   const relayed = await relayStream(answer.body, response, streamFormOf(request.endpoint))
+  const took = readerIsSlow ? null : secondsOf(served)
   const check = await checkReceipt(registry, request, served, relayed)
-  await sign(request, worker, relayed, check, receipt)
+  judge(exchange, served, relayed, check, took)
+  await sign(request, lease.worker, relayed, check, receipt)
   if (relayed.last !== null) await write(response, relayed.last)
   response.end()
   return { outcome: relayed.outcome, usage: check.usage }
+}
+
+/** A plain answer that did not come whole, as an error: a time limit's own, or that the worker broke off. */
+function withoutItsEnd(cause: unknown): HttpError {
+  if (cause instanceof HttpError) return cause
+  return new HttpError(502, 'server_error', 'the worker broke off its answer', { code: 'upstream_broken', cause })
+}
+
+function secondsOf({ began }: Served): number {
+  return (performance.now() - began) / 1000
+}
+
+/** What routing learns of the worker. An answer that its requester left, or held up until its time was over, tells nothing (rule S19). */
+function judge({ request, signal }: Exchange, { lease }: Served, relayed: Relayed, check: UpstreamCheck, seconds: number | null): void {
+  if (signal.aborted) return
+  if (relayed.outcome === 'error') lease.failed()
+  if (relayed.outcome !== 'complete') return
+  lease.succeeded()
+  const received = relayed.held?.length ?? relayed.received?.bytes ?? 0
+  if (check.usage !== null && seconds !== null) lease.measured(check.usage, { sent: request.spliced.forwarded.length, received }, seconds)
 }
 
 /** The check of rule S10; whatever is not a match ends the worker's service. */
 async function checkReceipt(
   registry: Registry,
   request: InferenceRequest,
-  { worker, answer, upstreamNonce }: Served,
+  { lease: { worker }, answer, upstreamNonce }: Served,
   relayed: Relayed,
 ): Promise<UpstreamCheck> {
   const check = await checkUpstream(worker, header(answer, 'x-receipt-id'), {
@@ -82,63 +135,4 @@ async function sign(
     session: worker.session,
     events: [...upstreamEvents(request, worker), check.event, ...(await responseEvents(relayed))],
   })
-}
-
-function upstreamEvents(request: InferenceRequest, worker: AdmittedWorker): ReceiptEvent[] {
-  return [
-    ...request.events,
-    { type: 'request.forwarded', body_hash: request.forwardedHash },
-    { type: 'upstream.verified', result: 'verified', required: true, model_id: request.model, session_id: worker.session.id },
-  ]
-}
-
-/** A plain answer without a matching receipt is not delivered: the requester could not verify it. */
-async function withhold(
-  request: InferenceRequest,
-  { worker }: Served,
-  check: UpstreamCheck,
-  receipt: PendingReceipt,
-  response: ServerResponse,
-): Promise<Outcome> {
-  const error = new HttpError(502, 'server_error', `the worker's answer was withheld: its receipt is a ${check.event.result}`, {
-    code: 'upstream_receipt_mismatch',
-  })
-  const body = Buffer.from(errorBody(error))
-  const hash = digestOf(createHash('sha256').update(body))
-  const events: ReceiptEvent[] = [
-    ...upstreamEvents(request, worker),
-    check.event,
-    { type: 'veritee.outcome', outcome: 'error' },
-    { type: 'response.returned', body_hash: hash },
-  ]
-  await receipt.finish({ chatId: null, model: request.model, endpoint: request.endpoint, stream: null, session: worker.session, events })
-  sendJson(response, body.toString('utf8'), error.status)
-  return { outcome: 'error', usage: null }
-}
-
-/** The worker understood the request and will not serve it (too long, a parameter it does not have, busy): its own words, under our receipt. */
-async function relayRefusal(
-  request: InferenceRequest,
-  { worker, answer }: Served,
-  receipt: PendingReceipt,
-  response: ServerResponse,
-): Promise<Outcome> {
-  const body = await readAll(answer.body, 65_536)
-  const events: ReceiptEvent[] = [
-    ...upstreamEvents(request, worker),
-    { type: 'veritee.upstream_receipt', digest: null, result: 'absent', reason: `the worker refused the request with status ${answer.statusCode}` },
-    { type: 'veritee.outcome', outcome: 'refused' },
-    { type: 'response.returned', body_hash: digestOf(createHash('sha256').update(body)) },
-  ]
-  await receipt.finish({ chatId: null, model: request.model, endpoint: request.endpoint, stream: null, session: worker.session, events })
-  const retryAfter = header(answer, 'retry-after')
-  // A refusal is an error; a worker does not get to redirect the requester.
-  response.writeHead(answer.statusCode >= 400 && answer.statusCode <= 599 ? answer.statusCode : 502, {
-    'content-type': 'application/json',
-    'content-length': body.length,
-    'x-receipt-id': receipt.id,
-    ...(retryAfter === null || !/^[0-9]{1,6}$/.test(retryAfter) ? {} : { 'retry-after': retryAfter }),
-  })
-  response.end(body)
-  return { outcome: 'refused', usage: null }
 }

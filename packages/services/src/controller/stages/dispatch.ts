@@ -1,79 +1,151 @@
 import { randomBytes } from 'node:crypto'
-import type { Dispatcher } from 'undici'
-import { drainingHeader, unknownModel } from '../../http/chat-request.ts'
+import { errors } from 'undici'
+import { drainingHeader, embeddingsEndpoint, unknownModel } from '../../http/chat-request.ts'
 import { HttpError } from '../../http/errors.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
-import type { Wanted } from '../routing/router.ts'
+import type { Retry } from '../routing/figures.ts'
+import type { Lease } from '../routing/lease.ts'
+import { type Lacking, unverified, type Wanted } from '../routing/router.ts'
+import { readAll } from '../upstream.ts'
 import { header } from './answer-header.ts'
 import type { InferenceRequest } from './read-request.ts'
+import { type Served, Unanswered } from './served.ts'
 
-/** An answer that has begun. Whoever holds it calls `end` when it is over. */
-export interface Served {
-  readonly worker: AdmittedWorker
-  readonly answer: Dispatcher.ResponseData
-  readonly upstreamNonce: string
-  end(): void
-}
-
-const maxAttempts = 3
+/** Of a worker's own refusal. */
+const maxRefusalBytes = 65_536
 
 /**
- * Sends a request to a verified worker, and to another one as long as none has answered. Each attempt is routed anew: a worker that was set aside
- * meanwhile gets nothing. Gives the refusal of aci/1 section 5.3 where nobody may serve the request; throws where no worker at all has the model.
+ * Sends a request to a verified worker, and to another one where it fails before it has answered. Each attempt is routed anew: a worker that was set
+ * aside meanwhile gets nothing. Where all have as much as they may have, the request waits. A worker that says that it has no room gets no more than it
+ * has for a while; the request may come to it again.
+ *
+ * Another worker is asked after a failure of the connection, and after a status of 500 or more or 429; never after a time limit, for then the first may
+ * still be at work. Such a status counts against a worker only if another one answers the same request: else the request is to blame, and whoever sends
+ * it could keep workers out of service for everybody (rule S19).
+ *
+ * Gives the refusal of aci/1 section 5.3 where nobody may serve the request; throws where no worker at all has the model, and what
+ * {@link Router.wait} throws.
  */
-export async function dispatch(registry: Registry, request: InferenceRequest, signal: AbortSignal): Promise<Served | HttpError> {
+export async function dispatch(
+  registry: Registry,
+  request: InferenceRequest,
+  tenant: string,
+  signal: AbortSignal,
+): Promise<Served | Unanswered | HttpError> {
   const { routing } = registry
-  const wanted: Wanted = { model: request.model, sessionIds: request.spliced.constraints.sessionIds }
+  const wanted = wantedBy(request, tenant)
   const tried: AdmittedWorker[] = []
-  while (tried.length < maxAttempts) {
-    const worker = routing.choose(wanted, tried)
-    if (worker === null) break
-    tried.push(worker)
-    const served = await attempt(registry, worker, request, signal)
-    if (served !== null) return served
+  const failed: Lease[] = []
+  let refused: Served | null = null
+  for (let attempts = 0; attempts < routing.limits.attempts; attempts++) {
+    const taken = routing.take(wanted, tried)
+    if (typeof taken === 'string' && taken !== 'busy') {
+      if (attempts === 0) return nobody(registry, wanted, taken)
+      break
+    }
+    const lease = taken === 'busy' ? await routing.wait(wanted, tried, signal).catch(instead(refused)) : taken
+    if (lease === null) break
+    const attempted = await attempt(registry, lease, request, signal)
+    if (attempted instanceof Unanswered) return attempted
+    if (typeof attempted === 'string') {
+      routing.figures.retried(attempted)
+      tried.push(lease.worker)
+      continue
+    }
+    const { statusCode } = attempted.answer
+    if (attempted.refusal === null || (statusCode !== 429 && statusCode < 500)) {
+      for (const other of failed) other.failed()
+      return attempted
+    }
+    refused = attempted
+    routing.figures.retried(statusCode === 429 ? 'busy' : 'failed')
+    if (statusCode === 429) continue
+    failed.push(lease)
+    tried.push(lease.worker)
   }
-  return tried.length === 0 ? nobody(registry, wanted) : unreachable()
+  return refused ?? new HttpError(503, 'upstream_verification_failed', 'no verified worker could be reached', { headers: { 'retry-after': '5' } })
 }
 
-function nobody({ routing }: Registry, { model, sessionIds }: Wanted): HttpError {
-  if (sessionIds !== null) return new HttpError(412, 'session_not_accepted', 'none of the pinned sessions can serve this model now')
-  if (!routing.knows(model)) throw unknownModel(model, routing.models())
-  return new HttpError(503, 'upstream_verification_failed', 'no verified worker serves this model now', { headers: { 'retry-after': '5' } })
+function wantedBy({ endpoint, model, spliced, bytes }: InferenceRequest, tenant: string): Wanted {
+  const { max_tokens: old, max_completion_tokens: most = old } = spliced.value
+  return {
+    model,
+    sessionIds: spliced.constraints.sessionIds,
+    tenant,
+    // Nothing of an embedding is kept for the next one.
+    body: endpoint === embeddingsEndpoint ? null : spliced.value,
+    promptBytes: bytes,
+    maxTokens: endpoint === embeddingsEndpoint ? 0 : typeof most === 'number' && most >= 0 ? most : null,
+  }
 }
 
-function unreachable(): HttpError {
-  return new HttpError(503, 'upstream_verification_failed', 'no verified worker could be reached', { headers: { 'retry-after': '5' } })
+function nobody({ routing }: Registry, { model }: Wanted, lacking: Lacking): HttpError {
+  if (lacking === 'unpinned') return new HttpError(412, 'session_not_accepted', 'none of the pinned sessions can serve this model now')
+  if (lacking === 'unknown') throw unknownModel(model, routing.models())
+  if (lacking === 'unverified') return unverified()
+  return new HttpError(503, 'upstream_verification_failed', 'no verified worker of this model answers at the moment', {
+    headers: { 'retry-after': '5' },
+  })
 }
 
-/** Null where the worker did not answer. */
-async function attempt(registry: Registry, worker: AdmittedWorker, request: InferenceRequest, signal: AbortSignal): Promise<Served | null> {
+/** A worker's own words are better than that there was no room at another one. */
+function instead(refused: Served | null): (error: unknown) => null {
+  return (error) => {
+    if (refused === null) throw error
+    return null
+  }
+}
+
+/** The answer, or why there is none. Throws where the requester left. */
+async function attempt(registry: Registry, lease: Lease, request: InferenceRequest, signal: AbortSignal): Promise<Served | Unanswered | Retry> {
+  const { worker } = lease
+  const { firstByteMs, answerMs } = registry.routing.limits
   const upstreamNonce = request.clientNonce ?? randomBytes(32).toString('hex')
-  const { load } = worker
-  load.outstanding++
-  let ended = false
-  const end = (): void => {
-    if (!ended) load.outstanding--
-    ended = true
-  }
+  const began = performance.now()
+  const headersTimeout = request.spliced.value.stream === true ? firstByteMs : answerMs
   try {
     const answer = await worker.pool.request({
       method: 'POST',
       path: request.endpoint,
       headers: { 'content-type': 'application/json', 'x-veritee-nonce': upstreamNonce },
       body: request.spliced.forwarded,
+      headersTimeout,
       signal,
     })
-    if (answer.statusCode !== 503 || header(answer, drainingHeader) === null) return { worker, answer, upstreamNonce, end }
-    // It says so over its pinned connection: it answers nothing more, and comes back, if it does, with a challenge.
-    end()
-    registry.quarantine(worker, 'it is stopping', 'session')
-    // It broke off: that is nothing more to it.
-    await answer.body.dump().catch(() => undefined)
+    const served = { lease, answer, upstreamNonce, began, refusal: null }
+    if (answer.statusCode === 200) {
+      lease.began()
+      return served
+    }
+    if (answer.statusCode === 503 && header(answer, drainingHeader) !== null) {
+      // It says so over its pinned connection: it answers nothing more, and comes back, if it does, with a challenge.
+      registry.quarantine(worker, 'it is stopping', 'session')
+      lease.end()
+      // It broke off: that is nothing more to it.
+      await answer.body.dump().catch(() => undefined)
+      return 'stopping'
+    }
+    const refusal = await readAll(answer.body, maxRefusalBytes)
+    if (answer.statusCode === 429) lease.refusedForWantOfRoom()
+    else if (answer.statusCode < 500) lease.succeeded()
+    lease.end()
+    return { ...served, refusal }
   } catch (error) {
-    end()
-    if (signal.aborted) throw new HttpError(499, 'invalid_request_error', 'the requester went away', { cause: error })
+    lease.end()
+    if (signal.aborted) {
+      const reason: unknown = signal.reason
+      if (reason instanceof HttpError && reason.status === 504) return new Unanswered(worker, reason)
+      throw reason
+    }
     if (error instanceof Error && 'code' in error && error.code === 'channel_mismatch')
       registry.quarantine(worker, 'its TLS key is no longer the attested one', 'session')
+    else if (!(error instanceof errors.HeadersTimeoutError)) lease.failed()
+    else {
+      // How long a plain answer takes is the requester's choice too.
+      if (request.spliced.value.stream === true) lease.failed()
+      const message = `the worker did not begin to answer within ${headersTimeout / 1000} s`
+      return new Unanswered(worker, new HttpError(504, 'server_error', message, { code: 'first_byte_timeout', cause: error }))
+    }
+    return 'transport'
   }
-  return null
 }

@@ -1,26 +1,85 @@
 import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
+import type { Dispatcher } from 'undici'
+import type { ReceiptEvent, UpstreamReceiptEvent } from 'veritee/receipt'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
 import { errorBody, type HttpError } from '../../http/errors.ts'
+import type { AdmittedWorker } from '../registry.ts'
 import { digestOf } from '../relay.ts'
+import { header } from './answer-header.ts'
 import type { InferenceRequest } from './read-request.ts'
 
-/** A refusal is signed too, so that a requester can show what it was told. */
+/** What is sent instead of an answer: it is signed too, so that a requester can show what it was told. */
+export interface Refusal {
+  readonly status: number
+  readonly body: Buffer
+  readonly headers: { readonly [name: string]: string }
+}
+
+export function refusalOf(error: HttpError): Refusal {
+  return { status: error.status, body: Buffer.from(errorBody(error)), headers: error.headers }
+}
+
+/** A worker's own words. A refusal is an error, as JSON; a worker does not get to redirect the requester. */
+export function refusalOfWorker(answer: Dispatcher.ResponseData, body: Buffer): Refusal {
+  const retryAfter = header(answer, 'retry-after')
+  return {
+    status: answer.statusCode >= 400 && answer.statusCode <= 599 ? answer.statusCode : 502,
+    body,
+    headers: retryAfter === null || !/^[0-9]{1,6}$/.test(retryAfter) ? {} : { 'retry-after': retryAfter },
+  }
+}
+
+/** Refuses a request that went to no worker. */
 export async function refuse(request: InferenceRequest, error: HttpError, receipt: PendingReceipt, response: ServerResponse): Promise<void> {
-  const body = Buffer.from(errorBody(error))
+  const failed: ReceiptEvent = { type: 'upstream.verified', result: 'failed', required: true, model_id: request.model, reason: error.message }
+  await finish(request, refusalOf(error), { events: [...request.events, failed], outcome: 'refused' }, receipt, response)
+}
+
+/** Refuses a request that went to a worker, whose answer is not passed on or was none. */
+export async function refuseAfter(
+  request: InferenceRequest,
+  worker: AdmittedWorker,
+  refusal: Refusal,
+  said: { readonly upstream: UpstreamReceiptEvent; readonly outcome: 'refused' | 'error' },
+  receipt: PendingReceipt,
+  response: ServerResponse,
+): Promise<void> {
+  const { upstream, outcome } = said
+  await finish(request, refusal, { events: [...upstreamEvents(request, worker), upstream], outcome, session: worker.session }, receipt, response)
+}
+
+/** What a receipt says of a request that went to a worker, before it says what came of it. */
+export function upstreamEvents(request: InferenceRequest, worker: AdmittedWorker): ReceiptEvent[] {
+  return [
+    ...request.events,
+    { type: 'request.forwarded', body_hash: request.forwardedHash },
+    { type: 'upstream.verified', result: 'verified', required: true, model_id: request.model, session_id: worker.session.id },
+  ]
+}
+
+export function absent(reason: string): UpstreamReceiptEvent {
+  return { type: 'veritee.upstream_receipt', digest: null, result: 'absent', reason }
+}
+
+async function finish(
+  { model, endpoint }: InferenceRequest,
+  { status, body, headers }: Refusal,
+  said: { readonly events: readonly ReceiptEvent[]; readonly outcome: 'refused' | 'error'; readonly session?: AdmittedWorker['session'] },
+  receipt: PendingReceipt,
+  response: ServerResponse,
+): Promise<void> {
   await receipt.finish({
     chatId: null,
-    model: request.model,
-    endpoint: request.endpoint,
+    model,
+    endpoint,
     stream: null,
+    ...(said.session === undefined ? {} : { session: said.session }),
     events: [
-      ...request.events,
-      { type: 'upstream.verified', result: 'failed', required: true, model_id: request.model, reason: error.message },
-      { type: 'veritee.outcome', outcome: 'refused' },
+      ...said.events,
+      { type: 'veritee.outcome', outcome: said.outcome },
       { type: 'response.returned', body_hash: digestOf(createHash('sha256').update(body)) },
     ],
   })
-  response
-    .writeHead(error.status, { 'content-type': 'application/json', 'content-length': body.length, 'x-receipt-id': receipt.id, ...error.headers })
-    .end(body)
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': body.length, 'x-receipt-id': receipt.id, ...headers }).end(body)
 }
