@@ -105,3 +105,47 @@ test('an event that cannot be made fails the stream, and no process', async () =
   await expect(stream.close(null)).rejects.toThrow('broken')
   leave()
 })
+
+test('S9: in silence comments go out, which are events in hash and tree; none while events come, and none after the end', async () => {
+  const { response, body } = await opened()
+  const stream = new EventStream(response, 1, 20)
+  await stream.emit(() => eventOf(0))
+  // Each is within the time after which silence is broken.
+  for (let i = 1; i < 8; i++) {
+    await new Promise((resolve) => setImmediate(resolve))
+    await stream.emit(() => eventOf(i))
+  }
+  await expect.poll(() => stream.tree.leaves.length).toBeGreaterThan(10)
+  const { bodyHash, event, end } = await stream.close(() => eventOf(8))
+  await new Promise((resolve) => setTimeout(resolve, 60))
+  end()
+  const bytes = await body
+  const events = bytes.toString().split('\n\n').slice(0, -1)
+  expect(new Set(events.slice(8, -1))).toEqual(new Set([': keep-alive']))
+  expect(events.slice(0, 8).concat(events.slice(-1))).toEqual(Array.from({ length: 9 }, (_, i) => `data: {"i":${i}}`))
+  expect(event.events).toBe(events.length)
+  expect(bodyHash).toBe(`sha256:${createHash('sha256').update(bytes).digest('hex')}`)
+})
+
+test('a reader who takes nothing gets no comments on top, and one who left stops them', async () => {
+  const { response, leave } = await opened()
+  const stream = new EventStream(response, 1, 5)
+  const stuck = Promise.withResolvers<void>()
+  const write = response.write.bind(response)
+  response.write = ((bytes: Uint8Array) => {
+    write(bytes)
+    void stuck.promise.then(() => response.emit('drain'))
+    return false
+  }) as ServerResponse['write']
+  const emitted = stream.emit(() => eventOf(0))
+  await new Promise((resolve) => setTimeout(resolve, 40))
+  expect(stream.tree.leaves).toHaveLength(1)
+  stuck.resolve()
+  await emitted
+  const closed = once(response, 'close')
+  leave()
+  await closed
+  const { length } = stream.tree.leaves
+  await new Promise((resolve) => setTimeout(resolve, 40))
+  expect(stream.tree.leaves).toHaveLength(length)
+})

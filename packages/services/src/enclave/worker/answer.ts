@@ -16,6 +16,8 @@ export interface AnswerDeps {
   /** Models that engines of other processes run; their names differ from those of `models`. */
   readonly upstream: ReadonlyMap<string, PlacedModel>
   readonly now: () => Date
+  /** Silence of a stream after which a comment is sent; tests put a shorter one here. */
+  readonly heartbeatMs?: number
 }
 
 /** What an answer of an endpoint looks like. Each object is one event of a stream. */
@@ -83,7 +85,7 @@ export async function handleGeneration<R extends EndpointRequest>(
     const completion = endpoint.start(request, model, abort.signal)
     const shape = endpoint.shape(request, model, completion, created)
     const receiptKey = announce(receipt, response)
-    const answer: Answer = { endpoint: endpoint.path, prepared, completion, shape, receipt, receiptKey, response }
+    const answer: Answer = { endpoint: endpoint.path, prepared, completion, shape, receipt, receiptKey, response, heartbeatMs: deps.heartbeatMs }
     await (request.stream ? stream(answer) : whole(answer))
   } catch (error) {
     refuse(error, receipt, response)
@@ -169,6 +171,7 @@ interface Answer {
   readonly receipt: PendingReceipt
   readonly receiptKey: Uint8Array
   readonly response: ServerResponse
+  readonly heartbeatMs: number | undefined
 }
 
 async function whole(answer: Answer): Promise<void> {
@@ -205,7 +208,7 @@ function attempt<T>(result: CompletionResult, tell: () => T): { readonly result:
 async function stream(answer: Answer): Promise<void> {
   const { completion, shape, response } = answer
   const first = shape.first()
-  const events = new EventStream(response, first.length + 1)
+  const events = new EventStream(response, first.length + 1, answer.heartbeatMs)
   const send = async (objects: readonly object[]): Promise<void> => {
     for (const object of objects) await events.emit(() => shape.frame(object))
   }

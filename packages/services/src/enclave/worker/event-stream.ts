@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
+import { utf8 } from 'veritee/bytes'
 import { type StreamEvent, StreamTree } from 'veritee/receipt'
 import { write } from '../../http/body.ts'
 
@@ -11,8 +12,12 @@ const togetherMs = 20
 /** Where no further event comes to take it along, a held one goes out after this time. Steady streams never wake up for it. */
 const longestMs = 40
 
+/** Clients, proxies and controllers give up on a stream that says nothing for a minute or two: a comment says nothing either, and keeps it. */
+const defaultHeartbeatMs = 15_000
+const heartbeat = utf8(': keep-alive\n\n')
+
 /**
- * The server-sent events of one response. Each is made, hashed and put into the tree when it is handed to the transport, and not before: what a reader who
+ * The server-sent events of one response. In silence comments go out, which are events like the others to hash and tree (rule S9). Each is made, hashed and put into the tree when it is handed to the transport, and not before: what a reader who
  * left was never sent is not in the receipt either.
  */
 export class EventStream {
@@ -22,15 +27,20 @@ export class EventStream {
   #held: (() => Uint8Array)[] = []
   readonly #prompt: number
   #count = 0
-  #last = 0
+  #last = performance.now() - togetherMs
   #timer: NodeJS.Timeout | null = null
   #work: Promise<void> = Promise.resolve()
+  /** Writes that are not over. */
+  #writes = 0
+  readonly #heartbeats: NodeJS.Timeout
 
   /** The first `prompt` events are never held back: up to the first text, which its reader waits for. */
-  constructor(response: ServerResponse, prompt: number) {
+  constructor(response: ServerResponse, prompt: number, heartbeatMs: number = defaultHeartbeatMs) {
     this.#response = response
     this.#prompt = prompt
-    response.once('close', () => this.#disarm())
+    this.#heartbeats = setInterval(() => this.#beat(heartbeatMs), heartbeatMs)
+    this.#heartbeats.unref()
+    response.once('close', () => this.#disarm(true))
   }
 
   /** Resolves when there is room for more. Does nothing where the reader has gone. Throws `response_too_large`. */
@@ -47,6 +57,7 @@ export class EventStream {
    * `end` sends that last event. Throws `response_too_large`.
    */
   async close(last: (() => Uint8Array) | null): Promise<{ readonly bodyHash: string; readonly event: StreamEvent; readonly end: () => void }> {
+    clearInterval(this.#heartbeats)
     if (this.#held.length > 0) this.#flush()
     await this.#work
     if (last !== null) this.#held.push(last)
@@ -55,11 +66,21 @@ export class EventStream {
     return { bodyHash, event: await this.tree.event(), end: () => void this.#response.end(rest) }
   }
 
+  /** Not to a reader who takes nothing: the bound on its patience is that of a write. */
+  #beat(heartbeatMs: number): void {
+    if (this.#response.destroyed) return void clearInterval(this.#heartbeats)
+    if (this.#writes > 0 || this.#held.length > 0 || performance.now() - this.#last < heartbeatMs) return
+    this.#held.push(() => heartbeat)
+    this.#flush()
+  }
+
   #flush(): void {
-    this.#disarm()
+    this.#disarm(false)
     this.#last = performance.now()
+    this.#writes++
     this.#work = this.#work.then(async () => {
       await write(this.#response, await this.#take())
+      this.#writes--
     })
     // Whoever emits next hears of it.
     this.#work.catch(() => undefined)
@@ -78,7 +99,8 @@ export class EventStream {
     return events.length === 1 ? (events[0] as Uint8Array) : Buffer.concat(events)
   }
 
-  #disarm(): void {
+  #disarm(forGood: boolean): void {
+    if (forGood) clearInterval(this.#heartbeats)
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timer = null
   }

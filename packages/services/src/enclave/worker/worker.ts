@@ -15,7 +15,7 @@ import { configurationDigest, createIdentity, type Identity } from '../runtime/i
 import { Ledger, type LedgerOptions } from '../runtime/ledger.ts'
 import type { Quoter } from '../runtime/quote.ts'
 import { ReceiptArchive } from '../runtime/receipts/archive.ts'
-import { handleGeneration } from './answer.ts'
+import { type AnswerDeps, handleGeneration } from './answer.ts'
 import { chat } from './chat.ts'
 import { handleEmbeddings } from './embeddings.ts'
 import { responses } from './responses/responses.ts'
@@ -36,6 +36,8 @@ export interface WorkerOptions {
   readonly now: () => Date
   /** Where receipts are kept beyond the process, see `openReceiptArchive`; without one, in memory. Closed with the worker. */
   readonly archive?: ReceiptArchive
+  /** See {@link AnswerDeps.heartbeatMs}. */
+  readonly heartbeatMs?: number
   /** See {@link LedgerOptions.onReceipt}. */
   readonly onReceipt?: LedgerOptions['onReceipt']
   /** See {@link LedgerOptions.onStore}. */
@@ -95,7 +97,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }),
       ...(options.onStore !== undefined && { onStore: options.onStore }),
     })
-    const deps = { ledger, now, models: byName, upstream }
+    const deps: AnswerDeps = { ledger, now, models: byName, upstream, ...(options.heartbeatMs !== undefined && { heartbeatMs: options.heartbeatMs }) }
     const routes = createProofRoutes({ identity, kept: () => generations, tickets, quoteLimit })
     routes.get('/v1/models', (c) => text(c, list))
     const inference: ReadonlyMap<string, RequestListener> = new Map<string, RequestListener>([
