@@ -1,6 +1,7 @@
 import { integer, onSwitch, optionalText, texts, type ValuesOf } from './field.ts'
 import { address, enclave, manifest, metrics, operations, publicBind, receipts, store, storeSecret } from './parts.ts'
 import type { Schema } from './schema.ts'
+import { fastchat } from './unattested.ts'
 
 const path = { pattern: /^[^\0-\x1f\x7f]{1,1024}$/, expected: 'a path' }
 
@@ -10,6 +11,10 @@ const sections = {
     host: address('host', 'address of the API'),
     port: integer({ flag: 'port', min: 0, max: 65_535, fallback: 8000, about: 'port of the API' }),
     tls: onSwitch({ flag: 'tls', about: 'TLS with the key of the keyset on API and control port, instead of plain HTTP' }),
+    legacy_attest: onSwitch({
+      flag: 'legacy-attest',
+      about: 'the attestation routes of the BigDL image, for programs that must not be changed; they prove less than /v1/aci/attestation',
+    }),
     ...publicBind,
   },
   control: {
@@ -62,6 +67,7 @@ const sections = {
       about: 'from the arrival of a request to the end of its answer, at most',
     }),
   },
+  fastchat,
   receipts,
   store,
   metrics,

@@ -14,6 +14,11 @@ never.addAddress('::', 'ipv6')
 never.addSubnet('fe80::', 10, 'ipv6')
 never.addSubnet('ff00::', 8, 'ipv6')
 
+/** For a literal address. An IPv4 address in IPv6 clothes has no place of its own: it is refused in this form. */
+export function isNeverWorker(host: string): boolean {
+  return never.check(host, isIP(host) === 4 ? 'ipv4' : 'ipv6') || host.startsWith('::ffff:')
+}
+
 /**
  * The origin of a worker that asks to be admitted. Only https, only literal addresses (a name could resolve to anything later),
  * loopback only where the operator allows it. Throws `address_refused`.
@@ -30,11 +35,8 @@ export function workerOrigin(url: string, allowLoopback: boolean): string {
   )
     throw fail('address_refused', 'expected an https origin without path, query or credentials')
   const host = parsed.hostname.replace(/^\[|\]$/g, '')
-  const family = isIP(host)
-  if (family === 0) throw fail('address_refused', 'expected a literal IP address')
+  if (isIP(host) === 0) throw fail('address_refused', 'expected a literal IP address')
   if (isLoopbackHost(host) && !allowLoopback) throw fail('address_refused', "loopback workers are not allowed by this controller's configuration")
-  // An IPv4 address in IPv6 clothes is judged as the IPv4 address it is.
-  if (never.check(host, family === 4 ? 'ipv4' : 'ipv6') || host.startsWith('::ffff:'))
-    throw fail('address_refused', "this address cannot be a worker's")
+  if (isNeverWorker(host)) throw fail('address_refused', "this address cannot be a worker's")
   return parsed.origin
 }

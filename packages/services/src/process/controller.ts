@@ -1,3 +1,4 @@
+import type { RequestListener } from 'node:http'
 import { intelSgxRootCa } from 'veritee/attestation'
 import { certificatePem } from 'veritee/attestation/issue'
 import { isLoopbackHost } from 'veritee/client'
@@ -8,7 +9,9 @@ import { controllerPolicy } from '../demo/policy.ts'
 import { flooredClock } from '../enclave/runtime/admission/clock.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
 import { isInference } from '../http/chat-request.ts'
+import { createLegacyAttest } from '../http/legacy-attest.ts'
 import { checkBind, listen } from '../http/listen.ts'
+import { RateLimit } from '../http/rate-limit.ts'
 import { bindOf, noticesOf } from './bind.ts'
 import { publish } from './files.ts'
 import { Gate } from './gate.ts'
@@ -24,6 +27,7 @@ import { readRoots } from './roots.ts'
 import { limitsOf, queueMetrics, routingMetrics } from './routing.ts'
 import { openRules, refuseUnmeasuredRules, rootDigests } from './rules.ts'
 import type { Renewing } from './run.ts'
+import { unattestedNotices, unattestedWorkersOf } from './unattested-workers.ts'
 import type { StartOptions } from './worker.ts'
 
 /**
@@ -84,7 +88,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
   }
   try {
     const gate = new Gate()
-    const readiness = new Readiness([...noticesOf(simulated, api), ...receiptNotices(config)])
+    const readiness = new Readiness([...noticesOf(simulated, api), ...receiptNotices(config), ...unattestedNotices(config)])
     readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
     readiness.add(
       'receipts_not_kept',
@@ -93,14 +97,19 @@ export async function startControllerProcess(options: StartOptions<Configuration
     readiness.add('no_verified_worker', () => (controller.registry.counts.serving > 0 ? [] : ['no verified worker']))
     const tls = api.tls ? controller.identity.tls : null
     const work = gate.wrap(controller.api, isInference)
-    const apiListening = await listen(
-      bindOf(api.host, api.port, tls, simulated, api),
-      (request, response) => (request.url === '/readyz' ? readiness.answer(response, 'everybody') : work(request, response)),
-      controller.keysetDigestOf,
-    )
+    const keysetDigest = (): string => controller.identity.keysetDigest
+    const attest = api.legacy_attest ? createLegacyAttest({ quoter, keysetDigest, limit: new RateLimit({ perSecond: 5, burst: 40, now }) }) : null
+    const others: RequestListener = (request, response) => {
+      if (request.url === '/readyz') return readiness.answer(response, 'everybody')
+      if (attest !== null && request.method === 'POST' && request.url === '/api/v1/attest') return attest(request, response, legacyQuotes)
+      return work(request, response)
+    }
+    const apiListening = await listen(bindOf(api.host, api.port, tls, simulated, api), others, controller.keysetDigestOf)
     closing.push(() => apiListening.close())
     const controlListening = await listen(bindOf(control.host, control.port, tls, simulated, api), controller.control, controller.keysetDigestOf)
     closing.push(() => controlListening.close())
+    const fastchat = await unattestedWorkersOf({ config, simulated, gate, now, report, attest })
+    closing.push(() => fastchat?.close())
     serviceMetrics(metrics, gate, readiness, () => controller.identity.keyset.not_after)
     const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: api.knows_simulated })
     closing.push(() => operations?.close())
@@ -136,6 +145,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
         simulated,
         url: apiListening.url,
         control: controlListening.url,
+        fastchat: fastchat?.url ?? null,
         keyset_digest: controller.identity.keysetDigest,
         configuration_digest: await configurationDigest(configuration),
         operations: operations?.url ?? null,
@@ -148,4 +158,10 @@ export async function startControllerProcess(options: StartOptions<Configuration
     await close()
     throw error
   }
+}
+
+/** API server and controller of the BigDL image are one enclave here. */
+function legacyQuotes(quote: string): object {
+  const roles = ['openai_api_server', 'controller']
+  return { message: 'Success', quote_list: roles.map((role) => ({ role, quote })) }
 }

@@ -1,14 +1,12 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import type { ChildProcess } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
-import { homedir, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { eventOf, parseReceipt } from 'veritee/receipt'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { RunningFastchat } from '../../src/enclave/worker/fastchat/index.ts'
 import { post, postFor } from './peers.ts'
+import { freePort, get, leftOut, missing, startFastchat, versions } from './real/processes.ts'
 import { fastchat, type TestWorker, testWorker } from './worker.ts'
 
 /** FastChat itself, the first version that must work and the last one: its controller and API server against our worker. */
@@ -18,27 +16,8 @@ const messages = [{ role: 'user', content: 'Tell me a story about a dragon named
 const answer =
   'Once upon a time, a shy dragon named Ruby lived in the school. One day, Ruby found a brown basket. Ruby asked Lena the hen for help. ' +
   'Ruby and Lena took the basket home. Ruby and Lena became good friends.'
-const place = process.env.FASTCHAT_HOME ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'veritee', 'fastchat')
-const standIns = fileURLToPath(new URL('real/stand-ins', import.meta.url))
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise<void>((resolve) => server.close(() => resolve()))
-  return port
-}
-
-const get = async (url: string): Promise<{ status: number; text: string } | null> => {
-  const response = await fetch(url).catch(() => null)
-  return response === null ? null : { status: response.status, text: await response.text() }
-}
-
-describe.each(['0.2.18', '0.2.36'])('FastChat', (version) => {
-  const python = join(place, 'venv', 'bin', 'python')
-  const missing = !existsSync(join(place, 'installed.txt'))
-
-  describe.skipIf(missing)(`${version}${missing ? ' (left out: not installed; tools/install-fastchat.sh installs it)' : ''}`, () => {
+describe.each(versions)('FastChat', (version) => {
+  describe.skipIf(missing)(`${version}${leftOut}`, () => {
     let folder: string
     let worker: TestWorker
     let running: RunningFastchat
@@ -51,16 +30,7 @@ describe.each(['0.2.18', '0.2.36'])('FastChat', (version) => {
       controller = `http://127.0.0.1:${await freePort()}`
       api = `http://127.0.0.1:${await freePort()}`
       const run = (module: string, url: string, ...args: string[]): void => {
-        const address = ['--host', '127.0.0.1', '--port', new URL(url).port]
-        // Its logs go into the working directory. Nothing of this process's environment is its business.
-        const env = {
-          PATH: process.env.PATH ?? '',
-          PYTHONPATH: `${join(place, version)}:${standIns}`,
-          LOGDIR: folder,
-          HOME: folder,
-          PYTHONDONTWRITEBYTECODE: '1',
-        }
-        processes.push(spawn(python, ['-m', `fastchat.serve.${module}`, ...address, ...args], { cwd: folder, env, stdio: 'ignore' }))
+        processes.push(startFastchat(version, folder, { module }, ['--host', '127.0.0.1', '--port', new URL(url).port, ...args]))
       }
       run('controller', controller)
       run('openai_api_server', api, '--controller-address', controller)

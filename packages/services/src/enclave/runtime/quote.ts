@@ -10,7 +10,7 @@ import { boundDescriptor, isNonce, rcarReportData, teePubkeyOf } from './kbs/run
  * Everything a quote of this enclave may be asked for. A closed union, so that no caller's bytes ever become report data (S1):
  * a quote over bytes of an attacker's choice would bind the attacker's keys to this enclave's measurement.
  */
-export type QuotePurpose = AciPurpose | RcarPurpose | SelfPurpose
+export type QuotePurpose = AciPurpose | RcarPurpose | SelfPurpose | LegacyAttestPurpose
 
 export type AciPurpose = {
   /** aci/1 section 3.2: these keys belong to this enclave, and, with a nonce, they do so now. */
@@ -35,6 +35,14 @@ export type RcarPurpose = {
 export type SelfPurpose = {
   /** For the enclave itself, to learn where it runs. Its report data is a constant that no statement has. */
   readonly purpose: 'veritee.self.v1'
+}
+
+export type LegacyAttestPurpose = {
+  /** spec/legacy-attest.md: what the attestation routes of BigDL's image get. A caller's text is only ever hashed into it. */
+  readonly purpose: 'veritee.legacy-attest.v1'
+  readonly userdata: string
+  /** `sha256:` and 64 lower-case hex digits. */
+  readonly keysetDigest: string
 }
 
 /** Too many callers wait; the caller's answer is 429 with `Retry-After`. Its code is `quote_busy`. */
@@ -124,6 +132,7 @@ export function createQuoter(device: AttestationDevice, options: QuoterOptions =
       const asked = closed(purpose)
       if (priority !== undefined && priority !== 'admission') throw new TypeError('quote: unknown priority')
       if (asked.purpose === 'veritee.self.v1') return quoteOver(selfReportData, priority === 'admission')
+      if (asked.purpose === 'veritee.legacy-attest.v1') return quoteOver(legacyReportData(asked), priority === 'admission')
       if (asked.purpose === 'kbs.rcar.v0') return quoteOver(rcarSlot(asked), priority === 'admission')
       const { keysetDigest, nonce } = asked
       const reportData = await statementReportData(keysetDigest, nonce)
@@ -140,6 +149,7 @@ const selfReportData: Uint8Array = createHash('sha512').update('veritee.self.v1'
 const members = {
   'veritee.self.v1': 'purpose',
   'aci.report_data.v1': 'keysetDigest,nonce,purpose',
+  'veritee.legacy-attest.v1': 'keysetDigest,purpose,userdata',
   'kbs.rcar.v0': 'descriptorDigest,nonce,purpose,teeKey',
 } as const
 
@@ -156,10 +166,26 @@ function closed(purpose: QuotePurpose): QuotePurpose {
     if (descriptorDigest !== null && typeof descriptorDigest !== 'string') throw new TypeError('quote: expected a descriptor digest of text, or null')
     return { purpose: 'kbs.rcar.v0', nonce, teeKey, descriptorDigest }
   }
-  const { keysetDigest, nonce } = purpose
+  const { keysetDigest } = purpose
   if (typeof keysetDigest !== 'string') throw new TypeError('quote: expected a keyset digest of text')
+  if (purpose.purpose === 'veritee.legacy-attest.v1') {
+    const { userdata } = purpose
+    if (typeof userdata !== 'string') throw new TypeError('quote: expected userdata of text')
+    return { purpose: 'veritee.legacy-attest.v1', userdata, keysetDigest }
+  }
+  const { nonce } = purpose
   if (nonce !== null && typeof nonce !== 'string') throw new TypeError('quote: expected a nonce of text, or null')
   return { purpose: 'aci.report_data.v1', keysetDigest, nonce }
+}
+
+const legacyTag = 'veritee.legacy-attest.v1'
+
+/** Rule S1. Bytes 32 to 63 are the same for every userdata and never zero, so no such quote stands for an aci/1 statement. */
+function legacyReportData({ userdata, keysetDigest }: LegacyAttestPurpose): Uint8Array {
+  if (!/^sha256:[0-9a-f]{64}$/.test(keysetDigest)) throw new TypeError('quote: expected a keyset digest')
+  const sha256 = (...parts: (string | Uint8Array)[]): Buffer => parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest()
+  const head = sha256(legacyTag, new Uint8Array(1), sha256(userdata), Buffer.from(keysetDigest.slice(7), 'hex'))
+  return new Uint8Array(Buffer.concat([head, sha256(legacyTag)]))
 }
 
 function rcarSlot({ nonce, teeKey, descriptorDigest }: RcarPurpose): Uint8Array {

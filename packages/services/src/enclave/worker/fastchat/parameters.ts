@@ -4,9 +4,6 @@ import { type ChatRequest, parseChatRequest, RequestError } from '../engine/inde
 import { type Conversation, type Prompt, readPrompt } from './conversation.ts'
 import type { OfferedModel } from './prompt-tokens.ts'
 
-/** Rule S22: a name that a FastChat controller hands out says that answers under it are not verified. */
-export const unverifiedSuffix = ':unverified'
-
 export interface WorkerRequest {
   readonly model: OfferedModel
   /** The name asked for, suffix included. */

@@ -1,5 +1,5 @@
 import { VeriteeError } from 'veritee/errors'
-import { type PostJson, postJson } from './post-json.ts'
+import { type PostJson, postJson } from '../../../http/post-json.ts'
 import type { WorkerStatus } from './surface.ts'
 
 export interface RegistrationOptions {
