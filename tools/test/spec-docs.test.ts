@@ -63,6 +63,7 @@ describe('error reference', () => {
     const known = new Set(Object.keys(errorTable))
     const prefixes = /^(?:policy|report|receipt|session|keyset|channel|collateral|chain|crl|tcb|quote|qe|certificate|malformed)_/
     const notCodes = new Set([
+      'report_data_scheme',
       'tcb_info',
       'tcb_info_signature',
       'tcb_info_issuer_chain',
