@@ -1,5 +1,7 @@
 import type { Hono } from 'hono'
 import { HttpError } from '../http/errors.ts'
+import { addModelRoutes } from '../http/model-routes.ts'
+import { openApi } from '../http/openapi/document.ts'
 import { bearerOf, createProofRoutes, demandFound, demandProof, type Env, type ProofDeps, parsePrefix, text } from '../http/proof-routes.ts'
 import type { AdmittedWorker, Registry } from './registry.ts'
 
@@ -11,12 +13,9 @@ export interface ApiDeps extends ProofDeps {
 export function createApiRoutes(deps: ApiDeps): Hono<Env> {
   const { registry } = deps
   const app = createProofRoutes(deps)
-  app.get('/v1/models', (c) => {
-    const data = registry.routing
-      .models()
-      .map((id) => ({ id, object: 'model', created: deps.identity.keyset.not_after - 86_400, owned_by: 'veritee' }))
-    return c.json({ object: 'list', data })
-  })
+  addModelRoutes(app, () => registry.routing.models(), deps.identity.keyset.not_after - 86_400)
+  const document = openApi('api')
+  app.get('/openapi.json', (c) => text(c, document))
   app.get('/v1/aci/sessions', (c) => {
     const model = c.req.query('model')
     const name = c.req.query('upstream_name')

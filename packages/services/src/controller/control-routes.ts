@@ -4,6 +4,7 @@ import { bodyLimit } from 'hono/body-limit'
 import { parseJson, Shape } from 'veritee/bytes'
 import { VeriteeError } from 'veritee/errors'
 import { errorBody, HttpError, toHttpError } from '../http/errors.ts'
+import { openApi } from '../http/openapi/document.ts'
 import type { Env } from '../http/proof-routes.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
 import type { AdmittedWorker, Registry } from './registry.ts'
@@ -47,6 +48,8 @@ export function createControlRoutes({ registry, registerLimit }: ControlDeps): H
     if (worker === undefined) throw new HttpError(404, 'not_found', 'no worker with this keyset is admitted')
     return c.json(described(worker))
   })
+  const document = openApi('control')
+  app.get('/openapi.json', (c) => c.body(document, 200, { 'content-type': 'application/json' }))
   app.notFound((c) => reply(new HttpError(404, 'not_found', `no such route: ${c.req.method} ${c.req.path.slice(0, 200)}`)))
   app.onError((error) => reply(toHttpError(error)))
   return app

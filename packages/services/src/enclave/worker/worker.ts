@@ -6,7 +6,6 @@ import { externalEnginesExtension, type ServiceDescriptor } from 'veritee/receip
 import { sendError } from '../../http/body.ts'
 import { embeddingsEndpoint } from '../../http/chat-request.ts'
 import type { KeysetDigestOf } from '../../http/listen.ts'
-import { createProofRoutes, text } from '../../http/proof-routes.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { Tickets } from '../../http/tickets.ts'
 import { release } from '../../release.ts'
@@ -22,6 +21,7 @@ import { responses } from './responses/responses.ts'
 import type { ServedModel } from './served-model.ts'
 import { textCompletions } from './text-completions.ts'
 import { type PlacedModel, placementOf, placeUpstream, type UpstreamModel } from './upstream/index.ts'
+import { createWorkerRoutes } from './worker-routes.ts'
 
 export interface WorkerOptions {
   /** The one user of this process's quote device: loading a sealed model asks it too. */
@@ -86,7 +86,6 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
   const tickets = new Tickets(now)
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const created = Math.floor(now().getTime() / 1000)
-  const list = JSON.stringify({ object: 'list', data: names.map((name) => ({ id: name, object: 'model', created, owned_by: 'veritee' })) })
   const generation = async (): Promise<Generation> => {
     const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
     const ledger = new Ledger({
@@ -98,8 +97,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       ...(options.onStore !== undefined && { onStore: options.onStore }),
     })
     const deps: AnswerDeps = { ledger, now, models: byName, upstream, ...(options.heartbeatMs !== undefined && { heartbeatMs: options.heartbeatMs }) }
-    const routes = createProofRoutes({ identity, kept: () => generations, tickets, quoteLimit })
-    routes.get('/v1/models', (c) => text(c, list))
+    const routes = createWorkerRoutes({ identity, kept: () => generations, tickets, quoteLimit, models: names, created })
     const inference: ReadonlyMap<string, RequestListener> = new Map<string, RequestListener>([
       [chat.path, (request, response) => handleGeneration(chat, deps, request, response)],
       [textCompletions.path, (request, response) => handleGeneration(textCompletions, deps, request, response)],
