@@ -26,7 +26,10 @@ export async function handleForward(endpoint: string, deps: ForwardDeps, incomin
   const { ledger, registry, access } = deps
   const abort = new AbortController()
   const { signal } = abort
-  response.once('close', () => abort.abort(new HttpError(499, 'invalid_request_error', 'the requester went away')))
+  // An answer that has ended needs no signal, which costs more than its hash.
+  response.once('close', () => {
+    if (!response.writableFinished) abort.abort(new HttpError(499, 'invalid_request_error', 'the requester went away'))
+  })
   const receipt = ledger.open(bearer(incoming))
   const { answerMs } = registry.routing.limits
   const deadline = setTimeout(() => abort.abort(timeIsUp(answerMs)), answerMs)

@@ -1,12 +1,10 @@
-import { createHash } from 'node:crypto'
-import type { ServerResponse } from 'node:http'
-import type { Readable } from 'node:stream'
-import type { Dispatcher } from 'undici'
+import { createHash, type Hash, hash } from 'node:crypto'
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
 import { EventSplitter, maxStreamEvents, type Outcome, type ReceiptEvent, StreamTree } from 'veritee/receipt'
-import { write } from '../http/body.ts'
 import { HttpError } from '../http/errors.ts'
+import { SlowReader } from '../http/slow-reader.ts'
 import type { StreamForm } from './stages/stream-form.ts'
-import { readAll } from './upstream.ts'
+import { readWhole, type WorkerAnswer } from './worker-answer.ts'
 
 /** Of the longest plain answer: a client keeps no more to verify it. */
 const maxPlainBytes = 64 << 20
@@ -17,6 +15,8 @@ export interface Relayed {
   readonly receivedHash: string
   readonly received: StreamTree | null
   readonly complete: boolean
+  /** What came after the worker's bytes, where they are complete; absent is none. */
+  readonly trailers?: IncomingHttpHeaders
   /** Over the bytes handed to the requester's transport, where they differ from the worker's only by an appended error event. */
   readonly returnedHash: string
   readonly returned: StreamTree | null
@@ -30,19 +30,20 @@ export interface Relayed {
 }
 
 /** Reads a plain answer whole; nothing is sent yet. Throws 502, with the code `response_too_large` past the bound. */
-export async function holdPlain(answer: Dispatcher.ResponseData): Promise<Relayed> {
-  const held = await readAll(answer.body, maxPlainBytes)
-  const hash = digestOf(createHash('sha256').update(held))
+export async function holdPlain(answer: WorkerAnswer): Promise<Relayed> {
+  const { bytes, trailers } = await readWhole(answer, maxPlainBytes)
+  const receivedHash = bodyHash(bytes)
   return {
-    receivedHash: hash,
+    receivedHash,
     received: null,
     complete: true,
-    returnedHash: hash,
+    trailers,
+    returnedHash: receivedHash,
     returned: null,
     appended: false,
     outcome: answer.statusCode === 200 ? 'complete' : 'refused',
-    held,
-    chatId: chatIdOf(held),
+    held: bytes,
+    chatId: chatIdOf(bytes),
     last: null,
   }
 }
@@ -50,59 +51,53 @@ export async function holdPlain(answer: Dispatcher.ResponseData): Promise<Relaye
 /**
  * Passes a stream on, whole events only and byte for byte, hashing and building the tree as it goes (rule S9).
  * A worker that breaks off gets the one thing a controller may add: a final error event. Does not end the response, and keeps back the last event.
+ * A requester that takes nothing slows the worker down, and is left after a while.
  */
-export async function relayStream(body: Readable, response: ServerResponse, form: StreamForm): Promise<Relayed> {
-  const splitter = new EventSplitter()
-  const tree = new StreamTree()
-  const hash = createHash('sha256')
-  let chatId: string | null = null
+export async function relayStream(answer: WorkerAnswer, response: ServerResponse, form: StreamForm): Promise<Relayed> {
+  const passing = new Passing(response, form)
+  const reader = new SlowReader(response, answer)
   let broken: HttpError | null = null
-  let last: Uint8Array | null = null
+  let trailers: IncomingHttpHeaders = {}
   try {
-    for await (const part of body as AsyncIterable<Buffer>) {
-      for (const event of splitter.push(part)) {
-        // One more is left for the error event.
-        if (tree.leaves.length === maxStreamEvents - 1) throw brokenStream('the worker sent more events than an answer has')
-        chatId ??= form.idOf(event)
-        hash.update(event)
-        await tree.append(event)
-        // Where something follows it, it was not the last.
-        if (last !== null) await write(response, last)
-        last = form.isLast(event) ? event : null
-        if (last === null && !(await write(response, event))) body.destroy()
-      }
-    }
-    if (splitter.rest.length > 0) broken = brokenStream('the worker ended its stream within an event')
+    trailers = await answer.read((part) => {
+      if (response.destroyed) return answer.abort()
+      if (!passing.pass(part)) reader.wait()
+    })
+    if (passing.unfinished) broken = brokenStream('the worker ended its stream within an event')
   } catch (cause) {
     // A bound of ours, or the worker's doing.
     broken = cause instanceof HttpError ? cause : brokenStream('the worker broke off its stream')
+  } finally {
+    reader.end()
   }
-  const receivedHash = digestOf(hash.copy())
+  const { tree, hash: running, chatId } = passing
+  const receivedHash = digestOf(running.copy())
   const gone = response.destroyed
   if (gone || broken === null)
     return {
       receivedHash,
       received: tree,
       complete: !gone,
+      ...(!gone && { trailers }),
       returnedHash: receivedHash,
       returned: tree,
       appended: false,
       outcome: gone ? 'aborted' : 'complete',
       held: null,
       chatId,
-      last: gone ? null : last,
+      last: gone ? null : passing.last,
     }
-  if (last !== null) await write(response, last)
+  if (passing.last !== null) response.write(passing.last)
   const returned = tree.fork()
   const event = form.failure(broken, tree.leaves.length)
-  hash.update(event)
+  running.update(event)
   await returned.append(event)
-  await write(response, event)
+  response.write(event)
   return {
     receivedHash,
     received: tree,
     complete: false,
-    returnedHash: digestOf(hash),
+    returnedHash: digestOf(running),
     returned,
     appended: true,
     outcome: 'error',
@@ -114,6 +109,49 @@ export async function relayStream(body: Readable, response: ServerResponse, form
 
 function brokenStream(message: string): HttpError {
   return new HttpError(502, 'server_error', message, { code: 'upstream_broken' })
+}
+
+/** A stream on its way: everything here happens at once, since a promise for each event would cost more than its hash. */
+class Passing {
+  readonly tree = new StreamTree()
+  readonly hash: Hash = createHash('sha256')
+  chatId: string | null = null
+  last: Uint8Array | null = null
+  readonly #response: ServerResponse
+  readonly #form: StreamForm
+  readonly #splitter = new EventSplitter()
+
+  constructor(response: ServerResponse, form: StreamForm) {
+    this.#response = response
+    this.#form = form
+  }
+
+  /** The worker's bytes do not end with an event. */
+  get unfinished(): boolean {
+    return this.#splitter.rest.length > 0
+  }
+
+  /** The events that end in a part go out in one write. False where the requester should be waited for. Throws where an event or the stream is too long. */
+  pass(part: Buffer): boolean {
+    const events = this.#splitter.push(part)
+    if (events.length === 0) return true
+    const out: Uint8Array[] = this.last === null ? [] : [this.last]
+    this.last = null
+    for (const event of events) {
+      // One more is left for the error event.
+      if (this.tree.leaves.length === maxStreamEvents - 1) throw brokenStream('the worker sent more events than an answer has')
+      this.chatId ??= this.#form.idOf(event)
+      this.hash.update(event)
+      void this.tree.append(event)
+      // Where something follows it, it was not the last.
+      if (this.last !== null) out.push(this.last)
+      this.last = this.#form.isLast(event) ? event : null
+      if (this.last === null) out.push(event)
+    }
+    const [only] = out
+    if (only === undefined) return true
+    return this.#response.write(out.length === 1 ? only : Buffer.concat(out))
+  }
 }
 
 /** The events that describe the answer, `response.returned` last. */
@@ -129,13 +167,18 @@ export async function responseEvents(relayed: Relayed): Promise<ReceiptEvent[]> 
   return events
 }
 
-export function digestOf(hash: { digest(encoding: 'hex'): string }): string {
-  return `sha256:${hash.digest('hex')}`
+export function digestOf(running: { digest(encoding: 'hex'): string }): string {
+  return `sha256:${running.digest('hex')}`
+}
+
+/** Of a whole body. */
+export function bodyHash(bytes: Uint8Array): string {
+  return `sha256:${hash('sha256', bytes, 'hex')}`
 }
 
 const beginning = /^\{"id":"([\w.:-]{1,128})"/
 
 /** Workers write it first. No more is read than where it would be: objects of the whole text can take twenty times its bytes, and time that all others wait. */
 function chatIdOf(bytes: Uint8Array): string | null {
-  return beginning.exec(Buffer.from(bytes.subarray(0, 256)).toString('latin1'))?.[1] ?? null
+  return beginning.exec(Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 256)).toString('latin1'))?.[1] ?? null
 }

@@ -1,12 +1,12 @@
-import type { Readable } from 'node:stream'
-import type { Dispatcher } from 'undici'
 import { VeriteeError } from 'veritee/errors'
 import {
   eventOf,
+  type Keyset,
   maxReceiptBytes,
   parsePrefixProof,
   parseReceipt,
   type Receipt,
+  ReceiptKeys,
   receiptDigest,
   type StreamTree,
   type UpstreamReceiptEvent,
@@ -15,8 +15,10 @@ import {
 } from 'veritee/receipt'
 import type { UpstreamReceipt } from '../enclave/runtime/ledger.ts'
 import { HttpError } from '../http/errors.ts'
+import type { OfferedReceipt } from '../http/receipt-trailer.ts'
 import type { AdmittedWorker } from './registry.ts'
 import type { Usage } from './stages/access.ts'
+import { callWorker, readWhole } from './worker-answer.ts'
 
 /** What this controller sent to and received from a worker, to hold the worker's receipt against. */
 export interface Forwarded {
@@ -26,6 +28,8 @@ export interface Forwarded {
   readonly complete: boolean
   /** The worker's events as received; null for a plain body. */
   readonly stream: StreamTree | null
+  /** What came with the answer, see {@link receiptOfTrailers}; null or absent where nothing did. */
+  readonly offered?: OfferedReceipt | null
 }
 
 export interface UpstreamCheck {
@@ -33,21 +37,6 @@ export interface UpstreamCheck {
   readonly receipt: UpstreamReceipt | null
   /** Token counts of a receipt that matches. */
   readonly usage: Usage | null
-}
-
-/** The bytes of a body, bounded. Throws 502 with the code `response_too_large`. */
-export async function readAll(body: Readable, maxBytes: number): Promise<Buffer> {
-  const parts: Buffer[] = []
-  let length = 0
-  for await (const part of body as AsyncIterable<Buffer>) {
-    length += part.length
-    if (length > maxBytes) {
-      body.destroy()
-      throw new HttpError(502, 'server_error', `the worker sent more than ${maxBytes} bytes`, { code: 'response_too_large' })
-    }
-    parts.push(part)
-  }
-  return Buffer.concat(parts)
 }
 
 /** The requester waits for this: it has an end, however slowly the worker speaks. */
@@ -69,15 +58,10 @@ async function get(worker: AdmittedWorker, path: string, timeoutMs = fetchMs): P
 }
 
 async function getOnce(worker: AdmittedWorker, path: string, timeoutMs: number): Promise<string> {
-  const response: Dispatcher.ResponseData = await worker.pool.request({ method: 'GET', path, signal: AbortSignal.timeout(timeoutMs) })
-  const body = await readAll(response.body, maxReceiptBytes)
-  if (response.statusCode !== 200) throw new HttpError(502, 'server_error', `the worker answered ${response.statusCode}`)
-  return body.toString('utf8')
-}
-
-function usageOf(receipt: Receipt): Usage | null {
-  const counts = eventOf(receipt, 'veritee.inference') ?? eventOf(receipt, 'veritee.external_engine')
-  return counts === undefined ? null : { promptTokens: counts.prompt_tokens ?? 0, completionTokens: counts.completion_tokens ?? 0 }
+  const answer = await callWorker(worker.pool, { method: 'GET', path, headers: {}, body: null }, AbortSignal.timeout(timeoutMs))
+  const { bytes } = await readWhole(answer, maxReceiptBytes)
+  if (answer.statusCode !== 200) throw new HttpError(502, 'server_error', `the worker answered ${answer.statusCode}`)
+  return bytes.toString('utf8')
 }
 
 /** Apart, so that what is kept of an answer is this and not all that its check had at hand. */
@@ -85,8 +69,22 @@ function proofOf(worker: AdmittedWorker, path: string): UpstreamReceipt['prefixP
   return (prefix) => get(worker, `${path}?prefix=${prefix}`)
 }
 
+function usageOf(receipt: Receipt): Usage | null {
+  const counts = eventOf(receipt, 'veritee.inference') ?? eventOf(receipt, 'veritee.external_engine')
+  return counts === undefined ? null : { promptTokens: counts.prompt_tokens ?? 0, completionTokens: counts.completion_tokens ?? 0 }
+}
+
+/** By keyset, of sessions in use: taking a key in for each receipt would cost a tenth of its verification. */
+const keysOf = new WeakMap<Keyset, ReceiptKeys>()
+
+function receiptKeys(keyset: Keyset): ReceiptKeys {
+  const known = keysOf.get(keyset) ?? new ReceiptKeys(keyset)
+  keysOf.set(keyset, known)
+  return known
+}
+
 /**
- * Fetches the worker's receipt over the pinned connection and verifies it before this controller signs anything (rule S10):
+ * Verifies the worker's receipt before this controller signs anything (rule S10). It came with the answer, or is fetched over the pinned connection:
  * signature under the session's keyset, the request forwarded, the bytes (or events) received, the nonce, and the weights the quote binds.
  * Never throws: `absent` (nothing came, which the wire can bring about too) and `mismatch` (what came over the pinned channel is wrong) are results.
  */
@@ -103,9 +101,10 @@ export async function checkUpstream(
   })
   if (receiptId === null || !/^[\w-]{1,128}$/.test(receiptId)) return failed('absent', 'the worker announced no receipt')
   const path = `/v1/aci/receipts/${receiptId}`
+  const offered = forwarded.offered ?? null
   let text: string
   try {
-    text = await get(worker, path, timeoutMs)
+    text = offered !== null && 'text' in offered ? offered.text : await get(worker, path, timeoutMs)
   } catch (error) {
     return failed('absent', `the worker's receipt could not be fetched: ${error instanceof Error ? error.message : 'unknown failure'}`)
   }
@@ -113,11 +112,12 @@ export async function checkUpstream(
     const { report } = worker.service
     const { requestHash, clientNonce, responseHash, complete, stream } = forwarded
     const parsed = parseReceipt(text)
-    const receipt = await verifyReceipt(parsed, report.keyset, report.keysetDigest, {
+    const receipt = await verifyReceipt(parsed, receiptKeys(report.keyset), report.keysetDigest, {
       requestHash,
       responseHash: complete ? responseHash : null,
       clientNonce,
     })
+    if (receipt.receiptId !== receiptId) return failed('mismatch', "the worker's receipt has another id than it announced")
     const signed = eventOf(receipt, 'veritee.stream')
     if (stream !== null && stream.leaves.length > 0) {
       if (signed === undefined) return failed('mismatch', "the worker's receipt does not commit to the stream it sent")
@@ -130,8 +130,11 @@ export async function checkUpstream(
     const bound = report.descriptor.models.find(({ name }) => name === model?.name)
     if (bound === undefined || bound.files.map((file) => file.sha256).join() !== model?.files.map((file) => file.sha256).join())
       return failed('mismatch', "the worker's receipt names other weights than its evidence")
+    const digest = await receiptDigest(receipt)
+    if (offered !== null && 'digest' in offered && offered.digest !== digest)
+      return failed('mismatch', "the worker's receipt is not the one that it announced with its answer")
     return {
-      event: { type: 'veritee.upstream_receipt', digest: await receiptDigest(receipt), result: 'match', reason: null },
+      event: { type: 'veritee.upstream_receipt', digest, result: 'match', reason: null },
       receipt: { text, events: signed?.events ?? null, prefixProof: proofOf(worker, path) },
       usage: usageOf(receipt),
     }

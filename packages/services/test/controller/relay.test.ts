@@ -1,13 +1,21 @@
 import type { ServerResponse } from 'node:http'
-import { Readable } from 'node:stream'
-import type { Dispatcher } from 'undici'
 import { describe, expect, test, vi } from 'vitest'
 import { holdPlain, relayStream } from '../../src/controller/relay.ts'
 import { streamFormOf } from '../../src/controller/stages/stream-form.ts'
+import type { WorkerAnswer } from '../../src/controller/worker-answer.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
 
-const answerOf = (parts: Iterable<Buffer>, statusCode = 200): Dispatcher.ResponseData =>
-  ({ statusCode, headers: {}, body: Readable.from(parts) }) as unknown as Dispatcher.ResponseData
+const answerOf = (parts: Iterable<Buffer>, statusCode = 200): WorkerAnswer => ({
+  statusCode,
+  headers: {},
+  read: async (take) => {
+    for (const part of parts) take(part)
+    return {}
+  },
+  pause: () => undefined,
+  resume: () => undefined,
+  abort: () => undefined,
+})
 
 function* zeros(bytes: number): Generator<Buffer> {
   const part = Buffer.alloc(1 << 20, 0x20)
@@ -58,12 +66,14 @@ async function relayed(
 ): Promise<{ one: Awaited<ReturnType<typeof relayStream>>; text: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<Awaited<ReturnType<typeof relayStream>>>()
   const bind = { host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }
-  const body = (async function* () {
-    for (const event of events) yield Buffer.from(event)
-    if (breaksOff) throw new Error('the connection is gone')
-  })()
+  const body = answerOf(
+    (function* () {
+      for (const event of events) yield Buffer.from(event)
+      if (breaksOff) throw new Error('the connection is gone')
+    })(),
+  )
   const server: Listening = await listen(bind, (_, response: ServerResponse) => {
-    void relayStream(Readable.from(body), response, streamFormOf(endpoint)).then((one) => {
+    void relayStream(body, response, streamFormOf(endpoint)).then((one) => {
       resolve(one)
       response.end()
     }, reject)

@@ -462,8 +462,14 @@ test('S19: a worker that breaks off while it says that it is stopping counts onc
     const { registry } = controller.controller
     const admitted = await registry.admit(network.worker.server.url, network.worker.worker.identity.keysetDigest)
     const pool = new Pool(network.worker.server.url)
-    const dump = (): Promise<never> => Promise.reject(new Error('other side closed'))
-    vi.spyOn(pool, 'request').mockResolvedValue({ statusCode: 503, headers: { [drainingHeader]: '1' }, body: { dump } } as never)
+    vi.spyOn(pool, 'dispatch').mockImplementation((_, handler) => {
+      const abort = (reason: Error): void => handler.onResponseError?.(controls, reason)
+      const controls = { aborted: false, paused: false, reason: null, abort, pause: () => undefined, resume: () => undefined }
+      handler.onRequestStart?.(controls, {})
+      handler.onResponseStart?.(controls, 503, { [drainingHeader]: '1' })
+      handler.onResponseError?.(controls, new Error('other side closed'))
+      return true
+    })
     const { pool: pinned } = admitted
     admitted.pool = pool
     const { statusCode, body: answer } = await request(`${controller.api.url}${endpoint}`, { method: 'POST', body: Buffer.from(body(false)) })

@@ -1,4 +1,5 @@
 import * as crypto from '#crypto'
+import type { MaybePromise } from '../crypto/types.ts'
 import { concat, equal } from './bytes.ts'
 
 /** The hash tree of RFC 6962 section 2.1 (RFC 9162 section 2.1) with SHA-256. Leaves are passed as their hashes. */
@@ -7,11 +8,11 @@ const leafPrefix = Uint8Array.of(0)
 const nodePrefix = Uint8Array.of(1)
 
 /** SHA-256(0x00 || data). */
-export async function leafHash(data: Uint8Array): Promise<Uint8Array> {
+export function leafHash(data: Uint8Array): MaybePromise<Uint8Array> {
   return crypto.sha256(concat(leafPrefix, data))
 }
 
-async function nodeHash(left: Uint8Array, right: Uint8Array): Promise<Uint8Array> {
+function nodeHash(left: Uint8Array, right: Uint8Array): MaybePromise<Uint8Array> {
   return crypto.sha256(concat(nodePrefix, left, right))
 }
 
@@ -22,11 +23,19 @@ function split(n: number): number {
 
 /** MTH over leaf hashes; SHA-256 of nothing for an empty list. */
 export async function merkleRoot(leaves: readonly Uint8Array[], from = 0, to: number = leaves.length): Promise<Uint8Array> {
-  const n = to - from
-  if (n === 0) return crypto.sha256(new Uint8Array(0))
-  if (n === 1) return leaves[from] as Uint8Array
-  const middle = from + split(n)
-  return nodeHash(await merkleRoot(leaves, from, middle), await merkleRoot(leaves, middle, to))
+  if (to === from) return crypto.sha256(new Uint8Array(0))
+  // Level by level, with what is left over going up as it is: the same tree as that of the recursion in the RFC, without a promise for each node.
+  let level = leaves.slice(from, to)
+  while (level.length > 1) {
+    const above: Uint8Array[] = []
+    for (let i = 0; i + 1 < level.length; i += 2) {
+      const node = nodeHash(level[i] as Uint8Array, level[i + 1] as Uint8Array)
+      above.push(node instanceof Promise ? await node : node)
+    }
+    if (level.length % 2 === 1) above.push(level[level.length - 1] as Uint8Array)
+    level = above
+  }
+  return level[0] as Uint8Array
 }
 
 /** Consistency proof PROOF(first, D[n]) of RFC 6962 section 2.1.2, for 0 < first <= n; empty where first equals n. */

@@ -15,7 +15,7 @@ import {
   verify,
 } from 'node:crypto'
 import * as plain from './codec.ts'
-import type { AgreementKey, P256Key, SigningKey } from './types.ts'
+import type { AgreementKey, Ed25519Key, MaybePromise, P256Key, SigningKey } from './types.ts'
 
 // SubjectPublicKeyInfo up to the key in base64 (RFC 5480, RFC 8410): 27 and 12 bytes, so the key itself begins at a base64 boundary.
 const spkiP256 = 'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE'
@@ -83,10 +83,13 @@ function ecdsaSigValue(signature: Uint8Array): Uint8Array {
   return out
 }
 
-export function verifyEd25519(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): boolean {
-  if (publicKey.length !== 32 || signature.length !== 64) return false
-  const key = importSpki(spkiEd25519, publicKey)
-  return key !== null && verify(null, message, key, signature)
+export function importEd25519(publicKey: Uint8Array): Ed25519Key | null {
+  const key = publicKey.length === 32 ? importSpki(spkiEd25519, publicKey) : null
+  return key === null ? null : { verify: (signature, message) => signature.length === 64 && verify(null, message, key, signature) }
+}
+
+export function verifyEd25519(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): MaybePromise<boolean> {
+  return importEd25519(publicKey)?.verify(signature, message) ?? false
 }
 
 export function generateP256(): SigningKey {

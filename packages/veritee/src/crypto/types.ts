@@ -10,6 +10,8 @@ export interface Crypto {
    * Null for any wrong input, including a point off the curve; never throws.
    */
   importP256(publicKey: Uint8Array): MaybePromise<P256Key | null>
+  /** Takes in an Ed25519 public key of 32 bytes, to verify with it any number of times. Null for any wrong input; never throws. */
+  importEd25519(publicKey: Uint8Array): MaybePromise<Ed25519Key | null>
   /** Ed25519 (RFC 8032). `publicKey` 32 bytes, `signature` 64 bytes. False for any wrong input; never throws. */
   verifyEd25519(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): MaybePromise<boolean>
   generateP256(): MaybePromise<SigningKey>
@@ -39,6 +41,12 @@ export interface P256Key {
   /**
    * ECDSA with SHA-256. `signature` is the 64-byte r || s. False for any wrong input; never throws. High-S signatures are valid (FIPS 186-5).
    */
+  verify(signature: Uint8Array, message: Uint8Array): MaybePromise<boolean>
+}
+
+/** An Ed25519 public key, ready to verify. */
+export interface Ed25519Key {
+  /** Ed25519 (RFC 8032). `signature` is 64 bytes. False for any wrong input; never throws. */
   verify(signature: Uint8Array, message: Uint8Array): MaybePromise<boolean>
 }
 

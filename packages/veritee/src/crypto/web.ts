@@ -1,5 +1,5 @@
 import { decodeBase64 } from './codec.ts'
-import type { AgreementKey, P256Key, SigningKey } from './types.ts'
+import type { AgreementKey, Ed25519Key, P256Key, SigningKey } from './types.ts'
 
 export { decodeBase64, decodeHex, encodeHex, sameBytes } from './codec.ts'
 
@@ -47,10 +47,13 @@ export async function importP256(publicKey: Uint8Array): Promise<P256Key | null>
   return key === null ? null : { verify: async (signature, message) => signature.length === 64 && verifyWith(key, p256Sign, signature, message) }
 }
 
+export async function importEd25519(publicKey: Uint8Array): Promise<Ed25519Key | null> {
+  const key = publicKey.length === 32 ? await importRaw(publicKey, ed25519) : null
+  return key === null ? null : { verify: async (signature, message) => signature.length === 64 && verifyWith(key, ed25519, signature, message) }
+}
+
 export async function verifyEd25519(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): Promise<boolean> {
-  if (publicKey.length !== 32 || signature.length !== 64) return false
-  const key = await importRaw(publicKey, ed25519)
-  return key !== null && verifyWith(key, ed25519, signature, message)
+  return (await (await importEd25519(publicKey))?.verify(signature, message)) ?? false
 }
 
 async function generate(algorithm: Algorithm, signWith: Algorithm, strip: number): Promise<SigningKey> {

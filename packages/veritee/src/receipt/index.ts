@@ -19,7 +19,7 @@ export {
   externalEnginesOf,
 } from './external/event.ts'
 export { applyRewrite, type RewriteEvent, type RewriteOperation } from './external/rewrite.ts'
-export { checkKeysetWindow, type Keyset, keysetDigest, maxKeysetSeconds, parseKeyset } from './keyset.ts'
+export { checkKeysetWindow, type Keyset, keysetDigest, maxKeysetSeconds, parseKeyset, ReceiptKeys } from './keyset.ts'
 export {
   eventOf,
   maxReceiptBytes,

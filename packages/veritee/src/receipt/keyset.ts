@@ -1,7 +1,9 @@
+import * as crypto from '#crypto'
 import { jcsDigest, sha256Digest } from '../bytes/digest.ts'
 import { fromHex } from '../bytes/hex.ts'
 import type { Json } from '../bytes/jcs.ts'
 import { Shape } from '../bytes/shape.ts'
+import type { Ed25519Key } from '../crypto/types.ts'
 import { fail } from '../errors.ts'
 
 /** The public keys of one running enclave (aci/1 section 3.1). The type is exact: new key roles need a new protocol version. */
@@ -85,6 +87,26 @@ export function checkKeysetWindow(keyset: Keyset, at: Date): void {
   if (now >= keyset.not_after) throw fail('keyset_expired', `expected a keyset valid at ${now}, found not_after ${keyset.not_after}`)
   if (keyset.not_after > now + maxKeysetSeconds + clockSkewSeconds)
     throw fail('keyset_expired', `expected not_after within ${maxKeysetSeconds} s of ${now}, found ${keyset.not_after}`)
+}
+
+/** The receipt keys of one keyset, each taken in when it is first needed: for who verifies many receipts under one keyset. */
+export class ReceiptKeys {
+  readonly keyset: Keyset
+  readonly #taken = new Map<string, Ed25519Key | null>()
+
+  constructor(keyset: Keyset) {
+    this.keyset = keyset
+  }
+
+  /** True for a signature of 64 bytes by the key of that id. Throws `receipt_key_unknown`, see {@link receiptKey}. */
+  async verify(keyId: string, signature: Uint8Array, message: Uint8Array): Promise<boolean> {
+    let key = this.#taken.get(keyId)
+    if (key === undefined) {
+      key = await crypto.importEd25519(fromHex(receiptKey(this.keyset, keyId)))
+      this.#taken.set(keyId, key)
+    }
+    return (await key?.verify(signature, message)) ?? false
+  }
 }
 
 /** The Ed25519 receipt key a `key_id` names. Throws `receipt_key_unknown`, also for an algorithm this version does not know. */

@@ -1,14 +1,13 @@
-import * as crypto from '#crypto'
 import type { Verified } from '../attestation/claims.ts'
 import { utf8 } from '../bytes/bytes.ts'
-import { jcsDigest } from '../bytes/digest.ts'
+import { sha256Digest } from '../bytes/digest.ts'
 import { fromHex } from '../bytes/hex.ts'
 import { type Json, jcs } from '../bytes/jcs.ts'
 import { parseDocument } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
 import { fail } from '../errors.ts'
 import { parseEvent, type ReceiptEvent, type UpstreamFailed, type UpstreamVerified } from './events.ts'
-import { type Keyset, receiptKey } from './keyset.ts'
+import { type Keyset, ReceiptKeys } from './keyset.ts'
 
 /** The signed record of one inference (aci/1 section 7.3). `Unsigned` is the same document before its signature. */
 export type UnsignedReceipt = {
@@ -27,6 +26,8 @@ export type UnsignedReceipt = {
 export interface Receipt {
   /** The document as served, for hashing, signing and keeping. */
   readonly document: { readonly [name: string]: Json }
+  /** Its JCS form: what it is cited by, and, without the signature, what is signed. */
+  readonly canonical: string
   readonly receiptId: string
   readonly chatId: string | null
   readonly model: string | null
@@ -93,6 +94,7 @@ export function parseReceipt(text: string): Receipt {
   shape.string(o.method, 'method', 16)
   return {
     document: value as { readonly [name: string]: Json },
+    canonical: jcs(value as Json),
     receiptId: shape.string(o.receipt_id, 'receipt_id', 128),
     chatId: shape.nullableString(o.chat_id, 'chat_id', 256),
     model: shape.nullableString(o.model, 'model', 256),
@@ -124,7 +126,7 @@ export function upstreamOf(receipt: Receipt): UpstreamVerified | UpstreamFailed 
 
 /** Digest of a receipt for citing it: `sha256:` over the JCS form of the whole document, signature included. */
 export function receiptDigest(receipt: Receipt): Promise<string> {
-  return jcsDigest(receipt.document)
+  return sha256Digest(utf8(receipt.canonical))
 }
 
 /** What the caller saw, to be compared with what the receipt says. A field set to null is not compared; say so in the verdict. */
@@ -148,13 +150,13 @@ export interface ReceiptExpectation {
  */
 export async function verifyReceipt(
   receipt: Receipt,
-  keyset: Keyset,
+  keys: Keyset | ReceiptKeys,
   keysetDigest: string,
   expected: ReceiptExpectation,
 ): Promise<Verified<Receipt>> {
-  const publicKey = fromHex(receiptKey(keyset, receipt.keyId))
-  const { signature: _, ...unsigned } = receipt.document
-  if (!(await crypto.verifyEd25519(publicKey, receipt.signature, utf8(jcs(unsigned)))))
+  const receiptKeys = keys instanceof ReceiptKeys ? keys : new ReceiptKeys(keys)
+  const { keyset } = receiptKeys
+  if (!(await receiptKeys.verify(receipt.keyId, receipt.signature, utf8(unsignedForm(receipt.canonical)))))
     throw fail('receipt_signature_invalid', `receipt ${receipt.receiptId}: the signature does not verify under key ${receipt.keyId}`)
   if (receipt.keysetDigest !== keysetDigest) throw fail('receipt_keyset_mismatch', `expected ${keysetDigest}, found ${receipt.keysetDigest}`)
   if (receipt.servedAt >= keyset.not_after)
@@ -163,6 +165,15 @@ export async function verifyReceipt(
   same('receipt_response_mismatch', expected.responseHash, eventOf(receipt, 'response.returned')?.body_hash)
   same('receipt_nonce_mismatch', expected.clientNonce, eventOf(receipt, 'veritee.request')?.client_nonce)
   return receipt as Verified<Receipt>
+}
+
+/** `,"signature":"` and 128 digits, `","workload_keyset_digest":"sha256:`, 64 digits, `"}`: both are the last members of every receipt, and of one length. */
+const tailLength = 14 + 128 + 35 + 64 + 2
+
+/** The JCS form of a receipt without its signature, by cutting: a second canonical form would cost as much as a hash of it does. */
+function unsignedForm(canonical: string): string {
+  const tail = canonical.length - tailLength
+  return canonical.slice(0, tail) + canonical.slice(tail + 14 + 128 + 1)
 }
 
 function same(

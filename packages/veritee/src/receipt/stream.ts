@@ -2,6 +2,7 @@ import { fromHex, toHex } from '../bytes/hex.ts'
 import { parseJson } from '../bytes/json.ts'
 import { leafHash, merkleRoot, verifyConsistency } from '../bytes/merkle.ts'
 import { Shape } from '../bytes/shape.ts'
+import type { MaybePromise } from '../crypto/types.ts'
 import { fail } from '../errors.ts'
 import type { StreamEvent } from './events.ts'
 
@@ -22,6 +23,30 @@ export class EventSplitter {
 
   /** Whole events that end in this chunk. Throws `response_too_large` where one event exceeds {@link maxEventBytes}. */
   push(chunk: Uint8Array): Uint8Array[] {
+    return this.#length === 0 ? this.#cut(chunk) : this.#join(chunk)
+  }
+
+  /** With nothing held, which is nearly always. */
+  #cut(chunk: Uint8Array): Uint8Array[] {
+    const events: Uint8Array[] = []
+    let start = 0
+    for (let at = chunk.indexOf(lf); at >= 0 && at + 1 < chunk.length; at = chunk.indexOf(lf, at)) {
+      if (chunk[at + 1] !== lf) {
+        at++
+        continue
+      }
+      if (at + 2 - start > maxEventBytes) throw tooLarge()
+      // A copy: the chunk is its owner's, and may be much larger.
+      events.push(new Uint8Array(chunk.subarray(start, at + 2)))
+      start = at + 2
+      at = start
+    }
+    if (start < chunk.length) this.#append(chunk.subarray(start))
+    if (this.#length > maxEventBytes) throw tooLarge()
+    return events
+  }
+
+  #join(chunk: Uint8Array): Uint8Array[] {
     const searched = this.#length
     const bytes = this.#append(chunk)
     const events: Uint8Array[] = []
@@ -70,17 +95,30 @@ function tooLarge(): Error {
 export class StreamTree {
   readonly leaves: Uint8Array[] = []
   #bytes = 0
+  #root: { readonly events: number; readonly hash: Uint8Array } | null = null
 
   /** Of all events. */
   get bytes(): number {
     return this.#bytes
   }
 
-  /** Throws `response_too_large` past {@link maxStreamEvents}. */
-  async append(event: Uint8Array): Promise<void> {
+  /** Done at once where hashing is, as under Node: there is then no promise for each event. Throws `response_too_large` past {@link maxStreamEvents}. */
+  append(event: Uint8Array): MaybePromise<void> {
     if (this.leaves.length >= maxStreamEvents) throw fail('response_too_large', `expected streams of at most ${maxStreamEvents} events`)
     this.#bytes += event.length
-    this.leaves.push(await leafHash(event))
+    const leaf = leafHash(event)
+    if (leaf instanceof Promise)
+      return leaf.then((hash) => {
+        this.leaves.push(hash)
+      })
+    this.leaves.push(leaf)
+  }
+
+  /** Of the events so far; computed once for as many. */
+  async root(): Promise<Uint8Array> {
+    const events = this.leaves.length
+    if (this.#root?.events !== events) this.#root = { events, hash: await merkleRoot(this.leaves, 0, events) }
+    return this.#root.hash
   }
 
   /** A tree that goes on from here on its own. */
@@ -92,7 +130,7 @@ export class StreamTree {
   }
 
   async event(): Promise<StreamEvent> {
-    return { type: 'veritee.stream', events: this.leaves.length, bytes: this.#bytes, root: `sha256:${toHex(await merkleRoot(this.leaves))}` }
+    return { type: 'veritee.stream', events: this.leaves.length, bytes: this.#bytes, root: `sha256:${toHex(await this.root())}` }
   }
 }
 
@@ -119,7 +157,7 @@ export function parsePrefixProof(text: string): PrefixProof {
  */
 export async function verifyPrefix(received: StreamTree, signed: StreamEvent, proof: PrefixProof): Promise<void> {
   const count = received.leaves.length
-  const root = await merkleRoot(received.leaves)
+  const root = await received.root()
   const signedRoot = fromHex(signed.root.slice(7), 32)
   const consistency = proof.consistency.map((hash) => fromHex(hash, 32))
   if (proof.prefix !== count || !(await verifyConsistency(count, root, signed.events, signedRoot, consistency)))

@@ -1,7 +1,7 @@
-import type { Dispatcher } from 'undici'
+import type { WorkerAnswer } from '../worker-answer.ts'
 
 /** A header of a worker's answer that came once; else null. */
-export function header(answer: Dispatcher.ResponseData, name: string): string | null {
+export function header(answer: Pick<WorkerAnswer, 'headers'>, name: string): string | null {
   const value = answer.headers[name]
   return typeof value === 'string' ? value : null
 }

@@ -1,8 +1,8 @@
 import type { ServerResponse } from 'node:http'
 import { isHex } from 'veritee/bytes'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
-import { write } from '../../http/body.ts'
 import { HttpError } from '../../http/errors.ts'
+import { receiptOfTrailers } from '../../http/receipt-trailer.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import { holdPlain, type Relayed, relayStream, responseEvents } from '../relay.ts'
 import { checkUpstream, type UpstreamCheck } from '../upstream.ts'
@@ -70,13 +70,12 @@ async function passStream(registry: Registry, exchange: Exchange, served: Served
     readerIsSlow = true
   })
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
-  const relayed = await relayStream(answer.body, response, streamFormOf(request.endpoint))
+  const relayed = await relayStream(answer, response, streamFormOf(request.endpoint))
   const took = readerIsSlow ? null : secondsOf(served)
   const check = await checkReceipt(registry, request, served, relayed)
   judge(exchange, served, relayed, check, took)
   await sign(request, lease.worker, relayed, check, receipt)
-  if (relayed.last !== null) await write(response, relayed.last)
-  response.end()
+  response.end(relayed.last ?? undefined)
   return { outcome: relayed.outcome, usage: check.usage }
 }
 
@@ -113,6 +112,7 @@ async function checkReceipt(
     responseHash: relayed.receivedHash,
     complete: relayed.complete,
     stream: relayed.received,
+    offered: receiptOfTrailers(relayed.trailers ?? {}),
   })
   const { result, reason } = check.event
   if (result !== 'match') registry.quarantine(worker, `its receipt did not match: ${reason ?? result}`, result === 'mismatch' ? 'keyset' : 'session')

@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { errors } from 'undici'
 import { drainingHeader, embeddingsEndpoint, unknownModel } from '../../http/chat-request.ts'
 import { HttpError } from '../../http/errors.ts'
+import { acceptsTrailers } from '../../http/receipt-trailer.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import type { Retry } from '../routing/figures.ts'
 import type { Lease } from '../routing/lease.ts'
 import { type Lacking, unverified, type Wanted } from '../routing/router.ts'
-import { readAll } from '../upstream.ts'
+import { callWorker, readWhole } from '../worker-answer.ts'
 import { header } from './answer-header.ts'
 import type { InferenceRequest } from './read-request.ts'
 import { type Served, Unanswered } from './served.ts'
@@ -104,14 +105,9 @@ async function attempt(registry: Registry, lease: Lease, request: InferenceReque
   const began = performance.now()
   const headersTimeout = request.spliced.value.stream === true ? firstByteMs : answerMs
   try {
-    const answer = await worker.pool.request({
-      method: 'POST',
-      path: request.endpoint,
-      headers: { 'content-type': 'application/json', 'x-veritee-nonce': upstreamNonce },
-      body: request.spliced.forwarded,
-      headersTimeout,
-      signal,
-    })
+    const headers = { 'content-type': 'application/json', 'x-veritee-nonce': upstreamNonce, ...acceptsTrailers }
+    const sent = { method: 'POST', path: request.endpoint, headers, body: request.spliced.forwarded, headersTimeout } as const
+    const answer = await callWorker(worker.pool, sent, signal)
     const served = { lease, answer, upstreamNonce, began, refusal: null }
     if (answer.statusCode === 200) {
       lease.began()
@@ -121,11 +117,10 @@ async function attempt(registry: Registry, lease: Lease, request: InferenceReque
       // It says so over its pinned connection: it answers nothing more, and comes back, if it does, with a challenge.
       registry.quarantine(worker, 'it is stopping', 'session')
       lease.end()
-      // It broke off: that is nothing more to it.
-      await answer.body.dump().catch(() => undefined)
+      answer.abort()
       return 'stopping'
     }
-    const refusal = await readAll(answer.body, maxRefusalBytes)
+    const { bytes: refusal } = await readWhole(answer, maxRefusalBytes)
     if (answer.statusCode === 429) lease.refusedForWantOfRoom()
     else if (answer.statusCode < 500) lease.succeeded()
     lease.end()

@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
 import { readRequestBody } from '../../http/body.ts'
 import { nonceHeader } from '../../http/chat-request.ts'
 import { HttpError } from '../../http/errors.ts'
-import { digestOf } from '../relay.ts'
+import { bodyHash } from '../relay.ts'
 
 /** A request that runs a model, read and not yet routed. */
 export interface InferenceRequest {
@@ -28,16 +27,17 @@ export async function readRequest(endpoint: string, incoming: IncomingMessage): 
   const { model } = spliced.value
   if (typeof model !== 'string' || model.length > 256)
     throw new HttpError(400, 'invalid_request_error', 'model: expected the name of a model', { param: 'model' })
-  const forwardedHash = digestOf(createHash('sha256').update(spliced.forwarded))
+  const receivedHash = bodyHash(body)
   return {
     endpoint,
     spliced,
     model,
     clientNonce,
     bytes: body.length,
-    forwardedHash,
+    // Where nothing was cut out, the bytes are the same.
+    forwardedHash: spliced.forwarded === body ? receivedHash : bodyHash(spliced.forwarded),
     events: [
-      { type: 'request.received', body_hash: digestOf(createHash('sha256').update(body)) },
+      { type: 'request.received', body_hash: receivedHash },
       { type: 'veritee.request', client_nonce: clientNonce },
     ],
   }

@@ -1,11 +1,10 @@
-import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
-import type { Dispatcher } from 'undici'
 import type { ReceiptEvent, UpstreamReceiptEvent } from 'veritee/receipt'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
 import { errorBody, type HttpError } from '../../http/errors.ts'
 import type { AdmittedWorker } from '../registry.ts'
-import { digestOf } from '../relay.ts'
+import { bodyHash } from '../relay.ts'
+import type { WorkerAnswer } from '../worker-answer.ts'
 import { header } from './answer-header.ts'
 import type { InferenceRequest } from './read-request.ts'
 
@@ -21,7 +20,7 @@ export function refusalOf(error: HttpError): Refusal {
 }
 
 /** A worker's own words. A refusal is an error, as JSON; a worker does not get to redirect the requester. */
-export function refusalOfWorker(answer: Dispatcher.ResponseData, body: Buffer): Refusal {
+export function refusalOfWorker(answer: WorkerAnswer, body: Buffer): Refusal {
   const retryAfter = header(answer, 'retry-after')
   return {
     status: answer.statusCode >= 400 && answer.statusCode <= 599 ? answer.statusCode : 502,
@@ -75,11 +74,7 @@ async function finish(
     endpoint,
     stream: null,
     ...(said.session === undefined ? {} : { session: said.session }),
-    events: [
-      ...said.events,
-      { type: 'veritee.outcome', outcome: said.outcome },
-      { type: 'response.returned', body_hash: digestOf(createHash('sha256').update(body)) },
-    ],
+    events: [...said.events, { type: 'veritee.outcome', outcome: said.outcome }, { type: 'response.returned', body_hash: bodyHash(body) }],
   })
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': body.length, 'x-receipt-id': receipt.id, ...headers }).end(body)
 }

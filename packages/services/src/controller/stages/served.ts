@@ -1,12 +1,12 @@
-import type { Dispatcher } from 'undici'
 import type { HttpError } from '../../http/errors.ts'
 import type { AdmittedWorker } from '../registry.ts'
 import type { Lease } from '../routing/lease.ts'
+import type { WorkerAnswer } from '../worker-answer.ts'
 
 /** An answer that has begun. Whoever holds it ends its lease. */
 export interface Served {
   readonly lease: Lease
-  readonly answer: Dispatcher.ResponseData
+  readonly answer: WorkerAnswer
   readonly upstreamNonce: string
   /** On the clock of `performance.now()`. */
   readonly began: number

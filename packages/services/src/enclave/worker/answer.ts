@@ -4,6 +4,7 @@ import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraint
 import { bearer, readRequestBody, sendError } from '../../http/body.ts'
 import { chatEndpoint, nonceHeader, unknownModel } from '../../http/chat-request.ts'
 import { errorBody, HttpError, toHttpError } from '../../http/errors.ts'
+import { addReceipt, endPlain, offerReceipt } from '../../http/receipt-trailer.ts'
 import type { Ledger, PendingReceipt } from '../runtime/ledger.ts'
 import { type Completion, type CompletionDelta, type CompletionResult, RequestError } from './engine/index.ts'
 import { EventStream } from './event-stream.ts'
@@ -77,6 +78,7 @@ export async function handleGeneration<R extends EndpointRequest>(
   const receipt = deps.ledger.open(bearer(incoming))
   try {
     const received = await receive(incoming)
+    offerReceipt(incoming, response)
     const created = Math.floor(deps.now().getTime() / 1000)
     const placed = endpoint.path === chatEndpoint ? upstreamOf(deps, received) : undefined
     if (placed !== undefined) return await answerUpstream({ ...received, placed, created, receipt, response, signal: abort.signal })
@@ -142,6 +144,7 @@ export function refuse(error: unknown, receipt: PendingReceipt, response: Server
   if (!response.headersSent) {
     response.removeHeader('x-receipt-id')
     response.removeHeader('x-veritee-receipt-key')
+    response.removeHeader('trailer')
   }
   sendError(
     response,
@@ -188,11 +191,9 @@ async function whole(answer: Answer): Promise<void> {
   const body = Buffer.from(told.value ?? errorBody(toHttpError(told.result.error)))
   // Nobody is there to take an aborted answer: its receipt is over no bytes at all.
   const sent = result.outcome === 'aborted' ? Buffer.alloc(0) : body
-  await answer.receipt.finish({ ...facts(answer, told.result, digest(sent)), stream: null })
+  const text = await answer.receipt.finish({ ...facts(answer, told.result, digest(sent)), stream: null })
   if (result.outcome === 'aborted') return
-  response
-    .writeHead(failed ? toHttpError(told.result.error).status : 200, { 'content-type': 'application/json', 'content-length': body.length })
-    .end(body)
+  endPlain(response, failed ? toHttpError(told.result.error).status : 200, body, text)
 }
 
 /** The model ran, so there is a receipt, whatever becomes of its words: where they cannot be told, the answer has failed. */
@@ -229,7 +230,7 @@ async function stream(answer: Answer): Promise<void> {
   const done = closing === null ? shape.done(result) : closing.done
   const { bodyHash, event, end } = await events.close(done)
   const { events: log, ...rest } = facts(answer, result, bodyHash)
-  await answer.receipt.finish({ ...rest, events: [...log.slice(0, -1), event, ...log.slice(-1)], stream: events.tree })
+  addReceipt(response, await answer.receipt.finish({ ...rest, events: [...log.slice(0, -1), event, ...log.slice(-1)], stream: events.tree }))
   end()
 }
 

@@ -4,6 +4,7 @@ import type { InferenceEvent, Outcome } from 'veritee/receipt'
 import { bearer } from '../../http/body.ts'
 import { embeddingsEndpoint } from '../../http/chat-request.ts'
 import { errorBody, toHttpError } from '../../http/errors.ts'
+import { endPlain, offerReceipt } from '../../http/receipt-trailer.ts'
 import { type AnswerDeps, announce, digest, type Prepared, prepare, refuse, requestEvents } from './answer.ts'
 import { type Embedding, type EmbeddingRequest, parseEmbeddingRequest, promptTokensOf, RequestError } from './engine/index.ts'
 import { tokensHmac } from './served-model.ts'
@@ -20,6 +21,7 @@ export async function handleEmbeddings(deps: AnswerDeps, incoming: IncomingMessa
     const prepared = await prepare(deps, incoming, (body) => parseEmbeddingRequest(body, { handled: ['provider'] }))
     const { request, model } = prepared
     const inputs = await tokensOf(prepared)
+    offerReceipt(incoming, response)
     const receiptKey = announce(receipt, response)
     const { embeddings, outcome, error } = await embedAll(inputs, prepared, abort.signal)
     const failed = outcome === 'error'
@@ -30,9 +32,8 @@ export async function handleEmbeddings(deps: AnswerDeps, incoming: IncomingMessa
       embeddingEvent(prepared, embeddings, outcome, receiptKey),
       { type: 'response.returned' as const, body_hash: digest(sent) },
     ]
-    await receipt.finish({ chatId: null, model: model.name, endpoint: embeddingsEndpoint, stream: null, events })
-    if (outcome === 'aborted') return
-    response.writeHead(failed ? toHttpError(error).status : 200, { 'content-type': 'application/json', 'content-length': body.length }).end(body)
+    const text = await receipt.finish({ chatId: null, model: model.name, endpoint: embeddingsEndpoint, stream: null, events })
+    if (outcome !== 'aborted') endPlain(response, failed ? toHttpError(error).status : 200, body, text)
   } catch (error) {
     refuse(error, receipt, response)
   }

@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { applyRewrite, type Outcome, type ReceiptEvent, requestLimits, type SplicedRequest } from 'veritee/receipt'
-import { write } from '../../../http/body.ts'
 import { chatEndpoint } from '../../../http/chat-request.ts'
 import { errorBody, HttpError } from '../../../http/errors.ts'
+import { addReceipt, endPlain } from '../../../http/receipt-trailer.ts'
 import type { PendingReceipt } from '../../runtime/ledger.ts'
 import { EngineAnswer } from './chunk.ts'
 import { externalEngineEvent } from './facts.ts'
@@ -88,8 +88,7 @@ async function whole(answering: Answering): Promise<void> {
   // Nobody is there to take an aborted answer: its receipt is over no bytes at all.
   if (signal.aborted) return void (await finish(answering, 'aborted', digest(new Uint8Array(0)), null))
   if (failure !== null) return refuse(answering, failure)
-  await finish(answering, answer.outcome, digest(sent), null)
-  response.writeHead(200, { 'content-type': 'application/json', 'content-length': sent.length }).end(sent)
+  endPlain(response, 200, sent, await finish(answering, answer.outcome, digest(sent), null))
 }
 
 async function stream(answering: Answering): Promise<void> {
@@ -110,9 +109,8 @@ async function stream(answering: Answering): Promise<void> {
   // What tells the reader that the answer is whole goes out after the receipt is durable, or not at all.
   const last = gone || response.destroyed ? null : doneEvent
   if (last !== null) await sink.commit(last)
-  await finish(answering, gone ? 'aborted' : failure === null ? answer.outcome : outcomeOf(failure), sink.digest(), sink)
-  if (last !== null) await write(response, last)
-  response.end()
+  addReceipt(response, await finish(answering, gone ? 'aborted' : failure === null ? answer.outcome : outcomeOf(failure), sink.digest(), sink))
+  response.end(last ?? undefined)
 }
 
 /** Events of the engine to events of ours, until the engine says that it is done. What comes after that is not read. */
@@ -151,6 +149,7 @@ async function refuse(answering: Answering, failure: unknown): Promise<void> {
   const error = failureAnswer(failure)
   const body = Buffer.from(errorBody(error))
   await finish(answering, outcomeOf(failure), digest(body), null)
+  answering.call.response.removeHeader('trailer')
   answering.call.response.writeHead(error.status, { 'content-type': 'application/json', 'content-length': body.length, ...error.headers }).end(body)
 }
 
@@ -158,7 +157,7 @@ function outcomeOf(failure: unknown): Outcome {
   return failure instanceof EngineFailure && ['refused', 'context', 'busy', 'unreachable'].includes(failure.kind) ? 'refused' : 'error'
 }
 
-async function finish(answering: Answering, outcome: Outcome, responseHash: string, sink: SseSink | null): Promise<void> {
+async function finish(answering: Answering, outcome: Outcome, responseHash: string, sink: SseSink | null): Promise<string> {
   const { call, request, rewrite, body, receiptKey, chatId, answer } = answering
   const { placed, spliced, requestHash, clientNonce, receipt } = call
   const events: ReceiptEvent[] = [
@@ -171,7 +170,7 @@ async function finish(answering: Answering, outcome: Outcome, responseHash: stri
     ...(sink === null ? [] : [await sink.tree.event()]),
     { type: 'response.returned', body_hash: responseHash },
   ]
-  await receipt.finish({ chatId, model: placed.model.name, endpoint: chatEndpoint, events, stream: sink?.tree ?? null })
+  return receipt.finish({ chatId, model: placed.model.name, endpoint: chatEndpoint, events, stream: sink?.tree ?? null })
 }
 
 function digest(bytes: Uint8Array): string {

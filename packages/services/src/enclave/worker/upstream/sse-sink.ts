@@ -37,9 +37,9 @@ export class SseSink {
   }
 
   /** Takes an event into hash and tree; the caller sends it later. */
-  commit(event: Uint8Array): Promise<void> {
+  async commit(event: Uint8Array): Promise<void> {
     this.#hash.update(event)
-    return this.tree.append(event)
+    await this.tree.append(event)
   }
 
   digest(): string {
