@@ -95,6 +95,11 @@ export class DerReader {
     if (!this.done) throw this.refuse(`no more elements in ${what}, found ${this.#end - this.#at} bytes`)
   }
 
+  /** Reads the next element, which must have this tag, and returns where its contents begin; they end here. */
+  pass(tag: number, what: string): number {
+    return this.#element(tag, what)
+  }
+
   /** Contents of the next element, which must have this tag. */
   read(tag: number, what: string): Uint8Array {
     return this.since(this.#element(tag, what))
@@ -213,17 +218,16 @@ export class DerReader {
 
   /** A named-bit list (X.690 section 11.2.2: no trailing zero bits) of at most 16 bits; bit n of the result is bit n of the list. */
   namedBits(what: string): number {
-    const contents = this.read(derTag.bitString, what)
-    const unused = contents[0]
-    const octets = contents.subarray(1)
-    if (unused === undefined || unused > 7 || octets.length > 2) throw this.refuse(`${what}: a list of at most 16 named bits`)
-    const last = octets.at(-1)
-    if (last === undefined ? unused !== 0 : ((last >> unused) & 1) === 0 || (last & ((1 << unused) - 1)) !== 0)
+    const from = this.#element(derTag.bitString, what)
+    const end = this.#at
+    const unused = from < end ? (this.#bytes[from] as number) : 8
+    const octets = end - from - 1
+    if (unused > 7 || octets > 2) throw this.refuse(`${what}: a list of at most 16 named bits`)
+    const last = this.#bytes[end - 1] as number
+    if (octets === 0 ? unused !== 0 : ((last >> unused) & 1) === 0 || (last & ((1 << unused) - 1)) !== 0)
       throw this.refuse(`${what}: a named-bit list without trailing zero bits`)
     let bits = 0
-    octets.forEach((octet, index) => {
-      for (let bit = 0; bit < 8; bit++) if ((octet & (0x80 >> bit)) !== 0) bits |= 1 << (8 * index + bit)
-    })
+    for (let bit = 0; bit < 8 * octets; bit++) if (((this.#bytes[from + 1 + (bit >> 3)] as number) & (0x80 >> (bit & 7))) !== 0) bits |= 1 << bit
     return bits
   }
 
@@ -280,7 +284,7 @@ export class DerReader {
       if (octets === 0 || octets > maxLengthOctets || from + octets > end) throw this.refuse(`${what}: a definite length of at most 3 octets`)
       length = 0
       for (let i = 0; i < octets; i++) length = length * 256 + (bytes[from++] as number)
-      if (length < 0x80 || length < 256 ** (octets - 1)) throw this.refuse(`${what}: a minimal length`)
+      if (length < 0x80 || length < 1 << (8 * (octets - 1))) throw this.refuse(`${what}: a minimal length`)
     }
     if (from + length > end) throw this.refuse(`${what}: ${length} bytes, found ${end - from}`)
     this.#at = from + length

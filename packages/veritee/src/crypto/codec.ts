@@ -1,8 +1,8 @@
 /** Text to bytes without Node: what `web.ts` has in place of the decoders of `node.ts`. */
 
-/** A table by character code: the value of each digit of `alphabet`, and `none` for all else below 128. */
+/** A table by character code: the value of each digit of `alphabet`, and `none` for all else below 256. */
 function tableOf(alphabet: string, none: number): Uint8Array {
-  const table = new Uint8Array(128).fill(none)
+  const table = new Uint8Array(256).fill(none)
   for (let value = 0; value < alphabet.length; value++) table[alphabet.charCodeAt(value)] = value
   return table
 }
@@ -26,7 +26,7 @@ export function decodeHex(text: string): Uint8Array | null {
   return wrong > 15 ? null : out
 }
 
-/** By character code below 128: the value of a base64 digit, 0x40 for all else. */
+/** By character code below 256: the value of a base64 digit, 0x40 for all else. */
 export const base64Digits: Uint8Array = tableOf('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/', 0x40)
 
 /** Bytes of standard base64 in its canonical form (RFC 4648 section 4: padded, trailing bits zero, no white space); null for any other text. */

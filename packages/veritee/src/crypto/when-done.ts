@@ -10,5 +10,5 @@ export function whenDone<T, U>(value: MaybePromise<T>, next: (value: T) => Maybe
 
 /** True for whatever has a `then`. */
 export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
-  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
+  return typeof value === 'object' && value !== null && typeof (value as { readonly then?: unknown }).then === 'function'
 }

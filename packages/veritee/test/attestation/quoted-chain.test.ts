@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Slab } from '../../src/attestation/cache/slab.ts'
 import { parseQuote } from '../../src/attestation/index.ts'
-import { decodeFirstBlock, endOfFirstBlock, parsePem } from '../../src/attestation/pki/pem.ts'
+import { decodeFirstBlock, parsePem } from '../../src/attestation/pki/pem.ts'
 import { CertificatePool, PoolShelves } from '../../src/attestation/pki/pool.ts'
 import { createSimPlatform, createSimVendor, type SimPlatform } from '../../src/attestation/sim/index.ts'
 import { concat, fromUtf8, utf8 } from '../../src/bytes/bytes.ts'
@@ -118,7 +118,7 @@ describe('the chain of a quote whose issuers are known', () => {
 
 describe('the first block decoded by itself', () => {
   const block = (body: string): Uint8Array => utf8(`-----BEGIN CERTIFICATE-----\n${body}${end}\n`)
-  const decoded = (pem: Uint8Array): Uint8Array | null => decodeFirstBlock(pem, endOfFirstBlock(pem), new Slab())
+  const decoded = (pem: Uint8Array): Uint8Array | null => decodeFirstBlock(pem, new Slab())?.der ?? null
   const read = (pem: Uint8Array): string => {
     try {
       return toHex(parsePem(fromUtf8(pem))[0] as Uint8Array)
@@ -154,6 +154,12 @@ describe('the first block decoded by itself', () => {
     'AA C\n',
   ])('%j is left to the reader of all forms', (body) => expect(decoded(block(body))).toBe(null))
 
+  it('a long one is left to it too', () => {
+    const body = (length: number): Uint8Array => block(`${Buffer.alloc(length, 7).toString('base64')}\n`)
+    expect(decoded(body(6000))).toHaveLength(6000)
+    expect(decoded(body(9000))).toBe(null)
+  })
+
   it('is what the reader of all forms finds, or nothing', () => {
     const bytes = fc.uint8Array({ maxLength: 60 })
     const edit = fc.record({ from: fc.nat(90), removed: fc.nat(3), put: fc.constantFrom('', '-', '\n', '\r', '=', 'A', '/', 'B', end) })
@@ -161,8 +167,8 @@ describe('the first block decoded by itself', () => {
       fc.property(bytes, edit, fc.boolean(), (content, { from, removed, put }, changed) => {
         const pem = block(`${Buffer.from(content).toString('base64')}\n`)
         const edited = changed ? concat(pem.subarray(0, from), utf8(put), pem.subarray(from + removed)) : pem
-        const found = decoded(edited)
-        if (found !== null) expect(toHex(found)).toBe(read(edited.subarray(0, endOfFirstBlock(edited))))
+        const found = decodeFirstBlock(edited, new Slab())
+        if (found !== null) expect(toHex(found.der)).toBe(read(edited.subarray(0, found.end)))
         else expect(changed).toBe(true)
       }),
       { numRuns: 2000 },

@@ -45,59 +45,65 @@ export function readPem(text: string): string[] {
   return found
 }
 
-/** Where the block at the beginning ends: dashes stand in markers only. The end of the text where there is no such block. */
-export function endOfFirstBlock(pem: Uint8Array): number {
-  const from = pem.indexOf(0x2d, begin.length)
-  if (from < 0) return pem.length
-  return standsAt(pem, from, end) ? from + end.length : pem.length
+/** The certificate in the first block of a PEM text, and where that block ends. */
+export interface FirstBlock {
+  readonly der: Uint8Array
+  readonly end: number
 }
 
-function standsAt(pem: Uint8Array, from: number, marker: string): boolean {
-  for (let at = 0; at < marker.length; at++) if (pem[from + at] !== marker.charCodeAt(at)) return false
-  return true
-}
+// Intel's certificates are below 1.3 KiB. Nothing is left here between two calls that anybody reads.
+const decoded = new Uint8Array(8192)
 
 /**
- * The certificate in a first block that ends at `blockEnd`, where the block has the form that everybody writes: marker lines, and between them lines of
- * whole groups of four digits that end with LF. Null for any other, which {@link readPem} is to judge.
+ * Decodes the first block of a PEM text where it has the form that everybody writes: marker lines, and between them lines of whole groups of four
+ * digits that end with LF. Null for any other, and for a long one, which {@link readPem} is to judge.
  */
-export function decodeFirstBlock(pem: Uint8Array, blockEnd: number, slab: Slab): Uint8Array | null {
-  const to = blockEnd - end.length
-  if (!standsAt(pem, 0, begin) || !standsAt(pem, to, end)) return null
-  if (pem[begin.length] !== lf || pem[to - 1] !== lf) return null
-  const out = slab.take(((to - begin.length) >> 2) * 3)
+export function decodeFirstBlock(pem: Uint8Array, slab: Slab): FirstBlock | null {
+  if (!standsAt(pem, 0, begin) || pem[begin.length] !== lf) return null
   let length = 0
-  let padding = 0
-  for (let at = begin.length + 1; at < to; ) {
-    if (pem[at] === lf) {
-      at++
-      continue
+  let at = begin.length + 1
+  // The end marker is longer than a group, so there are four octets to look at.
+  while (length < decoded.length - 2 && at + end.length <= pem.length) {
+    const first = digitAt(pem, at)
+    const second = digitAt(pem, at + 1)
+    const third = digitAt(pem, at + 2)
+    const fourth = digitAt(pem, at + 3)
+    if ((first | second | third | fourth) < noDigit) {
+      const bits = (first << 18) | (second << 12) | (third << 6) | fourth
+      decoded[length++] = bits >> 16
+      decoded[length++] = (bits >> 8) & 0xff
+      decoded[length++] = bits & 0xff
+      at += 4
+    } else if (pem[at] === lf) at++
+    else {
+      // The last group may stand for one octet or two. What of its bits is behind them is zero, or this is another encoding of the same octets.
+      if (pem[at + 3] === equals && (first | second) < noDigit) {
+        const bits = (first << 18) | (second << 12) | (third << 6)
+        if (third < noDigit ? (bits & 0xff) !== 0 : pem[at + 2] !== equals || (second & 0xf) !== 0) return null
+        decoded[length++] = bits >> 16
+        if (third < noDigit) decoded[length++] = (bits >> 8) & 0xff
+        at += 4
+        while (pem[at] === lf) at++
+      }
+      if (pem[at - 1] !== lf || !standsAt(pem, at, end)) return null
+      return { der: slab.copy(decoded.subarray(0, length)), end: at + end.length }
     }
-    // Past the last group there is nothing but line ends.
-    if (padding > 0) return null
-    padding = pem[at + 3] !== equals ? 0 : pem[at + 2] !== equals ? 1 : 2
-    const first = digit(pem, at)
-    const second = digit(pem, at + 1)
-    const third = padding === 2 ? 0 : digit(pem, at + 2)
-    const fourth = padding > 0 ? 0 : digit(pem, at + 3)
-    if ((first | second | third | fourth) >= noDigit) return null
-    const bits = (first << 18) | (second << 12) | (third << 6) | fourth
-    // Bits behind the last octet that are not zero: another encoding of the same octets.
-    if ((padding === 1 && (bits & 0xff) !== 0) || (padding === 2 && (bits & 0xffff) !== 0)) return null
-    out[length++] = bits >> 16
-    out[length++] = (bits >> 8) & 0xff
-    out[length++] = bits & 0xff
-    at += 4
   }
-  return out.subarray(0, length - padding)
+  return null
 }
 
 const lf = 0x0a
 const equals = 0x3d
 const noDigit = 0x40
 
-function digit(pem: Uint8Array, at: number): number {
-  return base64Digits[pem[at] as number] ?? noDigit
+/** The value of a digit, or one that is none. */
+function digitAt(pem: Uint8Array, at: number): number {
+  return base64Digits[pem[at] as number] as number
+}
+
+function standsAt(pem: Uint8Array, from: number, marker: string): boolean {
+  for (let at = 0; at < marker.length; at++) if (pem[from + at] !== marker.charCodeAt(at)) return false
+  return true
 }
 
 function lineEnds(text: string, from: number): number {

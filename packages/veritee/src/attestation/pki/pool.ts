@@ -9,7 +9,7 @@ import { type PooledCertificate, readCertificate } from './certificate.ts'
 import { type Chain, orderChain, type SignatureCheck } from './chain.ts'
 import { type PooledCrl, readCrl } from './crl.ts'
 import { type Name, NameView } from './name.ts'
-import { decodeFirstBlock, endOfFirstBlock, maxPemLength, readPem } from './pem.ts'
+import { decodeFirstBlock, maxPemLength, readPem } from './pem.ts'
 import { parseSgxExtension, type SgxExtension } from './sgx-extension.ts'
 
 /** A signature and what it is over. */
@@ -110,7 +110,7 @@ export class CertificatePool implements SignatureCheck {
    * these bytes: they are not copied. Reads the SGX extension of the leaf too.
    *
    * What stands behind the first certificate is looked up by itself: the platforms of an authority share it. It has been the end of a text that
-   * passed, so the first part alone gives, or is refused for, what the whole would.
+   * passed, so behind another block that is well-formed it gives what the whole would.
    */
   quotedChain(pem: Uint8Array): QuotedChain {
     // The leaf comes first, and these are from its serial number, which is random.
@@ -122,21 +122,17 @@ export class CertificatePool implements SignatureCheck {
   }
 
   #readQuoted(pem: Uint8Array): Chain {
-    const firstEnd = endOfFirstBlock(pem)
-    const rest = pem.subarray(firstEnd)
+    const first = pem.length <= maxPemLength ? decodeFirstBlock(pem, this.#slab) : null
+    const rest = first === null ? noBytes : pem.subarray(first.end)
     const restName = nameOfPem(rest)
     const issuers = this.#quotedIssuers.get(restName)
-    if (issuers !== undefined && pem.length <= maxPemLength && crypto.sameBytes(issuers.pem, rest)) {
-      const der = decodeFirstBlock(pem, firstEnd, this.#slab)
-      const first = der === null ? this.#parseCertificates(fromUtf8(pem.subarray(0, firstEnd))) : [readCertificate(der, this.#names)]
-      return orderChain([...first, ...issuers.certificates], quotedLength)
-    }
+    if (first !== null && issuers !== undefined && crypto.sameBytes(issuers.pem, rest))
+      return orderChain([readCertificate(first.der, this.#names), ...issuers.certificates], quotedLength)
     let end = pem.length
     while (end > 0 && pem[end - 1] === 0) end--
     const certificates = this.#parseCertificates(fromUtf8(pem.subarray(0, end)))
     const chain = orderChain(certificates, quotedLength)
-    // Of a text that has passed, this begins with the end of a line.
-    if (rest.length > 0) this.#quotedIssuers.set(restName, { pem: rest, certificates: certificates.slice(1) })
+    if (first !== null) this.#quotedIssuers.set(restName, { pem: rest, certificates: certificates.slice(1) })
     return chain
   }
 
@@ -202,6 +198,8 @@ export class CertificatePool implements SignatureCheck {
     this.#names.commit()
   }
 }
+
+const noBytes = new Uint8Array(0)
 
 /** Of the text of a chain or of its rest: from the serial number of the first certificate in it, which is random. */
 function nameOfPem(pem: Uint8Array): number {

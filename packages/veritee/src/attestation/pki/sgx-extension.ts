@@ -46,15 +46,21 @@ export function parseSgxExtension(certificate: Certificate): SgxExtension {
     smtEnabled: null,
   }
   const reader = new DerReader(value, code)
-  readMembers(reader, extensionId, 7, requiredOfExtension, fields, readField)
+  readMembers(reader, extensionId, 7, requiredOfExtension, { fields, hex: toHex(value) }, readField)
   reader.finish(what)
   return fields
 }
 
-type ReadMember = (reader: DerReader, number: number, fields: Fields) => void
+/** What is read, and all of the extension in hex: pieces of one text take no time. */
+interface Reading {
+  readonly fields: Fields
+  readonly hex: string
+}
+
+type ReadMember = (reader: DerReader, number: number, into: Reading) => void
 
 /** Reads a sequence of (identifier, value) pairs, the identifiers being `prefix.1` to `prefix.count`. */
-function readMembers(reader: DerReader, prefix: Uint8Array, count: number, required: number, fields: Fields, read: ReadMember): void {
+function readMembers(reader: DerReader, prefix: Uint8Array, count: number, required: number, into: Reading, read: ReadMember): void {
   let found = 0
   const outer = reader.open(derTag.sequence, what)
   while (!reader.done) {
@@ -63,54 +69,57 @@ function readMembers(reader: DerReader, prefix: Uint8Array, count: number, requi
     if (number === 0 || number > count) throw fail(code, `expected a field of ${what}, found ${number === 0 ? reader.oid(what) : `number ${number}`}`)
     if ((found & (1 << number)) !== 0) throw fail(code, `expected each field of ${what} once, found number ${number} twice`)
     found |= 1 << number
-    read(reader, number, fields)
+    read(reader, number, into)
     reader.close(member, what)
   }
   reader.close(outer, what)
   if ((found & required) !== required) throw fail(code, `expected more fields of ${what}: 0x${(required & ~found).toString(16)}`)
 }
 
-function readField(reader: DerReader, number: number, fields: Fields): void {
+function readField(reader: DerReader, number: number, into: Reading): void {
+  const { fields } = into
   switch (number) {
     case 1:
-      fields.ppid = readOctets(reader, 16)
+      fields.ppid = readOctets(reader, 16, into)
       break
     case 2:
-      readMembers(reader, tcbId, 18, requiredOfTcb, fields, readTcb)
+      readMembers(reader, tcbId, 18, requiredOfTcb, into, readTcb)
       break
     case 3:
-      fields.pceId = readOctets(reader, 2)
+      fields.pceId = readOctets(reader, 2, into)
       break
     case 4:
-      fields.fmspc = readOctets(reader, 6)
+      fields.fmspc = readOctets(reader, 6, into)
       break
     case 5:
       // SGX types: 0 standard, 1 scalable, 2 scalable with integrity. The verdict does not depend on it.
       reader.unsigned(what, 2, derTag.enumerated)
       break
     case 6:
-      fields.platformInstanceId = readOctets(reader, 16)
+      fields.platformInstanceId = readOctets(reader, 16, into)
       break
     default:
-      readMembers(reader, configurationId, 3, 0, fields, readConfiguration)
+      readMembers(reader, configurationId, 3, 0, into, readConfiguration)
   }
 }
 
-function readTcb(reader: DerReader, number: number, fields: Fields): void {
+function readTcb(reader: DerReader, number: number, into: Reading): void {
+  const { fields } = into
   if (number <= 16) fields.tcbComponents[number - 1] = reader.unsigned(what, 255)
   else if (number === 17) fields.pceSvn = reader.unsigned(what, 65_535)
-  else fields.cpuSvn = readOctets(reader, 16)
+  else fields.cpuSvn = readOctets(reader, 16, into)
 }
 
-function readConfiguration(reader: DerReader, number: number, fields: Fields): void {
+function readConfiguration(reader: DerReader, number: number, { fields }: Reading): void {
   const flag = reader.boolean(what)
   if (number === 1) fields.dynamicPlatform = flag
   else if (number === 2) fields.cachedKeys = flag
   else fields.smtEnabled = flag
 }
 
-function readOctets(reader: DerReader, length: number): string {
-  const value = reader.read(derTag.octetString, what)
-  if (value.length !== length) throw fail(code, `expected ${length} bytes in the SGX extension, found ${value.length}`)
-  return toHex(value)
+function readOctets(reader: DerReader, length: number, { hex }: Reading): string {
+  const from = reader.pass(derTag.octetString, what)
+  const end = reader.position
+  if (end - from !== length) throw fail(code, `expected ${length} bytes in the SGX extension, found ${end - from}`)
+  return hex.slice(2 * from, 2 * end)
 }

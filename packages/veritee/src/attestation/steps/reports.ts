@@ -1,9 +1,10 @@
 import * as crypto from '#crypto'
-import { concat, equal, isZero } from '../../bytes/bytes.ts'
+import { equal, isZero } from '../../bytes/bytes.ts'
 import { toHex } from '../../bytes/hex.ts'
 import type { MaybePromise } from '../../crypto/types.ts'
 import { whenDone } from '../../crypto/when-done.ts'
 import { fail } from '../../errors.ts'
+import type { Slab } from '../cache/slab.ts'
 import type { Quote } from '../quote/quote.ts'
 import { checkQeIdentity, type QeIdentity } from '../tcb/qe-identity.ts'
 import type { TcbInfo } from '../tcb/tcb-info.ts'
@@ -16,7 +17,7 @@ import type { Session } from './session.ts'
  * identity names that QE, and the attestation key signs header and body.
  */
 export function verifyReports(session: Session, quote: Quote, pck: Pck, tcbInfo: TcbInfo, identity: QeIdentity): MaybePromise<void> {
-  const { checks, pool } = session
+  const { checks, pool, slab } = session
   const { body, qeReport } = quote
   if (body.kind !== 'sgx') {
     checks.begin('tdx.module')
@@ -29,7 +30,7 @@ export function verifyReports(session: Session, quote: Quote, pck: Pck, tcbInfo:
     if (!byPck) throw fail('qe_report_signature_invalid', 'the signature is not by the PCK key')
     checks.pass('by the PCK key')
     checks.begin('qe-report.data')
-    return whenDone(crypto.sha256(concat(quote.attestationKey, quote.qeAuthData)), (bound) => {
+    return whenDone(crypto.sha256(boundBytes(quote, slab)), (bound) => {
       checkReportData(qeReport.reportData, bound)
       checks.pass('binds the attestation key')
       checks.begin('qe.identity')
@@ -42,6 +43,13 @@ export function verifyReports(session: Session, quote: Quote, pck: Pck, tcbInfo:
       })
     })
   })
+}
+
+function boundBytes({ attestationKey, qeAuthData }: Quote, slab: Slab): Uint8Array {
+  const bytes = slab.take(attestationKey.length + qeAuthData.length)
+  bytes.set(attestationKey)
+  bytes.set(qeAuthData, attestationKey.length)
+  return bytes
 }
 
 /** SHA-256 of attestation key and authentication data of any length (P16), then zeros; Intel's library does not look at the zeros. */

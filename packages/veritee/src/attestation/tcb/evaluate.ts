@@ -17,7 +17,10 @@ export interface TcbEvaluation {
   readonly current: TcbLevelResult
 }
 
-const notSupported: TcbLevelResult = { status: 'NotSupported', tcbDate: null, advisories: [] }
+/** Anew each time: what is returned belongs to the caller. */
+function notSupported(): TcbLevelResult {
+  return { status: 'NotSupported', tcbDate: null, advisories: [] }
+}
 
 /**
  * Evaluates a platform at launch and now. `teeTcbSvn` is null for SGX; `teeTcbSvn2` is null for bodies that carry no second one, whose current TCB
@@ -35,7 +38,7 @@ export function evaluateTcb(
   const launch = evaluateLevel(info, qe, svns, teeTcbSvn)
   if (teeTcbSvn2 === null) return { launch, current: launch }
   const current = evaluateLevel(info, qe, svns, teeTcbSvn2)
-  if (launch.status === 'NotSupported' || current.status === 'NotSupported') return { launch: notSupported, current: notSupported }
+  if (launch.status === 'NotSupported' || current.status === 'NotSupported') return { launch: notSupported(), current: notSupported() }
   return { launch: { ...launch, status: relaunch(launch.status, current.status) }, current }
 }
 
@@ -54,14 +57,18 @@ function evaluateLevel(info: TcbInfo, qe: QeIdentity, svns: PlatformSvns, teeTcb
     components.push(findModuleIdentity(info, teeTcbSvn)?.levels.find((level) => minor >= level.isvSvn))
   }
   const matched = components.filter((level) => level !== undefined)
-  if (platform === undefined || matched.length !== components.length || matched.some(({ status }) => status === 'Unrecognized')) return notSupported
+  if (platform === undefined || matched.length !== components.length || matched.some(({ status }) => status === 'Unrecognized')) return notSupported()
   let earliest = platform.tcbDate.getTime()
-  const advisories = new Set(platform.advisories)
-  for (const level of matched) {
-    earliest = Math.min(earliest, level.tcbDate.getTime())
-    for (const advisory of level.advisories) advisories.add(advisory)
-  }
-  return { status: converge(platform.status, matched), tcbDate: new Date(earliest), advisories: [...advisories].sort() }
+  for (const level of matched) earliest = Math.min(earliest, level.tcbDate.getTime())
+  return { status: converge(platform.status, matched), tcbDate: new Date(earliest), advisories: unionOf(platform.advisories, matched) }
+}
+
+/** All advisories, sorted, each once. Most platforms have those of one level, which Intel lists so. */
+function unionOf(platform: readonly string[], components: readonly IsvLevel[]): readonly string[] {
+  const union = [...platform]
+  for (const { advisories } of components) union.push(...advisories)
+  for (let at = 1; at < union.length; at++) if ((union[at - 1] as string) >= (union[at] as string)) return [...new Set(union)].sort()
+  return union
 }
 
 /** Every component at least the level's: a partial order, so a higher value elsewhere makes up for nothing. */

@@ -44,13 +44,15 @@ export function parseQeIdentity(text: string): QeIdentity {
  * Throws `qe_identity_mismatch`.
  */
 export function checkQeIdentity(identity: QeIdentity, report: SgxReport): void {
-  if (!equal(masked(report.miscSelect, identity.miscSelectMask), identity.miscSelect)) throw fail('qe_identity_mismatch', 'MISCSELECT differs')
-  if (!equal(masked(report.attributes, identity.attributesMask), identity.attributes)) throw fail('qe_identity_mismatch', 'ATTRIBUTES differ')
+  if (!equalUnder(identity.miscSelectMask, report.miscSelect, identity.miscSelect)) throw fail('qe_identity_mismatch', 'MISCSELECT differs')
+  if (!equalUnder(identity.attributesMask, report.attributes, identity.attributes)) throw fail('qe_identity_mismatch', 'ATTRIBUTES differ')
   if (!equal(report.mrsigner, identity.mrSigner)) throw fail('qe_identity_mismatch', 'MRSIGNER differs')
   if (report.isvProdId !== identity.isvProdId)
     throw fail('qe_identity_mismatch', `expected ISVPRODID ${identity.isvProdId}, found ${report.isvProdId}`)
 }
 
-function masked(value: Uint8Array, mask: Uint8Array): Uint8Array {
-  return value.map((octet, index) => octet & (mask[index] ?? 0))
+/** True if the masked bytes of `found` are `expected`, all three being of one length. A bit expected outside of the mask is never found. */
+function equalUnder(mask: Uint8Array, found: Uint8Array, expected: Uint8Array): boolean {
+  for (let at = 0; at < expected.length; at++) if (((found[at] as number) & (mask[at] as number)) !== expected[at]) return false
+  return true
 }
