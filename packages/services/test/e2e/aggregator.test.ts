@@ -119,6 +119,25 @@ test("section 7.5: the worker's own refusal comes under a receipt that cites its
   await expectRefusal(refused)
 })
 
+test("section 7.6: the worker's receipt that one cites needs the same credential, by whatever id, and so do prefix proofs", async () => {
+  const authorization = 'Bearer key-one'
+  const answer = await transport.send({
+    method: 'POST',
+    path: '/v1/responses',
+    headers: { authorization },
+    body: utf8('{"model":"veritee-demo","input":"Hello!","stream":true,"temperature":0}'),
+  })
+  const id = answer.headers['x-receipt-id'] ?? ''
+  const [, responseId = ''] = /"id":"(resp_\w+)"/.exec((await bytesOf(answer)).toString()) ?? []
+  const statusOf = async (path: string, key?: string): Promise<number> =>
+    (await transport.send({ method: 'GET', path, headers: key === undefined ? {} : { authorization: key } })).status
+  for (const path of [id, responseId].flatMap((one) => [`/v1/aci/receipts/${one}`, `/v1/veritee/receipts/${one}/upstream`]))
+    for (const query of ['', '?prefix=1'])
+      expect([await statusOf(path + query), await statusOf(path + query, 'Bearer key-two'), await statusOf(path + query, authorization)]).toEqual([
+        401, 404, 200,
+      ])
+})
+
 test('section 7.1: a stream that is left has a receipt, over the events that were sent', async () => {
   const story = '"messages":[{"role":"user","content":"Tell me a story about a dragon named Ruby."}]'
   const answer = await transport.send({

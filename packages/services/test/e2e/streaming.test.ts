@@ -17,14 +17,14 @@ let network: Network
 let slow: Worker
 let slowServer: Listening
 
-/** Says nothing for a while before each of its first tokens. */
+/** Says nothing for a while before each of its first tokens, and takes its time for the others. */
 function hesitant(engine: Engine): Engine {
   const generate: Engine['generate'] = (generation) => {
     const tokens = engine.generate(generation)
     return (async function* () {
       let told = 0
       for await (const token of tokens) {
-        if (told++ < 2) await new Promise((resolve) => setTimeout(resolve, 120))
+        await new Promise((resolve) => setTimeout(resolve, told++ < 2 ? 120 : 20))
         yield token
       }
     })()
@@ -165,5 +165,40 @@ describe('a worker that is silent for a while', () => {
     let response = ''
     for await (const event of responses) if (event.type === 'response.output_text.delta') response += event.delta
     expect(response).toBe(text)
+  })
+
+  test('S9: where it dies, the official client gets the error in its own class, and the receipt says what the worker had sent', async () => {
+    const client = new OpenAI({ baseURL: `${network.controller.api.url}/v1`, apiKey: 'unused', maxRetries: 0 })
+    const story = 'Tell me a story about a dragon named Ruby.'
+    const [chatStream, responseStream] = await Promise.all([
+      client.chat.completions.create({ model: 'slow', stream: true, messages: [{ role: 'user', content: story }] }).withResponse(),
+      client.responses.create({ model: 'slow', stream: true, input: story }).withResponse(),
+    ])
+    const dying = Promise.withResolvers<void>()
+    let begun = 0
+    const read = async (stream: AsyncIterable<{ type?: string; choices?: { delta: { content?: string | null } }[] }>): Promise<void> => {
+      let counted = false
+      for await (const event of stream) {
+        if (counted || !(event.type === 'response.output_text.delta' || event.choices?.[0]?.delta.content)) continue
+        counted = true
+        if (++begun === 2) dying.resolve()
+      }
+    }
+    const readings = [read(chatStream.data), read(responseStream.data)]
+    const outcomes = Promise.allSettled(readings)
+    await dying.promise
+    await slowServer.close()
+    for (const outcome of await outcomes) {
+      if (outcome.status !== 'rejected') throw new Error('expected an error')
+      expect(outcome.reason).toBeInstanceOf(OpenAI.APIError)
+      expect(outcome.reason).toMatchObject({ code: 'upstream_broken', type: 'server_error' })
+    }
+    for (const { response } of [chatStream, responseStream]) {
+      const url = `${network.controller.api.url}/v1/aci/receipts/${response.headers.get('x-receipt-id')}`
+      const receipt = parseReceipt(await (await request(url, { headers: { authorization: 'Bearer unused' } })).body.text())
+      expect(eventOf(receipt, 'veritee.outcome')?.outcome).toBe('error')
+      const sent = eventOf(receipt, 'veritee.stream')?.events ?? 0
+      expect(eventOf(receipt, 'veritee.response.received')?.events).toBe(sent - 1)
+    }
   })
 })

@@ -27,7 +27,10 @@ function inOwnWords<T>(start: () => T): T {
     return start()
   } catch (error) {
     if (!(error instanceof RequestError)) throw error
-    const told = (text: string): string => text.replace(/\b(messages|max_tokens|response_format)\b/g, (word) => words[word as keyof typeof words])
+    const told = (text: string): string =>
+      text
+        .replace('the messages are', 'the input is')
+        .replace(/\b(messages|max_tokens|response_format)\b/g, (word) => words[word as keyof typeof words])
     throw new RequestError(told(error.message), {
       status: error.status,
       ...(error.param !== null && { param: told(error.param) }),
