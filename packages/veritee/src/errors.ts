@@ -78,6 +78,10 @@ export const errorTable = {
   admission_manifest_expired: ['rejected', 'the admission manifest is not in force at this time: nobody is admitted under it'],
   admission_manifest_rolled_back: ['rejected', 'the admission manifest is older than one that was seen, or another one of the same version'],
   admission_platform: ['rejected', 'the platform is not one that the admission manifest lists, or is denied by it'],
+  registration_malformed: ['untrusted', 'the registration is not a well-formed veritee.registration.v1 document'],
+  registration_signature_invalid: ['untrusted', 'the registration is not signed by the keyset that it names'],
+  registration_misdirected: ['rejected', 'the registration is for another controller, for keys that this one no longer has, or for another purpose'],
+  registration_replayed: ['rejected', 'the nonce of the registration is not of this controller, is too old, or has served already'],
   operator_signature_missing: ['rejected', 'the service names an operator, and no signature of that operator over its keyset came with it'],
   operator_signature_invalid: ['untrusted', 'the signature over the keyset is not of the operator that the service names'],
 

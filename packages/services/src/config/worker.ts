@@ -82,6 +82,14 @@ const sections = {
       about: 'control port of a controller to register with',
     }),
   },
+  operator: {
+    key: optionalText({
+      flag: 'operator-key',
+      pattern: /^[^\0-\x1f\x7f]{1,1024}$/,
+      expected: 'a path',
+      about: "the operator's private key (veriteed manifest keygen): it signs the keyset of this worker, whose descriptor names the operator",
+    }),
+  },
   external: {
     kind: optionalText({
       flag: 'external-engine',

@@ -2,21 +2,38 @@ import { BlockList, isIP } from 'node:net'
 import { isLoopbackHost } from 'veritee/client'
 import { fail } from 'veritee/errors'
 
-/** Addresses that no worker has: link-local (cloud metadata lives there), unspecified, multicast, reserved. */
+/**
+ * Addresses that no worker has: link-local and the few others where clouds serve metadata, unspecified, multicast, reserved, and IPv6 addresses that stand for
+ * IPv4 ones (translated, tunnelled, compatible): they would be judged as what they are not.
+ */
 const never = new BlockList()
 for (const [net, bits] of [
   ['0.0.0.0', 8],
   ['169.254.0.0', 16],
+  ['192.0.0.0', 24],
+  ['100.100.100.200', 32],
+  ['168.63.129.16', 32],
   ['224.0.0.0', 3],
 ] as const)
   never.addSubnet(net, bits, 'ipv4')
-never.addAddress('::', 'ipv6')
-never.addSubnet('fe80::', 10, 'ipv6')
-never.addSubnet('ff00::', 8, 'ipv6')
+for (const [net, bits] of [
+  ['::', 96],
+  ['::ffff:0:0:0', 96],
+  ['64:ff9b::', 96],
+  ['64:ff9b:1::', 48],
+  ['2001::', 32],
+  ['2002::', 16],
+  ['fd00:ec2::254', 128],
+  ['fe80::', 9],
+  ['ff00::', 8],
+] as const)
+  never.addSubnet(net, bits, 'ipv6')
 
 /** For a literal address. An IPv4 address in IPv6 clothes has no place of its own: it is refused in this form. */
 export function isNeverWorker(host: string): boolean {
-  return never.check(host, isIP(host) === 4 ? 'ipv4' : 'ipv6') || host.startsWith('::ffff:')
+  // In a list, these addresses would stand for all of IPv4.
+  if (host.startsWith('::ffff:')) return true
+  return !isLoopbackHost(host) && never.check(host, isIP(host) === 4 ? 'ipv4' : 'ipv6')
 }
 
 /**

@@ -14,6 +14,7 @@ import { inferenceEndpoints } from '../http/chat-request.ts'
 import type { KeysetDigestOf } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import { release } from '../release.ts'
+import { RegistrationNonces } from './admission/nonces.ts'
 import { createApiRoutes } from './api-routes.ts'
 import { createControlRoutes } from './control-routes.ts'
 import { handleForward } from './forward.ts'
@@ -83,7 +84,15 @@ export async function createController(options: ControllerOptions): Promise<Cont
     ...(sawSignedTime !== undefined && { sawSignedTime }),
   })
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
-  const controlRoutes = getRequestListener(createControlRoutes({ registry, registerLimit: new RateLimit({ perSecond: 2, burst: 50, now }) }).fetch)
+  const controlRoutes = getRequestListener(
+    createControlRoutes({
+      registry,
+      registerLimit: new RateLimit({ perSecond: 2, burst: 50, now }),
+      nonces: new RegistrationNonces(now),
+      keysetDigest: () => generations.current.identity.keysetDigest,
+      now,
+    }).fetch,
+  )
   const named =
     (keysetDigest: () => string, handle: RequestListener): RequestListener =>
     (request, response) => {

@@ -76,6 +76,8 @@ export class Registry {
   /** Keysets that lost this controller's trust: registering again does not bring it back. The oldest are forgotten; keysets die within a day. */
   readonly #quarantined = new Set<string>()
   readonly #tenants = new Tenants()
+  /** Who has said that it goes, and has requests under way. */
+  readonly #leaving = new Set<AdmittedWorker>()
 
   /** A few more than it has requests, for receipts of answers that are over. */
   readonly #openPool = (origin: string, spki: string): Pool => pinnedPool(origin, spki, this.routing.limits.workerRequests + 4)
@@ -93,14 +95,16 @@ export class Registry {
    */
   admit(url: string, keysetDigest: string, claimed: Claimed = {}): Promise<AdmittedWorker> {
     const origin = workerOrigin(url, this.#options.allowLoopback)
-    const running = this.#admitting.get(origin)
+    // By keyset too: whoever registers keys of his own at the address of another does not keep that other out meanwhile.
+    const name = `${origin} ${keysetDigest}`
+    const running = this.#admitting.get(name)
     if (running !== undefined) return running
     this.#forgetWorkers()
     const maxWorkers = this.#options.maxWorkers ?? 10_000
     if (!this.#workers.has(origin) && this.#workers.size + this.#admitting.size >= maxWorkers)
       throw fail('registry_full', `this controller takes at most ${maxWorkers} workers`)
-    const admission = this.#admit(origin, keysetDigest, claimed).finally(() => this.#admitting.delete(origin))
-    this.#admitting.set(origin, admission)
+    const admission = this.#admit(origin, keysetDigest, claimed).finally(() => this.#admitting.delete(name))
+    this.#admitting.set(name, admission)
     return admission
   }
 
@@ -133,7 +137,7 @@ export class Registry {
       if (twin !== undefined && twin.origin !== origin && twin.quarantine === null && !this.#over(twin, 0))
         throw fail('worker_duplicate', `this keyset serves as ${twin.origin} already; one enclave is one worker`)
       const before = this.#workers.get(origin)
-      if (before === undefined || before.party.platform !== party.platform) this.#tenants.check(party)
+      this.#tenants.check(party, before?.party ?? null)
       // The same keys are the same worker: answers under way still need its connections, for the receipt that comes after them.
       const kept = before?.service.report.keysetDigest === keysetDigest && spkiOf(before.session) === spkiOf(session) ? before.pool : null
       const pool = kept ?? openPool(origin, spkiOf(session))
@@ -206,13 +210,33 @@ export class Registry {
     }
   }
 
+  /** The worker with this keyset gets no more requests, and is forgotten once those under way have ended. False where there is none. */
+  leave(keysetDigest: string): boolean {
+    const worker = this.withKeyset(keysetDigest)
+    if (worker === undefined) return false
+    this.quarantine(worker, 'it has left', 'session')
+    this.#leaving.add(worker)
+    this.#forgetWorkers()
+    return true
+  }
+
+  #forget(worker: AdmittedWorker): void {
+    this.#remove(worker)
+    worker.pool.close().catch(() => undefined)
+  }
+
   /** Workers whose session ran out an hour ago and who have not come back are gone. Those admitted first end first, but for the few whose keyset ends before. */
   #forgetWorkers(): void {
+    for (const worker of this.#leaving) {
+      if (worker.load.outstanding > 0) continue
+      this.#leaving.delete(worker)
+      // It may have come back.
+      if (this.#workers.get(worker.origin) === worker) this.#forget(worker)
+    }
     for (const worker of this.#workers.values()) {
       if (!this.#over(worker, forgetSeconds)) return
       if (worker.load.outstanding > 0) continue
-      this.#remove(worker)
-      worker.pool.close().catch(() => undefined)
+      this.#forget(worker)
     }
   }
 

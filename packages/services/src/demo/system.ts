@@ -124,6 +124,6 @@ export async function startController(
 
 /** Registers a running worker; gives the id of the session the controller opened after its own challenge. */
 export async function admit(controller: RunningController, { worker, server }: RunningWorker): Promise<string> {
-  const { sessionId } = await registerWorker(controller.control.url, server.url, worker.identity.keysetDigest, worker.tickets.give())
+  const { sessionId } = await registerWorker(controller.control.url, server.url, worker)
   return sessionId
 }

@@ -1,13 +1,12 @@
 import { nodeTransport, readBody } from 'veritee/client'
 import { VeriteeError } from 'veritee/errors'
-import { registerWorker } from '../enclave/worker/register.ts'
-import type { Worker } from '../enclave/worker/worker.ts'
+import { leaveController, type Registering, registerWorker } from '../enclave/worker/register.ts'
 
 export interface AdmissionOptions {
   readonly controlUrl: string
   /** Where the controller reaches the worker. */
   readonly workerUrl: string
-  readonly worker: Pick<Worker, 'identity' | 'tickets'>
+  readonly worker: Registering
   readonly report: (line: string) => void
   /** How often the controller is asked whether it still knows the worker, and how often it is asked to verify it again. */
   readonly checkMs?: number
@@ -21,7 +20,12 @@ export interface Admission {
   /** Registers again at once: the worker has new keys. */
   again(): void
   stop(): void
+  /** Stops, and tells a controller that has admitted the worker. Never throws, and takes no longer than a few seconds. */
+  leave(): Promise<void>
 }
+
+/** A controller that does not answer finds out by itself. */
+const leaveMs = 2_000
 
 /**
  * Keeps a worker admitted: registers, again before the session ends, again when the controller has forgotten or set aside the worker, and after
@@ -55,13 +59,13 @@ export function keepAdmitted(options: AdmissionOptions): Admission {
       kicked = false
       const digest = worker.identity.keysetDigest
       try {
-        const { sessionId } = await registerWorker(controlUrl, workerUrl, digest, worker.tickets.give())
+        const { sessionId, controller } = await registerWorker(controlUrl, workerUrl, worker)
         wait = first
         said(null, `admitted by ${controlUrl}, session ${sessionId}`)
         const until = performance.now() + againMs
         while (!stopped && !kicked && performance.now() < until) {
           await pause(checkMs)
-          if (!stopped && !kicked && !(await known(controlUrl, digest))) break
+          if (!stopped && !kicked && !(await known(controlUrl, digest, controller))) break
         }
       } catch (error) {
         const why = error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'registration failed'
@@ -73,6 +77,10 @@ export function keepAdmitted(options: AdmissionOptions): Admission {
       }
     }
   }
+  const stop = (): void => {
+    stopped = true
+    wake()
+  }
   void run()
   return {
     get reason() {
@@ -82,20 +90,29 @@ export function keepAdmitted(options: AdmissionOptions): Admission {
       kicked = true
       wake()
     },
-    stop: () => {
-      stopped = true
-      wake()
+    stop,
+    leave: async () => {
+      const admitted = reason === null
+      stop()
+      if (!admitted) return
+      const { promise: late, resolve } = Promise.withResolvers<void>()
+      const timer = setTimeout(resolve, leaveMs)
+      await Promise.race([leaveController(controlUrl, workerUrl, worker).catch(() => undefined), late])
+      clearTimeout(timer)
     },
   }
 }
 
-/** Whether the controller would still route to this keyset. A controller that does not answer is asked again as one that has forgotten. */
-async function known(controlUrl: string, keysetDigest: string): Promise<boolean> {
+/**
+ * Whether the controller would still route to this keyset, and is still the one that admitted it. A controller that does not answer is asked again as one that has
+ * forgotten, and so is one with new keys.
+ */
+async function known(controlUrl: string, keysetDigest: string, controller: string): Promise<boolean> {
   const transport = nodeTransport(controlUrl)
   try {
     const response = await transport.send({ method: 'GET', path: `/v1/workers/${keysetDigest}` })
     await readBody(response, 65_536)
-    return response.status === 200
+    return response.status === 200 && (response.headers['x-aci-keyset-digest'] ?? controller) === controller
   } catch {
     return false
   } finally {

@@ -6,6 +6,7 @@ import { configurationDigest } from '../enclave/runtime/identity.ts'
 import { createWorker } from '../enclave/worker/worker.ts'
 import { isInference } from '../http/chat-request.ts'
 import { checkBind, listen } from '../http/listen.ts'
+import { readPublisherKey } from '../models/sealing/keys.ts'
 import { type Admission, keepAdmitted } from './admission.ts'
 import { anchorFromOutside } from './anchor.ts'
 import { advertised, bindOf, noticesOf } from './bind.ts'
@@ -76,6 +77,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const { quoter, collateral } = platform
     const upstream = await externalModels(config, report)
     const password = options.configuration.secrets.store ?? null
+    const operator = config.operator.key === null ? null : await readPublisherKey(config.operator.key)
     const archive = await openReceipts({ config, password, state: config.enclave.state, simulated, files, report })
     closing.push(() => archive.close())
     const worker = await createWorker({
@@ -85,6 +87,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       upstream,
       configuration,
       now,
+      ...(operator !== null && { operator }),
       archive,
       onReceipt: workerMetrics(metrics, models),
       onStore: storeReports(report),
@@ -116,11 +119,14 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const fastchat = await fastchatOf({ config, simulated, worker, models, gate, report })
     closing.push(() => fastchat?.close())
     const admissions: Admission[] = config.controllers.urls.map((controlUrl) => keepAdmitted({ controlUrl, workerUrl: url, worker, report }))
-    const leave = (): void => {
+    const leave = async (): Promise<void> => {
+      void fastchat?.leave()
+      await Promise.all(admissions.map((admission) => admission.leave()))
+    }
+    closing.push(() => {
       for (const admission of admissions) admission.stop()
       void fastchat?.leave()
-    }
-    closing.push(leave)
+    })
     readiness.add('not_admitted', () => admissions.map(({ reason }) => reason).filter((reason) => reason !== null))
     const renew = async (): Promise<void> => {
       await worker.renew()
@@ -146,10 +152,12 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
         fastchat: fastchat?.listening.url ?? null,
         state: config.enclave.state,
       },
-      drain: () => {
+      drain: async () => {
         // First of all: a controller that it has told to go elsewhere must not be asked to come back.
-        leave()
-        return gate.drain(config.operations.drain_seconds * 1000)
+        const left = leave()
+        const finished = await gate.drain(config.operations.drain_seconds * 1000)
+        await left
+        return finished
       },
       close,
     }

@@ -2,6 +2,7 @@ import { type AddressInfo, connect as connectSocket, createServer } from 'node:n
 import { utf8 } from 'veritee/bytes'
 import { nodeTransport, type Transport, type TransportRequest } from 'veritee/client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { signRegistration } from '../../src/enclave/runtime/admission/registration.ts'
 import { bytesOf, type Network, startNetwork } from './network.ts'
 
 /** Bad input gets a clear error in OpenAI's shape, from controller and worker alike; never a stack trace, never a crash. */
@@ -143,29 +144,43 @@ test('headers beyond the bound and garbage instead of HTTP end that connection o
 })
 
 describe('the control port', () => {
-  const register = async (body: string): Promise<{ status: number; code: unknown }> => {
+  const say = async (path: string, body: string): Promise<{ status: number; code: unknown; answer: { [name: string]: unknown } }> => {
     const transport = nodeTransport(network.controller.control.url)
-    const answer = await transport.send({ method: 'POST', path: '/v1/workers', body: utf8(body) })
-    const parsed = JSON.parse((await bytesOf(answer)).toString()) as { error?: { code: unknown } }
+    const answer = await transport.send({ method: 'POST', path, body: utf8(body) })
+    const parsed = JSON.parse((await bytesOf(answer)).toString()) as { [name: string]: unknown; error?: { code: unknown } }
     transport.close()
-    return { status: answer.status, code: parsed.error?.code ?? null }
+    return { status: answer.status, code: parsed.error?.code ?? null, answer: parsed }
   }
-  const digest = `sha256:${'0'.repeat(64)}`
+  const register = async (body: string): Promise<{ status: number; code: unknown }> => {
+    const { status, code } = await say('/v1/workers', body)
+    return { status, code }
+  }
+  /** Under the keys of a worker that is genuine. */
+  const registration = async (url: string, identity = network.worker.worker.identity): Promise<string> => {
+    const { answer } = await say('/v1/workers/nonce', '')
+    const { nonce, keyset_digest: controller } = answer as { nonce: string; keyset_digest: string }
+    return signRegistration(identity, { purpose: 'register', url, controller, nonce, ticket: null, operatorSignature: null })
+  }
 
   test.for([
-    ['no JSON', 'x', 400, 'malformed_json'],
-    ['a missing member', '{"url":"https://127.0.0.1:1"}', 400, 'malformed_document'],
-    ['an unknown member', `{"url":"https://127.0.0.1:1","keyset_digest":"${digest}","x":1}`, 400, 'malformed_document'],
-    ['plain http', `{"url":"http://127.0.0.1:1","keyset_digest":"${digest}"}`, 403, 'address_refused'],
-    ['a name', `{"url":"https://metadata.internal","keyset_digest":"${digest}"}`, 403, 'address_refused'],
-    ['cloud metadata', `{"url":"https://169.254.169.254","keyset_digest":"${digest}"}`, 403, 'address_refused'],
-    ['cloud metadata in IPv6 clothes', `{"url":"https://[::ffff:169.254.169.254]","keyset_digest":"${digest}"}`, 403, 'address_refused'],
-    ['link-local IPv6', `{"url":"https://[fe80::1]","keyset_digest":"${digest}"}`, 403, 'address_refused'],
-    ['the unspecified address', `{"url":"https://0.0.0.0","keyset_digest":"${digest}"}`, 403, 'address_refused'],
-    ['credentials in the URL', `{"url":"https://a:b@127.0.0.1","keyset_digest":"${digest}"}`, 403, 'address_refused'],
-    ['nobody there', `{"url":"https://127.0.0.1:1","keyset_digest":"${digest}"}`, 502, 'service_unavailable'],
+    ['no JSON', 'x', 400, 'registration_malformed'],
+    ['a missing member', '{"url":"https://127.0.0.1:1"}', 400, 'registration_malformed'],
+    ['the form that nobody signed', `{"url":"https://127.0.0.1:1","keyset_digest":"sha256:${'0'.repeat(64)}"}`, 400, 'registration_malformed'],
   ] as const)('refuses %s', async ([, body, status, code]) => {
     expect(await register(body)).toEqual({ status, code })
+  })
+
+  test.for([
+    ['plain http', 'http://127.0.0.1:1', 403, 'address_refused'],
+    ['a name', 'https://metadata.internal', 403, 'address_refused'],
+    ['cloud metadata', 'https://169.254.169.254', 403, 'address_refused'],
+    ['cloud metadata in IPv6 clothes', 'https://[::ffff:169.254.169.254]', 403, 'address_refused'],
+    ['link-local IPv6', 'https://[fe80::1]', 403, 'address_refused'],
+    ['the unspecified address', 'https://0.0.0.0', 403, 'address_refused'],
+    ['credentials in the URL', 'https://a:b@127.0.0.1', 403, 'address_refused'],
+    ['nobody there', 'https://127.0.0.1:1', 502, 'service_unavailable'],
+  ] as const)('refuses %s', async ([, url, status, code]) => {
+    expect(await register(await registration(url))).toEqual({ status, code })
   })
 
   test('refuses a second address for a keyset that serves already: one enclave is one worker', async () => {
@@ -176,12 +191,13 @@ describe('the control port', () => {
     })
     await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
     const { port } = relay.address() as AddressInfo
-    const { keysetDigest } = network.worker.worker.identity
-    expect(await register(`{"url":"https://127.0.0.1:${port}","keyset_digest":"${keysetDigest}"}`)).toEqual({ status: 403, code: 'worker_duplicate' })
+    expect(await register(await registration(`https://127.0.0.1:${port}`))).toEqual({ status: 403, code: 'worker_duplicate' })
     relay.close()
   })
 
   test('refuses a worker that registers another keyset than its evidence binds', async () => {
-    expect(await register(`{"url":"${network.worker.server.url}","keyset_digest":"${digest}"}`)).toEqual({ status: 403, code: 'keyset_changed' })
+    // The keys are somebody's own, and the address is that of a genuine worker.
+    const other = network.controller.controller.identity
+    expect(await register(await registration(network.worker.server.url, other))).toEqual({ status: 403, code: 'keyset_changed' })
   })
 })

@@ -54,7 +54,7 @@ beforeAll(async () => {
     heartbeatMs: 25,
   })
   slowServer = await listen({ host: '127.0.0.1', port: 0, tls: slow.identity.tls, simulated: true, apiKeys: false }, slow.handler)
-  await registerWorker(controller.control.url, slowServer.url, slow.identity.keysetDigest, slow.tickets.give())
+  await registerWorker(controller.control.url, slowServer.url, slow)
 })
 afterAll(async () => {
   await slowServer.close()

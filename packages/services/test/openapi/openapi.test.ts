@@ -2,6 +2,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import { utf8 } from 'veritee/bytes'
 import { nodeTransport, type Transport } from 'veritee/client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Registration, signRegistration } from '../../src/enclave/runtime/admission/registration.ts'
 import { bytesOf, type Network, startNetwork } from '../e2e/network.ts'
 import { demanded, toolUser, weather } from '../e2e/tool-models.ts'
 
@@ -197,13 +198,20 @@ describe.for(['worker', 'api'] as const)('the document of %s holds', (name) => {
 
 test('the document of control holds', async () => {
   const { url } = network.worker.server
-  const { keysetDigest } = network.worker.worker.identity
+  const { identity } = network.worker.worker
+  const registration = async (purpose: Registration['purpose'], at = url): Promise<object> => {
+    const { body } = await ok('control', 'post', '/v1/workers/nonce', '/v1/workers/nonce')
+    const { nonce, keyset_digest: controller } = JSON.parse(body.toString()) as { nonce: string; keyset_digest: string }
+    const fields = { purpose, url: at, controller, nonce, ticket: network.worker.worker.tickets.give(), operatorSignature: null }
+    return JSON.parse(signRegistration(identity, fields)) as object
+  }
   await ok('control', 'get', '/v1/workers', '/v1/workers')
-  await ok('control', 'get', `/v1/workers/${keysetDigest}`, '/v1/workers/{keyset}')
-  await ok('control', 'post', '/v1/workers', '/v1/workers', { url, keyset_digest: keysetDigest, ticket: network.worker.worker.tickets.give() })
+  await ok('control', 'get', `/v1/workers/${identity.keysetDigest}`, '/v1/workers/{keyset}')
+  await ok('control', 'post', '/v1/workers', '/v1/workers', await registration('register'))
   await ok('control', 'get', '/openapi.json', '/openapi.json')
-  expect((await exchange('control', 'post', '/v1/workers', '/v1/workers', { url: 'http://x', keyset_digest: keysetDigest })).status).toBe(403)
+  expect((await exchange('control', 'post', '/v1/workers', '/v1/workers', await registration('register', 'http://x'))).status).toBe(403)
   expect((await exchange('control', 'post', '/v1/workers', '/v1/workers', { url })).status).toBe(400)
+  await ok('control', 'post', '/v1/workers/leave', '/v1/workers/leave', await registration('leave'))
 })
 
 test('every operation was asked, but for readiness of a worker, which its process answers', () => {

@@ -7,6 +7,7 @@ interface Control {
   readonly server: Listening
   readonly asked: string[]
   known: number
+  keysetDigest: string
   registration: { status: number; body: object }
 }
 
@@ -18,17 +19,28 @@ afterEach(async () => {
 
 async function control(): Promise<Control> {
   const bind = { host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }
-  const part: Omit<Control, 'server'> = { asked: [], known: 200, registration: { status: 201, body: session } }
+  const part: Omit<Control, 'server'> = {
+    asked: [],
+    known: 200,
+    keysetDigest: `sha256:${'22'.repeat(32)}`,
+    registration: { status: 201, body: session },
+  }
   const server = await listen(bind, (request, response) => {
     let body = ''
     request.setEncoding('utf8').on('data', (text: string) => {
       body += text
     })
     request.once('end', () => {
+      const say = (status: number, answer: object): void => {
+        response.setHeader('x-aci-keyset-digest', part.keysetDigest)
+        response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
+      }
+      if (request.url === '/v1/workers/nonce') return say(200, { nonce: '11'.repeat(32), keyset_digest: part.keysetDigest })
       const registers = request.method === 'POST'
-      part.asked.push(registers ? (JSON.parse(body) as { keyset_digest: string }).keyset_digest : `known? ${request.url?.split('/').at(-1)}`)
-      const { status, body: answer } = registers ? part.registration : { status: part.known, body: {} }
-      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
+      const asked = registers ? (JSON.parse(body) as { keyset: string; purpose: string; controller: string }) : null
+      part.asked.push(asked === null ? `known? ${request.url?.split('/').at(-1)}` : `${asked.purpose === 'leave' ? 'leave ' : ''}${asked.keyset}`)
+      if (asked?.purpose === 'leave') return say(200, {})
+      return asked === null ? say(part.known, {}) : say(part.registration.status, part.registration.body)
     })
   })
   closing.push(() => server.close())
@@ -38,9 +50,10 @@ async function control(): Promise<Control> {
 function start(controlUrl: string, digest: () => string, lines: string[] = [], times: { checkMs?: number; againMs?: number } = {}): Admission {
   const worker = {
     get identity() {
-      return { keysetDigest: digest() } as never
+      return { keysetDigest: digest(), keyset: digest() as never, receiptKeyId: 'receipt-1', signRegistration: () => new Uint8Array(64) }
     },
-    tickets: { give: () => '00'.repeat(16) } as never,
+    operatorSignature: null,
+    tickets: { give: () => '00'.repeat(16) },
   }
   const options = { controlUrl, workerUrl: 'https://127.0.0.1:1', worker, report: (line: string) => lines.push(line) }
   const admission = keepAdmitted({ ...options, checkMs: 5, againMs: 1_000_000, ...times, retryMs: { first: 5, most: 20 } })
@@ -100,6 +113,28 @@ describe('a worker stays admitted', () => {
     const admission = start(fake.server.url, () => 'sha256:one')
     await until(() => fake.asked.length >= 2)
     expect(admission.reason).toContain('malformed_document')
+  })
+
+  it('registers again where the controller has new keys: what it had said was for those before', async () => {
+    const fake = await control()
+    start(fake.server.url, () => 'sha256:one')
+    await until(() => fake.asked.length >= 2)
+    fake.keysetDigest = `sha256:${'33'.repeat(32)}`
+    await until(() => fake.asked.filter((line) => line === 'sha256:one').length >= 2)
+  })
+
+  it('says that it goes, where it was admitted', async () => {
+    const fake = await control()
+    const admission = start(fake.server.url, () => 'sha256:one')
+    await until(() => admission.reason === null)
+    await admission.leave()
+    expect(fake.asked.at(-1)).toBe('leave sha256:one')
+    const refused = await control()
+    refused.registration = { status: 403, body: {} }
+    const other = start(refused.server.url, () => 'sha256:one')
+    await until(() => refused.asked.length >= 1)
+    await other.leave()
+    expect(refused.asked).not.toContain('leave sha256:one')
   })
 
   it('asks nobody once it is stopped', async () => {

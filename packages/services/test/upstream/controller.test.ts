@@ -55,8 +55,7 @@ async function controllerWith(demands: Partial<EvidencePolicy>): Promise<Running
   running.push(controller)
   return controller
 }
-const register = ({ control }: RunningController): ReturnType<typeof registerWorker> =>
-  registerWorker(control.url, worker.url, worker.worker.identity.keysetDigest, worker.worker.tickets.give())
+const register = ({ control }: RunningController): ReturnType<typeof registerWorker> => registerWorker(control.url, worker.url, worker.worker)
 
 describe('S2: a worker with an external engine behind a controller', () => {
   test('S2: is not admitted by a policy that does not speak of such engines', async () => {

@@ -5,10 +5,11 @@ import type { Party } from './judge.ts'
 export class Tenants {
   readonly #machines = new Map<string, { operator: string | null; workers: number }>()
 
-  /** Throws `admission_platform` where the machine serves another operator. */
-  check({ operator, platform, shared }: Party): void {
+  /** Throws `admission_platform` where the machine serves another operator. `before`: whose place it takes. */
+  check({ operator, platform, shared }: Party, before: Party | null): void {
     const found = platform === null || shared ? undefined : this.#machines.get(platform)
-    if (found !== undefined && found.operator !== operator)
+    const alone = found?.workers === 1 && before !== null && !before.shared && before.platform === platform
+    if (found !== undefined && found.operator !== operator && !alone)
       throw fail('admission_platform', `platform ${platform} serves another operator already, and is not one that may be shared`)
   }
 

@@ -3,6 +3,7 @@ import { type Collateral, collateralToJson, parseQuote } from 'veritee/attestati
 import { certificatePem, issueSelfSignedTls } from 'veritee/attestation/issue'
 import { type Json, jcs, jcsDigest, toBase64, toHex } from 'veritee/bytes'
 import { descriptorSubject, type Keyset, keysetDigest, maxKeysetSeconds, type ServiceDescriptor, statementReportData } from 'veritee/receipt'
+import { registrationMessage } from './admission/registration.ts'
 import type { Quoter } from './quote.ts'
 
 export interface IdentityOptions {
@@ -19,8 +20,10 @@ export interface Identity {
   readonly keysetDigest: string
   readonly descriptor: ServiceDescriptor
   readonly receiptKeyId: string
-  /** Ed25519 over the bytes; for receipts and nothing else (aci/1 section 3.1, role separation). */
+  /** Ed25519 over the bytes, which are the JCS form of a receipt (aci/1 section 3.1, role separation). */
   signReceipt(message: Uint8Array): Uint8Array
+  /** Ed25519 under the receipt key over a registration document, behind a prefix that no receipt begins with. */
+  signRegistration(document: Uint8Array): Uint8Array
   /** PEM, for `node:https`. */
   readonly tls: { readonly key: string; readonly cert: string }
   /** The attestation report (aci/1 section 4.1) for a nonce of 64 lower-case hex digits, or null, as the exact text to serve. */
@@ -50,6 +53,7 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
     descriptor,
     receiptKeyId: 'receipt-1',
     signReceipt: (message) => new Uint8Array(nodeSign(null, message, receipt.privateKey)),
+    signRegistration: (document) => new Uint8Array(nodeSign(null, registrationMessage(document), receipt.privateKey)),
     tls: { key: tls.key, cert: tls.cert },
     report: async (nonce, { priority } = {}) => {
       const quote = await quoter.quote({ purpose: 'aci.report_data.v1', keysetDigest: digest, nonce }, priority === undefined ? {} : { priority })

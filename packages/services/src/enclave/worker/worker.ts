@@ -1,7 +1,9 @@
 import type { RequestListener } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
+import { signOperatorStatement } from 'veritee/admission'
 import type { Collateral } from 'veritee/attestation'
-import type { Json } from 'veritee/bytes'
+import { type Json, toHex } from 'veritee/bytes'
+import type { SigningKey } from 'veritee/crypto'
 import { externalEnginesExtension, type ServiceDescriptor } from 'veritee/receipt'
 import { sendError } from '../../http/body.ts'
 import { embeddingsEndpoint } from '../../http/chat-request.ts'
@@ -34,6 +36,8 @@ export interface WorkerOptions {
   /** Effective configuration, without secrets; its digest is bound into the quote. */
   readonly configuration: Json
   readonly now: () => Date
+  /** The operator's key, who so says that this enclave is his (rule S17); without one the descriptor names nobody. */
+  readonly operator?: SigningKey
   /** Where receipts are kept beyond the process, see `openReceiptArchive`; without one, in memory. Closed with the worker. */
   readonly archive?: ReceiptArchive
   /** See {@link AnswerDeps.heartbeatMs}. */
@@ -50,6 +54,8 @@ export interface Worker {
   readonly ledger: Ledger
   /** For registering with controllers. */
   readonly tickets: Tickets
+  /** Of the operator, over the digest of the keyset in force; null without one. */
+  readonly operatorSignature: string | null
   readonly handler: RequestListener
   /** For the listener, which answers some requests itself. */
   readonly keysetDigestOf: KeysetDigestOf
@@ -65,7 +71,7 @@ export interface Worker {
  * and `TypeError` for two models of one name.
  */
 export async function createWorker(options: WorkerOptions): Promise<Worker> {
-  const { models, quoter, now } = options
+  const { models, quoter, now, operator } = options
   const placed = await placeAll(options.upstream ?? [], quoter)
   const descriptor: ServiceDescriptor = {
     version: 'veritee.descriptor.v1',
@@ -74,7 +80,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     models: [...models, ...placed].map((model) => model.described),
     engine: models[0]?.describedEngine ?? placed[0]?.external.engine ?? null,
     admission: null,
-    operator_key: null,
+    operator_key: operator === undefined ? null : toHex(operator.publicKey),
     release,
     extensions: placed.length === 0 ? {} : { [externalEnginesExtension]: placed.map(({ listed }) => listed) },
   }
@@ -86,8 +92,10 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
   const tickets = new Tickets(now)
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const created = Math.floor(now().getTime() / 1000)
+  const operated = new Map<string, string>()
   const generation = async (): Promise<Generation> => {
     const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
+    if (operator !== undefined) operated.set(identity.keysetDigest, await signOperatorStatement(identity.keysetDigest, operator))
     const ledger = new Ledger({
       identity,
       now,
@@ -126,6 +134,9 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       return generations.current.ledger
     },
     tickets,
+    get operatorSignature() {
+      return operated.get(generations.current.identity.keysetDigest) ?? null
+    },
     handler: (request, response) => generations.of(request).handler(request, response),
     keysetDigestOf: (connection) => generations.of(connection).identity.keysetDigest,
     renew: async () => generations.follow(await generation()),

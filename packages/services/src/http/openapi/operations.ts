@@ -60,6 +60,22 @@ const read = (path: string, on: readonly Surface[], summary: string, answer: Sch
   ...more,
 })
 
+const registration = (path: string, summary: string, status: number, answer: string, errors: Operation['errors']): Operation => ({
+  method: 'post',
+  path,
+  on: ['control'],
+  summary,
+  request: 'Registration',
+  answer: { status, schema: ref(answer) },
+  errors: {
+    400: 'the registration is malformed',
+    403: 'a check failed, which the code names',
+    413: 'the body is too large',
+    429: 'too many registrations; Retry-After',
+    ...errors,
+  },
+})
+
 const proof = { anyOf: [ref('Receipt'), ref('PrefixProof')] }
 const prefix = { prefix: 'a number of events, at least 1: gives the proof that so many events are the beginning of the stream' }
 const receiptErrors = { 400: 'no such prefix', 401: 'the receipt needs the credential of its request', 404: 'no such receipt, or no longer' }
@@ -91,19 +107,14 @@ export const operations: readonly Operation[] = [
   read('/v1/aci/sessions/{id}', ['api'], 'One session, with its evidence', ref('Session'), { errors: { 404: 'no such session' } }),
   {
     method: 'post',
-    path: '/v1/workers',
+    path: '/v1/workers/nonce',
     on: ['control'],
-    summary: 'A worker asks to be admitted',
-    request: 'RegisterWorkerRequest',
-    answer: { status: 201, schema: ref('Worker') },
-    errors: {
-      400: 'the registration is malformed',
-      403: 'a check failed, which the code names',
-      413: 'the body is too large',
-      429: 'too many registrations; Retry-After',
-      502: 'the worker could not be reached',
-    },
+    summary: 'A nonce for one registration',
+    answer: { status: 200, schema: ref('RegistrationNonce') },
+    errors: {},
   },
+  registration('/v1/workers', 'A worker asks to be admitted', 201, 'Worker', { 502: 'the worker could not be reached' }),
+  registration('/v1/workers/leave', 'A worker goes, and gets no more requests', 200, 'Left', { 404: 'no such worker' }),
   read('/v1/workers', ['control'], 'Every worker', ref('WorkerList')),
   read('/v1/workers/{keyset}', ['control'], 'A worker that may get requests, by the digest of its keyset', ref('Worker'), {
     errors: { 404: 'no such worker' },

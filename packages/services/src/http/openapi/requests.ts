@@ -1,4 +1,4 @@
-import { flag, list, open, optional, type Properties, ref, type Schema, text } from './schema.ts'
+import { flag, list, open, optional, orNull, type Properties, ref, type Schema, text } from './schema.ts'
 
 /** What requests may hold. Members that are not listed here are passed on; the worker refuses them or names them in its receipt. */
 
@@ -161,11 +161,27 @@ export const requests: { readonly [name: string]: Schema } = {
     },
     ['model', 'input'],
   ),
-  RegisterWorkerRequest: {
-    ...open({ url: { type: 'string', maxLength: 512 }, keyset_digest: ref('Digest'), ticket: { type: 'string', pattern: '^[0-9a-f]{32}$' } }, [
-      'url',
-      'keyset_digest',
-    ]),
+  Registration: {
+    ...open(
+      {
+        version: { const: 'veritee.registration.v1' },
+        purpose: { enum: ['register', 'leave'] },
+        url: { type: 'string', maxLength: 512 },
+        keyset: { type: 'object' },
+        controller: ref('Digest'),
+        nonce: hex(32),
+        ticket: orNull(hex(16)),
+        operator_signature: orNull(hex(64)),
+        key_id: { type: 'string', maxLength: 128 },
+        signature: hex(64),
+      },
+      ['version', 'purpose', 'url', 'keyset', 'controller', 'nonce', 'ticket', 'operator_signature', 'key_id', 'signature'],
+      'Signed by the keyset in it: spec/admission.md',
+    ),
     additionalProperties: false,
   },
+}
+
+function hex(bytes: number): Schema {
+  return { type: 'string', pattern: `^[0-9a-f]{${2 * bytes}}$` }
 }

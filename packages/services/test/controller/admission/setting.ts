@@ -1,8 +1,11 @@
+import { getRequestListener } from '@hono/node-server'
 import { type AdmissionTrust, signAdmissionManifest } from 'veritee/admission'
 import { createSimPlatform, type SimEnclave, type SimPlatform } from 'veritee/attestation/sim'
 import { toHex } from 'veritee/bytes'
 import { generateEd25519, type SigningKey } from 'veritee/crypto'
 import type { EvidencePolicy } from 'veritee/policy'
+import { RegistrationNonces } from '../../../src/controller/admission/nonces.ts'
+import { createControlRoutes } from '../../../src/controller/control-routes.ts'
 import { Registry, type RegistryOptions } from '../../../src/controller/registry.ts'
 import { controllerPolicy, workerPolicy } from '../../../src/demo/policy.ts'
 import { flooredClock } from '../../../src/enclave/runtime/admission/clock.ts'
@@ -11,6 +14,7 @@ import { createQuoter } from '../../../src/enclave/runtime/quote.ts'
 import { createSimDevice } from '../../../src/enclave/runtime/sim-device.ts'
 import { createWorker, type Worker } from '../../../src/enclave/worker/worker.ts'
 import { type Listening, listen } from '../../../src/http/listen.ts'
+import { RateLimit } from '../../../src/http/rate-limit.ts'
 
 /** A network under a manifest of two of three signers, on one simulated machine, with workers that have no models. */
 
@@ -45,10 +49,19 @@ export interface Setting {
   rules(changes?: ManifestChanges): Promise<ManifestRules>
   registry(rules: ManifestRules, options?: Partial<RegistryOptions>): Registry
   worker(options?: WorkerChanges): Promise<RunningWorker>
+  /** The control port of a controller. */
+  control(registry: Registry, digest?: string): Promise<Control>
   close(): Promise<void>
 }
 
+export interface Control {
+  readonly url: string
+  /** As the control port names it; tests change it. */
+  digest: string
+}
+
 export interface WorkerChanges {
+  readonly operator?: SigningKey
   readonly enclave?: SimEnclave
   readonly platform?: SimPlatform
 }
@@ -100,13 +113,28 @@ export async function openSetting(): Promise<Setting> {
       closing.push(() => registry.close())
       return registry
     },
-    worker: async ({ enclave = enclaves.worker, platform: on = platform } = {}) => {
+    control: async (registry, digest = `sha256:${'cc'.repeat(32)}`) => {
+      const control = { url: '', digest }
+      const deps = {
+        registry,
+        registerLimit: new RateLimit({ perSecond: 1000, burst: 1000, now: setting.now }),
+        nonces: new RegistrationNonces(setting.now),
+        keysetDigest: () => control.digest,
+        now: setting.now,
+      }
+      const bind = { host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }
+      const server = await listen(bind, getRequestListener(createControlRoutes(deps).fetch))
+      closing.push(() => server.close())
+      return Object.assign(control, { url: server.url })
+    },
+    worker: async ({ enclave = enclaves.worker, platform: on = platform, operator } = {}) => {
       const worker = await createWorker({
         quoter: createQuoter(createSimDevice(on, enclave)),
         collateral: () => on.collateral,
         models: [],
         configuration: {},
         now: setting.now,
+        ...(operator !== undefined && { operator }),
       })
       const bind = { host: '127.0.0.1', port: 0, tls: worker.identity.tls, simulated: true, apiKeys: false }
       const server = await listen(bind, worker.handler, worker.keysetDigestOf)
