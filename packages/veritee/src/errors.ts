@@ -187,6 +187,11 @@ export const errorTable = {
     'the file of receipts is damaged, of another program, of a later version, or sealed under another key; it is left as it is: move it away to begin a new one',
   ],
   receipt_store_unavailable: ['unavailable', 'receipts cannot be written or read now, and no answer is given without one; see the cause'],
+  api_keys_stale: ['unavailable', 'the list of API keys could not be read for a while, and an old one may hold keys that were revoked; retry later'],
+  api_keys_full: ['configuration', 'the controller takes no more API keys, or none of this size; revoke some'],
+  api_keys_busy: ['unavailable', 'the list of API keys is changed by others all the time; retry'],
+  api_key_unknown: ['configuration', 'the controller has no API key of this id'],
+  admin_credential_invalid: ['configuration', "the credential of the controller's admin interface is absent or wrong"],
   quote_busy: ['unavailable', 'too many requests wait for a quote; retry after the stated time'],
 
   // network, files, usage

@@ -10,6 +10,7 @@ const commands: Readonly<Record<string, readonly [string, () => Promise<{ readon
   worker: ['runs models and signs what it answers', () => import('./commands/worker.ts')],
   broker: ['releases model keys to attested enclaves', () => import('./commands/broker.ts')],
   controller: ['verifies workers and routes to them', () => import('./commands/controller.ts')],
+  keys: ['API keys of a controller: create, list, revoke, usage', () => import('./commands/keys.ts')],
   demo: ['a whole network on this machine, SIMULATED', () => import('./commands/demo.ts')],
 }
 

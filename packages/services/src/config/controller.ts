@@ -68,6 +68,21 @@ const sections = {
     }),
   },
   fastchat,
+  access: {
+    keys: onSwitch({ flag: 'api-keys', about: 'serve only who has an API key (veriteed keys); without it everybody is served' }),
+    minimum_version: integer({
+      flag: 'api-keys-version',
+      min: 0,
+      max: 1_000_000_000,
+      fallback: 0,
+      about:
+        'the lowest version of the list of API keys that counts, as veriteed keys shows it: a store that was rolled back to an earlier one admits nobody',
+    }),
+  },
+  admin: {
+    host: address('admin-host', 'address of the admin interface, TLS with the key of the keyset; there only with a credential'),
+    port: integer({ flag: 'admin-port', min: 0, max: 65_535, fallback: 8001, about: 'port of the admin interface' }),
+  },
   receipts,
   store,
   metrics,
@@ -80,6 +95,7 @@ export const controllerSchema: Schema<typeof sections> = {
   sections,
   secrets: {
     metrics: { variable: 'VERITEE_METRICS_TOKEN', flag: 'metrics-token-file', about: 'bearer token that /metrics asks for' },
+    admin: { variable: 'VERITEE_ADMIN_TOKEN', flag: 'admin-token-file', about: 'credential of the admin interface, which is off without it' },
     store: storeSecret,
   },
 }

@@ -40,6 +40,7 @@ export async function handleForward(endpoint: string, deps: ForwardDeps, incomin
     if (refusal !== null) throw refusal
     const request = await readRequest(endpoint, incoming)
     const grant = access === undefined ? null : granted(await access.admit(incoming, request.model, request.bytes))
+    for (const [name, value] of Object.entries(grant?.headers ?? {})) response.setHeader(name, value)
     if (grant !== null) settle = (facts) => grant.settle({ receiptId: receipt.id, model: request.model, ...facts })
     const served = await dispatch(registry, request, grant?.tenant ?? tenantOf(incoming), signal)
     if (served instanceof HttpError) {

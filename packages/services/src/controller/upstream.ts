@@ -69,7 +69,8 @@ function proofOf(worker: AdmittedWorker, path: string): UpstreamReceipt['prefixP
   return (prefix) => get(worker, `${path}?prefix=${prefix}`)
 }
 
-function usageOf(receipt: Receipt): Usage | null {
+/** The token counts that a worker signed, of whichever engine; null where its receipt has none. */
+export function usageOf(receipt: Receipt): Usage | null {
   const counts = eventOf(receipt, 'veritee.inference') ?? eventOf(receipt, 'veritee.external_engine')
   return counts === undefined ? null : { promptTokens: counts.prompt_tokens ?? 0, completionTokens: counts.completion_tokens ?? 0 }
 }

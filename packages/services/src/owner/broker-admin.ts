@@ -1,8 +1,8 @@
 import type { Trust } from 'veritee/attestation'
-import { fromUtf8, type Json, parseJson, Shape, toBase64, utf8 } from 'veritee/bytes'
-import { checkStillVerified, connect, nodeTransport, readBody, type Service } from 'veritee/client'
-import { type ErrorCode, errorTable, fail, VeriteeError } from 'veritee/errors'
+import { type Json, Shape, toBase64 } from 'veritee/bytes'
+import type { Service } from 'veritee/client'
 import type { Policy } from 'veritee/policy'
+import { openAdminChannel } from './admin-channel.ts'
 
 export interface BrokerAdminOptions {
   /** Base URL of the broker's admin interface; `https:` only. */
@@ -48,8 +48,6 @@ export interface BrokerAdmin {
   close(): void
 }
 
-const maxAnswerBytes = 16 << 20
-const answerMs = 60_000
 const shape = new Shape('service_refused')
 
 /**
@@ -61,29 +59,7 @@ const shape = new Shape('service_refused')
  * `service_refused`, `service_unavailable`, `channel_mismatch`, `keyset_changed`, `policy_attestation_age`.
  */
 export async function openBrokerAdmin({ url, policy, trust, token, now }: BrokerAdminOptions): Promise<BrokerAdmin> {
-  const transport = nodeTransport(url)
-  if (!transport.origin.startsWith('https:')) throw fail('usage', `expected an https URL of the admin interface, found ${transport.origin}`)
-  let service: Service
-  try {
-    service = await connect(transport, { policy, trust, role: 'broker', now })
-  } catch (error) {
-    transport.close()
-    throw error
-  }
-  const tell = async (method: 'GET' | 'POST', path: string, body: Json | null): Promise<Record<string, unknown>> => {
-    checkStillVerified(service, null)
-    const response = await transport.send({
-      method,
-      path: `/admin/v1/${path}`,
-      headers: { authorization: `Bearer ${token}`, ...(body === null ? {} : { 'content-type': 'application/json' }) },
-      ...(body === null ? {} : { body: utf8(JSON.stringify(body)) }),
-      signal: AbortSignal.timeout(answerMs),
-    })
-    checkStillVerified(service, response.headers['x-aci-keyset-digest'] ?? null)
-    const answer = parsed(await readBody(response, maxAnswerBytes))
-    if (response.status !== 200 && response.status !== 201) throw refusal(path, response.status, answer)
-    return shape.record(answer, path)
-  }
+  const { service, tell, close } = await openAdminChannel({ url, role: 'broker', policy, trust, token, now })
   return {
     service,
     put: async ({ resource, value, policy: terms, evidence }) =>
@@ -103,25 +79,8 @@ export async function openBrokerAdmin({ url, policy, trust, token, now }: Broker
       const { audit, refusals } = await tell('GET', 'audit', null)
       return { audit: shape.array(audit, 'audit', 1 << 16) as Json[], refusals: shape.array(refusals, 'refusals', 1 << 16) as Json[] }
     },
-    close: () => transport.close(),
+    close,
   }
-}
-
-function parsed(bytes: Uint8Array): unknown {
-  try {
-    return parseJson(fromUtf8(bytes), { maxLength: maxAnswerBytes, maxDepth: 8 })
-  } catch {
-    return null
-  }
-}
-
-/** The broker's own code where it is one of the table; its words on one line and short. */
-function refusal(path: string, status: number, answer: unknown): VeriteeError {
-  const { error } = (typeof answer === 'object' && answer !== null ? answer : {}) as { error?: { code?: unknown; message?: unknown } }
-  const { code, message } = typeof error === 'object' && error !== null ? error : {}
-  const words = typeof message === 'string' ? message.slice(0, 300).replace(/[\p{C}\u2028\u2029]+/gu, ' ') : 'no reason given'
-  const known = typeof code === 'string' && Object.hasOwn(errorTable, code) ? (code as ErrorCode) : 'service_refused'
-  return new VeriteeError(known, `the broker answered ${status} to ${path}: ${words}`)
 }
 
 function summary(value: unknown): ResourceSummary {

@@ -9,15 +9,15 @@ export interface PublicBind {
 }
 
 /** The risks an operator has said, for one listener. */
-export function bindOf(host: string, port: number, tls: Bind['tls'], simulated: boolean, said: PublicBind): Bind {
-  return { host, port, tls, simulated, apiKeys: false, open: said.open, behindTls: said.behind_tls, knowsSimulated: said.knows_simulated }
+export function bindOf(host: string, port: number, tls: Bind['tls'], simulated: boolean, said: PublicBind, apiKeys = false): Bind {
+  return { host, port, tls, simulated, apiKeys, open: said.open, behindTls: said.behind_tls, knowsSimulated: said.knows_simulated }
 }
 
 /** What readiness repeats of those risks (rule S22). */
-export function noticesOf(simulated: boolean, said: PublicBind): string[] {
+export function noticesOf(simulated: boolean, said: PublicBind, apiKeys = false): string[] {
   return [
     ...(simulated ? ['SIMULATED: nothing is protected'] : []),
-    ...(said.open ? ['open: no API keys'] : []),
+    ...(said.open ? [apiKeys ? 'open: anybody may ask to be admitted as a worker' : 'open: no API keys'] : []),
     ...(said.behind_tls ? ['behind-tls: plain HTTP to a proxy in front'] : []),
   ]
 }

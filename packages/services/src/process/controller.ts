@@ -10,8 +10,9 @@ import { flooredClock } from '../enclave/runtime/admission/clock.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
 import { isInference } from '../http/chat-request.ts'
 import { createLegacyAttest } from '../http/legacy-attest.ts'
-import { checkBind, listen } from '../http/listen.ts'
+import { type Bind, checkBind, listen } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
+import { accessReasons, listenAdmin, openAccess } from './access.ts'
 import { bindOf, noticesOf } from './bind.ts'
 import { publish } from './files.ts'
 import { Gate } from './gate.ts'
@@ -44,8 +45,11 @@ export async function startControllerProcess(options: StartOptions<Configuration
   if (!simulated) refuseUnmeasuredRules(admission)
   checkReceipts(enclave.tee, config)
   const willHaveTls = api.tls ? { key: '', cert: '' } : null
-  checkBind(bindOf(api.host, api.port, willHaveTls, simulated, api))
+  checkBind(bindOf(api.host, api.port, willHaveTls, simulated, api, config.access.keys))
   checkBind(bindOf(control.host, control.port, willHaveTls, simulated, api))
+  const adminToken = options.configuration.secrets.admin ?? null
+  const adminBind = (tls: { key: string; cert: string }): Bind => bindOf(config.admin.host, config.admin.port, tls, simulated, api, true)
+  if (adminToken !== null) checkBind(adminBind({ key: '', cert: '' }))
   const platform = await openPlatform({ tee: enclave.tee, role: 'controller', program, collateral: enclave.collateral, files, now })
   const roots = (await Promise.all(admission.roots.map((path) => readRoots(path, files)))).flat()
   const { anchors } = platform
@@ -60,35 +64,37 @@ export async function startControllerProcess(options: StartOptions<Configuration
   }
   const allowLoopbackWorkers = isLoopbackHost(control.host)
   const metrics = new Metrics()
-  const onReceipt = controllerMetrics(metrics, () => controller.registry.counts)
   const password = options.configuration.secrets.store ?? null
   const archive = await openReceipts({ config, password, state: enclave.state, simulated, files, report })
-  const onWaited = queueMetrics(metrics)
-  const controller = await createController({
-    quoter,
-    collateral,
-    rules,
-    sawSignedTime: clock.raise,
-    allowLoopbackWorkers,
-    configuration,
-    now,
-    archive,
-    routing: { limits: limitsOf(config), onWaited },
-    onReceipt,
-    onStore: storeReports(report),
-  }).catch(async (error: unknown) => {
-    await archive.close()
-    throw error
-  })
-  storeMetrics(metrics, () => controller.ledger.figures)
-  routingMetrics(metrics, controller.registry.routing)
-  const closing: (() => unknown)[] = [() => controller.close()]
+  const closing: (() => unknown)[] = [() => archive.close()]
   const close = async (): Promise<void> => {
     for (const stop of closing.splice(0).reverse()) await stop()
   }
   try {
+    const keys = await openAccess(config, adminToken, { archive, now, report })
+    closing.push(() => keys?.close())
+    const onReceipt = controllerMetrics(metrics, () => controller.registry.counts)
+    const controller = await createController({
+      quoter,
+      collateral,
+      rules,
+      sawSignedTime: clock.raise,
+      allowLoopbackWorkers,
+      configuration,
+      now,
+      archive,
+      routing: { limits: limitsOf(config), onWaited: queueMetrics(metrics) },
+      onReceipt,
+      onStore: storeReports(report),
+      ...(config.access.keys && keys !== null && { access: keys.access }),
+    })
+    // Which closes the archive, after what is signed is in it.
+    closing[0] = () => controller.close()
+    storeMetrics(metrics, () => controller.ledger.figures)
+    routingMetrics(metrics, controller.registry.routing)
     const gate = new Gate()
-    const readiness = new Readiness([...noticesOf(simulated, api), ...receiptNotices(config), ...unattestedNotices(config)])
+    const readiness = new Readiness([...noticesOf(simulated, api, config.access.keys), ...receiptNotices(config), ...unattestedNotices(config)])
+    if (config.access.keys && keys !== null) accessReasons(readiness, keys)
     readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
     readiness.add(
       'receipts_not_kept',
@@ -104,12 +110,15 @@ export async function startControllerProcess(options: StartOptions<Configuration
       if (attest !== null && request.method === 'POST' && request.url === '/api/v1/attest') return attest(request, response, legacyQuotes)
       return work(request, response)
     }
-    const apiListening = await listen(bindOf(api.host, api.port, tls, simulated, api), others, controller.keysetDigestOf)
+    const apiListening = await listen(bindOf(api.host, api.port, tls, simulated, api, config.access.keys), others, controller.keysetDigestOf)
     closing.push(() => apiListening.close())
     const controlListening = await listen(bindOf(control.host, control.port, tls, simulated, api), controller.control, controller.keysetDigestOf)
     closing.push(() => controlListening.close())
     const fastchat = await unattestedWorkersOf({ config, simulated, gate, now, report, attest })
     closing.push(() => fastchat?.close())
+    const adminListening = await listenAdmin(keys, adminToken, adminBind, controller)
+    closing.push(() => adminListening?.close())
+    if (adminListening !== null) report(`admin interface at ${adminListening.url}`)
     serviceMetrics(metrics, gate, readiness, () => controller.identity.keyset.not_after)
     const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: api.knows_simulated })
     closing.push(() => operations?.close())
@@ -126,6 +135,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     report(`workers register at ${controlListening.url}`)
     const renew = async (): Promise<void> => {
       await controller.renew()
+      adminListening?.renewTls(controller.identity.tls)
       if (api.tls) for (const listening of [apiListening, controlListening]) listening.renewTls(controller.identity.tls)
       report(`new keys in force: ${controller.identity.keysetDigest}`)
     }
@@ -146,6 +156,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
         url: apiListening.url,
         control: controlListening.url,
         fastchat: fastchat?.url ?? null,
+        admin: adminListening?.url ?? null,
         keyset_digest: controller.identity.keysetDigest,
         configuration_digest: await configurationDigest(configuration),
         operations: operations?.url ?? null,

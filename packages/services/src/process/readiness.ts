@@ -9,6 +9,7 @@ export type ReasonCode =
   | 'no_verified_worker'
   | 'no_admission_manifest'
   | 'receipts_not_kept'
+  | 'api_keys_not_current'
   | 'store_not_written'
   | 'keyset_ended'
 

@@ -1,4 +1,6 @@
+import { MemoryAuthority } from './memory-authority.ts'
 import {
+  type AccountRow,
   type DocumentRow,
   maxBoxBytes,
   type ReceiptRow,
@@ -13,7 +15,10 @@ export class MemoryStore implements ReceiptStore {
   readonly #rows = { answer: new Map<string, ReceiptRow>(), refusal: new Map<string, ReceiptRow>() }
   readonly #aliases = new Map<string, string>()
   readonly #documents = new Map<string, { readonly box: Uint8Array; cited: number }>()
+  readonly authority = new MemoryAuthority()
+  readonly #numbers = new Map<string, number>()
   #bytes = 0
+  #number = 0
 
   get usage(): StoreUsage {
     return { answers: this.#rows.answer.size, refusals: this.#rows.refusal.size, documents: this.#documents.size, bytes: this.#bytes }
@@ -28,6 +33,7 @@ export class MemoryStore implements ReceiptStore {
     for (const row of rows) {
       if (this.#row(row.key) !== undefined) continue
       this.#rows[row.kind].set(row.key, row)
+      this.#numbers.set(row.key, ++this.#number)
       this.#bytes += row.box.length
       if (row.alias !== null && !this.#aliases.has(row.alias)) this.#aliases.set(row.alias, row.key)
       for (const cited of citedBy(row)) this.#count(cited, 1)
@@ -47,6 +53,14 @@ export class MemoryStore implements ReceiptStore {
 
   document(key: string): Promise<Uint8Array | null> {
     return Promise.resolve(this.#documents.get(key)?.box ?? null)
+  }
+
+  ofAccount(account: string, after: number, most: number): Promise<readonly AccountRow[]> {
+    const rows = [...this.#rows.answer.values(), ...this.#rows.refusal.values()].filter(
+      (row) => row.account === account && row.box.length <= maxBoxBytes,
+    )
+    const numbered = rows.map(({ key, box }) => ({ number: this.#numbers.get(key) ?? 0, key, box })).filter(({ number }) => number > after)
+    return Promise.resolve(numbered.sort((a, b) => a.number - b.number).slice(0, most))
   }
 
   trim(bounds: StoreBounds, now: number, most: number): Promise<Trimmed> {
@@ -79,6 +93,7 @@ export class MemoryStore implements ReceiptStore {
 
   #remove(row: ReceiptRow): string[] {
     this.#rows[row.kind].delete(row.key)
+    this.#numbers.delete(row.key)
     this.#bytes -= row.box.length
     if (row.alias !== null && this.#aliases.get(row.alias) === row.key) this.#aliases.delete(row.alias)
     return citedBy(row).filter((key) => this.#count(key, -1))

@@ -1,3 +1,5 @@
+import type { AuthorityStore } from './authority-store.ts'
+
 /**
  * Where receipts are kept. A store is not trusted (rule S3): it may lose, restore, reorder or invent rows, and it never sees a key. What it keeps are
  * boxes that only the enclave opens, under names that mean nothing to it; the columns beside a box serve search and retention and prove nothing.
@@ -13,6 +15,15 @@ export interface ReceiptRow {
   /** Keys of the documents that must be kept as long as this row. */
   readonly keyset: string
   readonly session: string | null
+  /** Whose request it was, by a name that means nothing to the store; null: nobody's. */
+  readonly account: string | null
+  readonly box: Uint8Array
+}
+
+export interface AccountRow {
+  /** Grows with every row put; not without gaps. */
+  readonly number: number
+  readonly key: string
   readonly box: Uint8Array
 }
 
@@ -63,6 +74,10 @@ export interface ReceiptStore {
   receipt(key: string): Promise<Uint8Array | null>
   receiptByAlias(alias: string): Promise<{ readonly key: string; readonly box: Uint8Array } | null>
   document(key: string): Promise<Uint8Array | null>
+  /** Rows of one account, in the order in which they were put, after the one with number `after`; at most `most`. */
+  ofAccount(account: string, after: number, most: number): Promise<readonly AccountRow[]>
+  /** Rows that say who may do something. */
+  readonly authority: AuthorityStore
   /** Removes at most `most` rows beyond the bounds, the oldest of each kind first. Need not survive a crash: what comes back is removed again. */
   trim(bounds: StoreBounds, now: number, most: number): Promise<Trimmed>
   close(): Promise<void>

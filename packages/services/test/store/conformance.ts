@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
+import type { AuthorityRow } from '../../src/store/authority-store.ts'
 import { maxBoxBytes, type ReceiptRow, type ReceiptStore, type StoreBounds } from '../../src/store/receipt-store.ts'
 
 export const roomy: StoreBounds = { maxAnswers: 1000, maxRefusals: 1000, maxAgeSeconds: 1000, maxBytes: 1 << 30 }
 
 export function row(key: string, changes: Partial<ReceiptRow> = {}): ReceiptRow {
-  return { key, alias: null, kind: 'answer', at: 1000, keyset: 'keyset', session: null, box: Buffer.from(`box of ${key}`), ...changes }
+  return { key, alias: null, kind: 'answer', at: 1000, keyset: 'keyset', session: null, account: null, box: Buffer.from(`box of ${key}`), ...changes }
 }
 
 const document = (key: string): { key: string; box: Uint8Array } => ({ key, box: Buffer.from(`document ${key}`) })
@@ -106,6 +107,72 @@ export function conformance(open: () => Promise<ReceiptStore>, full: number): vo
         expect(await store.trim({ ...roomy, maxAnswers: 0 }, 1000, 10)).toEqual({ receipts: 1, documents: ['keyset'] })
         expect([await store.document('keyset'), text(await store.document('mark'))]).toEqual([null, 'document mark'])
         expect(store.usage).toMatchObject({ answers: 0, documents: 1 })
+      }))
+
+    test('gives the rows of one account, in pages, in the order in which they were put, as long as they are kept', () =>
+      using(async (store) => {
+        for (let i = 0; i < 5; i++)
+          await store.put([row(`a${i}`, { account: 'x' }), row(`b${i}`, { account: 'y', kind: 'refusal' }), row(`c${i}`)], [])
+        const first = await store.ofAccount('x', 0, 3)
+        const rest = await store.ofAccount('x', first.at(-1)?.number ?? 0, 3)
+        expect([...first, ...rest].map(({ key, box }) => [key, text(box)])).toEqual([0, 1, 2, 3, 4].map((i) => [`a${i}`, `box of a${i}`]))
+        await store.trim({ ...roomy, maxAnswers: 2 }, 1000, 64)
+        expect((await store.ofAccount('x', 0, 9)).map(({ key }) => key)).toEqual(['a4'])
+        expect((await store.ofAccount('y', 0, 9)).length).toBe(5)
+        expect(await store.ofAccount('z', 0, 9)).toEqual([])
+        await store.put([row('d', { account: 'x' })], [])
+        expect((await store.ofAccount('x', 0, 9)).map(({ key }) => key)).toEqual(['a4', 'd'])
+      }))
+
+    test('keeps rows of authority: replaced where the version is as said, raised where it is newer, listed by prefix, removed', () =>
+      using(async ({ authority }) => {
+        const of = (key: string, version: number, content = `${key} ${version}`): AuthorityRow => ({
+          table: 't',
+          key,
+          version,
+          content: Buffer.from(content),
+          mac: Buffer.alloc(32, version),
+        })
+        const seen = async (key: string): Promise<unknown> => {
+          const found = await authority.read('t', key)
+          return found === null
+            ? null
+            : [found.table, found.key, found.version, text(found.content), Buffer.from(found.mac).toString('hex').slice(0, 2)]
+        }
+        expect([await seen('a'), await authority.version('t', 'a')]).toEqual([null, null])
+        expect(await authority.replace(of('a', 1), 0)).toBe(false)
+        expect(await authority.replace(of('a', 1), null)).toBe(true)
+        expect(await authority.replace(of('a', 2), null)).toBe(false)
+        expect(await seen('a')).toEqual(['t', 'a', 1, 'a 1', '01'])
+        expect(await authority.replace(of('a', 5), 1)).toBe(true)
+        expect(await authority.replace(of('a', 6), 1)).toBe(false)
+        expect([await seen('a'), await authority.version('t', 'a')]).toEqual([['t', 'a', 5, 'a 5', '05'], 5])
+        await authority.raise([of('b', 3), of('a', 4), of('c', 1)])
+        await authority.raise([of('b', 2), of('c', 7), of('%', 1)])
+        await authority.raise([])
+        const listed = async (prefix: string, most = 9): Promise<unknown> =>
+          (await authority.list('t', prefix, most)).map(({ key, version }) => [key, version])
+        expect(await listed('')).toEqual([
+          ['%', 1],
+          ['a', 5],
+          ['b', 3],
+          ['c', 7],
+        ])
+        expect([await listed('', 2), await listed('%'), await listed('a'), await authority.list('u', '', 9)]).toEqual([
+          [
+            ['%', 1],
+            ['a', 5],
+          ],
+          [['%', 1]],
+          [['a', 5]],
+          [],
+        ])
+        await authority.remove('t', ['a', 'c', 'none'])
+        expect(await listed('')).toEqual([
+          ['%', 1],
+          ['b', 3],
+        ])
+        expect(await authority.replace(of('a', 1), null)).toBe(true)
       }))
 
     test('a box too large to have been written here is as if absent', () =>

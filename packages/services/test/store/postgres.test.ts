@@ -67,11 +67,12 @@ describe.skipIf(leftOut !== null)(`in PostgreSQL${leftOut === null ? '' : ` (lef
     test('S25: while one puts and another trims, no receipt is left without the document that it cites', async () => {
       const where = await server.database()
       const [a, b] = await Promise.all([open(where), open(where)])
+      const put = async (key: string): Promise<void> => {
+        const missing = await a.put([row(key)], [])
+        if (missing.length > 0) await a.put([], [{ key: 'keyset', box: Buffer.from('report') }])
+      }
       const putting = async (): Promise<void> => {
-        for (let i = 0; i < 150; i++) {
-          const missing = await a.put([row(`r${i}`)], [])
-          if (missing.length > 0) await a.put([], [{ key: 'keyset', box: Buffer.from('report') }])
-        }
+        for (let i = 0; i < 150; i++) await put(`r${i}`)
       }
       let done = false
       const trimming = async (): Promise<void> => {
@@ -81,7 +82,7 @@ describe.skipIf(leftOut !== null)(`in PostgreSQL${leftOut === null ? '' : ` (lef
         }
       }
       await Promise.all([putting().finally(() => (done = true)), trimming()])
-      await a.put([row('last')], [])
+      await put('last')
       const [left] = await server.sql(
         where.address.database,
         'SELECT (SELECT count(*) FROM veritee.receipts) > 0 AS some, (SELECT count(*) FROM veritee.documents)::int AS documents',

@@ -1,5 +1,4 @@
 import { parseArgs } from 'node:util'
-import { intelSgxRootCa } from 'veritee/attestation'
 import { fail } from 'veritee/errors'
 import { parsePolicy } from 'veritee/policy'
 import { checkKey, parseManifest } from 'veritee/seal'
@@ -7,7 +6,7 @@ import { readManifestText } from '../../enclave/sealed/manifest.ts'
 import { readModelKey } from '../../models/sealing/keys.ts'
 import { type BrokerAdmin, openBrokerAdmin } from '../../owner/broker-admin.ts'
 import { nodeFiles } from '../../process/files.ts'
-import { readRoots } from '../../process/roots.ts'
+import { readAdminOptions } from './admin-options.ts'
 
 /** The actions of `veriteed model` that go to a key broker. */
 export const keyActions = ['upload', 'rotate', 'revoke', 'resources', 'audit'] as const
@@ -111,18 +110,7 @@ async function resourceOf(model: string | null, resource: string | undefined, ke
 
 async function open(values: Values): Promise<BrokerAdmin> {
   const url = demand(values.broker, 'broker')
-  const policy = parsePolicy(await nodeFiles.readText(demand(values.policy, 'policy')))
-  const further = values.root === undefined ? [] : await readRoots(values.root, nodeFiles)
-  const token = await credential(values['admin-token-file'])
-  return openBrokerAdmin({ url, policy, trust: { roots: [intelSgxRootCa, ...further] }, token, now: () => new Date() })
-}
-
-async function credential(path: string | undefined): Promise<string> {
-  const given = process.env.VERITEE_ADMIN_TOKEN
-  if ((path === undefined) === (given === undefined)) throw fail('usage', 'expected either --admin-token-file FILE or VERITEE_ADMIN_TOKEN')
-  const token = path === undefined ? (given ?? '') : (await nodeFiles.readText(path)).replace(/\r?\n$/, '')
-  if (!/^[\x21-\x7e]{32,512}$/.test(token)) throw fail('usage', 'the credential: expected 32 to 512 visible ASCII characters')
-  return token
+  return openBrokerAdmin({ url, ...(await readAdminOptions(values)), now: () => new Date() })
 }
 
 function evidenceOf(text: string | undefined): 'veritee' | 'quote' {

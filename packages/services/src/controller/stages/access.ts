@@ -17,6 +17,8 @@ export interface Access {
 export interface Grant {
   /** Whose request it is: never sent or shown. Requests of different tenants share no place in routing. */
   readonly tenant: string
+  /** For the response: what is left of the limits. */
+  readonly headers?: { readonly [name: string]: string }
   /** Called once for each grant, when the answer is over, whatever became of it. It must not throw. */
   settle(facts: Settlement): void
 }

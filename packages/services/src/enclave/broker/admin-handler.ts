@@ -1,8 +1,8 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { fromBase64, fromUtf8, type Json, jcs, parseJson, Shape } from 'veritee/bytes'
 import { fail, VeriteeError } from 'veritee/errors'
-import { bearer, readRequestBody, sendError, sendJson } from '../../http/body.ts'
+import { readRequestBody, sendError, sendJson } from '../../http/body.ts'
+import { demandCredential } from '../../http/credential.ts'
 import { HttpError } from '../../http/errors.ts'
 import type { RateLimit } from '../../http/rate-limit.ts'
 import type { BrokerStore } from './store/index.ts'
@@ -30,7 +30,7 @@ export function isAdminPath(url: string | undefined): boolean {
  */
 export async function handleAdmin(deps: AdminDeps, request: IncomingMessage, response: ServerResponse): Promise<void> {
   try {
-    authorize(deps, request)
+    demandCredential({ ...deps, code: 'broker_credential_invalid' }, request)
     const route = `${request.method} ${(request.url ?? '').slice(adminPrefix.length + 1)}`
     const run = Object.hasOwn(routes, route) ? routes[route] : undefined
     if (run === undefined) throw new HttpError(404, 'not_found', 'no such route', { headers: { connection: 'close' } })
@@ -39,16 +39,6 @@ export async function handleAdmin(deps: AdminDeps, request: IncomingMessage, res
   } catch (error) {
     sendError(response, known(error))
   }
-}
-
-/** Hashed first, so that neither length nor content of the credential shows in the time this takes. Wrong guesses are counted by address. */
-function authorize({ token, rateLimit }: AdminDeps, request: IncomingMessage): void {
-  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
-  if (timingSafeEqual(digest(bearer(request) ?? ''), digest(token))) return
-  const headers = { connection: 'close' }
-  const wait = rateLimit.take(request.socket.remoteAddress ?? 'unknown')
-  if (wait > 0) throw new HttpError(429, 'rate_limit_error', `retry in ${wait} s`, { headers: { ...headers, 'retry-after': String(wait) } })
-  throw new HttpError(401, 'unauthorized', 'expected the credential of the admin interface', { code: 'broker_credential_invalid', headers })
 }
 
 const statuses: { readonly [code: string]: number } = {

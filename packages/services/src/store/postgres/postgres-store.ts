@@ -1,5 +1,6 @@
 import { fail } from 'veritee/errors'
 import {
+  type AccountRow,
   type DocumentRow,
   maxBoxBytes,
   type ReceiptRow,
@@ -9,6 +10,7 @@ import {
   type Trimmed,
 } from '../receipt-store.ts'
 import { Database, type PostgresOptions, type Row, type Run } from './database.ts'
+import { PostgresAuthority } from './postgres-authority.ts'
 import { migrate } from './schema.ts'
 
 const kinds = { answer: 0, refusal: 1 } as const
@@ -44,6 +46,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
 }
 
 class PostgresStore implements ReceiptStore {
+  readonly authority: PostgresAuthority
   readonly #database: Database
   readonly #space: string
   readonly #maxBytes: number
@@ -53,6 +56,7 @@ class PostgresStore implements ReceiptStore {
 
   constructor(database: Database, { space, maxBytes }: PostgresStoreOptions) {
     this.#database = database
+    this.authority = new PostgresAuthority(database, space)
     this.#space = space
     this.#maxBytes = maxBytes
   }
@@ -106,6 +110,14 @@ class PostgresStore implements ReceiptStore {
       [this.#space, key],
     )
     return blob(row?.box)
+  }
+
+  async ofAccount(account: string, after: number, most: number): Promise<readonly AccountRow[]> {
+    const rows = await this.#database.query(
+      `SELECT number, key, box FROM veritee.receipts WHERE space = $1 AND account = $2 AND number > $3 AND octet_length(box) <= ${maxBoxBytes} ORDER BY number LIMIT $4`,
+      [this.#space, account, after, most],
+    )
+    return rows.flatMap(({ number, key, box }) => (box instanceof Uint8Array ? [{ number: Number(number), key: String(key), box }] : []))
   }
 
   async trim(bounds: StoreBounds, now: number, most: number): Promise<Trimmed> {
@@ -199,13 +211,14 @@ class PostgresStore implements ReceiptStore {
       rows.map(({ at }) => at),
       rows.map(({ keyset }) => keyset),
       rows.map(({ session }) => session),
+      rows.map(({ account }) => account),
       rows.map(({ box }) => Buffer.from(box)),
     ]
     return run(
-      `INSERT INTO veritee.receipts (space, key, alias, kind, at, keyset, session, box)
-       SELECT $1, key, CASE WHEN EXISTS (SELECT 1 FROM veritee.receipts AS r WHERE r.space = $1 AND r.alias = new.alias) THEN NULL ELSE alias END, kind, at, keyset, session, box
-       FROM unnest($2::text[], $3::text[], $4::smallint[], $5::bigint[], $6::text[], $7::text[], $8::bytea[]) WITH ORDINALITY
-         AS new (key, alias, kind, at, keyset, session, box, place) ORDER BY place
+      `INSERT INTO veritee.receipts (space, key, alias, kind, at, keyset, session, account, box)
+       SELECT $1, key, CASE WHEN EXISTS (SELECT 1 FROM veritee.receipts AS r WHERE r.space = $1 AND r.alias = new.alias) THEN NULL ELSE alias END, kind, at, keyset, session, account, box
+       FROM unnest($2::text[], $3::text[], $4::smallint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bytea[]) WITH ORDINALITY
+         AS new (key, alias, kind, at, keyset, session, account, box, place) ORDER BY place
        ON CONFLICT (space, key) DO NOTHING RETURNING kind, octet_length(box) AS bytes`,
       [this.#space, ...columns],
     )

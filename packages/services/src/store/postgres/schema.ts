@@ -36,6 +36,19 @@ export const migrations: readonly (readonly string[])[] = [
 )`,
     'ALTER TABLE veritee.documents ALTER COLUMN box SET STORAGE EXTERNAL',
   ],
+  [
+    'ALTER TABLE veritee.receipts ADD COLUMN account text',
+    'CREATE INDEX receipts_account ON veritee.receipts (space, account, number) WHERE account IS NOT NULL',
+    `CREATE TABLE veritee.authority (
+  space text NOT NULL,
+  name text NOT NULL,
+  key text NOT NULL,
+  version bigint NOT NULL,
+  content bytea NOT NULL,
+  mac bytea NOT NULL,
+  PRIMARY KEY (space, name, key)
+)`,
+  ],
 ]
 
 /** Of all processes that make tables in one database, one at a time: "VTRE" in ASCII. */

@@ -29,4 +29,21 @@ export const migrations: readonly (readonly string[])[] = [
 ) STRICT`,
     'CREATE UNIQUE INDEX documents_key ON documents (key)',
   ],
+  [
+    // Beside the receipts: a column added to a table changes the statement that stands in the file for it.
+    `CREATE TABLE accounts (
+  number INTEGER PRIMARY KEY,
+  account TEXT NOT NULL
+) STRICT`,
+    'CREATE INDEX accounts_account ON accounts (account, number)',
+    `CREATE TABLE authority (
+  number INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  key TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  content BLOB NOT NULL,
+  mac BLOB NOT NULL
+) STRICT`,
+    'CREATE UNIQUE INDEX authority_key ON authority (name, key)',
+  ],
 ]

@@ -1,6 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { fail } from 'veritee/errors'
 import {
+  type AccountRow,
   type DocumentRow,
   maxBoxBytes,
   type ReceiptRow,
@@ -11,13 +12,14 @@ import {
 } from '../receipt-store.ts'
 import { sqliteFailure } from './failure.ts'
 import { openDatabase, pragma } from './open.ts'
+import { SqliteAuthority } from './sqlite-authority.ts'
 
 const kinds = { answer: 0, refusal: 1 } as const
 
 const insertReceipt = `INSERT INTO receipts (key, alias, kind, at, keyset, session, box) VALUES
   (:key, CASE WHEN EXISTS (SELECT 1 FROM receipts WHERE alias = :alias) THEN NULL ELSE :alias END, :kind, :at, :keyset, :session, :box)
   ON CONFLICT (key) DO NOTHING`
-const removal = (which: string): string => `DELETE FROM receipts WHERE number IN (${which}) RETURNING kind, keyset, session`
+const removal = (which: string): string => `DELETE FROM receipts WHERE number IN (${which}) RETURNING number, kind, keyset, session`
 const removeDocument = `DELETE FROM documents WHERE key = :key
   AND NOT EXISTS (SELECT 1 FROM receipts WHERE keyset = :key) AND NOT EXISTS (SELECT 1 FROM receipts WHERE session = :key)`
 
@@ -36,10 +38,28 @@ export async function openSqliteStore(path: string, options: { readonly maxBytes
 }
 
 class SqliteStore implements ReceiptStore {
+  readonly authority: SqliteAuthority
   readonly #path: string
   readonly #database: DatabaseSync
   readonly #statements: Readonly<
-    Record<'insert' | 'document' | 'there' | 'find' | 'alias' | 'read' | 'excess' | 'old' | 'aged' | 'forget' | 'pages' | 'free', StatementSync>
+    Record<
+      | 'insert'
+      | 'account'
+      | 'unaccount'
+      | 'accounted'
+      | 'document'
+      | 'there'
+      | 'find'
+      | 'alias'
+      | 'read'
+      | 'excess'
+      | 'old'
+      | 'aged'
+      | 'forget'
+      | 'pages'
+      | 'free',
+      StatementSync
+    >
   >
   readonly #pageSize: number
   readonly #counts = { answers: 0, refusals: 0, documents: 0 }
@@ -47,9 +67,15 @@ class SqliteStore implements ReceiptStore {
   constructor(path: string, database: DatabaseSync) {
     this.#path = path
     this.#database = database
+    this.authority = new SqliteAuthority(database, (run) => this.#transaction(run))
     const prepare = (sql: string): StatementSync => database.prepare(sql)
     this.#statements = {
       insert: prepare(insertReceipt),
+      account: prepare('INSERT OR REPLACE INTO accounts (number, account) VALUES (?, ?)'),
+      unaccount: prepare('DELETE FROM accounts WHERE number = ?'),
+      accounted: prepare(
+        `SELECT r.number, key, box FROM accounts AS a JOIN receipts AS r USING (number) WHERE account = ? AND a.number > ? AND length(box) <= ${maxBoxBytes} ORDER BY a.number LIMIT ?`,
+      ),
       document: prepare('INSERT INTO documents (key, box) VALUES (?, ?) ON CONFLICT (key) DO NOTHING'),
       there: prepare('SELECT 1 FROM documents WHERE key = ?'),
       find: prepare(`SELECT box FROM receipts WHERE key = ? AND length(box) <= ${maxBoxBytes}`),
@@ -81,8 +107,12 @@ class SqliteStore implements ReceiptStore {
     let missing: string[] = []
     this.#transaction(() => {
       for (const { key, box } of documents) added.documents += Number(document.run(key, box).changes)
-      for (const { kind, ...row } of rows)
-        added[kind === 'answer' ? 'answers' : 'refusals'] += Number(insert.run({ ...row, kind: kinds[kind] }).changes)
+      for (const { kind, account, ...row } of rows) {
+        const { changes, lastInsertRowid } = insert.run({ ...row, kind: kinds[kind] })
+        if (Number(changes) === 0) continue
+        added[kind === 'answer' ? 'answers' : 'refusals']++
+        if (account !== null) this.#statements.account.run(lastInsertRowid, account)
+      }
       missing = [...cited].filter((key) => this.#statements.there.get(key) === undefined)
     })
     for (const name of ['answers', 'refusals', 'documents'] as const) this.#counts[name] += added[name]
@@ -103,6 +133,11 @@ class SqliteStore implements ReceiptStore {
     return this.#attempt(() => blob(this.#statements.read.get(key)?.box))
   }
 
+  async ofAccount(account: string, after: number, most: number): Promise<readonly AccountRow[]> {
+    const rows = this.#attempt(() => this.#statements.accounted.all(account, after, most))
+    return rows.flatMap(({ number, key, box }) => (box instanceof Uint8Array ? [{ number: Number(number), key: String(key), box }] : []))
+  }
+
   async trim(bounds: StoreBounds, now: number, most: number): Promise<Trimmed> {
     const { excess, old, aged, forget } = this.#statements
     const oldest = now - bounds.maxAgeSeconds
@@ -114,8 +149,9 @@ class SqliteStore implements ReceiptStore {
     const documents: string[] = []
     let receipts = 0
     const removed = (rows: readonly Record<string, unknown>[]): void => {
-      for (const { kind, keyset, session } of rows) {
+      for (const { number, kind, keyset, session } of rows) {
         receipts++
+        if (typeof number === 'number') this.#statements.unaccount.run(number)
         counts[kind === kinds.refusal ? 'refusals' : 'answers']--
         for (const key of [keyset, session]) {
           if (typeof key !== 'string' || Number(forget.run({ key }).changes) === 0) continue
@@ -148,12 +184,13 @@ class SqliteStore implements ReceiptStore {
     return (Number(pages.get()?.page_count) - Number(free.get()?.freelist_count)) * this.#pageSize
   }
 
-  #transaction(run: () => void): void {
-    this.#attempt(() => {
+  #transaction<T>(run: () => T): T {
+    return this.#attempt(() => {
       this.#database.exec('BEGIN IMMEDIATE')
       try {
-        run()
+        const result = run()
         this.#database.exec('COMMIT')
+        return result
       } catch (error) {
         // Some failures have rolled back by themselves.
         if (this.#database.isTransaction) this.#database.exec('ROLLBACK')

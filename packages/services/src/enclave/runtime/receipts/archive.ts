@@ -2,6 +2,7 @@ import { createHmac, createSecretKey, type KeyObject, randomBytes } from 'node:c
 import { fail } from 'veritee/errors'
 import { MemoryStore } from '../../../store/memory.ts'
 import type { DocumentRow, ReceiptRow, ReceiptStore, StoreBounds, StoreUsage } from '../../../store/receipt-store.ts'
+import { AuthorityRows } from '../authority.ts'
 import { type SealingKey, sealingKey } from '../sealing-key.ts'
 import { BoxSeal } from './box.ts'
 import { decodeRecord, encodeRecord, type ReceiptRecord } from './record.ts'
@@ -26,6 +27,8 @@ export class ReceiptArchive {
   readonly bounds: StoreBounds
   /** Who can read the store: see {@link SealingKey}; `memory`: it ends with the process. */
   readonly source: SealingKey['source'] | 'memory'
+  /** Rows of the same store that say who may do something. */
+  readonly authority: AuthorityRows
   readonly #store: ReceiptStore
   readonly #seal: BoxSeal
   readonly #names: KeyObject
@@ -37,6 +40,7 @@ export class ReceiptArchive {
     this.bounds = bounds
     this.source = source
     this.#store = store
+    this.authority = new AuthorityRows(store.authority, sealing)
     this.#seal = new BoxSeal(sealing)
     this.#names = createSecretKey(sealing.derive('veritee.receipts.names.v1'))
     this.#credentials = createSecretKey(sealing.derive('veritee.receipts.credentials.v1'))
@@ -53,8 +57,9 @@ export class ReceiptArchive {
    */
   static async over(store: ReceiptStore, sealing: SealingKey, bounds: Partial<StoreBounds> = {}): Promise<ReceiptArchive> {
     const archive = new ReceiptArchive(store, sealing, { ...defaultBounds, ...bounds }, sealing.source)
-    const box = await store.document(mark)
+    // Before the mark is looked for: another process with this key may begin the same store meanwhile.
     const { answers, refusals, documents } = store.usage
+    const box = await store.document(mark)
     if (box !== null ? archive.#seal.open('documents', mark, box) === null : answers + refusals + documents > 0)
       throw fail('receipt_store_invalid', 'expected receipts that were sealed under the key of this enclave; they are left as they are')
     if (box === null) await store.put([], [{ key: mark, box: archive.#seal.seal('documents', mark, new Uint8Array(0)) }])
@@ -100,6 +105,7 @@ export class ReceiptArchive {
         at: record.at,
         keyset: cite('keyset', record.keysetDigest),
         session: record.sessionId === null ? null : cite('session', record.sessionId),
+        account: record.credential === null ? null : this.#name('account', record.credential),
         box: this.#seal.seal('receipts', key, encodeRecord(record)),
       })
     }
@@ -130,6 +136,27 @@ export class ReceiptArchive {
     return record.at >= now - this.bounds.maxAgeSeconds ? record : null
   }
 
+  /**
+   * Receipts of requests made with one credential, by its tag, in the order in which they were kept: some, and after which number the next ones come, or null
+   * where these were the last. What does not open, or is another credential's, is left out and counted.
+   */
+  async ofCredential(
+    tag: string,
+    after: number,
+    most: number,
+  ): Promise<{ readonly records: readonly ReceiptRecord[]; readonly next: number | null }> {
+    const rows = await this.#store.ofAccount(this.#name('account', tag), after, most)
+    const records: ReceiptRecord[] = []
+    for (const { key, box } of rows) {
+      const content = this.#seal.open('receipts', key, box)
+      const record = content === null ? null : decodeRecord(content)
+      if (record === null || record.credential !== tag) this.#rejected++
+      else records.push(record)
+    }
+    const last = rows.length === most ? rows.at(-1) : undefined
+    return { records, next: last?.number ?? null }
+  }
+
   /** The report of a keyset by its digest, or a session by its id, as long as a receipt that is kept cites it. */
   async document(kind: DocumentKind, name: string): Promise<string | null> {
     const key = this.#name(kind, name)
@@ -158,7 +185,7 @@ export class ReceiptArchive {
     if (this.#known.size > maxKnown && oldest !== undefined) this.#known.delete(oldest)
   }
 
-  #name(kind: 'receipt' | 'chat' | DocumentKind, name: string): string {
+  #name(kind: 'receipt' | 'chat' | 'account' | DocumentKind, name: string): string {
     return createHmac('sha256', this.#names).update(`${kind}\n${name}`).digest('hex').slice(0, 32)
   }
 }

@@ -1,0 +1,28 @@
+import { intelSgxRootCa, type Trust } from 'veritee/attestation'
+import { fail } from 'veritee/errors'
+import { type Policy, parsePolicy } from 'veritee/policy'
+import { nodeFiles } from '../../process/files.ts'
+import { readRoots } from '../../process/roots.ts'
+
+/** What is said on a command line of whoever a credential is to be sent to. */
+export interface AdminValues {
+  readonly policy?: string | undefined
+  readonly root?: string | undefined
+  readonly 'admin-token-file'?: string | undefined
+}
+
+/** Policy, roots and credential of an admin interface. Throws `usage`, `policy_*`, `file_unavailable`. */
+export async function readAdminOptions(values: AdminValues): Promise<{ readonly policy: Policy; readonly trust: Trust; readonly token: string }> {
+  if (values.policy === undefined || values.policy === '') throw fail('usage', 'expected --policy FILE: what you accept behind the admin interface')
+  const policy = parsePolicy(await nodeFiles.readText(values.policy))
+  const further = values.root === undefined ? [] : await readRoots(values.root, nodeFiles)
+  return { policy, trust: { roots: [intelSgxRootCa, ...further] }, token: await credential(values['admin-token-file']) }
+}
+
+async function credential(path: string | undefined): Promise<string> {
+  const given = process.env.VERITEE_ADMIN_TOKEN
+  if ((path === undefined) === (given === undefined)) throw fail('usage', 'expected either --admin-token-file FILE or VERITEE_ADMIN_TOKEN')
+  const token = path === undefined ? (given ?? '') : (await nodeFiles.readText(path)).replace(/\r?\n$/, '')
+  if (!/^[\x21-\x7e]{32,512}$/.test(token)) throw fail('usage', 'the credential: expected 32 to 512 visible ASCII characters')
+  return token
+}

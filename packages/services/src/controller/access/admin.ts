@@ -1,0 +1,89 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { fromUtf8, type Json, jcs, parseJson, Shape } from 'veritee/bytes'
+import { fail, VeriteeError } from 'veritee/errors'
+import type { ReceiptArchive } from '../../enclave/runtime/receipts/archive.ts'
+import { readRequestBody, sendError, sendJson } from '../../http/body.ts'
+import { type CredentialCheck, demandCredential } from '../../http/credential.ts'
+import { HttpError } from '../../http/errors.ts'
+import { type ApiKey, parseWanted } from './api-key.ts'
+import type { KeyRing } from './key-ring.ts'
+import { chargesOf } from './usage.ts'
+
+export interface AdminDeps {
+  readonly ring: KeyRing
+  readonly archive: ReceiptArchive
+  readonly credential: Omit<CredentialCheck, 'code'>
+  /** Answers what shows this enclave to whoever is about to send the credential. */
+  readonly proof: RequestListener
+}
+
+const prefix = '/admin/v1/'
+const maxBodyBytes = 65_536
+const shape = new Shape('malformed_document')
+
+/**
+ * The admin interface of a controller, for a listener of its own (rule S22): `GET keys`, `POST keys`, `POST keys/revoke`, `GET keys/usage?id=&after=` below
+ * `/admin/v1/`, to whoever has the credential; and without it the report of this enclave, so that the credential goes to a verified one. No answer holds a key
+ * but the one that makes it. Never throws.
+ */
+export function createAdmin(deps: AdminDeps): RequestListener {
+  return (request, response) => {
+    if (request.method === 'GET' && request.url?.startsWith('/v1/aci/attestation') === true) return deps.proof(request, response)
+    return handle(deps, request, response)
+  }
+}
+
+async function handle(deps: AdminDeps, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  try {
+    demandCredential({ ...deps.credential, code: 'admin_credential_invalid' }, request)
+    const url = new URL(request.url ?? '/', 'http://localhost')
+    const route = `${request.method} ${url.pathname.startsWith(prefix) ? url.pathname.slice(prefix.length) : ''}`
+    const run = Object.hasOwn(routes, route) ? routes[route] : undefined
+    if (run === undefined) throw new HttpError(404, 'not_found', 'no such route', { headers: { connection: 'close' } })
+    const body = request.method === 'GET' ? null : await bodyOf(request)
+    response.setHeader('cache-control', 'no-store')
+    sendJson(response, jcs(await run(deps, body, url.searchParams)), route === 'POST keys' ? 201 : 200)
+  } catch (error) {
+    sendError(response, known(error))
+  }
+}
+
+type Route = (deps: AdminDeps, body: unknown, query: URLSearchParams) => Promise<Json>
+
+const routes: { readonly [route: string]: Route } = {
+  'GET keys': async ({ ring }) => ({ keys: ring.keys.map(shown), version: ring.version, problem: ring.problem }),
+  'POST keys': async ({ ring }, body) => {
+    const { key, record } = await ring.create(parseWanted(body, 'body', shape))
+    return { ...shown(record), key, version: ring.version }
+  },
+  'POST keys/revoke': async ({ ring }, body) => {
+    const { id } = shape.object(body, 'body', ['id'])
+    return { ...shown(await ring.revoke(shape.string(id, 'id', 20))), version: ring.version }
+  },
+  'GET keys/usage': async ({ ring, archive }, _body, query) => {
+    const after = query.get('after') ?? '0'
+    if (!/^[0-9]{1,15}$/.test(after)) throw shape.refuse('after', 'a number')
+    const record = ring.keys.find(({ id }) => id === query.get('id'))
+    if (record === undefined) throw fail('api_key_unknown', 'no key of this id')
+    const { charges, next } = await chargesOf(archive, record.tag, Number(after))
+    return { id: record.id, charges: charges as unknown as Json, next }
+  },
+}
+
+/** Without the tag: it is nobody's business. */
+function shown({ tag: _tag, ...key }: ApiKey): { [name: string]: Json } {
+  return { ...key } as unknown as { [name: string]: Json }
+}
+
+const statuses: { readonly [code: string]: number } = { api_key_unknown: 404, api_keys_full: 409, api_keys_busy: 503 }
+
+/** Whoever has the credential is told why. */
+function known(error: unknown): unknown {
+  if (!(error instanceof VeriteeError)) return error
+  const status = statuses[error.code] ?? (error.kind === 'unavailable' ? 503 : 400)
+  return new HttpError(status, status === 503 ? 'server_error' : 'invalid_request_error', error.message, { code: error.code })
+}
+
+async function bodyOf(request: IncomingMessage): Promise<unknown> {
+  return parseJson(fromUtf8(await readRequestBody(request, maxBodyBytes)), { maxLength: maxBodyBytes, maxDepth: 8 })
+}

@@ -1,0 +1,72 @@
+import type { IncomingMessage } from 'node:http'
+import { bearer } from '../../http/body.ts'
+import { HttpError } from '../../http/errors.ts'
+import type { Access, Grant, Settlement } from '../stages/access.ts'
+import { type ApiKey, keyPattern } from './api-key.ts'
+import type { KeyRing } from './key-ring.ts'
+import type { Meters } from './meters.ts'
+import type { Spending } from './spending.ts'
+
+export interface KeyAccessOptions {
+  readonly ring: KeyRing
+  readonly meters: Meters
+  readonly spending: Spending
+  readonly now: () => Date
+}
+
+/** A token of a prompt has about this many bytes; what it was is settled when the worker has signed it. */
+const bytesPerToken = 4
+
+/**
+ * Serves who has an API key (rule S22), each within its models and limits. 401: none, unknown, revoked or expired. 403: another model. 429: a limit or the
+ * budget; `Retry-After` and OpenAI's `x-ratelimit-*` say when. 503 where the list of keys could not be read for a while.
+ *
+ * Only token counts that a worker signed are charged; a request that came to nothing costs a request and no tokens.
+ */
+export class KeyAccess implements Access {
+  readonly #options: KeyAccessOptions
+  /** Found before the body was read, for when it was. */
+  readonly #found = new WeakMap<IncomingMessage, ApiKey>()
+
+  constructor(options: KeyAccessOptions) {
+    this.#options = options
+  }
+
+  authenticate(incoming: IncomingMessage): HttpError | null {
+    const credential = bearer(incoming)
+    if (credential === null) return unauthorized('expected an API key: Authorization: Bearer vk-...')
+    const key = keyPattern.test(credential) ? this.#options.ring.find(credential) : undefined
+    // Whoever holds a key may know what became of it; whoever guesses learns nothing that he could not see from the same answer.
+    if (key === undefined || key.revoked !== null) return unauthorized('this API key is not known here, or was revoked')
+    if (key.expires !== null && key.expires * 1000 <= this.#options.now().getTime()) return unauthorized('this API key has expired')
+    this.#found.set(incoming, key)
+    return null
+  }
+
+  admit(incoming: IncomingMessage, model: string, promptBytes: number): Grant | HttpError {
+    // While the body came, the key may have been revoked.
+    const refusal = this.authenticate(incoming)
+    const key = this.#found.get(incoming)
+    if (refusal !== null || key === undefined) return refusal ?? unauthorized('expected an API key')
+    if (key.models !== null && !key.models.includes(model))
+      return new HttpError(403, 'invalid_request_error', 'this API key may not use this model', { code: 'model_not_allowed', param: 'model' })
+    const { meters, spending } = this.#options
+    const reserved = Math.ceil(promptBytes / bytesPerToken)
+    const limited = meters.take(key, reserved, spending.of(key.id))
+    if (limited !== null) return limited
+    spending.add(key.id, { requests: 1, tokens: 0 })
+    return {
+      tenant: key.id,
+      headers: meters.headers(key),
+      settle: ({ usage }: Settlement) => {
+        const used = usage === null ? 0 : usage.promptTokens + usage.completionTokens
+        meters.settle(key, reserved, used)
+        if (used > 0) spending.add(key.id, { requests: 0, tokens: used })
+      },
+    }
+  }
+}
+
+function unauthorized(message: string): HttpError {
+  return new HttpError(401, 'invalid_request_error', message, { code: 'invalid_api_key', headers: { 'www-authenticate': 'Bearer' } })
+}

@@ -1,0 +1,177 @@
+import { type Json, jcs, parseJson, Shape } from 'veritee/bytes'
+import { fail } from 'veritee/errors'
+import type { AuthorityRows } from '../../enclave/runtime/authority.ts'
+import { type ApiKey, maxKeys, newKey, newKeyId, parseApiKey, type Wanted } from './api-key.ts'
+
+export interface KeyRingOptions {
+  readonly rows: AuthorityRows
+  /** The tag of a credential, as receipts have it: the same, so that receipts of a key can be found. */
+  readonly tagOf: (credential: string) => string
+  readonly now: () => Date
+  /** An older list than this does not count, whatever the store has. */
+  readonly minimumVersion: number
+  /** How often it is looked whether another replica has changed the list. */
+  readonly everyMs?: number
+  /** How long the list counts when the store does not answer. */
+  readonly staleMs?: number
+  /** Told, for the operator, once for each state: what is wrong with the list, and null when it is well. */
+  readonly report?: (problem: string | null) => void
+}
+
+const table = 'keys'
+const row = 'all'
+const limits = { maxLength: 8 << 20, maxDepth: 8 }
+const shape = new Shape('malformed_document')
+const maxAttempts = 8
+const longRevokedSeconds = 30 * 86_400
+
+/**
+ * The API keys of a controller: one list, one row with one version. So a store can hide the whole list, which admits nobody, or show an older one, which does
+ * not count; it cannot bring back a single key (rule S3). It is held in memory, and every replica reads it again within {@link KeyRingOptions.everyMs} of a
+ * change.
+ */
+export class KeyRing {
+  readonly #options: KeyRingOptions
+  #version = 0
+  #byTag: ReadonlyMap<string, ApiKey> = new Map()
+  #readAt = 0
+  #problem: string | null = null
+  readonly #timer: NodeJS.Timeout
+  #reading: Promise<void> | null = null
+
+  private constructor(options: KeyRingOptions) {
+    this.#options = options
+    this.#timer = setInterval(() => void this.refresh().catch(() => undefined), options.everyMs ?? 1_000)
+    this.#timer.unref()
+  }
+
+  /** Reads the list. Throws what the store throws; a list that is not there, is not genuine or too old is an empty one. */
+  static async open(options: KeyRingOptions): Promise<KeyRing> {
+    options.rows.demand(table, row, options.minimumVersion)
+    const ring = new KeyRing(options)
+    try {
+      await ring.refresh()
+      return ring
+    } catch (error) {
+      ring.close()
+      throw error
+    }
+  }
+
+  /** Of the list in force; what an operator notes to demand it at the next start. */
+  get version(): number {
+    return this.#version
+  }
+
+  get keys(): readonly ApiKey[] {
+    return [...this.#byTag.values()]
+  }
+
+  /** Why the list in force may not be the newest, for readiness; null where all is well. */
+  get problem(): string | null {
+    return this.#problem
+  }
+
+  /**
+   * The key of a credential, revoked and expired ones too; undefined for what is none. The tag is keyed, so that what is looked up says nothing of how near
+   * a guess was. Throws `api_keys_stale` where the store has not answered for too long.
+   */
+  find(credential: string): ApiKey | undefined {
+    if (performance.now() - this.#readAt > (this.#options.staleMs ?? 60_000))
+      throw fail('api_keys_stale', 'the list of API keys could not be read for a while; retry later')
+    return this.#byTag.get(this.#options.tagOf(credential))
+  }
+
+  /** A new key; its text is given once and kept nowhere. Throws `api_keys_full`, `api_keys_busy` and what the store throws. */
+  async create(wanted: Wanted): Promise<{ readonly key: string; readonly record: ApiKey }> {
+    const key = newKey()
+    const record: ApiKey = { id: newKeyId(), tag: this.#options.tagOf(key), ...wanted, created: this.#seconds(), revoked: null }
+    await this.#change((keys) => {
+      if (keys.length >= maxKeys) throw fail('api_keys_full', `expected at most ${maxKeys} keys; revoke some`)
+      return [...keys, record]
+    })
+    return { key, record }
+  }
+
+  /** From here on in this process, and within {@link KeyRingOptions.everyMs} in every other that shares the store. Throws `api_key_unknown` too. */
+  async revoke(id: string): Promise<ApiKey> {
+    const changed = await this.#change((keys) => keys.map((key) => (key.id === id ? { ...key, revoked: key.revoked ?? this.#seconds() } : key)))
+    const record = changed.find((key) => key.id === id)
+    if (record === undefined) throw fail('api_key_unknown', `no key ${id}`)
+    return record
+  }
+
+  /** Reads the list again where the store has another version. Throws what the store throws. */
+  refresh(): Promise<void> {
+    this.#reading ??= this.#refresh().finally(() => {
+      this.#reading = null
+    })
+    return this.#reading
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+  }
+
+  async #refresh(): Promise<void> {
+    const { rows } = this.#options
+    try {
+      if (this.#readAt > 0 && this.#problem === null && !(await rows.changed(table, row, this.#version))) {
+        this.#readAt = performance.now()
+        return
+      }
+      const read = await rows.read(table, row)
+      this.#readAt = performance.now()
+      if (read !== null && read.version >= this.#version) return this.#adopt(read.version, parseList(read.content))
+      const none = this.#version === 0 && this.#options.minimumVersion === 0
+      // What this process has read or written is newer than what the store has now, and genuine: it stays in force.
+      this.#say(
+        none
+          ? null
+          : `the store has no list of API keys of version ${Math.max(this.#version, this.#options.minimumVersion)} or later: it was rolled back or changed`,
+      )
+    } catch (error) {
+      this.#say('the list of API keys cannot be read')
+      throw error
+    }
+  }
+
+  async #change(change: (keys: readonly ApiKey[]) => readonly ApiKey[]): Promise<readonly ApiKey[]> {
+    for (let attempt = 0; attempt < maxAttempts; attempt++) {
+      await this.refresh()
+      const version = Math.max(this.#version, this.#options.minimumVersion) + 1
+      const gone = this.#seconds() - longRevokedSeconds
+      const keys = change(this.keys.filter(({ revoked, expires }) => (revoked ?? gone) >= gone && (expires ?? gone) >= gone))
+      const content = jcs({ version: 'veritee.keys.v1', keys } as unknown as Json)
+      if (content.length > limits.maxLength) throw fail('api_keys_full', 'the list of API keys is too long; revoke some')
+      if (await this.#options.rows.write(table, row, content, version)) {
+        this.#adopt(version, keys)
+        return keys
+      }
+    }
+    throw fail('api_keys_busy', 'the list of API keys was changed by others all the time; retry')
+  }
+
+  #adopt(version: number, keys: readonly ApiKey[]): void {
+    if (version < this.#version) return
+    this.#version = version
+    this.#byTag = new Map(keys.map((key) => [key.tag, key]))
+    this.#readAt = performance.now()
+    this.#say(null)
+  }
+
+  #say(problem: string | null): void {
+    if (problem !== this.#problem) this.#options.report?.(problem)
+    this.#problem = problem
+  }
+
+  #seconds(): number {
+    return Math.floor(this.#options.now().getTime() / 1000)
+  }
+}
+
+function parseList(text: string): ApiKey[] {
+  const o = shape.object(parseJson(text, limits), 'keys', ['version', 'keys'])
+  shape.oneOf(o.version, 'keys.version', ['veritee.keys.v1'])
+  return shape.array(o.keys, 'keys.keys', maxKeys).map((key, i) => parseApiKey(key, `keys.keys[${i}]`))
+}

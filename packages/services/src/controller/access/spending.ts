@@ -1,0 +1,147 @@
+import { randomBytes } from 'node:crypto'
+import { type Json, jcs, parseJson, Shape } from 'veritee/bytes'
+import type { AuthorityRows } from '../../enclave/runtime/authority.ts'
+
+/** What a key has used in one month, as one replica or all of them count it. */
+export interface Spent {
+  readonly requests: number
+  readonly tokens: number
+}
+
+export interface SpendingOptions {
+  readonly rows: AuthorityRows
+  readonly now: () => Date
+  /** Told what other replicas have used since they were last asked, so that limits hold for all together. */
+  readonly onOthers?: (key: string, used: Spent) => void
+  /** How often replicas tell each other. */
+  readonly everyMs?: number
+}
+
+const table = 'spending'
+const maxRows = 65_536
+/** Without requests of our own, how many rounds pass between two looks at what others have used. */
+const idleRounds = 15
+const shape = new Shape('malformed_document')
+const nothing: Spent = { requests: 0, tokens: 0 }
+
+/**
+ * What each key has used this month (UTC), for budgets, over all replicas: each writes what it counted itself to rows of its own, and reads those of the others.
+ * The store can lose such rows, which loses account of what other replicas and earlier processes counted; it cannot invent any, and what this process
+ * has counted or seen it remembers. What is billed comes from receipts instead.
+ */
+export class Spending {
+  readonly #options: SpendingOptions
+  readonly #replica = randomBytes(8).toString('hex')
+  readonly #own = new Map<string, Spent>()
+  readonly #others = new Map<string, Map<string, Spent>>()
+  readonly #dirty = new Set<string>()
+  readonly #timer: NodeJS.Timeout
+  #month: string
+  #version = 0
+  #rounds = 0
+  #running: Promise<void> | null = null
+
+  private constructor(options: SpendingOptions) {
+    this.#options = options
+    this.#month = monthOf(options.now())
+    this.#timer = setInterval(() => void this.sync().catch(() => undefined), options.everyMs ?? 2_000)
+    this.#timer.unref()
+  }
+
+  /** Reads what was used this month, and removes what nobody asks about any more. Throws what the store throws. */
+  static async open(options: SpendingOptions): Promise<Spending> {
+    const spending = new Spending(options)
+    try {
+      await spending.#read(false)
+      const old = await options.rows.list(table, monthOf(options.now(), -2), maxRows)
+      if (old.size > 0) await options.rows.remove(table, [...old.keys()])
+      return spending
+    } catch (error) {
+      spending.stop()
+      throw error
+    }
+  }
+
+  add(key: string, used: Spent): void {
+    this.#turn()
+    this.#own.set(key, sum(this.#own.get(key) ?? nothing, used))
+    this.#dirty.add(key)
+  }
+
+  /** Of all replicas, this month. */
+  of(key: string): Spent {
+    this.#turn()
+    return [...(this.#others.get(key)?.values() ?? [])].reduce(sum, this.#own.get(key) ?? nothing)
+  }
+
+  /** Tells the others, and asks them. Rounds do not overlap. Throws what the store throws; what could not be told is told the next time. */
+  sync(): Promise<void> {
+    this.#running ??= this.#sync().finally(() => {
+      this.#running = null
+    })
+    return this.#running
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  async #sync(): Promise<void> {
+    this.#turn()
+    const keys = [...this.#dirty]
+    if (keys.length === 0 && ++this.#rounds % idleRounds !== 0) return
+    this.#dirty.clear()
+    try {
+      const version = ++this.#version
+      await this.#options.rows.raise(
+        table,
+        keys.map((key) => ({
+          key: `${this.#month}/${key}/${this.#replica}`,
+          version,
+          content: jcs({ ...(this.#own.get(key) ?? nothing) } as unknown as Json),
+        })),
+      )
+    } catch (error) {
+      for (const key of keys) this.#dirty.add(key)
+      throw error
+    }
+    await this.#read(true)
+  }
+
+  async #read(tell: boolean): Promise<void> {
+    for (const [name, { content }] of await this.#options.rows.list(table, `${this.#month}/`, maxRows)) {
+      const [month, key = '', replica = ''] = name.split('/')
+      if (month !== this.#month || replica === this.#replica) continue
+      const used = parseSpent(content)
+      const replicas = this.#others.get(key) ?? new Map<string, Spent>()
+      this.#others.set(key, replicas)
+      const before = replicas.get(replica) ?? nothing
+      const more = { requests: Math.max(0, used.requests - before.requests), tokens: Math.max(0, used.tokens - before.tokens) }
+      replicas.set(replica, sum(before, more))
+      if (tell && more.requests + more.tokens > 0) this.#options.onOthers?.(key, more)
+    }
+  }
+
+  /** A new month begins with nothing used. */
+  #turn(): void {
+    const month = monthOf(this.#options.now())
+    if (month <= this.#month) return
+    this.#month = month
+    this.#own.clear()
+    this.#others.clear()
+    this.#dirty.clear()
+  }
+}
+
+function monthOf(now: Date, by = 0): string {
+  return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + by)).toISOString().slice(0, 7)
+}
+
+function sum(a: Spent, b: Spent): Spent {
+  return { requests: a.requests + b.requests, tokens: a.tokens + b.tokens }
+}
+
+function parseSpent(text: string): Spent {
+  const o = shape.object(parseJson(text, { maxLength: 200, maxDepth: 2 }), 'spent', ['requests', 'tokens'])
+  return { requests: shape.integer(o.requests, 'requests'), tokens: shape.integer(o.tokens, 'tokens') }
+}

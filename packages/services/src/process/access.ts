@@ -1,0 +1,42 @@
+import { type AccessControl, openAccessControl } from '../controller/access/index.ts'
+import type { Controller } from '../controller/controller.ts'
+import type { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
+import { type Bind, type Listening, listen } from '../http/listen.ts'
+import type { Readiness } from './readiness.ts'
+
+export interface AccessConfig {
+  readonly access: { readonly keys: boolean; readonly minimum_version: number }
+}
+
+/**
+ * Opens the API keys of a controller: where it serves by them, and where it has an admin interface, since keys can be made before anybody is asked for one.
+ * Null otherwise. Throws what the store throws.
+ */
+export async function openAccess(
+  { access }: AccessConfig,
+  adminToken: string | null,
+  options: { readonly archive: ReceiptArchive; readonly now: () => Date; readonly report: (line: string) => void },
+): Promise<AccessControl | null> {
+  if (!access.keys && adminToken === null) return null
+  const { report, archive } = options
+  const control = await openAccessControl({ ...options, minimumVersion: access.minimum_version })
+  report(`${control.ring.keys.length} API keys, list of version ${control.ring.version}${access.keys ? '' : ', not asked for'}`)
+  if (archive.source === 'memory') report('the API keys are in memory only: they end with this process')
+  return control
+}
+
+/** The admin interface on its own listener; null without a credential. Throws `usage`, `port_unavailable`. */
+export async function listenAdmin(
+  keys: AccessControl | null,
+  token: string | null,
+  bind: (tls: Controller['identity']['tls']) => Bind,
+  { api, identity, keysetDigestOf }: Controller,
+): Promise<Listening | null> {
+  if (keys === null || token === null) return null
+  return listen(bind(identity.tls), keys.admin(token, api), keysetDigestOf)
+}
+
+/** Why a controller that serves by keys should get no requests. */
+export function accessReasons(readiness: Readiness, keys: AccessControl): void {
+  readiness.add('api_keys_not_current', () => (keys.ring.problem === null ? [] : [keys.ring.problem]))
+}

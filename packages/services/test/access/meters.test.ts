@@ -1,0 +1,147 @@
+import { describe, expect, test } from 'vitest'
+import type { ApiKey, Limits } from '../../src/controller/access/api-key.ts'
+import { Meters } from '../../src/controller/access/meters.ts'
+import { Spending } from '../../src/controller/access/spending.ts'
+import { noLimits, sharedStore } from './store.ts'
+
+function key(limits: Partial<Limits>): ApiKey {
+  return {
+    id: 'key_0123456789abcdef',
+    name: 'n',
+    tag: '00'.repeat(32),
+    models: null,
+    limits: { ...noLimits, ...limits },
+    created: 0,
+    expires: null,
+    revoked: null,
+  }
+}
+const nothing = { requests: 0, tokens: 0 }
+
+describe('limits', () => {
+  test('of requests: so many at once, then as they come back; the headers say so', () => {
+    let at = 0
+    const meters = new Meters(() => at)
+    const limited = key({ requests_per_minute: 3 })
+    expect([1, 2, 3].map(() => meters.take(limited, 0, nothing))).toEqual([null, null, null])
+    expect(meters.headers(limited)).toEqual({
+      'x-ratelimit-limit-requests': '3',
+      'x-ratelimit-remaining-requests': '0',
+      'x-ratelimit-reset-requests': '60s',
+    })
+    expect(meters.take(limited, 0, nothing)).toMatchObject({
+      status: 429,
+      type: 'requests',
+      code: 'rate_limit_exceeded',
+      headers: { 'retry-after': '20' },
+    })
+    at = 20
+    expect(meters.take(limited, 0, nothing)).toBeNull()
+    expect(meters.take(limited, 0, nothing)?.status).toBe(429)
+  })
+
+  test('of tokens: what was taken before is corrected by what it was, down to a debt that has an end', () => {
+    let at = 0
+    const meters = new Meters(() => at)
+    const limited = key({ tokens_per_minute: 60 })
+    expect(meters.take(limited, 10, nothing)).toBeNull()
+    meters.settle(limited, 10, 20)
+    expect(meters.headers(limited)['x-ratelimit-remaining-tokens']).toBe('40')
+    expect(meters.take(limited, 1_000_000, nothing)).toMatchObject({ status: 429, type: 'tokens', headers: { 'retry-after': '20' } })
+    meters.settle(limited, 0, 1_000_000)
+    expect(meters.take(limited, 1, nothing)?.headers['retry-after']).toBe('61')
+    at = 61
+    expect(meters.take(limited, 1, nothing)).toBeNull()
+    // It came to nothing: given back.
+    meters.settle(limited, 1, 0)
+    expect(meters.headers(limited)['x-ratelimit-remaining-tokens']).toBe('1')
+  })
+
+  test('of a month: what is under way counts, and waiting does not help', () => {
+    const meters = new Meters(() => 0)
+    const limited = key({ tokens_per_month: 100 })
+    expect(meters.take(limited, 60, { requests: 1, tokens: 30 })).toBeNull()
+    expect(meters.take(limited, 60, { requests: 1, tokens: 30 })).toBeNull()
+    expect(meters.take(limited, 1, { requests: 1, tokens: 30 })).toMatchObject({
+      status: 429,
+      code: 'insufficient_quota',
+      headers: { 'x-should-retry': 'false' },
+    })
+    meters.settle(limited, 60, 10)
+    meters.settle(limited, 60, 10)
+    expect(meters.take(limited, 1, { requests: 1, tokens: 50 })).toBeNull()
+  })
+
+  test('that a key does not have are no limits, and there are no headers', () => {
+    const meters = new Meters(() => 0)
+    for (let i = 0; i < 1000; i++) expect(meters.take(key({}), 1e9, { requests: 1e9, tokens: 1e9 })).toBeNull()
+    expect(meters.headers(key({}))).toEqual({})
+  })
+
+  test('changed for a key begin anew', () => {
+    const meters = new Meters(() => 0)
+    expect(meters.take(key({ requests_per_minute: 1 }), 0, nothing)).toBeNull()
+    expect(meters.take(key({ requests_per_minute: 1 }), 0, nothing)?.status).toBe(429)
+    expect(meters.take(key({ requests_per_minute: 2 }), 0, nothing)).toBeNull()
+  })
+})
+
+describe('what was spent', () => {
+  const open = async (shared: ReturnType<typeof sharedStore>, now: () => Date, onOthers?: (key: string, used: object) => void): Promise<Spending> =>
+    Spending.open({ rows: (await shared.archive()).authority, now, everyMs: 1_000_000, ...(onOthers !== undefined && { onOthers }) })
+
+  test('is of all replicas together, survives a restart, and ends with the month', async () => {
+    let now = new Date('2026-05-31T23:00:00Z')
+    const shared = sharedStore()
+    const told: unknown[] = []
+    const [a, b] = [
+      await open(shared, () => now),
+      await open(
+        shared,
+        () => now,
+        (...args) => told.push(args),
+      ),
+    ]
+    a.add('k', { requests: 1, tokens: 10 })
+    b.add('k', { requests: 1, tokens: 5 })
+    await a.sync()
+    await b.sync()
+    expect([a.of('k'), b.of('k')]).toEqual([
+      { requests: 1, tokens: 10 },
+      { requests: 2, tokens: 15 },
+    ])
+    a.add('k', { requests: 0, tokens: 1 })
+    await a.sync()
+    expect(a.of('k')).toEqual({ requests: 2, tokens: 16 })
+    expect(told).toEqual([['k', { requests: 1, tokens: 10 }]])
+    a.stop()
+    const again = await open(shared, () => now)
+    expect(again.of('k')).toEqual({ requests: 2, tokens: 16 })
+    now = new Date('2026-06-01T00:00:01Z')
+    expect([again.of('k'), b.of('k')]).toEqual([nothing, nothing])
+    again.stop()
+    b.stop()
+  })
+
+  test('S3: rows deleted or changed lose account of others, and nothing that was seen', async () => {
+    const now = new Date('2026-05-31T23:00:00Z')
+    const shared = sharedStore()
+    const [a, b] = [await open(shared, () => now), await open(shared, () => now)]
+    a.add('k', { requests: 1, tokens: 10 })
+    await a.sync()
+    const [row] = await shared.store.authority.list('spending', '', 9)
+    if (row === undefined) throw new TypeError('no row')
+    b.add('k', { requests: 1, tokens: 1 })
+    await b.sync()
+    await shared.store.authority.remove('spending', [row.key])
+    // A row that says less, and one under the name of another key.
+    await shared.store.authority.replace({ ...row, content: Buffer.from('{"requests":0,"tokens":0}') }, null)
+    await shared.store.authority.replace({ ...row, key: row.key.replace('/k/', '/l/') }, null)
+    b.add('k', { requests: 0, tokens: 1 })
+    await b.sync()
+    expect([b.of('k'), b.of('l')]).toEqual([{ requests: 2, tokens: 12 }, nothing])
+    const anew = await open(shared, () => now)
+    expect(anew.of('k').tokens).toBe(2)
+    for (const one of [a, b, anew]) one.stop()
+  })
+})
