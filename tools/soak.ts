@@ -1,6 +1,7 @@
 // `npm run soak -- replay [--iterations N] [--seed N]`: answers of a worker under load, replayed in another process; see bench/replay/suite.ts.
 // `npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]`: mutation fuzzing of every parser and of verifyQuote.
 // `npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]`: a worker under load and under kill -9, see bench/soak/worker.
+// `npm run soak -- replicas [--answers N] [--kills N]`: three controllers on one PostgreSQL, killed in turn, see bench/soak/replicas.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
 // returns is noticed here and named.
 import { spawnSync } from 'node:child_process'
@@ -26,7 +27,7 @@ const hungAfterMs = 180_000
 
 function usage(message: string): never {
   process.stderr.write(
-    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n`,
+    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N]\n`,
   )
   process.exit(2)
 }
@@ -97,13 +98,18 @@ async function main(): Promise<void> {
     if (!(await soakWorker(rest, commitOf('packages')))) process.exitCode = 1
     return
   }
+  if (name === 'replicas') {
+    const { soakReplicas } = await import('../bench/soak/replicas/main.ts')
+    if (!(await soakReplicas(rest, commitOf('packages')))) process.exitCode = 1
+    return
+  }
   const { values, positionals } = parseArgs({
     options: { iterations: { type: 'string' }, seed: { type: 'string' }, only: { type: 'string' }, freeze: { type: 'boolean', default: false } },
     allowPositionals: true,
   })
   if (positionals.length === 1 && positionals[0] === 'replay')
     return replay(whole(values.iterations, 'iterations', 500), whole(values.seed, 'seed', 1))
-  if (positionals.length !== 1 || positionals[0] !== 'attestation') usage("expected 'attestation', 'replay' or 'worker'")
+  if (positionals.length !== 1 || positionals[0] !== 'attestation') usage("expected 'attestation', 'replay', 'replicas' or 'worker'")
   if (values.freeze) {
     writeFileSync(new URL('../bench/soak/corpus.json', import.meta.url), await makeCorpus(new Date('2026-05-06T07:08:09.000Z')))
     process.stderr.write('soak: bench/soak/corpus.json has new seeds\n')

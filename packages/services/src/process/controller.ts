@@ -5,6 +5,7 @@ import { isLoopbackHost } from 'veritee/client'
 import type { ControllerConfig, controllerSchema } from '../config/controller.ts'
 import type { Configuration } from '../config/schema.ts'
 import { createController } from '../controller/controller.ts'
+import { WorkerHints } from '../controller/replicas/worker-hints.ts'
 import { controllerPolicy } from '../demo/policy.ts'
 import { flooredClock } from '../enclave/runtime/admission/clock.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
@@ -90,6 +91,10 @@ export async function startControllerProcess(options: StartOptions<Configuration
     })
     // Which closes the archive, after what is signed is in it.
     closing[0] = () => controller.close()
+    if (config.store.url !== null) {
+      const hints = new WorkerHints({ rows: archive.authority, registry: controller.registry, now, report })
+      closing.push(() => hints.stop())
+    }
     storeMetrics(metrics, () => controller.ledger.figures)
     routingMetrics(metrics, controller.registry.routing)
     const gate = new Gate()

@@ -21,6 +21,7 @@ export interface AccessControlOptions {
 export interface AccessControl {
   readonly access: Access
   readonly ring: KeyRing
+  readonly spending: Spending
   /** Handles the admin interface; `proof` answers for the report of this enclave. */
   admin(token: string, proof: RequestListener): RequestListener
   /** Tells the other replicas what was used, as far as the store takes it. */
@@ -47,6 +48,7 @@ export async function openAccessControl({ archive, now, minimumVersion, report }
   return {
     access: new KeyAccess({ ring, meters, spending, now }),
     ring,
+    spending,
     admin: (token, proof) => createAdmin({ ring, archive, credential: { token, rateLimit }, proof }),
     close: async () => {
       ring.close()
