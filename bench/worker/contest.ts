@@ -12,14 +12,15 @@ export interface ContestOptions {
   readonly requestsPerRound: number
   readonly maxTokens: number
   readonly temperature: number
+  /** Short requests before the first round: V8 compiles what runs once in a request only after hundreds of them, and a worker serves more than that. */
+  readonly warmUp?: number
 }
 
-/** Of one contestant: totals over all rounds. */
+/** Of one contestant. */
 export interface Tally {
-  tokens: number
-  cpuMs: number
-  wallMs: number
-  firstMs: number[]
+  /** For each round, in their order: both contestants take part in each, one right after the other. */
+  readonly rounds: { readonly cpuUs: number; readonly wallUs: number }[]
+  readonly firstMs: number[]
 }
 
 export interface Contest {
@@ -30,26 +31,26 @@ export interface Contest {
 const prompts = ['Tell me a story about a dragon named Ruby.', 'Who are you?', 'What is remote attestation?', 'Tell me a story about a cat.']
 
 export async function contest(options: ContestOptions): Promise<Contest> {
-  const { served, rounds } = options
+  const { served, rounds, warmUp = 0 } = options
   const now = (): Date => new Date()
   const { worker, server } = await startWorker(await simulateMachine(now), [served], 0, now)
   const client = fork(fileURLToPath(new URL('./client.ts', import.meta.url)), { execArgv: ['--conditions=@veritee/source'] })
   try {
-    const tallies = { alone: empty(), worker: empty() }
+    if (warmUp > 0) await runWorker(client, server.port, bodiesOf({ ...options, requestsPerRound: warmUp, maxTokens: 4 }, 0))
+    const tallies: Contest = { alone: { rounds: [], firstMs: [] }, worker: { rounds: [], firstMs: [] } }
     // The first round warms up and is not counted.
     for (let round = 0; round <= rounds; round++) {
       const bodies = bodiesOf(options, round)
       const order = round % 2 === 0 ? (['alone', 'worker'] as const) : (['worker', 'alone'] as const)
       for (const name of order) {
-        const tally = round === 0 ? empty() : tallies[name]
         const before = process.cpuUsage()
         const start = performance.now()
         const { tokens, firstMs } = name === 'alone' ? await runAlone(served, bodies) : await runWorker(client, server.port, bodies)
         const { user, system } = process.cpuUsage(before)
-        tally.cpuMs += (user + system) / 1000
-        tally.wallMs += performance.now() - start
-        tally.tokens += tokens
-        tally.firstMs.push(...firstMs)
+        const wallUs = ((performance.now() - start) * 1000) / tokens
+        if (round === 0) continue
+        tallies[name].rounds.push({ cpuUs: (user + system) / tokens, wallUs })
+        tallies[name].firstMs.push(...firstMs)
       }
     }
     if (worker.ledger.size === 0) throw new Error('expected receipts, found none')
@@ -58,10 +59,6 @@ export async function contest(options: ContestOptions): Promise<Contest> {
     client.kill()
     await server.close()
   }
-}
-
-function empty(): Tally {
-  return { tokens: 0, cpuMs: 0, wallMs: 0, firstMs: [] }
 }
 
 function bodiesOf({ served, requestsPerRound, maxTokens, temperature }: ContestOptions, round: number): string[] {

@@ -3,28 +3,37 @@ import { errorBody, HttpError, toHttpError } from './errors.ts'
 import { holdBytes } from './held-bytes.ts'
 
 /** The whole request body, bounded in bytes. Throws 413, 400 and {@link holdBytes}' 503 as {@link HttpError}; the connection closes after a body that is too large. */
-export async function readRequestBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
-  const tooLarge = (): HttpError =>
-    new HttpError(413, 'invalid_request_error', `expected a body of at most ${maxBytes} bytes`, {
-      code: 'body_too_large',
-      headers: { connection: 'close' },
-    })
-  const declared = Number(request.headers['content-length'] ?? 0)
-  if (declared > maxBytes) throw tooLarge()
+export function readRequestBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
+  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>()
   const parts: Buffer[] = []
   let length = 0
-  try {
-    for await (const part of request as AsyncIterable<Buffer>) {
+  const take = (part: Buffer): void => {
+    try {
       length += part.length
-      if (length > maxBytes) throw tooLarge()
+      if (length > maxBytes) throw tooLarge(maxBytes)
       holdBytes(request, part.length)
       parts.push(part)
+    } catch (error) {
+      request.off('data', take).pause()
+      reject(error)
     }
-  } catch (cause) {
-    if (cause instanceof HttpError) throw cause
-    throw new HttpError(400, 'invalid_request_error', 'the request body broke off', { cause })
   }
-  return Buffer.concat(parts)
+  const breakOff = (cause?: unknown): void => reject(new HttpError(400, 'invalid_request_error', 'the request body broke off', { cause }))
+  const end = (): void => {
+    request.off('close', breakOff)
+    resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts))
+  }
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) reject(tooLarge(maxBytes))
+  // Listeners, since an iterator makes promises for each part: it would cost as much as the request's JSON.
+  else request.on('data', take).once('end', end).once('error', breakOff).once('close', breakOff)
+  return promise
+}
+
+function tooLarge(maxBytes: number): HttpError {
+  return new HttpError(413, 'invalid_request_error', `expected a body of at most ${maxBytes} bytes`, {
+    code: 'body_too_large',
+    headers: { connection: 'close' },
+  })
 }
 
 /** Answers with an error in OpenAI's shape, or, where the response has begun, cuts the connection. Returns the body sent. */
@@ -41,12 +50,15 @@ export function sendJson(response: ServerResponse, text: string, status = 200): 
 }
 
 /**
- * Writes and waits until the peer can take more. Gives false where the peer has gone, which a peer that takes nothing for `stalledMs` has:
+ * Writes; where the peer takes no more at the moment, gives a promise that is kept when it does. Gives false where the peer has gone, which a peer that takes nothing for `stalledMs` has:
  * it would hold a slot of the engine for as long as it likes.
  */
-export async function write(response: ServerResponse, bytes: Uint8Array, stalledMs = 60_000): Promise<boolean> {
+export function write(response: ServerResponse, bytes: Uint8Array, stalledMs = 60_000): boolean | Promise<boolean> {
   if (response.destroyed || response.writableEnded) return false
-  if (response.write(bytes)) return true
+  return response.write(bytes) || drained(response, stalledMs)
+}
+
+async function drained(response: ServerResponse, stalledMs: number): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<void>()
   response.once('drain', resolve)
   response.once('close', resolve)

@@ -76,9 +76,15 @@ function refusalOf(code: string | undefined, keysetDigest: string | null): strin
  * that resolves to 127.0.0.1, or post to it from elsewhere.
  */
 function loopbackOnly(handler: RequestListener): RequestListener {
+  // Requests come under one name or two.
+  let known: string | undefined
+  const isKnown = (host: string): boolean => {
+    if (host !== known && isLoopbackHost(hostname(`http://${host}`))) known = host
+    return host === known
+  }
   return (request, response) => {
     const { host, origin } = request.headers
-    if (host !== undefined && !isLoopbackHost(hostname(`http://${host}`)))
+    if (host !== undefined && !isKnown(host))
       return void sendError(
         response,
         new HttpError(421, 'invalid_request_error', 'this service answers to loopback names only', { code: 'misdirected_request' }),

@@ -60,12 +60,12 @@ test('S9: digest and tree are over all events in their order, which is what the 
   expect(event).toEqual(await tree.event())
 })
 
-test('the first two events are written at once, those in quick succession together, and nothing is kept to the end of a pause', async () => {
+test('the first text takes along what is before it, those in quick succession go together, and nothing is kept to the end of a pause', async () => {
   const { response, writes, body } = await opened()
   const stream = new EventStream(response, 2)
   await stream.emit(() => eventOf(0))
   await stream.emit(() => eventOf(1))
-  expect(writes.map((bytes) => Buffer.from(bytes).toString())).toEqual(['data: {"i":0}\n\n', 'data: {"i":1}\n\n'])
+  expect(writes.map((bytes) => Buffer.from(bytes).toString())).toEqual(['data: {"i":0}\n\ndata: {"i":1}\n\n'])
   const rest = Array.from({ length: 8 }, (_, i) => stream.emit(() => eventOf(2 + i)))
   await Promise.all(rest)
   expect(writes.length).toBeLessThan(6)
@@ -78,7 +78,7 @@ test('the first two events are written at once, those in quick succession togeth
 
 test('S9: what a reader who left was never sent is neither made nor in the receipt', async () => {
   const { response, leave } = await opened()
-  const stream = new EventStream(response, 2)
+  const stream = new EventStream(response, 1)
   await stream.emit(() => eventOf(0))
   const closed = once(response, 'close')
   leave()
@@ -97,11 +97,12 @@ test('S9: what a reader who left was never sent is neither made nor in the recei
 test('an event that cannot be made fails the stream, and no process', async () => {
   const { response, leave } = await opened()
   const stream = new EventStream(response, 2)
-  await expect(
-    stream.emit(() => {
-      throw new Error('broken')
-    }),
-  ).rejects.toThrow('broken')
+  const broken = (): Uint8Array => {
+    throw new Error('broken')
+  }
+  await stream.emit(broken)
+  // Made when the next one takes it along; whoever emits after it hears of it too.
+  for (let i = 0; i < 2; i++) expect(() => stream.emit(() => eventOf(i))).toThrow('broken')
   await expect(stream.close(null)).rejects.toThrow('broken')
   leave()
 })
@@ -148,4 +149,41 @@ test('a reader who takes nothing gets no comments on top, and one who left stops
   const { length } = stream.tree.leaves
   await new Promise((resolve) => setTimeout(resolve, 40))
   expect(stream.tree.leaves).toHaveLength(length)
+})
+
+test('an event that cannot be made when its time has come fails the stream at its end', async () => {
+  const { response, leave } = await opened()
+  const stream = new EventStream(response, 3)
+  await stream.emit(() => {
+    throw new Error('broken')
+  })
+  await new Promise((resolve) => setTimeout(resolve, 60))
+  await expect(stream.close(null)).rejects.toThrow('broken')
+  leave()
+})
+
+test('S9: a reader who takes nothing for a while gets everything in order, and the stream waits for it', async () => {
+  const { response, body } = await opened()
+  const stream = new EventStream(response, 1)
+  const large = Array.from({ length: 40 }, (_, i) => utf8(`data: ${String(i).repeat(100_000)}\n\n`))
+  // As where the transport has no room: what is written after the first is said to be too much.
+  const write = response.write.bind(response)
+  response.write = ((bytes: Uint8Array) => {
+    write(bytes)
+    setTimeout(() => response.emit('drain'), 5)
+    return false
+  }) as ServerResponse['write']
+  let waited = 0
+  for (const event of large) {
+    const room = stream.emit(() => event)
+    if (room !== undefined) waited++
+    await room
+  }
+  const { event, bodyHash, end } = await stream.close(() => eventOf(1))
+  end()
+  const bytes = Buffer.concat([...large, eventOf(1)])
+  expect((await body).equals(bytes)).toBe(true)
+  expect(bodyHash).toBe(`sha256:${createHash('sha256').update(bytes).digest('hex')}`)
+  expect(event).toMatchObject({ events: 41, bytes: bytes.length })
+  expect(waited).toBeGreaterThan(0)
 })

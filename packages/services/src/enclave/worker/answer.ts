@@ -74,7 +74,8 @@ export async function handleGeneration<R extends EndpointRequest>(
   response: ServerResponse,
 ): Promise<void> {
   const abort = new AbortController()
-  response.once('close', () => abort.abort())
+  // Not after each answer: making the reason of an abort takes longer than what it would end.
+  response.once('close', () => response.writableFinished || abort.abort())
   const receipt = deps.ledger.open(bearer(incoming))
   try {
     const received = await receive(incoming)
@@ -210,13 +211,18 @@ async function stream(answer: Answer): Promise<void> {
   const { completion, shape, response } = answer
   const first = shape.first()
   const events = new EventStream(response, first.length + 1, answer.heartbeatMs)
-  const send = async (objects: readonly object[]): Promise<void> => {
-    for (const object of objects) await events.emit(() => shape.frame(object))
+  const send = (objects: readonly object[]): Promise<void> | undefined => {
+    let room: Promise<void> | undefined
+    for (const object of objects) room = events.emit(() => shape.frame(object))
+    return room
   }
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
   await send(first)
   try {
-    for await (const delta of completion) await send(shape.delta(delta))
+    for await (const delta of completion) {
+      const room = send(shape.delta(delta))
+      if (room !== undefined) await room
+    }
   } catch {
     // The outcome is in the result, which never rejects.
   }

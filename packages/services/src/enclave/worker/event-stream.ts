@@ -17,8 +17,10 @@ const defaultHeartbeatMs = 15_000
 const heartbeat = utf8(': keep-alive\n\n')
 
 /**
- * The server-sent events of one response. In silence comments go out, which are events like the others to hash and tree (rule S9). Each is made, hashed and put into the tree when it is handed to the transport, and not before: what a reader who
- * left was never sent is not in the receipt either.
+ * The server-sent events of one response. Each is made, hashed and put into the tree when it is handed to the transport, and not before: what a reader who
+ * left was never sent is not in the receipt either. In silence comments go out, which are events like the others to hash and tree (rule S9).
+ *
+ * Nothing here waits while its reader takes what comes: a turn of the event loop for each token would cost more than its hashes.
  */
 export class EventStream {
   readonly tree: StreamTree = new StreamTree()
@@ -27,29 +29,35 @@ export class EventStream {
   #held: (() => Uint8Array)[] = []
   readonly #prompt: number
   #count = 0
-  #last = performance.now() - togetherMs
+  #last = performance.now()
   #timer: NodeJS.Timeout | null = null
-  #work: Promise<void> = Promise.resolve()
-  /** Writes that are not over. */
-  #writes = 0
+  /** While the reader takes nothing. */
+  #full: Promise<void> | null = null
+  #failure: { readonly error: unknown } | null = null
   readonly #heartbeats: NodeJS.Timeout
 
-  /** The first `prompt` events are never held back: up to the first text, which its reader waits for. */
+  /** The event number `prompt`, from 1, goes out at once, and with it those before: it holds the first text, which its reader waits for. */
   constructor(response: ServerResponse, prompt: number, heartbeatMs: number = defaultHeartbeatMs) {
     this.#response = response
     this.#prompt = prompt
     this.#heartbeats = setInterval(() => this.#beat(heartbeatMs), heartbeatMs)
     this.#heartbeats.unref()
-    response.once('close', () => this.#disarm(true))
+    response.once('close', () => {
+      clearInterval(this.#heartbeats)
+      this.#disarm()
+    })
   }
 
-  /** Resolves when there is room for more. Does nothing where the reader has gone. Throws `response_too_large`. */
-  emit(event: () => Uint8Array): Promise<void> {
-    if (this.#response.destroyed) return this.#work
-    this.#held.push(event)
-    if (this.#count++ < this.#prompt || performance.now() - this.#last >= togetherMs) this.#flush()
-    else this.#timer ??= setTimeout(() => this.#flush(), longestMs)
-    return this.#work
+  /** Gives a promise only where there is no room for more; it is kept when there is. Does nothing where the reader has gone. Throws `response_too_large`. */
+  emit(event: () => Uint8Array): Promise<void> | undefined {
+    if (!this.#response.destroyed && this.#failure === null) {
+      this.#held.push(event)
+      const index = ++this.#count
+      if (index === this.#prompt || (index > this.#prompt && performance.now() - this.#last >= togetherMs)) this.#flush()
+      else this.#timer ??= setTimeout(() => this.#flush(), longestMs)
+    }
+    this.#check()
+    return this.#full ?? undefined
   }
 
   /**
@@ -58,49 +66,59 @@ export class EventStream {
    */
   async close(last: (() => Uint8Array) | null): Promise<{ readonly bodyHash: string; readonly event: StreamEvent; readonly end: () => void }> {
     clearInterval(this.#heartbeats)
-    if (this.#held.length > 0) this.#flush()
-    await this.#work
+    this.#flush()
+    while (this.#full !== null) await this.#full
+    this.#check()
     if (last !== null) this.#held.push(last)
-    const rest = await this.#take()
+    const rest = this.#take()
     const bodyHash = `sha256:${this.#hash.digest('hex')}`
     return { bodyHash, event: await this.tree.event(), end: () => void this.#response.end(rest) }
   }
 
   /** Not to a reader who takes nothing: the bound on its patience is that of a write. */
   #beat(heartbeatMs: number): void {
-    if (this.#response.destroyed) return void clearInterval(this.#heartbeats)
-    if (this.#writes > 0 || this.#held.length > 0 || performance.now() - this.#last < heartbeatMs) return
+    if (this.#response.destroyed || this.#failure !== null) return void clearInterval(this.#heartbeats)
+    if (this.#full !== null || this.#held.length > 0 || performance.now() - this.#last < heartbeatMs) return
     this.#held.push(() => heartbeat)
     this.#flush()
   }
 
   #flush(): void {
-    this.#disarm(false)
+    this.#disarm()
+    // What comes while the reader takes nothing goes out when it does again.
+    if (this.#held.length === 0 || this.#full !== null) return
     this.#last = performance.now()
-    this.#writes++
-    this.#work = this.#work.then(async () => {
-      await write(this.#response, await this.#take())
-      this.#writes--
-    })
-    // Whoever emits next hears of it.
-    this.#work.catch(() => undefined)
+    try {
+      const written = write(this.#response, this.#take())
+      if (written instanceof Promise)
+        this.#full = written.then(() => {
+          this.#full = null
+          this.#flush()
+        })
+    } catch (error) {
+      // Whoever emits next hears of it too.
+      this.#failure = { error }
+    }
   }
 
-  async #take(): Promise<Uint8Array> {
-    const events: Uint8Array[] = []
+  #take(): Uint8Array {
     const held = this.#response.destroyed ? [] : this.#held
     this.#held = []
-    for (const make of held) {
+    const events = held.map((make) => {
       const event = make()
-      this.#hash.update(event)
-      await this.tree.append(event)
-      events.push(event)
-    }
-    return events.length === 1 ? (events[0] as Uint8Array) : Buffer.concat(events)
+      if (this.tree.append(event) instanceof Promise) throw new TypeError('EventStream: expected hashes that are done at once, as those of Node')
+      return event
+    })
+    const bytes = events.length === 1 ? (events[0] as Uint8Array) : Buffer.concat(events)
+    this.#hash.update(bytes)
+    return bytes
   }
 
-  #disarm(forGood: boolean): void {
-    if (forGood) clearInterval(this.#heartbeats)
+  #check(): void {
+    if (this.#failure !== null) throw this.#failure.error
+  }
+
+  #disarm(): void {
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timer = null
   }

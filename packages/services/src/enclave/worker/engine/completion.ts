@@ -38,10 +38,7 @@ export interface Completion extends AsyncIterable<CompletionDelta> {
   readonly result: Promise<CompletionResult>
 }
 
-export interface CompletionDelta extends TextDelta {
-  /** Which of the answers it belongs to, 0 to n - 1. */
-  readonly choice: number
-}
+export type CompletionDelta = TextDelta
 
 export interface ChoiceResult {
   readonly outcome: Progress['outcome']
@@ -115,6 +112,7 @@ export function startAnswers(options: CompletionOptions): Completion {
       progresses.push(progress)
       const { stop: strings, logprobs } = request
       const text = follow(tokens, {
+        choice,
         vocabulary: engine.vocabulary,
         written: tools?.written,
         stop: strings,
@@ -137,7 +135,8 @@ export function startAnswers(options: CompletionOptions): Completion {
     leave.abort()
     throw error
   }
-  const deltas = numbered(answers, leave)
+  const [only] = answers
+  const deltas = answers.length === 1 && only !== undefined ? only : together(answers, leave)
   return {
     promptTokens,
     parameters: effectiveParameters({
@@ -207,20 +206,15 @@ export async function runToEnd(completion: Completion): Promise<CompletionResult
   return { ...(await completion.result), logprobs }
 }
 
-function numbered(answers: readonly AsyncGenerator<TextDelta, void, void>[], leave: AbortController): AsyncGenerator<CompletionDelta, void, void> {
-  return releaseUnstarted(interleave(answers, leave), () => {
-    leave.abort()
-    for (const answer of answers) void answer.return()
-  })
-}
-
-async function* interleave(
-  answers: readonly AsyncGenerator<TextDelta, void, void>[],
-  leave: AbortController,
-): AsyncGenerator<CompletionDelta, void, void> {
-  const [only] = answers
-  if (answers.length === 1 && only !== undefined) for await (const delta of only) yield { choice: 0, ...delta }
-  else for await (const [choice, delta] of merge(answers, () => leave.abort())) yield { choice, ...delta }
+/** Several answers as one iteration, whose reader may leave before or after it began. */
+function together(answers: readonly AsyncGenerator<TextDelta, void, void>[], leave: AbortController): AsyncGenerator<CompletionDelta, void, void> {
+  return releaseUnstarted(
+    merge(answers, () => leave.abort()),
+    () => {
+      leave.abort()
+      for (const answer of answers) void answer.return()
+    },
+  )
 }
 
 const worst = ['error', 'aborted', 'length', 'complete'] as const

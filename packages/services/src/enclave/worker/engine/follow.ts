@@ -4,6 +4,8 @@ import { TextStream } from './text-stream.ts'
 
 /** A piece of one answer that will not be taken back: whole characters only, and no part of a stop string. */
 export interface TextDelta {
+  /** Which of the answers it belongs to, 0 to n - 1. */
+  readonly choice: number
   /** Empty only when `logprobs` holds tokens without text. */
   readonly text: string
   /** Present when the request asked for them, one per token whose text begins in this piece. */
@@ -30,6 +32,7 @@ export interface Progress {
 }
 
 export interface Following {
+  readonly choice: number
   readonly vocabulary: Vocabulary
   /** Control tokens that count as text. */
   readonly written: ReadonlyMap<number, Uint8Array> | undefined
@@ -44,19 +47,19 @@ export interface Following {
 /** Turns the tokens of one answer into text and keeps account in `progress`. Throws nothing; calls `settle` at the end, whatever the end is. */
 export async function* follow(
   tokens: AsyncGenerator<GeneratedToken, void, void>,
-  { vocabulary, written, stop, logprobs: wanted, maxTokens, progress, settle, signal }: Following,
+  { choice, vocabulary, written, stop, logprobs: wanted, maxTokens, progress, settle, signal }: Following,
 ): AsyncGenerator<TextDelta, void, void> {
   const stream = new TextStream(stop)
   const pending: { readonly start: number; readonly logprob: CompletionLogprob }[] = []
   const delta = (released: string): TextDelta | null => {
     progress.text += released
-    if (!wanted) return released === '' ? null : { text: released }
+    if (!wanted) return released === '' ? null : { choice, text: released }
     const logprobs: CompletionLogprob[] = []
     for (let [next] = pending; next !== undefined && next.start < progress.text.length; [next] = pending) {
       logprobs.push(next.logprob)
       pending.shift()
     }
-    return released === '' && logprobs.length === 0 ? null : { text: released, logprobs }
+    return released === '' && logprobs.length === 0 ? null : { choice, text: released, logprobs }
   }
   try {
     let stopped = false

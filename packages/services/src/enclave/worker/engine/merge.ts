@@ -1,11 +1,8 @@
 /**
- * What several generators yield, as it comes, each with the index of its generator. Where the reader leaves before the end, or one fails, `onLeave`
+ * What several generators yield, as it comes. Where the reader leaves before the end, or one fails, `onLeave`
  * runs and all are ended.
  */
-export async function* merge<T>(
-  generators: readonly AsyncGenerator<T, void, void>[],
-  onLeave: () => void,
-): AsyncGenerator<readonly [index: number, value: T], void, void> {
+export async function* merge<T>(generators: readonly AsyncGenerator<T, void, void>[], onLeave: () => void): AsyncGenerator<T, void, void> {
   const pending = new Map(generators.map((generator, index) => [index, step(generator, index)]))
   try {
     while (pending.size > 0) {
@@ -13,7 +10,7 @@ export async function* merge<T>(
       if (result.done === true) pending.delete(index)
       else {
         pending.set(index, step(generator, index))
-        yield [index, result.value]
+        yield result.value
       }
     }
   } finally {

@@ -43,7 +43,7 @@ export function openWire({ response, keepAlive, keepAliveMs, contentType }: Wire
       quiet = false
       if (response.destroyed) return Promise.resolve(false)
       hash.update(bytes)
-      return write(response, bytes)
+      return Promise.resolve(write(response, bytes))
     },
     close: (last) => {
       clearInterval(timer)
