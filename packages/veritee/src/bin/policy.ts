@@ -21,7 +21,7 @@ export const policyHelp = `veritee policy init --from QUOTE|URL [options]: write
   --root FILE         a further root certificate, such as a simulator's
   -o FILE             default: standard output
   What says which code, weights or machine is wanted is written UNREVIEWED:<value>, which no evaluation accepts: compare each with what you trust,
-  then remove the mark. The rest is strict. What each field means goes to standard error; the file is strict JSON.
+  then remove the mark. The rest is strict. What each field means is in the file's "comments" and goes to standard error.
 
 veritee policy check FILE [--json]: is it a policy that can be used?
 veritee policy explain FILE [--json]: what it demands and what it waives, in English

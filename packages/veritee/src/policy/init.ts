@@ -19,7 +19,7 @@ export interface InitFacts {
 export interface InitialPolicy {
   /** A complete document of version `veritee.policy.v1`, strict JSON; every parser refuses it until its marks are removed. */
   readonly text: string
-  /** One for each field that needs a decision or an explanation. JSON holds no comments, so they are beside the file. */
+  /** One for each field that needs a decision or an explanation; they are in the text too, as its `comments`. */
   readonly notes: readonly { readonly field: string; readonly why: string }[]
 }
 
@@ -76,7 +76,8 @@ export function initPolicy(facts: InitFacts, role: Role): InitialPolicy {
     log: note('log', 'waived: this version cannot check log inclusion', 'any'),
     channel: note('channel', 'TLS to a key of the attested keyset; "loopback" also takes plain HTTP on this machine', 'attested'),
   }
-  return { text: `${JSON.stringify({ version: 'veritee.policy.v1', roles: { [role]: section } }, null, 2)}\n`, notes }
+  const comments = Object.fromEntries(notes.map(({ field, why }) => [`${role}.${field}`, why]))
+  return { text: `${JSON.stringify({ version: 'veritee.policy.v1', comments, roles: { [role]: section } }, null, 2)}\n`, notes }
 }
 
 type Note = <T>(field: string, why: string, value: T) => T

@@ -29,16 +29,24 @@ const publicSigners: readonly string[] = ['83d719e77deaca1470f6baf62a4d774303c89
 
 /**
  * Reads a policy document (spec/policy.md). Every field is required or the literal "any" where the field may be waived; the one that came later,
- * `externalEngine`, is the strictest value where it is absent. Unknown fields are errors;
+ * `externalEngine`, is the strictest value where it is absent. Unknown fields are errors, `comments` is for readers;
  * identity values still marked `UNREVIEWED:` and identities that accept too much are errors (rule S14).
  *
  * Throws `policy_invalid`. Does not judge anything.
  */
 export function parsePolicy(text: string): Policy {
   const document = parseDocument(text, { maxLength: 1 << 20, maxDepth: 12 }, 'policy_invalid', 'the policy')
-  const top = shape.object(document, 'policy', ['version', 'roles'])
+  const top = shape.object(document, 'policy', ['version', 'roles'], ['comments'])
+  if (top.comments !== undefined) checkComments(top.comments)
   const version = shape.oneOf(top.version, 'version', ['veritee.policy.v1'])
   return { version, roles: policySections(top.roles) }
+}
+
+/** Texts for whoever reads the file. Nothing is made of them. */
+function checkComments(value: unknown): void {
+  const entries = Object.entries(shape.record(value, 'comments'))
+  if (entries.length > maxItems) throw shape.refuse('comments', `at most ${maxItems} texts`)
+  for (const [name, text] of entries) shape.string(text, `comments[${JSON.stringify(name.slice(0, 40))}]`)
 }
 
 /** The sections of a policy as they stand within another document. As {@link parsePolicy}; the caller has bounded the text they came from. */

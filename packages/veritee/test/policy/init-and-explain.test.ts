@@ -67,6 +67,12 @@ describe('S14: a policy written from evidence', () => {
     )
     const bare = { ...factsOf(sgx, null), platform: null, evaluationDataNumber: null }
     expect(fieldsOf(bare, 'worker')).toContain('tcb.minTcbEvaluationDataNumber')
+    for (const role of ['worker', 'controller'] as const) {
+      const { text, notes } = initPolicy(bare, role)
+      expect((JSON.parse(text) as { comments: object }).comments).toEqual(
+        Object.fromEntries(notes.map(({ field, why }) => [`${role}.${field}`, why])),
+      )
+    }
     expect(initPolicy(bare, 'worker').text).toContain('UNREVIEWED:the 32 hex digits of a machine')
     expect(initPolicy(bare, 'broker').notes.find(({ field }) => field === 'models')?.why).toContain('a broker runs no models')
   })

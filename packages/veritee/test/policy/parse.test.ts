@@ -239,3 +239,32 @@ describe('a policy on engines of other processes', () => {
     expect(await parseText(withEngine(word))).toBe('policy_invalid')
   })
 })
+
+describe('comments', () => {
+  const withComments = (comments: unknown): string => JSON.stringify({ ...(complete as object), comments })
+
+  it('are for people, and change nothing', () => {
+    expect(parsePolicy(withComments({ 'worker.tcb': 'as of May', anything: '' }))).toEqual(parsePolicy(JSON.stringify(complete)))
+    expect(parsePolicy(withComments({}))).toEqual(parsePolicy(JSON.stringify(complete)))
+  })
+
+  it.each([
+    null,
+    'text',
+    [],
+    { a: 1 },
+    { a: null },
+    { a: { b: '' } },
+    { a: 'x'.repeat(4097) },
+    Object.fromEntries(Array.from({ length: 1025 }, (_, index) => [`n${index}`, ''])),
+  ])('are texts, and not too many: case %#', async (comments) => {
+    expect(await refusal(() => parsePolicy(withComments(comments)))).toBe('policy_invalid')
+  })
+
+  it('have no place in a section', async () => {
+    const text = changed(base, (parent, name) => {
+      parent[name] = { ...(section as object), comments: {} }
+    })
+    expect(await refusal(() => parsePolicy(text))).toBe('policy_invalid')
+  })
+})
