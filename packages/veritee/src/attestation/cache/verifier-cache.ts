@@ -60,9 +60,10 @@ function sameRoots(a: readonly Root[], b: readonly Root[]): boolean {
  * outlives a window or a revocation, and `verifyQuote` returns with a cache exactly what it returns without.
  *
  * *Keys.* Everything is found by its whole content, never by a name in it (P20) and never by object identity, since byte arrays can be written to.
- * Texts are compared character by character; of certificates, lists, keys and signatures the ends are looked up and then all bytes compared with
- * copies that nobody else holds. That is stricter than comparing SHA-256 of the same bytes, and for the 20 KB of one verification several times
- * faster: a text that is the same string object is known by its address.
+ * A set of collateral is looked up by its TCB info and then compared in all of its nine pieces, every character and byte of them, so one that differs
+ * in one piece is another set; of certificates, names, keys and signatures a few bytes are looked up and then all compared, with copies that nobody
+ * else holds. That is stricter than comparing SHA-256 of the same bytes, and for the 20 KB of one verification several times faster: a text that is
+ * the same string object is known by its address.
  *
  * *Roots.* Each list of trusted roots, compared byte by byte, has a compartment of its own: nothing met under one is found under another.
  *
