@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { isLoopbackHost } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import { sendError } from './body.ts'
+import { boundConnections } from './connections.ts'
 import { errorBody, HttpError } from './errors.ts'
 import { boundHeldBytes } from './held-bytes.ts'
 
@@ -111,21 +112,44 @@ export interface Listening {
   close(): Promise<void>
 }
 
+/** Bounds of a listener; tests have shorter ones. */
+export interface ListenLimits {
+  readonly connections: number
+  /** Until the headers of a request have come, and until all of it has. */
+  readonly headersMs: number
+  readonly requestMs: number
+}
+
+const usualLimits: ListenLimits = { connections: 4096, headersMs: 15_000, requestMs: 60_000 }
+
 /**
  * Starts a server with bounded headers, times and connections. With `keysetDigestOf` every response carries the headers of aci/1, whoever makes it.
  * Throws `usage` (see {@link checkBind}) and `port_unavailable`.
  */
-export async function listen(bind: Bind, handler: RequestListener, keysetDigestOf: KeysetDigestOf | null = null): Promise<Listening> {
+export async function listen(
+  bind: Bind,
+  handler: RequestListener,
+  keysetDigestOf: KeysetDigestOf | null = null,
+  { connections, headersMs, requestMs }: ListenLimits = usualLimits,
+): Promise<Listening> {
   checkBind(bind)
   const bounded = withHost(boundHeldBytes(handler))
   const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(bounded) : bounded
   const finished = (inner: RequestListener): RequestListener => (keysetDigestOf === null ? inner : named(inner, keysetDigestOf))
-  const limits = { maxHeaderSize: 16_384, headersTimeout: 15_000, requestTimeout: 60_000, keepAliveTimeout: 60_000, requireHostHeader: false }
+  const limits = {
+    maxHeaderSize: 16_384,
+    headersTimeout: headersMs,
+    requestTimeout: requestMs,
+    // How often the two are looked at.
+    connectionsCheckingInterval: Math.ceil(headersMs / 4),
+    keepAliveTimeout: 60_000,
+    requireHostHeader: false,
+  }
   const server: Server =
     bind.tls === null
       ? http.createServer(limits, finished(guarded))
-      : https.createServer({ ...limits, ...bind.tls, minVersion: 'TLSv1.3' }, finished(guarded))
-  server.maxConnections = 4096
+      : https.createServer({ ...limits, ...bind.tls, minVersion: 'TLSv1.3', handshakeTimeout: headersMs }, finished(guarded))
+  boundConnections(server, connections)
   server.on('checkExpectation', finished(refuseExpectation))
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     if (socket.writable) socket.end(refusalOf(error.code, keysetDigestOf?.({ socket }) ?? null))

@@ -9,7 +9,7 @@ import { startWorker } from '../../src/demo/system.ts'
 import { createQuoter } from '../../src/enclave/runtime/quote.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 import type { ServedModel } from '../../src/enclave/worker/served-model.ts'
-import { type Listening, listen } from '../../src/http/listen.ts'
+import { type Listening, type ListenLimits, listen } from '../../src/http/listen.ts'
 import { type Network, now, rulesOf } from '../e2e/network.ts'
 
 /** What a worker does with a request; without one it answers as it should. */
@@ -17,10 +17,12 @@ export type Behaviour = ((incoming: IncomingMessage, response: ServerResponse) =
 
 /** A worker with genuine evidence, whose answers are made up where `behaviour` says so. */
 export interface FrontedWorker {
-  readonly admitted: AdmittedWorker
+  admitted: AdmittedWorker
   behaviour: Behaviour
   /** Requests that reached it. */
   reached: number
+  /** As a worker does whose session was ended. */
+  admitAgain(): Promise<void>
 }
 
 /** A controller of its own in front of such workers. */
@@ -28,13 +30,17 @@ export interface Routed {
   readonly controller: Controller
   readonly url: string
   readonly workers: readonly FrontedWorker[]
-  /** One whose answers come from another model's engine. */
   close(): Promise<void>
 }
 
 export async function startRouted(
   network: Network,
-  options: { readonly limits?: Partial<RoutingLimits>; readonly workers: number; readonly served?: readonly ServedModel[] },
+  options: {
+    readonly limits?: Partial<RoutingLimits>
+    readonly workers: number
+    readonly served?: readonly ServedModel[]
+    readonly listen?: ListenLimits
+  },
 ): Promise<Routed> {
   const { machine, model } = network
   const controller = await createController({
@@ -46,7 +52,7 @@ export async function startRouted(
     routing: { limits: options.limits ?? {} },
     now,
   })
-  const api = await listen({ host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: true }, controller.api)
+  const api = await listen({ host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: true }, controller.api, null, options.listen)
   const closing: Listening[] = [api]
   const workers: FrontedWorker[] = []
   for (let i = 0; i < options.workers; i++) {
@@ -61,7 +67,16 @@ export async function startRouted(
       return one.behaviour(incoming, response)
     })
     closing.push(server, front)
-    workers.push({ admitted: await controller.registry.admit(front.url, worker.identity.keysetDigest), behaviour: null, reached: 0 })
+    const admit = (): Promise<AdmittedWorker> => controller.registry.admit(front.url, worker.identity.keysetDigest)
+    const one: FrontedWorker = {
+      admitted: await admit(),
+      behaviour: null,
+      reached: 0,
+      admitAgain: async () => {
+        one.admitted = await admit()
+      },
+    }
+    workers.push(one)
   }
   return {
     controller,
