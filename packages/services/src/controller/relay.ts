@@ -29,9 +29,9 @@ export interface Relayed {
   readonly last: Uint8Array | null
 }
 
-/** Reads a plain answer whole; nothing is sent yet. Throws 502, with the code `response_too_large` past the bound. */
-export async function holdPlain(answer: WorkerAnswer): Promise<Relayed> {
-  const { bytes, trailers } = await readWhole(answer, maxPlainBytes)
+/** Reads a plain answer whole; nothing is sent yet. `hold` is told of each part. Throws 502, with the code `response_too_large` past the bound, and what `hold` throws. */
+export async function holdPlain(answer: WorkerAnswer, hold?: (bytes: number) => void): Promise<Relayed> {
+  const { bytes, trailers } = await readWhole(answer, maxPlainBytes, hold)
   const receivedHash = bodyHash(bytes)
   return {
     receivedHash,

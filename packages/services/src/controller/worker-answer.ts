@@ -37,13 +37,18 @@ export function callWorker(pool: Dispatcher, request: WorkerRequest, signal: Abo
   return call.begun
 }
 
-/** The bytes of an answer, bounded, and its trailers. Throws 502 with the code `response_too_large`. */
-export async function readWhole(answer: WorkerAnswer, maxBytes: number): Promise<{ readonly bytes: Buffer; readonly trailers: IncomingHttpHeaders }> {
+/** The bytes of an answer, bounded, and its trailers. `hold` is told of each part, before it is kept. Throws 502 with the code `response_too_large`, and what `hold` throws. */
+export async function readWhole(
+  answer: WorkerAnswer,
+  maxBytes: number,
+  hold: (bytes: number) => void = () => undefined,
+): Promise<{ readonly bytes: Buffer; readonly trailers: IncomingHttpHeaders }> {
   const parts: Buffer[] = []
   let length = 0
   const trailers = await answer.read((part) => {
     length += part.length
     if (length > maxBytes) throw new HttpError(502, 'server_error', `the worker sent more than ${maxBytes} bytes`, { code: 'response_too_large' })
+    hold(part.length)
     parts.push(part)
   })
   const [first] = parts

@@ -2,8 +2,13 @@ import type { IncomingMessage, RequestListener } from 'node:http'
 import { HttpError } from './errors.ts'
 import { network } from './rate-limit.ts'
 
-/** Bytes of request bodies that one listener holds at a time, and those of one network among them. */
+/** Bytes of bodies that one listener holds at a time, and those of one network among them. */
 const most = { all: 512 << 20, network: 256 << 20 } as const
+
+export interface HeldLimits {
+  readonly all: number
+  readonly network: number
+}
 
 const holders = new WeakMap<IncomingMessage, (bytes: number) => void>()
 
@@ -11,7 +16,7 @@ const holders = new WeakMap<IncomingMessage, (bytes: number) => void>()
  * Bounds the bodies that a listener holds over all its connections: each is bounded where it is read, but there may be thousands of connections, and an
  * enclave that runs out of memory ends with its keys. A body counts as it comes, until its answer is over.
  */
-export function boundHeldBytes(handler: RequestListener, limits: { readonly all: number; readonly network: number } = most): RequestListener {
+export function boundHeldBytes(handler: RequestListener, limits: HeldLimits = most): RequestListener {
   const held = new Map<string, number>()
   let all = 0
   return (request, response) => {
@@ -20,7 +25,7 @@ export function boundHeldBytes(handler: RequestListener, limits: { readonly all:
     holders.set(request, (bytes) => {
       const before = held.get(asker) ?? 0
       if (response.closed || all + bytes > limits.all || before + bytes > limits.network)
-        throw new HttpError(503, 'server_error', 'too many request bodies are held already; retry later', {
+        throw new HttpError(503, 'server_error', 'too many bodies are held already; retry later', {
           headers: { 'retry-after': '1', connection: 'close' },
         })
       own += bytes
@@ -37,7 +42,7 @@ export function boundHeldBytes(handler: RequestListener, limits: { readonly all:
   }
 }
 
-/** Counts bytes of a body that is being read. Throws 503 as {@link HttpError} where they are too many; requests of other listeners are not counted. */
+/** Counts bytes of a body that is being read, or of an answer that is held until it can be sent. Throws 503 as {@link HttpError} where they are too many; requests of other listeners are not counted. */
 export function holdBytes(request: IncomingMessage, bytes: number): void {
   holders.get(request)?.(bytes)
 }

@@ -6,7 +6,7 @@ import { fail } from 'veritee/errors'
 import { sendError } from './body.ts'
 import { boundConnections } from './connections.ts'
 import { errorBody, HttpError } from './errors.ts'
-import { boundHeldBytes } from './held-bytes.ts'
+import { boundHeldBytes, type HeldLimits } from './held-bytes.ts'
 
 /** Where a service listens, and what was said on the command line about the risk (rules S15 and S22). */
 export interface Bind {
@@ -118,6 +118,8 @@ export interface ListenLimits {
   /** Until the headers of a request have come, and until all of it has. */
   readonly headersMs: number
   readonly requestMs: number
+  /** See {@link boundHeldBytes}. */
+  readonly held?: HeldLimits
 }
 
 const usualLimits: ListenLimits = { connections: 4096, headersMs: 15_000, requestMs: 60_000 }
@@ -130,10 +132,10 @@ export async function listen(
   bind: Bind,
   handler: RequestListener,
   keysetDigestOf: KeysetDigestOf | null = null,
-  { connections, headersMs, requestMs }: ListenLimits = usualLimits,
+  { connections, headersMs, requestMs, held }: ListenLimits = usualLimits,
 ): Promise<Listening> {
   checkBind(bind)
-  const bounded = withHost(boundHeldBytes(handler))
+  const bounded = withHost(boundHeldBytes(handler, held))
   const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(bounded) : bounded
   const finished = (inner: RequestListener): RequestListener => (keysetDigestOf === null ? inner : named(inner, keysetDigestOf))
   const limits = {

@@ -10,7 +10,10 @@ let routed: Routed
 const sockets = new Set<Socket>()
 beforeAll(async () => {
   network = await startNetwork()
-  routed = await startRouted(network, { workers: 2, listen: { connections: 64, headersMs: 800, requestMs: 2000 } })
+  routed = await startRouted(network, {
+    workers: 2,
+    listen: { connections: 64, headersMs: 800, requestMs: 2000, held: { all: 16 << 20, network: 16 << 20 } },
+  })
 })
 afterEach(() => {
   for (const socket of sockets) socket.destroy()
@@ -161,10 +164,11 @@ describe('S22: bodies that are no requests', () => {
     expect(routed.workers.map((worker) => worker.reached)).toEqual(reached)
   })
 
-  test('S22: many members and long names are read in their time', async () => {
-    const body = Buffer.from(`{"model":"nobody",${Array.from({ length: 400_000 }, (_, i) => `"m${i}":${i}`).join()}}`)
-    const seen = await send(body)
-    expect(statusOf(seen)).toBe(404)
+  test('S22: as many values as a request may hold are read, and more are refused before they become memory', async () => {
+    const holding = (values: number): Buffer => Buffer.from(`{"model":"nobody","list":[${'{},'.repeat(values - 4)}{}]}`)
+    expect(statusOf(await send(holding(1 << 18)))).toBe(404)
+    const refused = await send(holding((1 << 18) + 1))
+    expect([statusOf(refused), refused.includes('malformed_json')]).toEqual([400, true])
     await served()
   })
 })
@@ -221,6 +225,21 @@ describe('S22: a worker that says what no worker says harms its own answers only
     const got = await post(routed)
     expect([got.status, codes.includes(got.code ?? '')]).toEqual([502, true])
     expect(await outcomeOf(routed, got.receipt)).toBe('error')
+    await readmit()
+    await served()
+  })
+
+  test('S22: plain answers that are long and many: what is held is bounded over all of them, and nobody is blamed', async () => {
+    behave((response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      response.end(Buffer.alloc(6 << 20, 0x20))
+    })
+    const answers = await Promise.all(Array.from({ length: 8 }, () => post(routed)))
+    const statuses = answers.map(({ status }) => status)
+    // What fits is withheld, for want of a receipt, and may have ended the sessions of both.
+    expect(statuses.every((status) => status === 502 || status === 503)).toBe(true)
+    expect(answers.some(({ text }) => text.includes('too many bodies are held'))).toBe(true)
+    expect(routed.controller.registry.routing.breakers().open).toBe(0)
     await readmit()
     await served()
   })

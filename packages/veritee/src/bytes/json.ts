@@ -4,6 +4,8 @@ import { type ErrorCode, fail } from '../errors.ts'
 export interface JsonLimits {
   readonly maxLength: number
   readonly maxDepth: number
+  /** Of the document, names of members apart: each becomes memory, and time that all others wait, whatever its text takes. */
+  readonly maxValues?: number
   /** Numbers with a fraction or an exponent are refused, also where their value is an integer: `5.0` is no security version. */
   readonly integersOnly?: true
 }
@@ -42,7 +44,7 @@ export function parseJson(text: string, limits: JsonLimits): unknown {
  * `__proto__` as a name, and it takes lone surrogates and numbers beyond the doubles.
  */
 function parsePlain(text: string, limits: JsonLimits): unknown {
-  if (text.length > limits.maxLength) return undefined
+  if (text.length > limits.maxLength || mayExceed(text, limits.maxValues)) return undefined
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -52,6 +54,17 @@ function parsePlain(text: string, limits: JsonLimits): unknown {
   // Documents of integers only are Intel's, which are in the one form that is judged faster.
   if (limits.integersOnly && isCanonical(text, value, limits.maxDepth)) return value
   return 2 * countStrings(value, limits.maxDepth) === countMarks(text, limits) ? value : undefined
+}
+
+/** True for a text that could hold more values than it may: each but the first follows one of three characters, which may stand in strings too. */
+function mayExceed(text: string, maxValues: number | undefined): boolean {
+  if (maxValues === undefined || text.length <= maxValues) return false
+  let found = 1
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === 0x2c || code === 0x5b || code === 0x7b) found++
+  }
+  return found > maxValues
 }
 
 /**
@@ -144,6 +157,8 @@ class Parser {
   readonly #maxDepth: number
   readonly #integersOnly: boolean
   readonly #spans: Map<object, MemberSpan[]> | null
+  /** Values that may still come. */
+  #left: number
   #at = 0
 
   constructor(text: string, limits: JsonLimits, spans: Map<object, MemberSpan[]> | null) {
@@ -151,6 +166,7 @@ class Parser {
     this.#text = text
     this.#maxDepth = limits.maxDepth
     this.#integersOnly = limits.integersOnly === true
+    this.#left = limits.maxValues ?? Number.POSITIVE_INFINITY
     this.#spans = spans
   }
 
@@ -174,6 +190,7 @@ class Parser {
   }
 
   #value(depth: number): unknown {
+    if (this.#left-- === 0) throw this.#error('no more values')
     this.#space()
     switch (this.#text[this.#at]) {
       case '{':

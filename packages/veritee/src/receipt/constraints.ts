@@ -1,6 +1,6 @@
 import { fromUtf8, utf8 } from '../bytes/bytes.ts'
 import { isHex } from '../bytes/hex.ts'
-import { type MemberSpan, parseJsonSpans } from '../bytes/json.ts'
+import { type JsonLimits, type MemberSpan, parseJsonSpans } from '../bytes/json.ts'
 import { fail } from '../errors.ts'
 
 /** aci/1 section 5.3: what a requester demands of the serving, consumed by the controller and never forwarded. */
@@ -27,7 +27,7 @@ const maxPinned = 256
  *
  * Throws `malformed_json`, `malformed_encoding`, and `malformed_document` for an unknown or ill-typed `aci_` member.
  */
-export function spliceConstraints(body: Uint8Array, limits: { readonly maxLength: number; readonly maxDepth: number }): SplicedRequest {
+export function spliceConstraints(body: Uint8Array, limits: JsonLimits): SplicedRequest {
   const text = fromUtf8(body)
   const { value, spans } = parseJsonSpans(text, limits)
   if (value === null || typeof value !== 'object' || Array.isArray(value)) throw fail('malformed_document', 'expected a JSON object')

@@ -18,7 +18,11 @@ import type { Session } from './session.ts'
 import { type PrefixProof, parsePrefixProof, type StreamTree, verifyPrefix } from './stream.ts'
 
 /** Bounds of a request body, the same on both sides so that both splice alike. */
-export const requestLimits: { readonly maxLength: number; readonly maxDepth: number } = { maxLength: 8 << 20, maxDepth: 64 }
+export const requestLimits: { readonly maxLength: number; readonly maxDepth: number; readonly maxValues: number } = {
+  maxLength: 8 << 20,
+  maxDepth: 64,
+  maxValues: 1 << 18,
+}
 
 /** What the requester holds of one exchange: its own bytes, never re-serialised. */
 export interface Exchange {

@@ -184,3 +184,17 @@ describe('member spans', () => {
     )
   })
 })
+
+describe('a bound on values', () => {
+  const bounded = { ...limits, maxValues: 5 }
+  const readers: readonly (readonly [string, (text: string) => unknown])[] = [
+    ['parseJson', (text) => parseJson(text, bounded)],
+    ['parseJsonSpans', (text) => parseJsonSpans(text, bounded).value],
+  ]
+  it.each(readers)('%s takes as many as it allows, names and what strings hold apart, and no more', (_, read) => {
+    for (const text of ['[1,2,3,4]', '{"a":{},"b":[],"c":null,"d":true}', '[[[[""]]]]', '"[,,,,{,,,"', '{"a,b,c,d,e,f":["[[[[[[",",,,,,,"]}', '1'])
+      expect(read(text)).toEqual(JSON.parse(text))
+    for (const text of ['[1,2,3,4,5]', '{"a":{},"b":[],"c":null,"d":true,"e":1}', '[[[[[[]]]]]]', '[{},{},{},{},{}]', '["","","","",""]'])
+      expect(() => read(text)).toThrow(expect.objectContaining({ code: 'malformed_json' }))
+  })
+})

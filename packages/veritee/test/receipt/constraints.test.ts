@@ -41,8 +41,8 @@ describe('removing constraints', () => {
     const ids = (count: number): string => JSON.stringify({ provider: { aci_session_ids: Array.from({ length: count }, () => 'a1'.repeat(32)) } })
     expect([await refusal(() => splice(ids(256))), await refusal(() => splice(ids(257)))]).toEqual(['accepted', 'malformed_document'])
   })
-  it('takes the largest body in linear time, however many members it has', () => {
-    const members = Array.from({ length: 400_000 }, (_, i) => `"m${i}":0`).join(',')
+  it('takes as many members as a body may hold in linear time', () => {
+    const members = Array.from({ length: 262_000 }, (_, i) => `"m${i}":0`).join(',')
     const started = performance.now()
     expect(splice(`{${members},"provider":{"aci_verified":true}}`).forwarded.length).toBe(members.length + 2)
     expect(splice(`{"provider":{"aci_verified":true,${members}}}`).constraints.verified).toBe(true)

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { isHex } from 'veritee/bytes'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
 import { HttpError } from '../../http/errors.ts'
+import { holdBytes } from '../../http/held-bytes.ts'
 import { receiptOfTrailers } from '../../http/receipt-trailer.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import { holdPlain, type Relayed, relayStream, responseEvents } from '../relay.ts'
@@ -38,10 +39,11 @@ export async function relay(registry: Registry, exchange: Exchange, served: Serv
   const receiptKey = header(answer, 'x-veritee-receipt-key')
   if (receiptKey !== null && isHex(receiptKey, 32)) response.setHeader('x-veritee-receipt-key', receiptKey)
   if (header(answer, 'content-type')?.startsWith('text/event-stream') === true) return await passStream(registry, exchange, served)
-  const relayed = await holdPlain(answer).catch(withoutItsEnd)
+  // Of many answers at a time, as of many requests: no worker may take the memory of this enclave.
+  const relayed = await holdPlain(answer, (bytes) => holdBytes(response.req, bytes)).catch(withoutItsEnd)
   if (relayed instanceof HttpError) {
-    // Time may have run out for many reasons.
-    if (!signal.aborted) lease.failed()
+    // Time may have run out for many reasons, and so may memory.
+    if (!signal.aborted && relayed.status === 502) lease.failed()
     const said = { upstream: absent(relayed.message), outcome: 'error' } as const
     await refuseAfter(request, lease.worker, refusalOf(relayed), said, receipt, response)
     return { outcome: 'error', usage: null }
