@@ -258,6 +258,22 @@ export class Registry {
     const { keysetDigest } = worker.service.report
     const renewed = this.#keysets.get(keysetDigest)
     if (renewed !== undefined && renewed.quarantine === null) this.quarantine(renewed, reason, 'session')
+    this.#forbid(keysetDigest)
+  }
+
+  /** Keysets that are not admitted any more. */
+  get distrusted(): ReadonlySet<string> {
+    return this.#quarantined
+  }
+
+  /** Somebody else that this controller believes has found what ends the service of a keyset: as {@link quarantine} with the scope `keyset`. */
+  distrust(keysetDigest: string, reason: string): void {
+    const worker = this.#keysets.get(keysetDigest)
+    if (worker === undefined) this.#forbid(keysetDigest)
+    else this.quarantine(worker, reason, 'keyset')
+  }
+
+  #forbid(keysetDigest: string): void {
     this.#quarantined.add(keysetDigest)
     const oldest = this.#quarantined.values().next().value
     if (this.#quarantined.size > 100_000 && oldest !== undefined) this.#quarantined.delete(oldest)

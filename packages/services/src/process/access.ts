@@ -2,6 +2,7 @@ import { type AccessControl, openAccessControl } from '../controller/access/inde
 import type { Controller } from '../controller/controller.ts'
 import type { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
 import { type Bind, type Listening, listen } from '../http/listen.ts'
+import type { Metrics } from './metrics.ts'
 import type { Readiness } from './readiness.ts'
 
 export interface AccessConfig {
@@ -34,6 +35,24 @@ export async function listenAdmin(
 ): Promise<Listening | null> {
   if (keys === null || token === null) return null
   return listen(bind(identity.tls), keys.admin(token, api), keysetDigestOf)
+}
+
+/** Figures of keys, and of rows of the store that somebody else wrote. */
+export function accessMetrics(metrics: Metrics, keys: AccessControl | null, archive: ReceiptArchive): void {
+  metrics.total(
+    'veritee_store_rejected_authority_rows_total',
+    'rows that say who may do something and are not genuine, or older than what was seen',
+    () => [[{}, archive.authority.rejected]],
+  )
+  if (keys === null) return
+  metrics.gauge('veritee_api_keys', 'API keys in the list, by state', () => {
+    const revoked = keys.ring.keys.filter((key) => key.revoked !== null).length
+    return [
+      [{ state: 'in_force' }, keys.ring.keys.length - revoked],
+      [{ state: 'revoked' }, revoked],
+    ]
+  })
+  metrics.gauge('veritee_api_keys_version', 'version of the list of API keys in force', () => [[{}, keys.ring.version]])
 }
 
 /** Why a controller that serves by keys should get no requests. */

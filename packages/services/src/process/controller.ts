@@ -5,6 +5,7 @@ import { isLoopbackHost } from 'veritee/client'
 import type { ControllerConfig, controllerSchema } from '../config/controller.ts'
 import type { Configuration } from '../config/schema.ts'
 import { createController } from '../controller/controller.ts'
+import { Quarantines } from '../controller/replicas/quarantines.ts'
 import { WorkerHints } from '../controller/replicas/worker-hints.ts'
 import { controllerPolicy } from '../demo/policy.ts'
 import { flooredClock } from '../enclave/runtime/admission/clock.ts'
@@ -13,7 +14,7 @@ import { isInference } from '../http/chat-request.ts'
 import { createLegacyAttest } from '../http/legacy-attest.ts'
 import { type Bind, checkBind, listen } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
-import { accessReasons, listenAdmin, openAccess } from './access.ts'
+import { accessMetrics, accessReasons, listenAdmin, openAccess } from './access.ts'
 import { bindOf, noticesOf } from './bind.ts'
 import { publish } from './files.ts'
 import { Gate } from './gate.ts'
@@ -91,11 +92,16 @@ export async function startControllerProcess(options: StartOptions<Configuration
     })
     // Which closes the archive, after what is signed is in it.
     closing[0] = () => controller.close()
+    const quarantines = new Quarantines({ rows: archive.authority, registry: controller.registry, now, report })
+    closing.push(() => quarantines.stop())
+    // Before a worker can come: what was found out before this process began still holds.
+    await quarantines.round()
     if (config.store.url !== null) {
       const hints = new WorkerHints({ rows: archive.authority, registry: controller.registry, now, report })
       closing.push(() => hints.stop())
     }
     storeMetrics(metrics, () => controller.ledger.figures)
+    accessMetrics(metrics, keys, archive)
     routingMetrics(metrics, controller.registry.routing)
     const gate = new Gate()
     const readiness = new Readiness([...noticesOf(simulated, api, config.access.keys), ...receiptNotices(config), ...unattestedNotices(config)])

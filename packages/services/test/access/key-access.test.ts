@@ -65,7 +65,8 @@ describe('who asks', () => {
     play(async ({ access, ring, spending }) => {
       const { key, record } = await ring.create({ ...wanted, limits: { ...noLimits, tokens_per_minute: 1000 } })
       const grant = (): Grant => {
-        const granted = access.admit(request(`Bearer ${key}`), 'm', 400)
+        const incoming = request(`Bearer ${key}`)
+        const granted = access.authenticate(incoming) ?? access.admit(incoming, 'm', 400)
         if (granted instanceof HttpError) throw granted
         return granted
       }

@@ -76,7 +76,8 @@ async function scene(
 const request = (key: string): IncomingMessage => ({ headers: { authorization: `Bearer ${key}` } }) as IncomingMessage
 
 function ask({ access }: AccessControl, key: string, model: string): string {
-  const answer = access.admit(request(key), model, 4)
+  const incoming = request(key)
+  const answer = access.authenticate?.(incoming) ?? access.admit(incoming, model, 4)
   if (answer instanceof HttpError) return String(answer.status)
   ;(answer as { settle(facts: object): void }).settle({ usage: null })
   return 'served'

@@ -68,7 +68,10 @@ async function freePort(): Promise<number> {
 }
 
 /** A private server in a folder of its own, in memory where there is a place for that, on a socket there and a port on loopback; it ends with this process. */
-export async function startPostgres(settings: readonly string[] = []): Promise<PostgresServer> {
+export async function startPostgres(
+  settings: readonly string[] = [],
+  tls: { readonly key: string; readonly cert: string } | null = null,
+): Promise<PostgresServer> {
   const bin = programs()
   const owner = user()
   if (bin === null || owner === null) throw new TypeError(leftOut ?? 'no PostgreSQL')
@@ -77,7 +80,14 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
   const password = 'a password that is long enough for it'.replaceAll(' ', '-')
   const secret = join(directory, 'password')
   await writeFile(secret, `${password}\n`, { mode: 0o600 })
-  for (const path of [directory, secret]) await chown(path, owner.uid, owner.gid)
+  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
+  if (tls !== null)
+    for (const [path, pem] of [
+      [key, tls.key],
+      [cert, tls.cert],
+    ] as const)
+      await writeFile(path, pem, { mode: 0o600 })
+  for (const path of [directory, secret, ...(tls === null ? [] : [key, cert])]) await chown(path, owner.uid, owner.gid)
   const as = ['--pdeathsig', 'KILL', ...(process.getuid?.() === 0 ? [`--reuid=${owner.uid}`, `--regid=${owner.gid}`, '--clear-groups'] : [])]
   const environment = { PATH: process.env.PATH ?? '', LC_ALL: 'C' }
   const initdb = [
@@ -106,6 +116,7 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
       'listen_addresses=127.0.0.1',
       'max_connections=60',
       'shared_buffers=16MB',
+      ...(tls === null ? [] : ['ssl=on', `ssl_cert_file=${cert}`, `ssl_key_file=${key}`]),
       ...settings,
     ]
     const server = spawn('setpriv', [...as, join(bin, 'postgres'), '-D', data, ...values.flatMap((value) => ['-c', value])], {

@@ -1,3 +1,5 @@
+import { generateKeyPairSync, sign } from 'node:crypto'
+import { certificatePem, issueSelfSignedTls } from 'veritee/attestation/issue'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parsePostgresUrl } from '../../src/store/postgres/address.ts'
 import { Database, type PostgresOptions } from '../../src/store/postgres/database.ts'
@@ -172,6 +174,38 @@ describe.skipIf(leftOut !== null)(`in PostgreSQL${leftOut === null ? '' : ` (lef
       await database.close()
     })
 
+    test('beyond this machine is spoken to over TLS, under a certificate of its name that the operator accepts', async () => {
+      const own = await tls(['localhost'], ['127.0.0.1'])
+      const strict = await startPostgres([], own)
+      try {
+        const at = (host: string, ca: string | null): PostgresOptions => ({
+          address: { ...strict.options.address, host, local: false },
+          password: strict.password,
+          ca,
+        })
+        expect(await codeOf(at('127.0.0.1', own.cert))).toBe('opened')
+        expect(await codeOf(at('localhost', own.cert))).toBe('opened')
+        const database = new Database(at('127.0.0.1', own.cert))
+        expect(await database.query('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')).toEqual([{ ssl: true }])
+        await database.close()
+        expect(await codeOf(at('127.0.0.1', null))).toMatch(
+          /^receipt_store_unavailable: PostgreSQL: the connection failed \(DEPTH_ZERO_SELF_SIGNED_CERT\)/,
+        )
+        expect(await codeOf(at('127.0.0.1', (await tls(['localhost'], ['127.0.0.1'])).cert))).toMatch(/^receipt_store_unavailable/)
+      } finally {
+        await strict.close()
+      }
+      const other = await tls(['db.example.com'], [])
+      const elsewhere = await startPostgres([], other)
+      try {
+        const where = { address: { ...elsewhere.options.address, host: '127.0.0.1', local: false }, password: elsewhere.password, ca: other.cert }
+        expect(await codeOf(where)).toMatch(/ERR_TLS_CERT_ALTNAME_INVALID/)
+        expect(await codeOf({ ...where, address: { ...where.address, host: 'localhost' } })).toMatch(/ERR_TLS_CERT_ALTNAME_INVALID/)
+      } finally {
+        await elsewhere.close()
+      }
+    }, 60_000)
+
     test('is not spoken to without TLS beyond this machine', async () => {
       // The private server has no certificate: a client that insists on TLS ends there.
       const where = await server.database()
@@ -179,6 +213,19 @@ describe.skipIf(leftOut !== null)(`in PostgreSQL${leftOut === null ? '' : ` (lef
     })
   })
 })
+
+async function tls(dnsNames: readonly string[], ipAddresses: readonly string[]): Promise<{ key: string; cert: string }> {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { certificate } = await issueSelfSignedTls({
+    publicKey: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }).subarray(-64)),
+    sign: (message) => new Uint8Array(sign('sha256', message, { key: privateKey, dsaEncoding: 'ieee-p1363' })),
+    dnsNames,
+    ipAddresses,
+    notBefore: new Date(Date.now() - 60_000),
+    notAfter: new Date(Date.now() + 3_600_000),
+  })
+  return { key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), cert: certificatePem(certificate) }
+}
 
 describe('an address', () => {
   test('names a server, or the folder of a socket', () => {

@@ -36,17 +36,16 @@ export class KeyAccess implements Access {
     const credential = bearer(incoming)
     if (credential === null) return unauthorized('expected an API key: Authorization: Bearer vk-...')
     const key = keyPattern.test(credential) ? this.#options.ring.find(credential) : undefined
-    // Whoever holds a key may know what became of it; whoever guesses learns nothing that he could not see from the same answer.
-    if (key === undefined || key.revoked !== null) return unauthorized('this API key is not known here, or was revoked')
-    if (key.expires !== null && key.expires * 1000 <= this.#options.now().getTime()) return unauthorized('this API key has expired')
-    this.#found.set(incoming, key)
-    return null
+    const refusal = this.#refusalOf(key)
+    if (refusal === null && key !== undefined) this.#found.set(incoming, key)
+    return refusal
   }
 
   admit(incoming: IncomingMessage, model: string, promptBytes: number): Grant | HttpError {
+    const found = this.#found.get(incoming)
     // While the body came, the key may have been revoked.
-    const refusal = this.authenticate(incoming)
-    const key = this.#found.get(incoming)
+    const key = found === undefined ? undefined : this.#options.ring.again(found)
+    const refusal = this.#refusalOf(key)
     if (refusal !== null || key === undefined) return refusal ?? unauthorized('expected an API key')
     if (key.models !== null && !key.models.includes(model))
       return new HttpError(403, 'invalid_request_error', 'this API key may not use this model', { code: 'model_not_allowed', param: 'model' })
@@ -64,6 +63,13 @@ export class KeyAccess implements Access {
         if (used > 0) spending.add(key.id, { requests: 0, tokens: used })
       },
     }
+  }
+
+  /** Whoever holds a key may know what became of it; whoever guesses learns nothing that he could not see from the same answer. */
+  #refusalOf(key: ApiKey | undefined): HttpError | null {
+    if (key === undefined || key.revoked !== null) return unauthorized('this API key is not known here, or was revoked')
+    if (key.expires !== null && key.expires * 1000 <= this.#options.now().getTime()) return unauthorized('this API key has expired')
+    return null
   }
 }
 

@@ -77,9 +77,14 @@ export class KeyRing {
    * a guess was. Throws `api_keys_stale` where the store has not answered for too long.
    */
   find(credential: string): ApiKey | undefined {
-    if (performance.now() - this.#readAt > (this.#options.staleMs ?? 60_000))
-      throw fail('api_keys_stale', 'the list of API keys could not be read for a while; retry later')
+    this.#demandFresh()
     return this.#byTag.get(this.#options.tagOf(credential))
+  }
+
+  /** A key that was found before, as it is now. Throws as {@link find}. */
+  again({ tag }: ApiKey): ApiKey | undefined {
+    this.#demandFresh()
+    return this.#byTag.get(tag)
   }
 
   /** A new key; its text is given once and kept nowhere. Throws `api_keys_full`, `api_keys_busy` and what the store throws. */
@@ -158,6 +163,11 @@ export class KeyRing {
     this.#byTag = new Map(keys.map((key) => [key.tag, key]))
     this.#readAt = performance.now()
     this.#say(null)
+  }
+
+  #demandFresh(): void {
+    if (performance.now() - this.#readAt > (this.#options.staleMs ?? 60_000))
+      throw fail('api_keys_stale', 'the list of API keys could not be read for a while; retry later')
   }
 
   #say(problem: string | null): void {

@@ -39,8 +39,7 @@ export class Database {
 
   constructor({ address, password, ca, maxConnections = 4 }: PostgresOptions) {
     const { host, port, user, database, local } = address
-    const ssl =
-      local && ca === null ? false : { rejectUnauthorized: true, minVersion: 'TLSv1.2' as const, ...(ca === null ? {} : { ca }), servername: host }
+    const ssl = local && ca === null ? false : { rejectUnauthorized: true, minVersion: 'TLSv1.2' as const, ...(ca === null ? {} : { ca }) }
     this.#pool = new pg.Pool({
       host,
       port,
