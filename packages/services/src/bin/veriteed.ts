@@ -11,6 +11,8 @@ const commands: Readonly<Record<string, readonly [string, () => Promise<{ readon
   broker: ['releases model keys to attested enclaves', () => import('./commands/broker.ts')],
   controller: ['verifies workers and routes to them', () => import('./commands/controller.ts')],
   keys: ['API keys of a controller: create, list, revoke, usage', () => import('./commands/keys.ts')],
+  status: ['whether a service that runs is ready, and why not', () => import('./commands/status.ts')],
+  workers: ['the workers of a running controller', () => import('./commands/workers.ts')],
   demo: ['a whole network on this machine, SIMULATED', () => import('./commands/demo.ts')],
 }
 

@@ -23,6 +23,7 @@ import { Readiness } from './readiness.ts'
 import { serviceMetrics } from './receipt-metrics.ts'
 import { readRoots } from './roots.ts'
 import type { Running } from './run.ts'
+import { plainFacts } from './status/facts.ts'
 import type { StartOptions } from './worker.ts'
 
 /**
@@ -98,7 +99,8 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
     const adminListening = broker.admin === null ? null : await listen(binding(admin.host, admin.port, tls), broker.admin)
     closing.push(() => adminListening?.close())
     serviceMetrics(metrics, gate, readiness, () => broker.identity.keyset.not_after)
-    const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: said.knows_simulated })
+    const status = { role: 'broker', facts: () => plainFacts(broker.identity, gate) }
+    const operations = await operationsOf(options.configuration, { metrics, readiness, status, knowsSimulated: said.knows_simulated })
     closing.push(() => operations?.close())
     if (adminListening !== null) report(`admin interface at ${adminListening.url}`)
     return {

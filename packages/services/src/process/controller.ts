@@ -30,6 +30,7 @@ import { readRoots } from './roots.ts'
 import { limitsOf, queueMetrics, routingMetrics } from './routing.ts'
 import { openRules, refuseUnmeasuredRules, rootDigests } from './rules.ts'
 import type { Renewing } from './run.ts'
+import { controllerFacts, workerRows } from './status/facts.ts'
 import { unattestedNotices, unattestedWorkersOf } from './unattested-workers.ts'
 import type { StartOptions } from './worker.ts'
 
@@ -131,7 +132,9 @@ export async function startControllerProcess(options: StartOptions<Configuration
     closing.push(() => adminListening?.close())
     if (adminListening !== null) report(`admin interface at ${adminListening.url}`)
     serviceMetrics(metrics, gate, readiness, () => controller.identity.keyset.not_after)
-    const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: api.knows_simulated })
+    const facts = () => controllerFacts(controller, gate, rules)
+    const status = { role: 'controller', facts, workers: () => workerRows(controller.registry) }
+    const operations = await operationsOf(options.configuration, { metrics, readiness, status, knowsSimulated: api.knows_simulated })
     closing.push(() => operations?.close())
     if (platform.simulated !== null) {
       const { policy } = await rules.current()

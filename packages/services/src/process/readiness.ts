@@ -40,11 +40,16 @@ export class Readiness {
     return this.#checks.filter(({ read }) => read().length > 0).map(({ code }) => code)
   }
 
+  /** The reasons in words, for operators. */
+  get details(): string[] {
+    return this.#checks.flatMap(({ read }) => read())
+  }
+
   /** `GET /readyz`: 200 or 503, with the code of every reason and every notice; `details`, the reasons in words, for `operators` only (rule S22). */
   answer(response: ServerResponse, reader: 'everybody' | 'operators'): void {
     const { reasons } = this
     const status = reasons.length === 0 ? 'ready' : 'not_ready'
-    const details = reader === 'operators' ? { details: this.#checks.flatMap(({ read }) => read()) } : {}
+    const details = reader === 'operators' ? { details: this.details } : {}
     const body = JSON.stringify({ status, reasons, ...details, notices: this.notices })
     response
       .writeHead(reasons.length === 0 ? 200 : 503, {

@@ -24,6 +24,8 @@ import { serviceMetrics, workerMetrics } from './receipt-metrics.ts'
 import { checkReceipts, openReceipts, receiptNotices, storeMetrics, storeReasons, storeReports } from './receipts.ts'
 import { keepRenewed } from './renewal.ts'
 import type { Renewing } from './run.ts'
+import type { StatusFacts } from './status/document.ts'
+import { workerFacts } from './status/facts.ts'
 
 export interface StartOptions<C> {
   readonly configuration: C
@@ -70,7 +72,9 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     for (const stop of closing.splice(0).reverse()) await stop()
   }
   try {
-    const operations = await operationsOf(options.configuration, { metrics, readiness, knowsSimulated: said.knows_simulated })
+    let facts = (): StatusFacts | null => null
+    const status = { role: 'worker', facts: () => facts() }
+    const operations = await operationsOf(options.configuration, { metrics, readiness, status, knowsSimulated: said.knows_simulated })
     closing.push(() => operations?.close())
     const models = await loadModels({ config, configuration, platform, program, report })
     closing.push(() => Promise.all(models.map(({ engine }) => engine.dispose())))
@@ -93,6 +97,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       onStore: storeReports(report),
     })
     closing.push(() => worker.close())
+    facts = () => workerFacts(worker.identity, gate, models)
     storeMetrics(metrics, () => worker.ledger.figures)
     readiness.add(
       'receipts_not_kept',

@@ -89,7 +89,8 @@ describe('the listener for operators', () => {
     const metrics = new Metrics()
     const readiness = new Readiness(['SIMULATED: nothing is protected'])
     const { token: wanted = null, host = '127.0.0.1', knowsSimulated = false } = changes
-    const server = await startOperations({ host, port: 0, token: wanted, simulated: true, knowsSimulated, metrics, readiness })
+    const status = { role: 'worker', facts: () => null }
+    const server = await startOperations({ host, port: 0, token: wanted, simulated: true, knowsSimulated, metrics, readiness, status })
     closing.push(() => server.close())
     return { metrics, readiness, server }
   }
@@ -117,8 +118,9 @@ describe('the listener for operators', () => {
     const probe = await ask(server, '/readyz')
     expect([probe.status, probe.body.includes('not_admitted'), probe.body.includes('internal')]).toEqual([503, true, false])
     expect((await ask(server, '/readyz', { headers: { authorization: `Bearer ${token}` } })).body).toContain('http://c.internal')
-    for (const authorization of ['', `Bearer ${token}x`, `Bearer ${token.slice(1)}`, `Basic ${token}`])
-      expect((await ask(server, '/metrics', { headers: authorization === '' ? {} : { authorization } })).status).toBe(401)
+    for (const path of ['/metrics', '/status'])
+      for (const authorization of ['', `Bearer ${token}x`, `Bearer ${token.slice(1)}`, `Basic ${token}`])
+        expect((await ask(server, path, { headers: authorization === '' ? {} : { authorization } })).status).toBe(401)
     expect((await ask(server, '/metrics', { headers: { authorization: `Bearer ${token}` } })).status).toBe(200)
     expect((await ask(server, '/healthz')).status).toBe(200)
   })

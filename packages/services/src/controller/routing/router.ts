@@ -123,6 +123,12 @@ export class Router {
       yield { model, running: requests, waiting: queue.length, members: members.size }
   }
 
+  /** Null for a worker that gets no requests at all. For operators. */
+  breakerOf(worker: AdmittedWorker): BreakerState | null {
+    const seat = this.#sessions.get(worker.session.id)
+    return seat?.worker === worker ? seat.breaker.state : null
+  }
+
   /** How many workers each breaker state keeps. For metrics. */
   breakers(): Readonly<Record<BreakerState, number>> {
     const counts = { closed: 0, open: 0, half_open: 0 }
