@@ -1,11 +1,11 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { chatBody, nodeTransport, readBody } from 'veritee/client'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import type { Running } from '../../../src/process/run.ts'
 import { askOperations } from '../../../src/process/status/ask.ts'
 import { parseStatus, parseWorkerList, type Status, type WorkerRow } from '../../../src/process/status/document.ts'
+import { workerRows } from '../../../src/process/status/facts.ts'
 import { openSetting } from '../../controller/admission/setting.ts'
 import { freePortBase } from '../../e2e/free-ports.ts'
 import { startController, startWorker } from '../start.ts'
@@ -25,7 +25,7 @@ const status = async (of: Running): Promise<Status> => parseStatus(await askOper
 const rows = async (of: Running): Promise<readonly WorkerRow[]> =>
   parseWorkerList(await askOperations('/workers', { url: String(of.ready.operations), token: null })).workers
 
-it('a worker and a controller that run tell what they have, and a worker that leaves is listed with the reason', async () => {
+it('a worker and a controller that run tell what they have, and that there is none any more once the worker has left', async () => {
   const control = await freePortBase()
   const worker = await startWorker([...simulate('w'), '--model', 'demo', '--controller', `http://127.0.0.1:${control}`])
   running.push(worker)
@@ -47,12 +47,8 @@ it('a worker and a controller that run tell what they have, and a worker that le
     ...{ outstanding: 0, breaker: 'closed', quarantine: null },
   })
   await worker.drain()
-  const transport = nodeTransport(front.ready.url)
-  const body = chatBody('veritee-demo', 'Who are you?', { temperature: 0, maxTokens: 4 })
-  await readBody(await transport.send({ method: 'POST', path: '/v1/chat/completions', body }), 1 << 20)
-  transport.close()
-  expect(await rows(front)).toMatchObject([{ url: worker.ready.url, breaker: null, quarantine: 'it is stopping' }])
-  expect(await status(front)).toMatchObject({ ready: false, reasons: ['no_verified_worker'], facts: { workers: { serving: 0, quarantined: 1 } } })
+  expect(await rows(front)).toEqual([])
+  expect(await status(front)).toMatchObject({ ready: false, reasons: ['no_verified_worker'], facts: { workers: { serving: 0, quarantined: 0 } } })
 })
 
 it('a controller under an admission manifest tells its version and its end', async () => {
@@ -67,6 +63,22 @@ it('a controller under an admission manifest tells its version and its end', asy
     const { facts } = await status(up)
     expect(facts?.manifest).toMatchObject({ version: 3, network: 'test' })
     expect(facts?.manifest?.expires).toBeGreaterThan(Date.now() / 1000)
+  } finally {
+    await setting.close()
+  }
+})
+
+it('a quarantined worker is listed with the reason, of bounded length', async () => {
+  const setting = await openSetting()
+  try {
+    const registry = setting.registry(await setting.rules())
+    const { server, digest } = await setting.worker()
+    const worker = await registry.admit(server.url, digest)
+    expect(workerRows(registry)).toMatchObject([{ url: server.url, keyset_digest: digest, breaker: 'closed', quarantine: null }])
+    registry.quarantine(worker, `policy_identity: ${'x'.repeat(5000)}`, 'session')
+    const [row] = parseWorkerList(JSON.parse(JSON.stringify({ version: 'veritee.workers.v1', workers: workerRows(registry) }))).workers
+    expect(row).toMatchObject({ session_id: worker.session.id, breaker: null })
+    expect(row?.quarantine).toMatch(/^policy_identity: x{1000,1010}$/)
   } finally {
     await setting.close()
   }
