@@ -4,6 +4,7 @@ import { addModelRoutes } from '../http/model-routes.ts'
 import { openApi } from '../http/openapi/document.ts'
 import { bearerOf, createProofRoutes, demandFound, demandProof, type Env, type ProofDeps, parsePrefix, text } from '../http/proof-routes.ts'
 import type { AdmittedWorker, Registry } from './registry.ts'
+import { addWorkerReports } from './sealed/worker-report.ts'
 
 export interface ApiDeps extends ProofDeps {
   readonly registry: Registry
@@ -24,6 +25,7 @@ export function createApiRoutes(deps: ApiDeps): Hono<Env> {
       .map(abbreviated)
     return c.json({ api_version: 'aci/1', sessions })
   })
+  addWorkerReports(app, deps)
   app.get('/v1/aci/sessions/:id', async (c) => {
     const id = c.req.param('id')
     const session = registry.session(id)?.text ?? (await deps.kept().document('session', id))

@@ -20,6 +20,7 @@ import { createControlRoutes } from './control-routes.ts'
 import { handleForward } from './forward.ts'
 import { Registry, type RegistryOptions } from './registry.ts'
 import { Router, type RouterOptions } from './routing/router.ts'
+import { withSealedBodies } from './sealed/listener.ts'
 import type { Access } from './stages/access.ts'
 
 export interface ControllerOptions {
@@ -116,7 +117,8 @@ export async function createController(options: ControllerOptions): Promise<Cont
       request.method === 'POST' && request.url !== undefined && inferenceEndpoints.has(request.url)
         ? handleForward(request.url, forward, request, response)
         : routes(request, response)
-    return { identity, ledger, handler: named(() => identity.keysetDigest, handle) }
+    const sealed = identity.ehbp === null ? handle : withSealedBodies(identity.ehbp, forward, handle)
+    return { identity, ledger, handler: named(() => identity.keysetDigest, sealed) }
   }
   const generations = new Generations(await generation(), now)
   return {

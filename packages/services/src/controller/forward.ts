@@ -76,6 +76,7 @@ function tenantOf(incoming: IncomingMessage): string {
   return token === null ? `address ${network(incoming.socket.remoteAddress ?? 'unknown')}` : `token ${token}`
 }
 
-function timeIsUp(answerMs: number): HttpError {
+/** An answer has an end, however slowly it comes. */
+export function timeIsUp(answerMs: number): HttpError {
   return new HttpError(504, 'server_error', `the answer was not whole within ${answerMs / 1000} s`, { code: 'deadline_exceeded' })
 }

@@ -45,7 +45,8 @@ const fetchMs = 15_000
 /** A worker that has just put new keys in force shows them before it is verified under them, which it asks for at once. */
 const renewalMs = 2_000
 
-async function get(worker: AdmittedWorker, path: string, timeoutMs = fetchMs): Promise<string> {
+/** A document of at most 256 KiB over the pinned connection. Throws {@link HttpError} 502, and what the connection throws. */
+export async function fetchFromWorker(worker: AdmittedWorker, path: string, timeoutMs = fetchMs): Promise<string> {
   const patience = performance.now() + Math.min(renewalMs, timeoutMs)
   for (;;) {
     try {
@@ -66,7 +67,7 @@ async function getOnce(worker: AdmittedWorker, path: string, timeoutMs: number):
 
 /** Apart, so that what is kept of an answer is this and not all that its check had at hand. */
 function proofOf(worker: AdmittedWorker, path: string): UpstreamReceipt['prefixProof'] {
-  return (prefix) => get(worker, `${path}?prefix=${prefix}`)
+  return (prefix) => fetchFromWorker(worker, `${path}?prefix=${prefix}`)
 }
 
 /** The token counts that a worker signed, of whichever engine; null where its receipt has none. */
@@ -105,7 +106,7 @@ export async function checkUpstream(
   const offered = forwarded.offered ?? null
   let text: string
   try {
-    text = offered !== null && 'text' in offered ? offered.text : await get(worker, path, timeoutMs)
+    text = offered !== null && 'text' in offered ? offered.text : await fetchFromWorker(worker, path, timeoutMs)
   } catch (error) {
     return failed('absent', `the worker's receipt could not be fetched: ${error instanceof Error ? error.message : 'unknown failure'}`)
   }
@@ -124,7 +125,7 @@ export async function checkUpstream(
       if (signed === undefined) return failed('mismatch', "the worker's receipt does not commit to the stream it sent")
       const proof = complete
         ? { prefix: signed.events, consistency: [] }
-        : parsePrefixProof(await get(worker, `${path}?prefix=${stream.leaves.length}`, timeoutMs))
+        : parsePrefixProof(await fetchFromWorker(worker, `${path}?prefix=${stream.leaves.length}`, timeoutMs))
       await verifyPrefix(stream, signed, proof)
     }
     const model = eventOf(receipt, 'veritee.model')

@@ -1,9 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { sealedBody } from './ehbp/expect-sealed.ts'
 import { errorBody, HttpError, toHttpError } from './errors.ts'
 import { holdBytes } from './held-bytes.ts'
 
-/** The whole request body, bounded in bytes. Throws 413, 400 and {@link holdBytes}' 503 as {@link HttpError}; the connection closes after a body that is too large. */
+/** The whole request body, bounded in bytes, and opened where it was encrypted. Throws 413, 400 and {@link holdBytes}' 503 as {@link HttpError}; the connection closes after a body that is too large. */
 export function readRequestBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
+  const sealed = sealedBody(request)
+  if (sealed !== null) return bounded(sealed, maxBytes)
   const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>()
   const parts: Buffer[] = []
   let length = 0
@@ -29,6 +32,12 @@ export function readRequestBody(request: IncomingMessage, maxBytes: number): Pro
   return promise
 }
 
+async function bounded(opened: Uint8Array | Promise<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
+  const body = await opened
+  if (body.length > maxBytes) throw tooLarge(maxBytes)
+  return body
+}
+
 function tooLarge(maxBytes: number): HttpError {
   return new HttpError(413, 'invalid_request_error', `expected a body of at most ${maxBytes} bytes`, {
     code: 'body_too_large',
@@ -41,7 +50,14 @@ export function sendError(response: ServerResponse, error: unknown): string {
   const known = toHttpError(error)
   const body = errorBody(known)
   if (response.headersSent) response.destroy()
-  else response.writeHead(known.status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), ...known.headers }).end(body)
+  else
+    response
+      .writeHead(known.status, {
+        'content-type': known.problem?.mediaType ?? 'application/json',
+        'content-length': Buffer.byteLength(body),
+        ...known.headers,
+      })
+      .end(body)
   return body
 }
 

@@ -12,6 +12,9 @@ export const completionsEndpoint = '/v1/completions'
 export const responsesEndpoint = '/v1/responses'
 export const embeddingsEndpoint = '/v1/embeddings'
 
+/** Where a requester fetches the receipt of an exchange whose body was encrypted to a worker. */
+export const sealedReceiptsPath = '/v1/veritee/receipts'
+
 /** Those that run a model, and have receipts. */
 export const inferenceEndpoints: ReadonlySet<string> = new Set([chatEndpoint, completionsEndpoint, responsesEndpoint, embeddingsEndpoint])
 

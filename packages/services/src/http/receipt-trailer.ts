@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
+import { exchangeOf } from '../enclave/runtime/ehbp/exchange.ts'
 
 /**
  * A worker's receipt as a trailer of the answer that it is for, so that a controller need not fetch it: an optimisation, and never the only way
@@ -12,8 +13,12 @@ const maxTrailerLength = 4096
 /** What a controller says with its request to have it. There is no hop between, so it needs no `Connection: TE`. */
 export const acceptsTrailers: { readonly te: 'trailers' } = { te: 'trailers' }
 
-/** At a worker, before the headers go out: the receipt will be with the answer, if who asks takes trailers. The answer then has no length. */
+/**
+ * At a worker, before the headers go out: the receipt will be with the answer, if who asks takes trailers. The answer then has no length.
+ * Never where the answer is encrypted: a trailer is not, and its receipt is not for whoever carries it (rule S4).
+ */
 export function offerReceipt(incoming: IncomingMessage, response: ServerResponse): void {
+  if (exchangeOf(incoming) !== null) return
   if (/(?:^|[\s,])trailers(?:$|[\s,;])/i.test(String(incoming.headers.te ?? ''))) response.setHeader('trailer', trailerName)
 }
 

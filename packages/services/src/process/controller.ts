@@ -153,7 +153,14 @@ export async function startControllerProcess(options: StartOptions<Configuration
       if (api.tls) for (const listening of [apiListening, controlListening]) listening.renewTls(controller.identity.tls)
       report(`new keys in force: ${controller.identity.keysetDigest}`)
     }
-    const renewal = keepRenewed({ notAfter: () => controller.identity.keyset.not_after, now, renew, refresh: platform.refresh, report })
+    const renewal = keepRenewed({
+      notAfter: () => controller.identity.keyset.not_after,
+      worn: () => controller.identity.ehbp?.worn === true,
+      now,
+      renew,
+      refresh: platform.refresh,
+      report,
+    })
     closing.push(() => renewal.stop())
     if (followed !== null) {
       const changed = (): Promise<void> => controller.registry.judgeAgain()

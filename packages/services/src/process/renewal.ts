@@ -3,6 +3,8 @@ import { VeriteeError } from 'veritee/errors'
 export interface RenewalOptions {
   /** End of the keyset in force, Unix seconds. */
   readonly notAfter: () => number
+  /** True once the keys have served so often that new ones are due before their end. */
+  readonly worn?: () => boolean
   readonly now: () => Date
   readonly renew: () => Promise<void>
   /** Looks for newer collateral. */
@@ -25,7 +27,7 @@ export interface Renewal {
 
 /** Makes new keys before the old ones end, by looking at the clock each minute: a timer of a day would not notice that the clock was set. */
 export function keepRenewed(options: RenewalOptions): Renewal {
-  const { notAfter, now, renew, refresh, report, checkMs = 60_000 } = options
+  const { notAfter, worn = () => false, now, renew, refresh, report, checkMs = 60_000 } = options
   let refreshed = now().getTime()
   let busy = false
   const attempt = async (what: string, act: () => Promise<void>): Promise<void> => {
@@ -43,7 +45,7 @@ export function keepRenewed(options: RenewalOptions): Renewal {
       refreshed = at
       await attempt('refreshing the collateral', refresh)
     }
-    if (at / 1000 >= notAfter() - marginSeconds) await attempt('renewing the keys', renew)
+    if (at / 1000 >= notAfter() - marginSeconds || worn()) await attempt('renewing the keys', renew)
     busy = false
   }
   const timer = setInterval(() => void check(), checkMs)

@@ -139,7 +139,14 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       for (const admission of admissions) admission.again()
       report(`new keys in force: ${worker.identity.keysetDigest}`)
     }
-    const renewal = keepRenewed({ notAfter: () => worker.identity.keyset.not_after, now, renew, refresh: platform.refresh, report })
+    const renewal = keepRenewed({
+      notAfter: () => worker.identity.keyset.not_after,
+      worn: () => worker.identity.ehbp?.worn === true,
+      now,
+      renew,
+      refresh: platform.refresh,
+      report,
+    })
     closing.push(() => renewal.stop())
     readiness.add('keyset_ended', () => (renewal.reason === null ? [] : [renewal.reason]))
     loading = []

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Registration, signRegistration } from '../../src/enclave/runtime/admission/registration.ts'
 import { bytesOf, type Network, startNetwork } from '../e2e/network.ts'
 import { demanded, toolUser, weather } from '../e2e/tool-models.ts'
+import { chatBody, openClient, sealTo, send } from '../ehbp/sealing-client.ts'
 
 /** Requests and answers of a running system, held against the documents that it serves of itself. */
 
@@ -111,6 +112,14 @@ async function exchange(
   return { status: answer.status, headers: answer.headers, body: bytes }
 }
 
+/** Of an exchange that was encrypted to the worker. */
+async function statement(): Promise<void> {
+  const client = await openClient(network, transports.api as Transport)
+  const { headers } = await send(transports.worker as Transport, await sealTo(network, client, chatBody(false), { session_id: null }))
+  await ok('worker', 'get', `/v1/veritee/statements/${headers['x-receipt-id']}`, '/v1/veritee/statements/{id}')
+  expect((await exchange('worker', 'get', '/v1/veritee/statements/none', '/v1/veritee/statements/{id}')).status).toBe(404)
+}
+
 const ok = async (...all: Parameters<typeof exchange>): Promise<Asked> => {
   const answer = await exchange(...all)
   expect(answer.status).toBeLessThan(300)
@@ -173,7 +182,9 @@ describe.for(['worker', 'api'] as const)('the document of %s holds', (name) => {
     await ok(name, 'get', `/v1/veritee/keysets/${headers['x-aci-keyset-digest']}`, '/v1/veritee/keysets/{digest}')
     await ok(name, 'get', '/healthz', '/healthz')
     await ok(name, 'get', '/openapi.json', '/openapi.json')
-    if (name === 'worker') return
+    if (name === 'worker') return await statement()
+    const attestation = `/v1/veritee/workers/${network.sessionId}/attestation?nonce=${'ab'.repeat(32)}`
+    await ok(name, 'get', attestation, '/v1/veritee/workers/{session}/attestation')
     await ok(name, 'get', '/readyz', '/readyz')
     await ok(name, 'get', `/v1/veritee/receipts/${id}/upstream`, '/v1/veritee/receipts/{id}/upstream')
     await ok(name, 'get', '/v1/aci/sessions', '/v1/aci/sessions')

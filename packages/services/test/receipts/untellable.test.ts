@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { request } from 'undici'
 import { eventOf, parseReceipt } from 'veritee/receipt'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { SealedStatements } from '../../src/enclave/runtime/ehbp/statements.ts'
 import type { Identity } from '../../src/enclave/runtime/identity.ts'
 import { Ledger } from '../../src/enclave/runtime/ledger.ts'
 import { type AnswerShape, type GeneratingEndpoint, handleGeneration } from '../../src/enclave/worker/answer.ts'
@@ -71,7 +72,7 @@ function endpoint(broken: keyof AnswerShape): GeneratingEndpoint<Request> {
 
 async function ask(broken: keyof AnswerShape, stream: boolean): Promise<{ status: number; text: string; outcome: unknown }> {
   const ledger = new Ledger({ identity, now })
-  const deps = { ledger, now, models: new Map([['m', model]]), upstream: new Map() }
+  const deps = { ledger, identity, statements: new SealedStatements(), now, models: new Map([['m', model]]), upstream: new Map() }
   const server = http.createServer((incoming, response) => void handleGeneration(endpoint(broken), deps, incoming, response))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   try {

@@ -109,7 +109,7 @@ test('an event that cannot be made fails the stream, and no process', async () =
 
 test('S9: in silence comments go out, which are events in hash and tree; none while events come, and none after the end', async () => {
   const { response, body } = await opened()
-  const stream = new EventStream(response, 1, 20)
+  const stream = new EventStream(response, 1, { heartbeatMs: 20 })
   await stream.emit(() => eventOf(0))
   // Each is within the time after which silence is broken.
   for (let i = 1; i < 8; i++) {
@@ -130,7 +130,7 @@ test('S9: in silence comments go out, which are events in hash and tree; none wh
 
 test('a reader who takes nothing gets no comments on top, and one who left stops them', async () => {
   const { response, leave } = await opened()
-  const stream = new EventStream(response, 1, 5)
+  const stream = new EventStream(response, 1, { heartbeatMs: 5 })
   const stuck = Promise.withResolvers<void>()
   const write = response.write.bind(response)
   response.write = ((bytes: Uint8Array) => {
@@ -186,4 +186,26 @@ test('S9: a reader who takes nothing for a while gets everything in order, and t
   expect(bodyHash).toBe(`sha256:${createHash('sha256').update(bytes).digest('hex')}`)
   expect(event).toMatchObject({ events: 41, bytes: bytes.length })
   expect(waited).toBeGreaterThan(0)
+})
+
+test('S25: padded, everything that goes out together ends at a multiple of 256 bytes, comments are hashed like events, and the end comes last', async () => {
+  const { response, writes, body } = await opened()
+  const stream = new EventStream(response, 2, { padded: true })
+  const tree = new StreamTree()
+  // Of all lengths around the steps, those for which a comment would be too short among them.
+  for (let length = 240; length < 270; length++) {
+    await stream.emit(() => utf8(`data: ${'x'.repeat(length - 8)}\n\n`))
+    await stream.emit(() => eventOf(length))
+  }
+  const { bodyHash, event, end } = await stream.close(() => utf8('data: [DONE]\n\n'))
+  end()
+  const received = await body
+  expect(writes.filter((bytes) => bytes.length % 256 !== 0)).toEqual([])
+  expect(received.length % 256).toBe(0)
+  expect(received.toString().endsWith('\n\ndata: [DONE]\n\n')).toBe(true)
+  const events = received.toString().split(/(?<=\n\n)/)
+  for (const one of events) await tree.append(utf8(one))
+  expect(events.filter((one) => one.startsWith('data: ')).length).toBe(61)
+  expect(events.filter((one) => !/^(?:data: .*|: *)\n\n$/.test(one))).toEqual([])
+  expect([bodyHash, event]).toEqual([`sha256:${createHash('sha256').update(received).digest('hex')}`, await tree.event()])
 })

@@ -117,6 +117,29 @@ export class Router {
     return [...(this.#pools.get(model)?.members ?? [])].map(({ seat }) => seat.worker).filter(({ session }) => session.document.expires_at > now)
   }
 
+  /** The worker of a session, where it may get requests now. */
+  ofSession(id: string): AdmittedWorker | null {
+    const worker = this.#sessions.get(id)?.worker
+    return worker !== undefined && worker.session.document.expires_at > this.#seconds() ? worker : null
+  }
+
+  /** A hold on the worker of a session for a request that nobody else could serve, and whose model nobody here knows; or why there is none now. */
+  takeSession(id: string): { readonly worker: AdmittedWorker; end(): void } | 'unpinned' | 'busy' {
+    const worker = this.ofSession(id)
+    if (worker === null) return 'unpinned'
+    const { load } = worker
+    if (!load.hasRoom(this.limits.workerRequests)) return 'busy'
+    let held = 1
+    load.outstanding++
+    this.#changed(load)
+    const end = (): void => {
+      load.outstanding -= held
+      held = 0
+      this.#changed(load)
+    }
+    return { worker, end }
+  }
+
   /** For metrics. */
   *load(): Iterable<{ readonly model: string; readonly running: number; readonly waiting: number; readonly members: number }> {
     for (const { model, requests, queue, members } of this.#pools.values())

@@ -1,7 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
+import { transportEvents } from '../../enclave/runtime/ehbp/exchange.ts'
 import { readRequestBody } from '../../http/body.ts'
 import { nonceHeader } from '../../http/chat-request.ts'
+import { checkExchangeModel } from '../../http/ehbp/open-body.ts'
 import { HttpError } from '../../http/errors.ts'
 import { bodyHash } from '../relay.ts'
 
@@ -27,6 +29,7 @@ export async function readRequest(endpoint: string, incoming: IncomingMessage): 
   const { model } = spliced.value
   if (typeof model !== 'string' || model.length > 256)
     throw new HttpError(400, 'invalid_request_error', 'model: expected the name of a model', { param: 'model' })
+  checkExchangeModel(incoming, model)
   const receivedHash = bodyHash(body)
   return {
     endpoint,
@@ -39,6 +42,7 @@ export async function readRequest(endpoint: string, incoming: IncomingMessage): 
     events: [
       { type: 'request.received', body_hash: receivedHash },
       { type: 'veritee.request', client_nonce: clientNonce },
+      ...transportEvents(incoming, clientNonce),
     ],
   }
 }

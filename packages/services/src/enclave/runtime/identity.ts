@@ -2,8 +2,10 @@ import { createHash, generateKeyPairSync, sign as nodeSign } from 'node:crypto'
 import { type Collateral, collateralToJson, parseQuote } from 'veritee/attestation'
 import { certificatePem, issueSelfSignedTls } from 'veritee/attestation/issue'
 import { type Json, jcs, jcsDigest, toBase64, toHex } from 'veritee/bytes'
+import { ehbpAlgorithm, ehbpVersion } from 'veritee/ehbp'
 import { descriptorSubject, type Keyset, keysetDigest, maxKeysetSeconds, type ServiceDescriptor, statementReportData } from 'veritee/receipt'
 import { registrationMessage } from './admission/registration.ts'
+import { createRecipient, type EhbpRecipient } from './ehbp/recipient.ts'
 import type { Quoter } from './quote.ts'
 
 export interface IdentityOptions {
@@ -20,10 +22,12 @@ export interface Identity {
   readonly keysetDigest: string
   readonly descriptor: ServiceDescriptor
   readonly receiptKeyId: string
-  /** Ed25519 over the bytes, which are the JCS form of a receipt (aci/1 section 3.1, role separation). */
+  /** Ed25519 over the bytes, which are the JCS form of a receipt or of a statement about one (aci/1 section 3.1, role separation). */
   signReceipt(message: Uint8Array): Uint8Array
   /** Ed25519 under the receipt key over a registration document, behind a prefix that no receipt begins with. */
   signRegistration(document: Uint8Array): Uint8Array
+  /** What opens bodies that are encrypted to this enclave; null in roles that take none. */
+  readonly ehbp: EhbpRecipient | null
   /** PEM, for `node:https`. */
   readonly tls: { readonly key: string; readonly cert: string }
   /** The attestation report (aci/1 section 4.1) for a nonce of 64 lower-case hex digits, or null, as the exact text to serve. */
@@ -39,11 +43,12 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
   const receipt = generateKeyPairSync('ed25519')
   const receiptPublic = receipt.publicKey.export({ type: 'spki', format: 'der' }).subarray(-32).toString('hex')
   const tls = await createTlsKey(now())
+  const ehbp = descriptor.role === 'worker' || descriptor.role === 'controller' ? await createRecipient() : null
   const keyset: Keyset = {
     subject: await descriptorSubject(descriptor),
     not_after: Math.floor(now().getTime() / 1000) + maxKeysetSeconds,
     receipt_signing_keys: [{ key_id: 'receipt-1', algo: 'ed25519', public_key: receiptPublic }],
-    e2ee_public_keys: [],
+    e2ee_public_keys: ehbp === null ? [] : [{ key_id: 'ehbp-1', algo: ehbpAlgorithm, public_key: ehbp.publicKey }],
     tls_public_keys: [{ spki_sha256: tls.spkiSha256 }],
   }
   const digest = await keysetDigest(keyset)
@@ -54,6 +59,7 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
     receiptKeyId: 'receipt-1',
     signReceipt: (message) => new Uint8Array(nodeSign(null, message, receipt.privateKey)),
     signRegistration: (document) => new Uint8Array(nodeSign(null, registrationMessage(document), receipt.privateKey)),
+    ehbp,
     tls: { key: tls.key, cert: tls.cert },
     report: async (nonce, { priority } = {}) => {
       const quote = await quoter.quote({ purpose: 'aci.report_data.v1', keysetDigest: digest, nonce }, priority === undefined ? {} : { priority })
@@ -67,7 +73,12 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
           source_provenance: { repo_url: null, repo_commit: descriptor.release.commit, image_digest: null, image_provenance: null },
           evidence: { quote_b64: toBase64(quote), collateral: collateralToJson(collateral()), descriptor: descriptor as unknown as Json, nonce },
         },
-        service_capabilities: { supported_e2ee_versions: [], serving: descriptor.role === 'controller' ? 'aggregator' : 'direct' },
+        service_capabilities: {
+          supported_e2ee_versions: ehbp === null ? [] : [ehbpVersion],
+          serving: descriptor.role === 'controller' ? 'aggregator' : 'direct',
+          // Not among the versions above, which are for what this service opens itself (aci/1 section 4.1).
+          ...(descriptor.role === 'controller' && { veritee: { ehbp_pass_through: ehbpVersion } }),
+        },
       } as unknown as Json)
     },
   }

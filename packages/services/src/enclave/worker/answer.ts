@@ -1,18 +1,21 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
-import { bearer, readRequestBody, sendError } from '../../http/body.ts'
+import { readRequestBody, sendError } from '../../http/body.ts'
 import { chatEndpoint, nonceHeader, unknownModel } from '../../http/chat-request.ts'
+import { checkExchangeModel } from '../../http/ehbp/open-body.ts'
 import { errorBody, HttpError, toHttpError } from '../../http/errors.ts'
 import { addReceipt, endPlain, offerReceipt } from '../../http/receipt-trailer.ts'
-import type { Ledger, PendingReceipt } from '../runtime/ledger.ts'
+import { transportEvents } from '../runtime/ehbp/exchange.ts'
+import { paddedJson } from '../runtime/ehbp/padding.ts'
+import type { PendingReceipt } from '../runtime/ledger.ts'
 import { type Completion, type CompletionDelta, type CompletionResult, RequestError } from './engine/index.ts'
 import { EventStream } from './event-stream.ts'
+import { openReceipt, type ReceiptDeps } from './sealed/open-receipt.ts'
 import { choicesEvents, inferenceEvent, type ServedModel } from './served-model.ts'
 import { answerUpstream, type PlacedModel } from './upstream/index.ts'
 
-export interface AnswerDeps {
-  readonly ledger: Ledger
+export interface AnswerDeps extends ReceiptDeps {
   readonly models: ReadonlyMap<string, ServedModel>
   /** Models that engines of other processes run; their names differ from those of `models`. */
   readonly upstream: ReadonlyMap<string, PlacedModel>
@@ -58,6 +61,8 @@ interface Received {
   readonly spliced: SplicedRequest
   readonly requestHash: string
   readonly clientNonce: string | null
+  /** How the request came, where its body was encrypted: its answer is padded then. */
+  readonly transport: readonly ReceiptEvent[]
 }
 
 /** What is known of a request once it was read and understood. */
@@ -76,7 +81,7 @@ export async function handleGeneration<R extends EndpointRequest>(
   const abort = new AbortController()
   // Not after each answer: making the reason of an abort takes longer than what it would end.
   response.once('close', () => response.writableFinished || abort.abort())
-  const receipt = deps.ledger.open(bearer(incoming))
+  const receipt = openReceipt(deps, incoming)
   try {
     const received = await receive(incoming)
     offerReceipt(incoming, response)
@@ -110,7 +115,8 @@ async function receive(incoming: IncomingMessage): Promise<Received> {
   const spliced = spliceConstraints(body, requestLimits)
   if (spliced.constraints.sessionIds !== null)
     throw new HttpError(412, 'session_not_accepted', 'this service runs the model itself and has no sessions to pin')
-  return { spliced, requestHash: digest(body), clientNonce }
+  checkExchangeModel(incoming, spliced.value.model)
+  return { spliced, requestHash: digest(body), clientNonce, transport: transportEvents(incoming, clientNonce) }
 }
 
 function upstreamOf({ upstream }: AnswerDeps, { spliced }: Received): PlacedModel | undefined {
@@ -154,11 +160,12 @@ export function refuse(error: unknown, receipt: PendingReceipt, response: Server
 }
 
 /** What every receipt of a worker begins with. */
-export function requestEvents({ requestHash, spliced, clientNonce, model }: Prepared<unknown>): ReceiptEvent[] {
+export function requestEvents({ requestHash, spliced, clientNonce, transport, model }: Prepared<unknown>): ReceiptEvent[] {
   return [
     { type: 'request.received', body_hash: requestHash },
     { type: 'request.forwarded', body_hash: digest(spliced.forwarded) },
     { type: 'veritee.request', client_nonce: clientNonce },
+    ...transport,
     model.event,
   ]
 }
@@ -189,12 +196,18 @@ async function whole(answer: Answer): Promise<void> {
   const result = await completion.result
   const told = attempt(result, () => JSON.stringify(shape.whole(result, deltas)))
   const failed = told.result.outcome === 'error'
-  const body = Buffer.from(told.value ?? errorBody(toHttpError(told.result.error)))
+  const body = bodyOf(answer.prepared, told.value ?? errorBody(toHttpError(told.result.error)))
   // Nobody is there to take an aborted answer: its receipt is over no bytes at all.
   const sent = result.outcome === 'aborted' ? Buffer.alloc(0) : body
   const text = await answer.receipt.finish({ ...facts(answer, told.result, digest(sent)), stream: null })
   if (result.outcome === 'aborted') return
   endPlain(response, failed ? toHttpError(told.result.error).status : 200, body, text)
+}
+
+/** The bytes of a plain answer, padded where they will be encrypted. */
+export function bodyOf({ transport }: Pick<Received, 'transport'>, text: string): Buffer {
+  const body = Buffer.from(text)
+  return transport.length === 0 ? body : paddedJson(body)
 }
 
 /** The model ran, so there is a receipt, whatever becomes of its words: where they cannot be told, the answer has failed. */
@@ -208,9 +221,9 @@ function attempt<T>(result: CompletionResult, tell: () => T): { readonly result:
 }
 
 async function stream(answer: Answer): Promise<void> {
-  const { completion, shape, response } = answer
+  const { completion, shape, response, prepared } = answer
   const first = shape.first()
-  const events = new EventStream(response, first.length + 1, answer.heartbeatMs)
+  const events = new EventStream(response, first.length + 1, { padded: prepared.transport.length > 0, heartbeatMs: answer.heartbeatMs })
   const send = (objects: readonly object[]): Promise<void> | undefined => {
     let room: Promise<void> | undefined
     for (const object of objects) room = events.emit(() => shape.frame(object))

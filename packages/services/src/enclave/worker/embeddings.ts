@@ -1,12 +1,12 @@
 import { createHmac } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { InferenceEvent, Outcome } from 'veritee/receipt'
-import { bearer } from '../../http/body.ts'
 import { embeddingsEndpoint } from '../../http/chat-request.ts'
 import { errorBody, toHttpError } from '../../http/errors.ts'
 import { endPlain, offerReceipt } from '../../http/receipt-trailer.ts'
-import { type AnswerDeps, announce, digest, type Prepared, prepare, refuse, requestEvents } from './answer.ts'
+import { type AnswerDeps, announce, bodyOf, digest, type Prepared, prepare, refuse, requestEvents } from './answer.ts'
 import { type Embedding, type EmbeddingRequest, parseEmbeddingRequest, promptTokensOf, RequestError } from './engine/index.ts'
+import { openReceipt } from './sealed/open-receipt.ts'
 import { tokensHmac } from './served-model.ts'
 
 /**
@@ -16,7 +16,7 @@ import { tokensHmac } from './served-model.ts'
 export async function handleEmbeddings(deps: AnswerDeps, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
   const abort = new AbortController()
   response.once('close', () => abort.abort())
-  const receipt = deps.ledger.open(bearer(incoming))
+  const receipt = openReceipt(deps, incoming)
   try {
     const prepared = await prepare(deps, incoming, (body) => parseEmbeddingRequest(body, { handled: ['provider'] }))
     const { request, model } = prepared
@@ -25,7 +25,7 @@ export async function handleEmbeddings(deps: AnswerDeps, incoming: IncomingMessa
     const receiptKey = announce(receipt, response)
     const { embeddings, outcome, error } = await embedAll(inputs, prepared, abort.signal)
     const failed = outcome === 'error'
-    const body = Buffer.from(failed ? errorBody(toHttpError(error)) : JSON.stringify(answerOf(embeddings, request)))
+    const body = bodyOf(prepared, failed ? errorBody(toHttpError(error)) : JSON.stringify(answerOf(embeddings, request)))
     const sent = outcome === 'aborted' ? Buffer.alloc(0) : body
     const events = [
       ...requestEvents(prepared),

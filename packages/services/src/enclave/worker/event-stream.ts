@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http'
 import { utf8 } from 'veritee/bytes'
 import { type StreamEvent, StreamTree } from 'veritee/receipt'
 import { write } from '../../http/body.ts'
+import { paddingEvent } from '../runtime/ehbp/padding.ts'
 
 /**
  * Events that come within this time of the last write go out together. For a small model a write, its TLS record and its way through the kernel cost
@@ -16,6 +17,11 @@ const longestMs = 40
 const defaultHeartbeatMs = 15_000
 const heartbeat = utf8(': keep-alive\n\n')
 
+export interface EventStreamOptions {
+  readonly padded?: boolean
+  readonly heartbeatMs?: number | undefined
+}
+
 /**
  * The server-sent events of one response. Each is made, hashed and put into the tree when it is handed to the transport, and not before: what a reader who
  * left was never sent is not in the receipt either. In silence comments go out, which are events like the others to hash and tree (rule S9).
@@ -28,6 +34,7 @@ export class EventStream {
   readonly #hash = createHash('sha256')
   #held: (() => Uint8Array)[] = []
   readonly #prompt: number
+  readonly #padded: boolean
   #count = 0
   #last = performance.now()
   #timer: NodeJS.Timeout | null = null
@@ -36,10 +43,14 @@ export class EventStream {
   #failure: { readonly error: unknown } | null = null
   readonly #heartbeats: NodeJS.Timeout
 
-  /** The event number `prompt`, from 1, goes out at once, and with it those before: it holds the first text, which its reader waits for. */
-  constructor(response: ServerResponse, prompt: number, heartbeatMs: number = defaultHeartbeatMs) {
+  /**
+   * The event number `prompt`, from 1, goes out at once, and with it those before: it holds the first text, which its reader waits for. `padded`: none does, and a comment
+   * behind what goes out together hides how long it is (rule S25 d).
+   */
+  constructor(response: ServerResponse, prompt: number, { padded = false, heartbeatMs = defaultHeartbeatMs }: EventStreamOptions = {}) {
     this.#response = response
-    this.#prompt = prompt
+    this.#prompt = padded ? 0 : prompt
+    this.#padded = padded
     this.#heartbeats = setInterval(() => this.#beat(heartbeatMs), heartbeatMs)
     this.#heartbeats.unref()
     response.once('close', () => {
@@ -69,8 +80,7 @@ export class EventStream {
     this.#flush()
     while (this.#full !== null) await this.#full
     this.#check()
-    if (last !== null) this.#held.push(last)
-    const rest = this.#take()
+    const rest = this.#take(last)
     const bodyHash = `sha256:${this.#hash.digest('hex')}`
     return { bodyHash, event: await this.tree.event(), end: () => void this.#response.end(rest) }
   }
@@ -101,14 +111,20 @@ export class EventStream {
     }
   }
 
-  #take(): Uint8Array {
-    const held = this.#response.destroyed ? [] : this.#held
+  /** Everything held, and a last event behind it and its padding. */
+  #take(last: (() => Uint8Array) | null = null): Uint8Array {
+    const gone = this.#response.destroyed
+    const events = gone ? [] : this.#held.map((make) => make())
     this.#held = []
-    const events = held.map((make) => {
-      const event = make()
+    const end = gone || last === null ? null : last()
+    if (this.#padded) {
+      const length = events.reduce((sum, event) => sum + event.length, end?.length ?? 0)
+      const padding = paddingEvent(length)
+      if (padding !== null) events.push(padding)
+    }
+    if (end !== null) events.push(end)
+    for (const event of events)
       if (this.tree.append(event) instanceof Promise) throw new TypeError('EventStream: expected hashes that are done at once, as those of Node')
-      return event
-    })
     const bytes = events.length === 1 ? (events[0] as Uint8Array) : Buffer.concat(events)
     this.#hash.update(bytes)
     return bytes

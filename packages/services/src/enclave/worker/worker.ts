@@ -7,10 +7,12 @@ import type { SigningKey } from 'veritee/crypto'
 import { externalEnginesExtension, type ServiceDescriptor } from 'veritee/receipt'
 import { sendError } from '../../http/body.ts'
 import { embeddingsEndpoint } from '../../http/chat-request.ts'
+import { isSealed } from '../../http/ehbp/expect-sealed.ts'
 import type { KeysetDigestOf } from '../../http/listen.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { Tickets } from '../../http/tickets.ts'
 import { release } from '../../release.ts'
+import { SealedStatements } from '../runtime/ehbp/statements.ts'
 import { type Generation, Generations } from '../runtime/generations.ts'
 import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
 import { Ledger, type LedgerOptions } from '../runtime/ledger.ts'
@@ -20,6 +22,7 @@ import { type AnswerDeps, handleGeneration } from './answer.ts'
 import { chat } from './chat.ts'
 import { handleEmbeddings } from './embeddings.ts'
 import { responses } from './responses/responses.ts'
+import { handleSealed } from './sealed/handle.ts'
 import type { ServedModel } from './served-model.ts'
 import { textCompletions } from './text-completions.ts'
 import { type PlacedModel, placementOf, placeUpstream, type UpstreamModel } from './upstream/index.ts'
@@ -90,6 +93,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
   if (new Set(names).size !== names.length) throw new TypeError('createWorker: expected models of different names')
   const archive = options.archive ?? ReceiptArchive.inMemory()
   const tickets = new Tickets(now)
+  const statements = new SealedStatements()
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const created = Math.floor(now().getTime() / 1000)
   const operated = new Map<string, string>()
@@ -104,8 +108,16 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }),
       ...(options.onStore !== undefined && { onStore: options.onStore }),
     })
-    const deps: AnswerDeps = { ledger, now, models: byName, upstream, ...(options.heartbeatMs !== undefined && { heartbeatMs: options.heartbeatMs }) }
-    const routes = createWorkerRoutes({ identity, kept: () => generations, tickets, quoteLimit, models: names, created })
+    const deps: AnswerDeps = {
+      ledger,
+      identity,
+      statements,
+      now,
+      models: byName,
+      upstream,
+      ...(options.heartbeatMs !== undefined && { heartbeatMs: options.heartbeatMs }),
+    }
+    const routes = createWorkerRoutes({ identity, kept: () => generations, tickets, quoteLimit, models: names, created, statements })
     const inference: ReadonlyMap<string, RequestListener> = new Map<string, RequestListener>([
       [chat.path, (request, response) => handleGeneration(chat, deps, request, response)],
       [textCompletions.path, (request, response) => handleGeneration(textCompletions, deps, request, response)],
@@ -113,12 +125,14 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       [embeddingsEndpoint, (request, response) => handleEmbeddings(deps, request, response)],
     ])
     const others = getRequestListener(routes.fetch)
+    const sealed = { identity, ledger, statements, inference, kept: () => generations }
     return {
       identity,
       ledger,
       handler: (request, response) => {
         response.setHeader('x-aci-version', 'aci/1')
         response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
+        if (request.method === 'POST' && isSealed(request)) return void handleSealed(sealed, request, response)
         const handle = request.method === 'POST' ? inference.get(request.url ?? '') : undefined
         const done = (handle ?? others)(request, response)
         Promise.resolve(done).catch((error: unknown) => sendError(response, error))

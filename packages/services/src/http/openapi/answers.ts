@@ -190,6 +190,19 @@ export const answers: { readonly [name: string]: Schema } = {
     ['api_version', 'receipt_id', 'workload_keyset_digest', 'endpoint', 'method', 'served_at', 'event_log', 'key_id', 'signature'],
     specified('spec/receipt-events.md'),
   ),
+  SealedStatement: open(
+    {
+      api_version: { const: 'veritee.sealed-exchange.v1' },
+      receipt_id: text,
+      receipt_digest: ref('Digest'),
+      workload_keyset_digest: ref('Digest'),
+      prompt_tokens: orNull(count),
+      completion_tokens: orNull(count),
+      signature: text,
+    },
+    ['api_version', 'receipt_id', 'receipt_digest', 'workload_keyset_digest', 'enc', 'request_hash', 'response_hash', 'outcome', 'signature'],
+    specified('spec/ehbp-binding.md'),
+  ),
   PrefixProof: closed({ prefix: count, consistency: list({ type: 'string', pattern: '^[0-9a-f]{64}$' }) }),
   Session: open(
     {

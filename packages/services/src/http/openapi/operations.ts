@@ -80,7 +80,7 @@ const proof = { anyOf: [ref('Receipt'), ref('PrefixProof')] }
 const prefix = { prefix: 'a number of events, at least 1: gives the proof that so many events are the beginning of the stream' }
 const receiptErrors = { 400: 'no such prefix', 401: 'the receipt needs the credential of its request', 404: 'no such receipt, or no longer' }
 
-/** Every route of every listener, those of operators apart (docs/worker.md, Figures). */
+/** Every route of every listener, apart from those of operators (docs/worker.md, Figures) and what only encrypted bodies are sent to (spec/ehbp-binding.md). */
 export const operations: readonly Operation[] = [
   inference(chatEndpoint, 'A chat completion, plain or streamed', 'CreateChatCompletionRequest', 'ChatCompletion', 'ChatCompletionChunk'),
   inference(responsesEndpoint, 'A response, plain or streamed; nothing of it is kept', 'CreateResponseRequest', 'Response', 'ResponseStreamEvent'),
@@ -100,6 +100,13 @@ export const operations: readonly Operation[] = [
   read('/v1/veritee/receipts/{id}/upstream', ['api'], 'The receipt of the worker that a receipt cites; or a prefix proof', proof, {
     query: prefix,
     errors: receiptErrors,
+  }),
+  read('/v1/veritee/workers/{session}/attestation', ['api'], "The worker's own report, relayed byte for byte", ref('Report'), {
+    query: { nonce: '64 lower-case hex digits, which the evidence binds' },
+    errors: { 400: 'the nonce is malformed', 404: 'no such session', 429: 'too many challenges; Retry-After', 502: 'the worker gave no report' },
+  }),
+  read('/v1/veritee/statements/{id}', ['worker'], 'What a controller is told of an exchange that it could not read', ref('SealedStatement'), {
+    errors: { 404: 'no such exchange, or no longer' },
   }),
   read('/v1/aci/sessions', ['api'], 'The sessions of the workers that serve now, without the bulk of their evidence', ref('SessionList'), {
     query: { model: 'of workers that have this model', upstream_name: 'of the worker of this name' },

@@ -4,6 +4,7 @@ import { applyRewrite, type Outcome, type ReceiptEvent, requestLimits, type Spli
 import { chatEndpoint } from '../../../http/chat-request.ts'
 import { errorBody, HttpError } from '../../../http/errors.ts'
 import { addReceipt, endPlain } from '../../../http/receipt-trailer.ts'
+import { paddedJson } from '../../runtime/ehbp/padding.ts'
 import type { PendingReceipt } from '../../runtime/ledger.ts'
 import { EngineAnswer } from './chunk.ts'
 import { externalEngineEvent } from './facts.ts'
@@ -21,6 +22,8 @@ export interface UpstreamCall {
   readonly spliced: SplicedRequest
   readonly requestHash: string
   readonly clientNonce: string | null
+  /** How the request came, where its body was encrypted: its answer is padded then. */
+  readonly transport: readonly ReceiptEvent[]
   /** Unix seconds. */
   readonly created: number
   readonly receipt: PendingReceipt
@@ -81,7 +84,8 @@ async function whole(answering: Answering): Promise<void> {
   let sent: Uint8Array = new Uint8Array(0)
   let failure: unknown = null
   try {
-    sent = answer.body(await readText(await ask(answering, 'application/json'), maxBodyBytes))
+    const whole = answer.body(await readText(await ask(answering, 'application/json'), maxBodyBytes))
+    sent = call.transport.length === 0 ? whole : paddedJson(whole)
   } catch (error) {
     failure = error
   }
@@ -94,7 +98,7 @@ async function whole(answering: Answering): Promise<void> {
 async function stream(answering: Answering): Promise<void> {
   const { answer, call } = answering
   const { response, signal } = call
-  const sink = new SseSink(response)
+  const sink = new SseSink(response, call.transport.length > 0)
   let failure: unknown = null
   try {
     const engine = await ask(answering, 'text/event-stream')
@@ -108,9 +112,9 @@ async function stream(answering: Answering): Promise<void> {
   if (!gone && failure !== null) await sink.emit(errorEvent(errorBody(failureAnswer(failure))))
   // What tells the reader that the answer is whole goes out after the receipt is durable, or not at all.
   const last = gone || response.destroyed ? null : doneEvent
-  if (last !== null) await sink.commit(last)
+  const closing = last === null ? null : await sink.commit(last)
   addReceipt(response, await finish(answering, gone ? 'aborted' : failure === null ? answer.outcome : outcomeOf(failure), sink.digest(), sink))
-  response.end(last ?? undefined)
+  response.end(closing ?? undefined)
 }
 
 /** Events of the engine to events of ours, until the engine says that it is done. What comes after that is not read. */
@@ -147,7 +151,8 @@ async function ask({ call, body }: Answering, accept: 'application/json' | 'text
 /** An answer with an error status: nothing had been sent. */
 async function refuse(answering: Answering, failure: unknown): Promise<void> {
   const error = failureAnswer(failure)
-  const body = Buffer.from(errorBody(error))
+  const plain = Buffer.from(errorBody(error))
+  const body = answering.call.transport.length === 0 ? plain : paddedJson(plain)
   await finish(answering, outcomeOf(failure), digest(body), null)
   answering.call.response.removeHeader('trailer')
   answering.call.response.writeHead(error.status, { 'content-type': 'application/json', 'content-length': body.length, ...error.headers }).end(body)
@@ -159,11 +164,12 @@ function outcomeOf(failure: unknown): Outcome {
 
 async function finish(answering: Answering, outcome: Outcome, responseHash: string, sink: SseSink | null): Promise<string> {
   const { call, request, rewrite, body, receiptKey, chatId, answer } = answering
-  const { placed, spliced, requestHash, clientNonce, receipt } = call
+  const { placed, spliced, requestHash, clientNonce, transport, receipt } = call
   const events: ReceiptEvent[] = [
     { type: 'request.received', body_hash: requestHash },
     { type: 'request.forwarded', body_hash: digest(spliced.forwarded) },
     { type: 'veritee.request', client_nonce: clientNonce },
+    ...transport,
     { type: 'veritee.rewrite', patch: rewrite.patch, body_hash: digest(body) },
     placed.event,
     externalEngineEvent({ placed, request, rewrite, answer, outcome, receiptKey }),

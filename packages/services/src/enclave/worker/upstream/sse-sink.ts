@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http'
 import { utf8 } from 'veritee/bytes'
 import { StreamTree } from 'veritee/receipt'
 import { write } from '../../../http/body.ts'
+import { paddingEvent } from '../../runtime/ehbp/padding.ts'
 
 export const doneEvent: Uint8Array = utf8('data: [DONE]\n\n')
 
@@ -14,10 +15,13 @@ export function errorEvent(body: string): Uint8Array {
 export class SseSink {
   readonly tree: StreamTree = new StreamTree()
   readonly #response: ServerResponse
+  readonly #padded: boolean
   readonly #hash = createHash('sha256')
 
-  constructor(response: ServerResponse) {
+  /** `padded`: a comment behind each event hides its length (rule S25 d). */
+  constructor(response: ServerResponse, padded: boolean) {
     this.#response = response
+    this.#padded = padded
   }
 
   get isOpen(): boolean {
@@ -32,12 +36,22 @@ export class SseSink {
   /** Waits until the client can take more, which is what holds the engine back. Gives false where nobody takes it any more. */
   async emit(event: Uint8Array): Promise<boolean> {
     if (this.#response.destroyed) return false
-    await this.commit(event)
-    return write(this.#response, event)
+    const padding = this.#padded ? paddingEvent(event.length) : null
+    await this.#take(event)
+    if (padding === null) return write(this.#response, event)
+    await this.#take(padding)
+    return write(this.#response, Buffer.concat([event, padding]))
   }
 
-  /** Takes an event into hash and tree; the caller sends it later. */
-  async commit(event: Uint8Array): Promise<void> {
+  /** Takes the last event into hash and tree, behind its padding; the caller sends what this gives later. */
+  async commit(event: Uint8Array): Promise<Uint8Array> {
+    const padding = this.#padded ? paddingEvent(event.length) : null
+    if (padding !== null) await this.#take(padding)
+    await this.#take(event)
+    return padding === null ? event : Buffer.concat([padding, event])
+  }
+
+  async #take(event: Uint8Array): Promise<void> {
     this.#hash.update(event)
     await this.tree.append(event)
   }

@@ -1,0 +1,228 @@
+import { createHash } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { ehbpHeaders } from 'veritee/ehbp'
+import type { ReceiptEvent, Outcome as ReceiptOutcome } from 'veritee/receipt'
+import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
+import { bearer, sendError } from '../../http/body.ts'
+import { errorBody, HttpError } from '../../http/errors.ts'
+import { SlowReader } from '../../http/slow-reader.ts'
+import { type ForwardDeps, timeIsUp } from '../forward.ts'
+import type { AdmittedWorker, Registry } from '../registry.ts'
+import { digestOf } from '../relay.ts'
+import type { Settlement } from '../stages/access.ts'
+import { readWhole, type WorkerAnswer } from '../worker-answer.ts'
+import { type OpaqueRequest, opaqueHead, readOpaque, sendOpaque } from './send.ts'
+import { checkStatement, type StatementCheck } from './statement.ts'
+
+type Outcome = Pick<Settlement, 'outcome' | 'usage'>
+
+/** Of one encrypted answer, whatever it holds. */
+const maxAnswerBytes = 256 << 20
+
+/**
+ * An endpoint that runs a model, for a body that is encrypted to the worker of a session (rule S4): goes to that worker unread, its answer comes back unread, and the
+ * receipt is over the encrypted bytes on both sides. Never throws.
+ */
+export async function forwardSealed(endpoint: string, deps: ForwardDeps, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { ledger, registry, access } = deps
+  const abort = new AbortController()
+  response.once('close', () => abort.abort(new HttpError(499, 'invalid_request_error', 'the requester went away')))
+  const receipt = ledger.open(bearer(incoming))
+  const { answerMs } = registry.routing.limits
+  const deadline = setTimeout(() => abort.abort(timeIsUp(answerMs)), answerMs)
+  let settle = (_: Outcome): void => undefined
+  let outcome: Outcome = { outcome: 'error', usage: null }
+  try {
+    const refusal = (await access?.authenticate?.(incoming)) ?? null
+    if (refusal !== null) throw refusal
+    const request = await readOpaque(endpoint, incoming)
+    const model = modelsOf(registry, request)
+    const grant = (await access?.admit(incoming, model, request.body.length)) ?? null
+    if (grant instanceof HttpError) throw grant
+    if (grant !== null) settle = (facts) => grant.settle({ receiptId: receipt.id, model, ...facts })
+    outcome = await relayTo(registry, request, abort.signal, receipt, response)
+  } catch (error) {
+    receipt.abandon()
+    response.removeHeader('x-receipt-id')
+    sendError(response, error)
+  } finally {
+    clearTimeout(deadline)
+    settle(outcome)
+  }
+}
+
+/** Whose use is asked for: that of the one model of the worker, or of whichever it likes. */
+function modelsOf({ routing }: Registry, { sessionId }: OpaqueRequest): string {
+  const models = routing.ofSession(sessionId)?.service.report.descriptor.models ?? []
+  return models.length === 1 && models[0] !== undefined ? models[0].name : '*'
+}
+
+async function relayTo(
+  registry: Registry,
+  request: OpaqueRequest,
+  signal: AbortSignal,
+  receipt: PendingReceipt,
+  response: ServerResponse,
+): Promise<Outcome> {
+  const sent = await sendOpaque(registry, request, signal)
+  const record = new Record(request, receipt)
+  if (sent instanceof HttpError) return await record.refuse(sent, null, response)
+  const { worker, answer } = sent
+  try {
+    if (answer.headers[ehbpHeaders.responseNonce] === undefined) return await relayPlain(registry, record, worker, answer, response)
+    const { status, headers } = opaqueHead(answer)
+    response.writeHead(status, { ...headers, 'x-receipt-id': receipt.id, 'cache-control': 'no-store' })
+    const relayed = await relayBody(answer, response)
+    const workerReceiptId = headers[ehbpHeaders.workerReceiptId]
+    const check = workerReceiptId === undefined ? null : await checkWorker(registry, worker, record, workerReceiptId, relayed)
+    const outcome = relayed.gone ? 'aborted' : relayed.complete ? (status === 200 ? 'complete' : 'refused') : 'error'
+    await record.sign(worker, check?.event ?? unstated(status), relayed.hash, outcome)
+    // Cut off where the worker broke off: nothing that this controller could append would be the worker's.
+    if (relayed.complete && !relayed.gone) response.end(relayed.last)
+    else response.destroy()
+    return { outcome, usage: usageOf(check) }
+  } finally {
+    sent.end()
+  }
+}
+
+interface RelayedBytes {
+  readonly hash: string
+  readonly complete: boolean
+  /** The requester left. */
+  readonly gone: boolean
+  /** Kept back until the receipt is durable. */
+  readonly last: Uint8Array | null
+}
+
+async function relayBody(answer: WorkerAnswer, response: ServerResponse): Promise<RelayedBytes> {
+  const hash = createHash('sha256')
+  const reader = new SlowReader(response, answer)
+  let last: Uint8Array | null = null
+  let length = 0
+  let complete = false
+  try {
+    await answer.read((part) => {
+      if (response.destroyed) return answer.abort()
+      length += part.length
+      if (length > maxAnswerBytes) throw new HttpError(502, 'server_error', 'the worker sent more than an answer has')
+      hash.update(part)
+      if (last !== null && !response.write(last)) reader.wait()
+      last = part
+    })
+    complete = true
+  } catch {
+    // Broken off by the worker, or by the requester: the receipt says which.
+  } finally {
+    reader.end()
+  }
+  const gone = response.destroyed
+  return { hash: digestOf(hash), complete: complete && !gone, gone, last }
+}
+
+async function checkWorker(
+  registry: Registry,
+  worker: AdmittedWorker,
+  { request, requestHash }: Record,
+  receiptId: string,
+  { hash, complete }: RelayedBytes,
+): Promise<StatementCheck> {
+  const { enc, clientNonce, sessionId } = request
+  const check = await checkStatement(worker, { receiptId, enc, clientNonce, sessionId, requestHash, responseHash: complete ? hash : null })
+  const { result, reason } = check.event
+  if (result !== 'match')
+    registry.quarantine(worker, `its statement did not match: ${reason ?? result}`, result === 'mismatch' ? 'keyset' : 'session')
+  return check
+}
+
+/** Neither opened nor encrypted: a stale key, or a worker that cannot take more. A plain success would be somebody's words who could not read the request. */
+async function relayPlain(
+  registry: Registry,
+  record: Record,
+  worker: AdmittedWorker,
+  answer: WorkerAnswer,
+  response: ServerResponse,
+): Promise<Outcome> {
+  const { bytes: body } = await readWhole(answer, 65_536)
+  const { status, headers } = opaqueHead(answer)
+  if (status < 400) {
+    registry.quarantine(worker, 'it answered an encrypted request in plain', 'session')
+    return await record.refuse(new HttpError(502, 'server_error', 'the worker answered an encrypted request in plain'), worker, response)
+  }
+  await record.sign(worker, unstated(answer.statusCode), digestOf(createHash('sha256').update(body)), 'refused')
+  response.writeHead(status, { ...headers, 'content-length': body.length, 'x-receipt-id': record.receipt.id }).end(body)
+  return { outcome: 'refused', usage: null }
+}
+
+function unstated(status: number): ReceiptEvent {
+  return { type: 'veritee.upstream_receipt', digest: null, result: 'absent', reason: `the worker refused the request with status ${status}` }
+}
+
+function usageOf(check: StatementCheck | null): Outcome['usage'] {
+  const { prompt_tokens: promptTokens = null, completion_tokens: completionTokens = null } = check?.statement ?? {}
+  return promptTokens === null || completionTokens === null ? null : { promptTokens, completionTokens }
+}
+
+/** The receipt of one exchange whose content stays unknown. */
+class Record {
+  readonly request: OpaqueRequest
+  readonly receipt: PendingReceipt
+  readonly requestHash: string
+
+  constructor(request: OpaqueRequest, receipt: PendingReceipt) {
+    this.request = request
+    this.receipt = receipt
+    this.requestHash = digestOf(createHash('sha256').update(request.body))
+  }
+
+  async sign(worker: AdmittedWorker, upstream: ReceiptEvent, responseHash: string, outcome: ReceiptOutcome): Promise<void> {
+    await this.#finish(
+      [
+        { type: 'request.forwarded', body_hash: this.requestHash },
+        { type: 'upstream.verified', result: 'verified', required: true, model_id: '', session_id: worker.session.id },
+        upstream,
+      ],
+      responseHash,
+      outcome,
+      worker,
+    )
+  }
+
+  /** In plain: this controller holds no key of the exchange. */
+  async refuse(error: HttpError, worker: AdmittedWorker | null, response: ServerResponse): Promise<Outcome> {
+    const body = Buffer.from(errorBody(error))
+    const hash = digestOf(createHash('sha256').update(body))
+    const outcome = worker === null ? 'refused' : 'error'
+    if (worker === null)
+      await this.#finish([{ type: 'upstream.verified', result: 'failed', required: true, model_id: '', reason: error.message }], hash, outcome, null)
+    else await this.sign(worker, { type: 'veritee.upstream_receipt', digest: null, result: 'absent', reason: error.message }, hash, outcome)
+    response
+      .writeHead(error.status, {
+        'content-type': 'application/json',
+        'content-length': body.length,
+        'x-receipt-id': this.receipt.id,
+        ...error.headers,
+      })
+      .end(body)
+    return { outcome, usage: null }
+  }
+
+  async #finish(upstream: readonly ReceiptEvent[], responseHash: string, outcome: ReceiptOutcome, worker: AdmittedWorker | null): Promise<void> {
+    const { path, sessionId, enc, clientNonce } = this.request
+    await this.receipt.finish({
+      chatId: null,
+      model: null,
+      endpoint: path,
+      stream: null,
+      ...(worker === null ? {} : { session: worker.session }),
+      events: [
+        { type: 'request.received', body_hash: this.requestHash },
+        { type: 'veritee.request', client_nonce: clientNonce },
+        { type: 'veritee.opaque', extension: 'veritee.ehbp.v1', session_id: sessionId, enc },
+        ...upstream,
+        { type: 'veritee.outcome', outcome },
+        { type: 'response.returned', body_hash: responseHash },
+      ],
+    })
+  }
+}

@@ -1,0 +1,26 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { ehbpHeaders } from 'veritee/ehbp'
+import { exchangeOf } from '../../enclave/runtime/ehbp/exchange.ts'
+import type { EhbpRecipient } from '../../enclave/runtime/ehbp/recipient.ts'
+import { checkExchange, openBody } from './open-body.ts'
+
+const openers = new WeakMap<IncomingMessage, () => Promise<Uint8Array>>()
+
+/** True for a request that says that its body is encrypted. */
+export function isSealed({ headers }: IncomingMessage): boolean {
+  return headers[ehbpHeaders.encapsulatedKey] !== undefined
+}
+
+/** The body of this request will be opened when it is read, and not before: who may send it is asked first. */
+export function expectSealed(request: IncomingMessage, response: ServerResponse, recipient: EhbpRecipient): void {
+  openers.set(request, async () => {
+    const exchange = await openBody(request, response, recipient, 'as-said')
+    checkExchange(request, exchange)
+    return exchange.body
+  })
+}
+
+/** The opened body of an encrypted request; null for another. Throws what {@link openBody} and `checkExchange` throw. */
+export function sealedBody(request: IncomingMessage): Promise<Uint8Array> | Uint8Array | null {
+  return exchangeOf(request)?.body ?? openers.get(request)?.() ?? null
+}
