@@ -1,5 +1,5 @@
-// What a durable receipt costs: signed only, kept in memory, and committed to a file in groups of 1, 16 and 64. CPU time per receipt, in one process and in
-// alternating rounds; and how long a commit takes by the clock, which is the disk's.
+// What a durable receipt costs: signed only, kept in memory, and committed to a file, and to PostgreSQL where it is installed, in groups of 1, 16 and 64. CPU
+// time of this process per receipt, in alternating rounds (the server's own is not in it); and how long a commit takes by the clock, which is the disk's.
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -10,9 +10,11 @@ import { simulateMachine } from '../packages/services/src/demo/system.ts'
 import { createIdentity, type Identity } from '../packages/services/src/enclave/runtime/identity.ts'
 import { Ledger, type ReceiptFacts } from '../packages/services/src/enclave/runtime/ledger.ts'
 import { createQuoter } from '../packages/services/src/enclave/runtime/quote.ts'
-import { openReceiptArchive } from '../packages/services/src/enclave/runtime/receipts/open.ts'
-import { openFileSealingKey } from '../packages/services/src/enclave/runtime/sealing-key.ts'
+import type { ReceiptArchive } from '../packages/services/src/enclave/runtime/receipts/archive.ts'
+import { openReceiptArchive, openSharedArchive } from '../packages/services/src/enclave/runtime/receipts/open.ts'
+import { openFileSealingKey, sealingKey } from '../packages/services/src/enclave/runtime/sealing-key.ts'
 import { createSimDevice } from '../packages/services/src/enclave/runtime/sim-device.ts'
+import { leftOut, startPostgres } from '../packages/services/test/store/postgres-server.ts'
 import type { Figure } from './run.ts'
 
 const now = (): Date => new Date()
@@ -21,24 +23,36 @@ const groups = [1, 16, 64] as const
 
 export async function run(): Promise<Figure[]> {
   const directory = await mkdtemp(join(tmpdir(), 'veritee-bench-receipts-'))
+  // On the same disk as the files.
+  const postgres = leftOut === null ? await startPostgres([], null, tmpdir()) : null
   try {
     const identity = await workerIdentity()
     const facts = await streamFacts()
     const memory = new Ledger({ identity, now })
     const sealing = await openFileSealingKey(join(directory, 'sealing.key'))
-    const files: Ledger[] = []
-    for (const group of groups) {
-      const archive = await openReceiptArchive({ path: join(directory, `${group}.db`), sealing, bounds: { maxAnswers: 20_000 } })
-      files.push(new Ledger({ identity, now, archive, report: await identity.report(null) }))
+    const kept = new Map<string, { readonly ledger: Ledger; readonly group: number }>()
+    const keep = async (where: string, group: number, archive: ReceiptArchive): Promise<void> => {
+      kept.set(`${where}, groups of ${group}`, { ledger: new Ledger({ identity, now, archive, report: await identity.report(null) }), group })
     }
+    const bounds = { maxAnswers: 20_000 }
+    for (const group of groups)
+      await keep('signed and committed', group, await openReceiptArchive({ path: join(directory, `${group}.db`), sealing, bounds }))
+    if (postgres !== null)
+      // A key of its own, and so rows of its own, for each.
+      for (const group of groups)
+        await keep(
+          'the same in PostgreSQL',
+          group,
+          await openSharedArchive({ server: postgres.options, sealing: sealingKey('file', randomBytes(32)), bounds }),
+        )
     const contestants: Contestant[] = [
       { name: 'signed', receipts: 1, times: 400, run: async () => void signOnly(identity, facts) },
       { name: 'memory', receipts: 64, times: 8, run: () => together(memory, facts, 64) },
-      ...groups.map((group, i) => ({
-        name: `file ${group}`,
+      ...[...kept].map(([name, { ledger, group }]) => ({
+        name,
         receipts: group,
         times: 240 / (8 + group),
-        run: () => together(files[i] as Ledger, facts, group),
+        run: () => together(ledger, facts, group),
       })),
     ]
     const cost = await cpuPerReceipt(contestants)
@@ -47,18 +61,18 @@ export async function run(): Promise<Figure[]> {
       { name: 'receipt made and signed', value: microseconds('signed'), unit: 'us CPU', target: null },
       { name: 'kept in memory, groups of 64', value: microseconds('memory'), unit: 'us CPU', target: null },
     ]
-    for (const [i, group] of groups.entries()) {
-      const durable = microseconds(`file ${group}`)
-      const { veritee_store_commits_total: commits = 1, veritee_store_commit_seconds_total: seconds = 0 } = (files[i] as Ledger).figures
+    for (const [name, { ledger, group }] of kept) {
+      const { veritee_store_commits_total: commits = 1, veritee_store_commit_seconds_total: seconds = 0 } = ledger.figures
       figures.push(
-        { name: `signed and committed, groups of ${group}`, value: durable, unit: 'us CPU', target: null },
+        { name, value: microseconds(name), unit: 'us CPU', target: null },
         { name: `  a commit of ${group} by the clock`, value: (seconds / commits) * 1000, unit: 'ms', target: null },
       )
     }
     await memory.close()
-    for (const ledger of files) await ledger.close()
+    for (const { ledger } of kept.values()) await ledger.close()
     return figures
   } finally {
+    await postgres?.close()
     await rm(directory, { recursive: true, force: true })
   }
 }

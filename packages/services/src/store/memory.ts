@@ -55,12 +55,19 @@ export class MemoryStore implements ReceiptStore {
     return Promise.resolve(this.#documents.get(key)?.box ?? null)
   }
 
-  ofAccount(account: string, after: number, most: number): Promise<readonly AccountRow[]> {
+  ofAccount(account: string, after: number, most: number, mostBytes: number): Promise<readonly AccountRow[]> {
     const rows = [...this.#rows.answer.values(), ...this.#rows.refusal.values()].filter(
       (row) => row.account === account && row.box.length <= maxBoxBytes,
     )
     const numbered = rows.map(({ key, box }) => ({ number: this.#numbers.get(key) ?? 0, key, box })).filter(({ number }) => number > after)
-    return Promise.resolve(numbered.sort((a, b) => a.number - b.number).slice(0, most))
+    let bytes = 0
+    const page = numbered.sort((a, b) => a.number - b.number).slice(0, most)
+    return Promise.resolve(
+      page.filter(({ box }) => {
+        bytes += box.length
+        return bytes - box.length < mostBytes
+      }),
+    )
   }
 
   trim(bounds: StoreBounds, now: number, most: number): Promise<Trimmed> {

@@ -74,8 +74,11 @@ export interface ReceiptStore {
   receipt(key: string): Promise<Uint8Array | null>
   receiptByAlias(alias: string): Promise<{ readonly key: string; readonly box: Uint8Array } | null>
   document(key: string): Promise<Uint8Array | null>
-  /** Rows of one account, in the order in which they were put, after the one with number `after`; at most `most`. */
-  ofAccount(account: string, after: number, most: number): Promise<readonly AccountRow[]>
+  /**
+   * Rows of one account, in the order in which they were put, after the one with number `after`: at most `most`, and none that begins beyond `mostBytes` of boxes.
+   * None where there are no more.
+   */
+  ofAccount(account: string, after: number, most: number, mostBytes: number): Promise<readonly AccountRow[]>
   /** Rows that say who may do something. */
   readonly authority: AuthorityStore
   /** Removes at most `most` rows beyond the bounds, the oldest of each kind first. Need not survive a crash: what comes back is removed again. */

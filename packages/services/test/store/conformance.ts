@@ -113,15 +113,22 @@ export function conformance(open: () => Promise<ReceiptStore>, full: number): vo
       using(async (store) => {
         for (let i = 0; i < 5; i++)
           await store.put([row(`a${i}`, { account: 'x' }), row(`b${i}`, { account: 'y', kind: 'refusal' }), row(`c${i}`)], [])
-        const first = await store.ofAccount('x', 0, 3)
-        const rest = await store.ofAccount('x', first.at(-1)?.number ?? 0, 3)
+        const first = await store.ofAccount('x', 0, 3, 1e6)
+        const rest = await store.ofAccount('x', first.at(-1)?.number ?? 0, 3, 1e6)
         expect([...first, ...rest].map(({ key, box }) => [key, text(box)])).toEqual([0, 1, 2, 3, 4].map((i) => [`a${i}`, `box of a${i}`]))
+        // Boxes of 9 bytes: the third one begins at 18.
+        for (const [bytes, rows] of [
+          [1, 1],
+          [18, 2],
+          [19, 3],
+        ] as const)
+          expect((await store.ofAccount('x', 0, 9, bytes)).length).toBe(rows)
         await store.trim({ ...roomy, maxAnswers: 2 }, 1000, 64)
-        expect((await store.ofAccount('x', 0, 9)).map(({ key }) => key)).toEqual(['a4'])
-        expect((await store.ofAccount('y', 0, 9)).length).toBe(5)
-        expect(await store.ofAccount('z', 0, 9)).toEqual([])
+        expect((await store.ofAccount('x', 0, 9, 1e6)).map(({ key }) => key)).toEqual(['a4'])
+        expect((await store.ofAccount('y', 0, 9, 1e6)).length).toBe(5)
+        expect(await store.ofAccount('z', 0, 9, 1e6)).toEqual([])
         await store.put([row('d', { account: 'x' })], [])
-        expect((await store.ofAccount('x', 0, 9)).map(({ key }) => key)).toEqual(['a4', 'd'])
+        expect((await store.ofAccount('x', 0, 9, 1e6)).map(({ key }) => key)).toEqual(['a4', 'd'])
       }))
 
     test('keeps rows of authority: replaced where the version is as said, raised where it is newer, listed by prefix, removed', () =>

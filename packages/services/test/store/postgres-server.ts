@@ -71,11 +71,12 @@ async function freePort(): Promise<number> {
 export async function startPostgres(
   settings: readonly string[] = [],
   tls: { readonly key: string; readonly cert: string } | null = null,
+  parent: string = existsSync('/dev/shm') ? '/dev/shm' : tmpdir(),
 ): Promise<PostgresServer> {
   const bin = programs()
   const owner = user()
   if (bin === null || owner === null) throw new TypeError(leftOut ?? 'no PostgreSQL')
-  const directory = await mkdtemp(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'veritee-postgres-'))
+  const directory = await mkdtemp(join(parent, 'veritee-postgres-'))
   const data = join(directory, 'data')
   const password = 'a password that is long enough for it'.replaceAll(' ', '-')
   const secret = join(directory, 'password')

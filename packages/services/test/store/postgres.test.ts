@@ -135,6 +135,13 @@ describe.skipIf(leftOut !== null)(`in PostgreSQL${leftOut === null ? '' : ` (lef
       await store.close()
     })
 
+    test('that sends more than anything here asks for is cut off', async () => {
+      const database = new Database(shared)
+      await expect(database.query("SELECT repeat('x', 150000000)")).rejects.toMatchObject({ code: 'receipt_store_unavailable' })
+      expect(await database.query('SELECT 1 AS one')).toEqual([{ one: 1 }])
+      await database.close()
+    })
+
     const codeOf = (options: PostgresOptions): Promise<unknown> =>
       open(options).then(
         async (store) => {

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import pg from 'pg'
 import { fail, VeriteeError } from 'veritee/errors'
 import type { PostgresAddress } from './address.ts'
@@ -22,6 +23,8 @@ const statementMs = 10_000
 /** The server's own limit comes first; this is for a server that says nothing any more. */
 const answerMs = 15_000
 const maxWaiting = 256
+/** Of all that the server sends to one statement: the largest page, in hex. A server that sends more is not what this client asked. */
+const maxAnswerBytes = 128 << 20
 const maxAttempts = 4
 const firstPauseMs = 100
 const maxPauseMs = 5_000
@@ -100,12 +103,17 @@ export class Database {
 
   async #once<T>(work: (run: Run) => Promise<T>): Promise<T> {
     const client = await this.#connect()
+    const received = receivedBy(client)
     let broken = true
     try {
-      const result = await work(async (text, values = []) => (await client.query<Row>(text, [...values])).rows)
+      const result = await work(async (text, values = []) => {
+        received.bytes = 0
+        return (await client.query<Row>(text, [...values])).rows
+      })
       broken = false
       return result
     } catch (cause) {
+      if (received.bytes > maxAnswerBytes) throw fail('receipt_store_unavailable', 'PostgreSQL: the server sent more than was asked for', cause)
       // A connection is used again only where the transaction is certainly over.
       if (retryOf(cause) !== 'connection')
         broken = await client.query('ROLLBACK').then(
@@ -136,4 +144,22 @@ export class Database {
       throw this.#failure
     }
   }
+}
+
+const counters = new WeakMap<pg.PoolClient, { bytes: number }>()
+
+/** What a connection has received; one that receives too much for one statement is cut off. The client itself takes whatever comes. */
+function receivedBy(client: pg.PoolClient): { bytes: number } {
+  const known = counters.get(client)
+  if (known !== undefined) return known
+  const counter = { bytes: 0 }
+  counters.set(client, counter)
+  // What breaks while it is used is told to whoever waits for its answer; without anybody who listens it would end the process.
+  client.on('error', () => undefined)
+  const { connection } = client as unknown as { readonly connection: { readonly stream: Socket } }
+  connection.stream.on('data', (part: Buffer) => {
+    counter.bytes += part.length
+    if (counter.bytes > maxAnswerBytes) connection.stream.destroy()
+  })
+  return counter
 }

@@ -112,10 +112,14 @@ class PostgresStore implements ReceiptStore {
     return blob(row?.box)
   }
 
-  async ofAccount(account: string, after: number, most: number): Promise<readonly AccountRow[]> {
+  async ofAccount(account: string, after: number, most: number, mostBytes: number): Promise<readonly AccountRow[]> {
     const rows = await this.#database.query(
-      `SELECT number, key, box FROM veritee.receipts WHERE space = $1 AND account = $2 AND number > $3 AND octet_length(box) <= ${maxBoxBytes} ORDER BY number LIMIT $4`,
-      [this.#space, account, after, most],
+      `SELECT number, key, box FROM (
+         SELECT number, key, box, sum(octet_length(box)) OVER (ORDER BY number) - octet_length(box) AS before FROM (
+           SELECT number, key, box FROM veritee.receipts
+           WHERE space = $1 AND account = $2 AND number > $3 AND octet_length(box) <= ${maxBoxBytes} ORDER BY number LIMIT $4) AS page) AS sized
+       WHERE before < $5 ORDER BY number`,
+      [this.#space, account, after, most, mostBytes],
     )
     return rows.flatMap(({ number, key, box }) => (box instanceof Uint8Array ? [{ number: Number(number), key: String(key), box }] : []))
   }

@@ -74,7 +74,11 @@ class SqliteStore implements ReceiptStore {
       account: prepare('INSERT OR REPLACE INTO accounts (number, account) VALUES (?, ?)'),
       unaccount: prepare('DELETE FROM accounts WHERE number = ?'),
       accounted: prepare(
-        `SELECT r.number, key, box FROM accounts AS a JOIN receipts AS r USING (number) WHERE account = ? AND a.number > ? AND length(box) <= ${maxBoxBytes} ORDER BY a.number LIMIT ?`,
+        `SELECT number, key, box FROM (
+           SELECT number, key, box, sum(length(box)) OVER (ORDER BY number) - length(box) AS before FROM (
+             SELECT r.number AS number, key, box FROM accounts AS a JOIN receipts AS r USING (number)
+             WHERE account = ? AND a.number > ? AND length(box) <= ${maxBoxBytes} ORDER BY a.number LIMIT ?))
+         WHERE before < ? ORDER BY number`,
       ),
       document: prepare('INSERT INTO documents (key, box) VALUES (?, ?) ON CONFLICT (key) DO NOTHING'),
       there: prepare('SELECT 1 FROM documents WHERE key = ?'),
@@ -133,8 +137,8 @@ class SqliteStore implements ReceiptStore {
     return this.#attempt(() => blob(this.#statements.read.get(key)?.box))
   }
 
-  async ofAccount(account: string, after: number, most: number): Promise<readonly AccountRow[]> {
-    const rows = this.#attempt(() => this.#statements.accounted.all(account, after, most))
+  async ofAccount(account: string, after: number, most: number, mostBytes: number): Promise<readonly AccountRow[]> {
+    const rows = this.#attempt(() => this.#statements.accounted.all(account, after, most, mostBytes))
     return rows.flatMap(({ number, key, box }) => (box instanceof Uint8Array ? [{ number: Number(number), key: String(key), box }] : []))
   }
 

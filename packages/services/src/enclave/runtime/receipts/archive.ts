@@ -13,6 +13,8 @@ export const defaultBounds: StoreBounds = { maxAnswers: 250_000, maxRefusals: 10
 const memoryBounds: StoreBounds = { maxAnswers: 10_000, maxRefusals: 1_000, maxAgeSeconds: 30 * 86_400, maxBytes: 64 << 20 }
 /** Rows removed in one go, beside a commit. */
 const trimAtOnce = 64
+/** Of boxes that are opened in one go. */
+const maxPageBytes = 16 << 20
 /** Documents known to be in the store. Forgetting one costs a needless write. */
 const maxKnown = 4096
 
@@ -138,14 +140,14 @@ export class ReceiptArchive {
 
   /**
    * Receipts of requests made with one credential, by its tag, in the order in which they were kept: some, and after which number the next ones come, or null
-   * where these were the last. What does not open, or is another credential's, is left out and counted.
+   * where there were none. What does not open, or is another credential's, is left out and counted.
    */
   async ofCredential(
     tag: string,
     after: number,
     most: number,
   ): Promise<{ readonly records: readonly ReceiptRecord[]; readonly next: number | null }> {
-    const rows = await this.#store.ofAccount(this.#name('account', tag), after, most)
+    const rows = await this.#store.ofAccount(this.#name('account', tag), after, most, maxPageBytes)
     const records: ReceiptRecord[] = []
     for (const { key, box } of rows) {
       const content = this.#seal.open('receipts', key, box)
@@ -153,8 +155,7 @@ export class ReceiptArchive {
       if (record === null || record.credential !== tag) this.#rejected++
       else records.push(record)
     }
-    const last = rows.length === most ? rows.at(-1) : undefined
-    return { records, next: last?.number ?? null }
+    return { records, next: rows.at(-1)?.number ?? null }
   }
 
   /** The report of a keyset by its digest, or a session by its id, as long as a receipt that is kept cites it. */
