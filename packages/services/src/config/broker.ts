@@ -1,4 +1,5 @@
 import { integer, optionalText, texts, type ValuesOf } from './field.ts'
+import { logs } from './logs.ts'
 import { address, enclave, metrics, operations, publicBind } from './parts.ts'
 import type { Schema } from './schema.ts'
 
@@ -39,6 +40,7 @@ const sections = {
     }),
   },
   metrics,
+  logs: { format: logs.format },
   operations,
 }
 

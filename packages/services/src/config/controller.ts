@@ -1,4 +1,5 @@
 import { integer, onSwitch, optionalText, texts, type ValuesOf } from './field.ts'
+import { logs } from './logs.ts'
 import { address, enclave, manifest, metrics, operations, publicBind, receipts, store, storeSecret } from './parts.ts'
 import type { Schema } from './schema.ts'
 import { fastchat } from './unattested.ts'
@@ -86,6 +87,7 @@ const sections = {
   receipts,
   store,
   metrics,
+  logs,
   operations,
 }
 

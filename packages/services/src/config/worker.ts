@@ -1,4 +1,5 @@
 import { integer, onSwitch, optionalInteger, optionalText, text, texts, type ValuesOf, word } from './field.ts'
+import { logs } from './logs.ts'
 import { address, enclave, metrics, operations, publicBind, receipts, store, storeSecret } from './parts.ts'
 import type { Schema } from './schema.ts'
 
@@ -158,6 +159,7 @@ const sections = {
   receipts,
   store,
   metrics,
+  logs,
   operations,
 }
 

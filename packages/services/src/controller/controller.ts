@@ -40,6 +40,8 @@ export interface ControllerOptions {
   readonly routing?: Pick<RouterOptions, 'limits' | 'onWaited'>
   /** Where receipts, and the sessions they cite, are kept beyond the process; without one, in memory. Closed with the controller. */
   readonly archive?: ReceiptArchive
+  /** See {@link RegistryOptions.onWorker}. */
+  readonly onWorker?: RegistryOptions['onWorker']
   /** See {@link LedgerOptions.onReceipt}. */
   readonly onReceipt?: LedgerOptions['onReceipt']
   /** See {@link LedgerOptions.onStore}. */
@@ -83,6 +85,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
     allowLoopback: options.allowLoopbackWorkers,
     routing,
     ...(sawSignedTime !== undefined && { sawSignedTime }),
+    ...(options.onWorker !== undefined && { onWorker: options.onWorker }),
   })
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const controlRoutes = getRequestListener(

@@ -40,6 +40,8 @@ export interface RegistryOptions {
   readonly rules: AdmissionRules
   /** Told of times that the vendor has signed, as far as verified evidence holds them. */
   readonly sawSignedTime?: (at: Date) => void
+  /** Told of a worker that was admitted, and of one that was quarantined; it must not throw. */
+  readonly onWorker?: (worker: AdmittedWorker) => void
   readonly now: () => Date
   readonly allowLoopback: boolean
   readonly maxWorkers?: number
@@ -175,6 +177,7 @@ export class Registry {
     this.#serving++
     this.#tenants.enter(worker.party)
     this.routing.admitted(worker)
+    this.#options.onWorker?.(worker)
   }
 
   /** Registering costs nothing, and each registration leaves a session: only so many that are not in use are kept. */
@@ -252,8 +255,10 @@ export class Registry {
   quarantine(worker: AdmittedWorker, reason: string, scope: 'keyset' | 'session'): void {
     // A request may still end on a worker whose place another has taken.
     if (worker.quarantine === null && this.#workers.get(worker.origin) === worker) this.#serving--
+    const known = worker.quarantine !== null
     worker.quarantine = reason
     this.routing.withdrawn(worker)
+    if (!known) this.#options.onWorker?.(worker)
     if (scope === 'session') return
     const { keysetDigest } = worker.service.report
     const renewed = this.#keysets.get(keysetDigest)

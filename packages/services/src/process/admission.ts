@@ -1,13 +1,14 @@
 import { nodeTransport, readBody } from 'veritee/client'
 import { VeriteeError } from 'veritee/errors'
 import { leaveController, type Registering, registerWorker } from '../enclave/worker/register.ts'
+import type { Report } from './logs/log.ts'
 
 export interface AdmissionOptions {
   readonly controlUrl: string
   /** Where the controller reaches the worker. */
   readonly workerUrl: string
   readonly worker: Registering
-  readonly report: (line: string) => void
+  readonly report: Report
   /** How often the controller is asked whether it still knows the worker, and how often it is asked to verify it again. */
   readonly checkMs?: number
   readonly againMs?: number
@@ -51,7 +52,7 @@ export function keepAdmitted(options: AdmissionOptions): Admission {
   const said = (next: string | null, line: string): void => {
     if (next === reason) return
     reason = next
-    report(line)
+    report(line, { event: 'worker.admission' })
   }
   const run = async (): Promise<void> => {
     let wait = first

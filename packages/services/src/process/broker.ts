@@ -16,6 +16,7 @@ import { bindOf, noticesOf } from './bind.ts'
 import { brokerMetrics } from './broker-metrics.ts'
 import { type Files, publish } from './files.ts'
 import { Gate } from './gate.ts'
+import type { Report } from './logs/log.ts'
 import { Metrics } from './metrics.ts'
 import { operationsOf } from './operations.ts'
 import { openPlatform } from './platform.ts'
@@ -57,7 +58,10 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
   const file = config.store.file ?? join(enclave.state, 'store')
   const store = await openStore(file, simulated ? await openFileSealingKey(`${file}.key`) : await openGramineSealingKey())
   if (store.source === 'file')
-    report(`the store is NOT SEALED to anything: its key is in ${file}.key, and who reads that can read the keys in ${file}`)
+    report(`the store is NOT SEALED to anything: its key is in ${file}.key, and who reads that can read the keys in ${file}`, {
+      event: 'store.opened',
+      level: 'warn',
+    })
   const closing: (() => unknown)[] = [() => store.close()]
   const close = async (): Promise<void> => {
     for (const stop of closing.splice(0).reverse()) await stop()
@@ -80,7 +84,7 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
       onDecision: (decision) => {
         count(decision)
         const line = lineOf(decision)
-        if (line !== null) report(line)
+        if (line !== null) report(line, { event: 'broker.decision' })
       },
     })
     closing.push(() => broker.close())
@@ -102,7 +106,7 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
     const status = { role: 'broker', facts: () => plainFacts(broker.identity, gate) }
     const operations = await operationsOf(options.configuration, { metrics, readiness, status, knowsSimulated: said.knows_simulated })
     closing.push(() => operations?.close())
-    if (adminListening !== null) report(`admin interface at ${adminListening.url}`)
+    if (adminListening !== null) report(`admin interface at ${adminListening.url}`, { event: 'service.listening' })
     return {
       ready: {
         role: 'broker',
@@ -129,7 +133,7 @@ function text(document: object): string {
 }
 
 /** Roots of simulated machines appear when those start; what is not there yet is nobody's root. */
-async function rootsThere(paths: readonly string[], files: Files, report: (line: string) => void): Promise<Uint8Array[]> {
+async function rootsThere(paths: readonly string[], files: Files, report: Report): Promise<Uint8Array[]> {
   const read = async (path: string): Promise<Uint8Array[]> => {
     try {
       return await readRoots(path, files)

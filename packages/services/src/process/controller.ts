@@ -18,6 +18,8 @@ import { accessMetrics, accessReasons, listenAdmin, openAccess } from './access.
 import { bindOf, noticesOf } from './bind.ts'
 import { publish } from './files.ts'
 import { Gate } from './gate.ts'
+import { logRequests } from './logs/requests.ts'
+import { reportWorkers } from './logs/workers.ts'
 import { followManifest } from './manifest-file.ts'
 import { Metrics } from './metrics.ts'
 import { operationsOf } from './operations.ts'
@@ -89,6 +91,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
       routing: { limits: limitsOf(config), onWaited: queueMetrics(metrics) },
       onReceipt,
       onStore: storeReports(report),
+      onWorker: reportWorkers(report),
       ...(config.access.keys && keys !== null && { access: keys.access }),
     })
     // Which closes the archive, after what is signed is in it.
@@ -114,7 +117,8 @@ export async function startControllerProcess(options: StartOptions<Configuration
     )
     readiness.add('no_verified_worker', () => (controller.registry.counts.serving > 0 ? [] : ['no verified worker']))
     const tls = api.tls ? controller.identity.tls : null
-    const work = gate.wrap(controller.api, isInference)
+    const gated = gate.wrap(controller.api, isInference)
+    const work = config.logs.requests ? logRequests(gated, isInference, report) : gated
     const keysetDigest = (): string => controller.identity.keysetDigest
     const attest = api.legacy_attest ? createLegacyAttest({ quoter, keysetDigest, limit: new RateLimit({ perSecond: 5, burst: 40, now }) }) : null
     const others: RequestListener = (request, response) => {
@@ -146,12 +150,12 @@ export async function startControllerProcess(options: StartOptions<Configuration
         'policy.json': `${JSON.stringify({ version: 'veritee.policy.v1', roles: { ...policy.roles, controller: own } }, null, 2)}\n`,
       })
     }
-    report(`workers register at ${controlListening.url}`)
+    report(`workers register at ${controlListening.url}`, { event: 'service.listening' })
     const renew = async (): Promise<void> => {
       await controller.renew()
       adminListening?.renewTls(controller.identity.tls)
       if (api.tls) for (const listening of [apiListening, controlListening]) listening.renewTls(controller.identity.tls)
-      report(`new keys in force: ${controller.identity.keysetDigest}`)
+      report(`new keys in force: ${controller.identity.keysetDigest}`, { event: 'keys.renewed' })
     }
     const renewal = keepRenewed({
       notAfter: () => controller.identity.keyset.not_after,

@@ -6,6 +6,7 @@ import { type LlamaEngineOptions, loadChatTemplate } from '../enclave/worker/eng
 import { loadSealedModel } from '../enclave/worker/load-sealed.ts'
 import { modelKeyFrom } from '../enclave/worker/model-key.ts'
 import { type ServedModel, serveModel } from '../enclave/worker/served-model.ts'
+import type { Report } from './logs/log.ts'
 import type { Platform } from './platform.ts'
 import type { Program } from './program.ts'
 
@@ -14,7 +15,7 @@ export interface LoadOptions {
   readonly configuration: Json
   readonly platform: Platform
   readonly program: Program
-  readonly report: (line: string) => void
+  readonly report: Report
 }
 
 const sealedPrefix = 'sealed:'
@@ -36,6 +37,7 @@ export async function loadModels(options: LoadOptions): Promise<ServedModel[]> {
       if (twin) throw fail('config_invalid', `models.sources: expected models of different names, found ${JSON.stringify(model.name)} twice`)
       options.report(
         `model ${model.name}: sha256 ${model.engine.model.sha256}, ${model.engine.model.size} bytes, sealed ${model.engine.model.sealed}`,
+        { event: 'model.loaded' },
       )
     }
     return loaded
@@ -68,7 +70,7 @@ async function plain({ config, platform, program, report }: LoadOptions, source:
 
 /** What happens to an engine process, in the words of its own messages: nothing of any request. */
 function told(model: string, report: LoadOptions['report']): (change: { readonly reason: string }) => void {
-  return ({ reason }) => report(`engine of ${model}: ${reason}`)
+  return ({ reason }) => report(`engine of ${model}: ${reason}`, { event: 'engine.changed', level: 'warn' })
 }
 
 function engineOptions({ engine }: WorkerConfig): Omit<LlamaEngineOptions, 'path'> {

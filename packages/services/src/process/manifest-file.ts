@@ -1,6 +1,7 @@
 import { VeriteeError } from 'veritee/errors'
 import type { ManifestRules } from '../enclave/runtime/admission/rules.ts'
 import type { Files } from './files.ts'
+import type { Report } from './logs/log.ts'
 
 export interface ManifestFileOptions {
   readonly path: string
@@ -10,7 +11,7 @@ export interface ManifestFileOptions {
   readonly changed: () => Promise<void>
   /** A newer manifest is in force, which the descriptor is to name (rule S7). */
   readonly accepted: () => Promise<void>
-  readonly report: (line: string) => void
+  readonly report: Report
   readonly pollMs?: number
 }
 
@@ -30,7 +31,7 @@ export function followManifest({ path, files, rules, changed, accepted, report, 
   let ended = false
   const look = async (): Promise<void> => {
     if (rules.reason !== null && !ended) {
-      report(`nobody is admitted: ${rules.reason}`)
+      report(`nobody is admitted: ${rules.reason}`, { event: 'manifest.ended', level: 'error' })
       await changed()
     }
     ended = rules.reason !== null
@@ -38,7 +39,7 @@ export function followManifest({ path, files, rules, changed, accepted, report, 
     if (text === seen) return
     seen = text
     if (!(await rules.offer(text))) return
-    report(`admission manifest ${rules.described.version} is in force: ${rules.described.digest}`)
+    report(`admission manifest ${rules.described.version} is in force: ${rules.described.digest}`, { event: 'manifest.accepted' })
     await changed()
     await accepted()
   }
@@ -51,7 +52,7 @@ export function followManifest({ path, files, rules, changed, accepted, report, 
       trouble = ''
     } catch (error) {
       const why = error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'
-      if (why !== trouble) report(`the admission manifest in ${path} is not accepted: ${why}`)
+      if (why !== trouble) report(`the admission manifest in ${path} is not accepted: ${why}`, { event: 'manifest.refused', level: 'warn' })
       trouble = why
     } finally {
       busy = false

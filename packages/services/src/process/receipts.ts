@@ -8,6 +8,7 @@ import { openReceiptArchive, openSharedArchive } from '../enclave/runtime/receip
 import { openFileSealingKey, openGramineSealingKey } from '../enclave/runtime/sealing-key.ts'
 import { parsePostgresUrl } from '../store/postgres/address.ts'
 import type { Files } from './files.ts'
+import type { Report } from './logs/log.ts'
 import type { Metrics } from './metrics.ts'
 import { isSimulated, type Tee } from './platform.ts'
 
@@ -66,13 +67,13 @@ export async function openReceipts(options: {
   readonly state: string
   readonly simulated: boolean
   readonly files: Files
-  readonly report: (line: string) => void
+  readonly report: Report
 }): Promise<ReceiptArchive> {
   const { config, password, state, simulated, files, report } = options
   const { receipts, store } = config
   const maxAgeSeconds = receipts.days * 86_400
   if (receipts.in_memory) {
-    report('the receipts are in memory only: they end with this process')
+    report('the receipts are in memory only: they end with this process', { event: 'store.opened' })
     return ReceiptArchive.inMemory({ maxAgeSeconds })
   }
   const bounds = { maxAgeSeconds, maxBytes: receipts.megabytes * 1_000_000 }
@@ -92,16 +93,18 @@ export async function openReceipts(options: {
           bounds,
         })
   const { answers, refusals } = archive.usage
-  report(`${answers + refusals} receipts of earlier keysets in ${path ?? 'PostgreSQL'}`)
-  if (archive.source === 'file') report(`the receipts are NOT SEALED to anything: their key is in ${keyPath}`)
+  report(`${answers + refusals} receipts of earlier keysets in ${path ?? 'PostgreSQL'}`, { event: 'store.opened' })
+  if (archive.source === 'file')
+    report(`the receipts are NOT SEALED to anything: their key is in ${keyPath}`, { event: 'store.opened', level: 'warn' })
   return archive
 }
 
 /** Tells the operator why receipts cannot be kept, and when they can again: requesters are told only that they cannot. */
-export function storeReports(report: (line: string) => void): (failure: unknown) => void {
+export function storeReports(report: Report): (failure: unknown) => void {
   return (failure) => {
     const why = failure instanceof VeriteeError ? `${failure.code}: ${failure.message}` : 'unexpected failure'
-    report(failure === null ? 'receipts are kept again' : `receipts cannot be kept, and nothing is answered (${why})`)
+    if (failure === null) report('receipts are kept again', { event: 'store.recovered' })
+    else report(`receipts cannot be kept, and nothing is answered (${why})`, { event: 'store.failing', level: 'error' })
   }
 }
 

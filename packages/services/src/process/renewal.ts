@@ -1,4 +1,5 @@
 import { VeriteeError } from 'veritee/errors'
+import type { Report } from './logs/log.ts'
 
 export interface RenewalOptions {
   /** End of the keyset in force, Unix seconds. */
@@ -9,7 +10,7 @@ export interface RenewalOptions {
   readonly renew: () => Promise<void>
   /** Looks for newer collateral. */
   readonly refresh: () => Promise<void>
-  readonly report: (line: string) => void
+  readonly report: Report
   readonly checkMs?: number
 }
 
@@ -34,7 +35,10 @@ export function keepRenewed(options: RenewalOptions): Renewal {
     try {
       await act()
     } catch (error) {
-      report(`${what} failed, trying again: ${error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'}`)
+      report(`${what} failed, trying again: ${error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'}`, {
+        event: 'keys.renewal_failed',
+        level: 'warn',
+      })
     }
   }
   const check = async (): Promise<void> => {

@@ -1,8 +1,10 @@
 import { jcsDigest } from 'veritee/bytes'
 import { helpText } from '../config/describe.ts'
 import type { Sections } from '../config/field.ts'
+import type { logs } from '../config/logs.ts'
 import { type Configuration, readConfiguration, type Schema } from '../config/schema.ts'
 import { nodeFiles } from './files.ts'
+import { createLog } from './logs/log.ts'
 import type { Program } from './program.ts'
 import type { StartOptions } from './worker.ts'
 
@@ -28,7 +30,7 @@ const closeWithinMs = 10_000
  * The life of a service process: configuration, start, one ready line, then until SIGTERM or SIGINT; draining, closing, exit code 0. A second signal ends
  * it at once. Throws what reading and starting throw.
  */
-export async function runService<S extends Sections>(
+export async function runService<S extends Sections & { readonly logs: Pick<typeof logs, 'format'> }>(
   schema: Schema<S>,
   summary: string,
   args: readonly string[],
@@ -45,9 +47,8 @@ export async function runService<S extends Sections>(
     process.stdout.write(`${JSON.stringify({ effective: configuration.effective, digest }, null, 2)}\n`)
     return 0
   }
-  const report = (line: string): void => {
-    process.stderr.write(`${line}\n`)
-  }
+  const { format } = (configuration as Configuration<{ readonly logs: Pick<typeof logs, 'format'> }>).values.logs
+  const report = createLog({ format, role: schema.role, write: (line) => void process.stderr.write(line), now: () => new Date() })
   const stop = Promise.withResolvers<void>()
   let signals = 0
   // Registered before anything starts, so that an early signal still closes what is up.
@@ -66,13 +67,13 @@ export async function runService<S extends Sections>(
   }
   const { ready } = running
   if (asked.json) process.stdout.write(`${JSON.stringify({ ok: true, ...ready, ready_ms: Math.round(performance.now() - started) })}\n`)
-  report(`${schema.role} ready at ${ready.url}${ready.simulated ? ' SIMULATED: nothing is protected' : ''}`)
+  report(`${schema.role} ready at ${ready.url}${ready.simulated ? ' SIMULATED: nothing is protected' : ''}`, { event: 'service.ready' })
   await stop.promise
-  report('stopping: no new requests, finishing those under way')
+  report('stopping: no new requests, finishing those under way', { event: 'service.stopping' })
   const finished = await running.drain()
-  if (!finished) report('the time for draining is over: answers were cut off')
+  if (!finished) report('the time for draining is over: answers were cut off', { event: 'drain.cut_off', level: 'warn' })
   setTimeout(() => process.exit(1), closeWithinMs).unref()
   await running.close()
-  report('stopped')
+  report('stopped', { event: 'service.stopped' })
   return 0
 }

@@ -15,6 +15,8 @@ import { fastchatNotices, fastchatOf } from './fastchat.ts'
 import { type Files, publish } from './files.ts'
 import { Gate } from './gate.ts'
 import { loadModels } from './load-models.ts'
+import type { Report } from './logs/log.ts'
+import { logRequests } from './logs/requests.ts'
 import { Metrics } from './metrics.ts'
 import { operationsOf } from './operations.ts'
 import { isSimulated, openPlatform } from './platform.ts'
@@ -31,8 +33,8 @@ export interface StartOptions<C> {
   readonly configuration: C
   readonly program: Program
   readonly files: Files
-  /** Progress, one line each; no content, no secret. */
-  readonly report: (line: string) => void
+  /** The log: no content, no secret. */
+  readonly report: Report
   readonly now: () => Date
 }
 
@@ -104,7 +106,8 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       storeReasons(() => worker.ledger),
     )
     readiness.add('engine_not_running', () => models.filter(({ engine }) => !engine.ready).map(({ name }) => `the engine of ${name} is not running`))
-    const work = gate.wrap(worker.handler, isInference)
+    const gated = gate.wrap(worker.handler, isInference)
+    const work = config.logs.requests ? logRequests(gated, isInference, report) : gated
     const bind = bindOf(said.host, said.port, worker.identity.tls, simulated, said)
     const listening = await listen(
       bind,
@@ -137,7 +140,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       await worker.renew()
       listening.renewTls(worker.identity.tls)
       for (const admission of admissions) admission.again()
-      report(`new keys in force: ${worker.identity.keysetDigest}`)
+      report(`new keys in force: ${worker.identity.keysetDigest}`, { event: 'keys.renewed' })
     }
     const renewal = keepRenewed({
       notAfter: () => worker.identity.keyset.not_after,

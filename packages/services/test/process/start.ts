@@ -4,6 +4,7 @@ import { workerSchema } from '../../src/config/worker.ts'
 import { openLlamaEngine } from '../../src/enclave/worker/engine/index.ts'
 import { startControllerProcess } from '../../src/process/controller.ts'
 import { nodeFiles } from '../../src/process/files.ts'
+import type { Report } from '../../src/process/logs/log.ts'
 import type { Program } from '../../src/process/program.ts'
 import type { Renewing } from '../../src/process/run.ts'
 import { startWorkerProcess } from '../../src/process/worker.ts'
@@ -14,7 +15,7 @@ export interface Started {
   readonly anchors?: string
   readonly openEngine?: Program['openEngine']
   readonly now?: () => Date
-  readonly report?: (line: string) => void
+  readonly report?: Report
 }
 
 const program: Program = {
@@ -41,7 +42,7 @@ export async function startWorker(
 
 export async function startController(
   args: readonly string[],
-  { anchors, openEngine = openLlamaEngine, now = () => new Date() }: Started = {},
+  { anchors, openEngine = openLlamaEngine, report = () => undefined, now = () => new Date() }: Started = {},
 ): Promise<Renewing> {
   const { configuration } = await readConfiguration(controllerSchema, { args, environment: {}, readText: nodeFiles.readText })
   if (configuration === null) throw new TypeError('no configuration')
@@ -49,7 +50,7 @@ export async function startController(
     configuration,
     program: { ...program, openEngine, anchors: anchors ?? null },
     files: nodeFiles,
-    report: () => undefined,
+    report,
     now,
   })
 }

@@ -104,8 +104,10 @@ async function attempt(registry: Registry, lease: Lease, request: InferenceReque
   const upstreamNonce = request.clientNonce ?? randomBytes(32).toString('hex')
   const began = performance.now()
   const headersTimeout = request.spliced.value.stream === true ? firstByteMs : answerMs
+  if (request.span !== undefined) request.span.sessionId = worker.session.id
   try {
-    const headers = { 'content-type': 'application/json', 'x-veritee-nonce': upstreamNonce, ...acceptsTrailers }
+    const traced = request.traceparent === null ? {} : { traceparent: request.traceparent }
+    const headers = { 'content-type': 'application/json', 'x-veritee-nonce': upstreamNonce, ...acceptsTrailers, ...traced }
     const sent = { method: 'POST', path: request.endpoint, headers, body: request.spliced.forwarded, headersTimeout } as const
     const answer = await callWorker(worker.pool, sent, signal)
     const served = { lease, answer, upstreamNonce, began, refusal: null }

@@ -5,6 +5,7 @@ import { readRequestBody } from '../../http/body.ts'
 import { nonceHeader } from '../../http/chat-request.ts'
 import { checkExchangeModel } from '../../http/ehbp/open-body.ts'
 import { HttpError } from '../../http/errors.ts'
+import { type Span, spanOf, traceparentFor } from '../../http/trace-context.ts'
 import { bodyHash } from '../relay.ts'
 
 /** A request that runs a model, read and not yet routed. */
@@ -19,6 +20,10 @@ export interface InferenceRequest {
   /** What every receipt of this request begins with. */
   readonly events: readonly ReceiptEvent[]
   readonly forwardedHash: string
+  /** The header for the worker; null where there is no trace. */
+  readonly traceparent: string | null
+  /** Told of the session that the request goes to; there only where requests are logged. */
+  readonly span: Span | undefined
 }
 
 /** Reads and bounds a request. Throws 400 and 413 as {@link HttpError}, and what the splice throws. */
@@ -39,6 +44,8 @@ export async function readRequest(endpoint: string, incoming: IncomingMessage): 
     bytes: body.length,
     // Where nothing was cut out, the bytes are the same.
     forwardedHash: spliced.forwarded === body ? receivedHash : bodyHash(spliced.forwarded),
+    traceparent: traceparentFor(incoming),
+    span: spanOf(incoming),
     events: [
       { type: 'request.received', body_hash: receivedHash },
       { type: 'veritee.request', client_nonce: clientNonce },
