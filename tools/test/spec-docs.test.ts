@@ -49,6 +49,16 @@ test.for(markdownFiles())('links of %s lead somewhere', (file) => {
   expect(broken).toEqual([])
 })
 
+const { fault, obstacle } = (
+  JSON.parse(read('spec/schemas/replay-report.schema.json')) as { $defs: { [name in 'fault' | 'obstacle']: { enum: string[] } } }
+).$defs
+const replayReasons = [...fault.enum, ...obstacle.enum]
+
+test('every reason of a replay is explained, in the specification and for users', () => {
+  for (const page of ['spec/replay-report.md', 'docs/replay.md'])
+    for (const reason of replayReasons) expect([page, reason, read(page).includes(`\`${reason}\``)]).toEqual([page, reason, true])
+})
+
 describe('error reference', () => {
   test('is what tools/errors-doc.ts writes', () => {
     expect(readFileSync(errorsFile, 'utf8')).toBe(errorsPage())
@@ -81,6 +91,7 @@ describe('error reference', () => {
       'tcb_evaluation_data_number',
       'tcb_up_to_date',
       'session_not_accepted',
+      ...replayReasons,
     ])
     for (const file of markdownFiles('spec'))
       for (const [, word = ''] of read(file).matchAll(/`([a-z]+(?:_[a-z0-9]+)+)`/g))

@@ -1,3 +1,4 @@
+import { parseReceipt } from 'veritee/receipt'
 import type { Calibration } from './calibration.ts'
 import { type Claim, type ExchangeRecord, readClaim } from './claim.ts'
 import { checkEqual, checkNear, checkText, countTokens } from './compare.ts'
@@ -52,8 +53,9 @@ async function report(record: ExchangeRecord, { open, close, calibration }: How)
     return { version: 'veritee.replay.v1', verdict, reason, ...rest, signature: signatureOf(checks), checks }
   }
   try {
+    // Whatever becomes of it, the report says which receipt it is about.
+    draft.receiptId = parseReceipt(record.receipt).receiptId
     const claim = await readClaim(record, draft.checks)
-    draft.receiptId = claim.receipt.receiptId
     const model = await open(claim)
     try {
       draft.engines = { receipt: claim.inference.engine, here: model.facts }

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { fromUtf8 } from 'veritee/bytes'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { ServedModel } from '../../src/enclave/worker/served-model.ts'
-import { type ExchangeRecord, openReplayModel, type ReplayModel, replayWith } from '../../src/replay/index.ts'
+import { type ExchangeRecord, openReplayModel, type ReplayModel } from '../../src/replay/index.ts'
 import { demoPath } from '../engine/demo.ts'
 import { dequantize, withOtherTensor } from './dequantize.ts'
-import { exchange, passedOff, serveFile } from './worker.ts'
+import { exchange, passedOff, replayed, serveFile } from './worker.ts'
 
 // Workers that sign, with keys of their own, receipts which name the demo model by its right hash, while another model of the same tokenizer runs.
 let folder: string
@@ -53,10 +53,10 @@ test.for(['one tensor changed in the lowest bits', 'the same weights as F32, cal
     const lied = await exchange(passedOff(others.get(name) as ServedModel, served), asked)
     const position = parting(honest, lied)
     expect(position).toBeGreaterThanOrEqual(0)
-    const report = await replayWith(lied, model)
+    const report = await replayed(lied, model)
     expect(report).toMatchObject({ verdict: 'fail', level: 1, reason: 'token_differs', signature: 'valid', choice: 0, position })
     const passed = report.checks.filter(({ status }) => status === 'pass').map(({ id }) => id)
     expect(passed).toEqual(expect.arrayContaining(['replay.weights', 'replay.engine', 'replay.prompt', 'replay.parameters']))
-    expect(await replayWith(honest, model)).toMatchObject({ verdict: 'pass', signature: 'valid' })
+    expect(await replayed(honest, model)).toMatchObject({ verdict: 'pass', signature: 'valid' })
   },
 )

@@ -5,11 +5,11 @@ import { fromUtf8, sha256Digest, utf8 } from 'veritee/bytes'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadChatTemplate } from '../../src/enclave/worker/engine/index.ts'
 import { type ServedModel, serveModel } from '../../src/enclave/worker/served-model.ts'
-import { type ExchangeRecord, openReplayModel, type ReplayModel, type ReplayReport, replayWith } from '../../src/replay/index.ts'
+import { type ExchangeRecord, openReplayModel, type ReplayModel, type ReplayReport } from '../../src/replay/index.ts'
 import { demoPath } from '../engine/demo.ts'
 import { hermesTemplate, llamaTemplate, mistralTemplate } from '../engine/scripted.ts'
 import { withOtherTensor } from './dequantize.ts'
-import { exchangeWithReport, passedOff, serveFile, withEvent } from './worker.ts'
+import { exchangeWithReport, passedOff, replayed, serveFile, withEvent } from './worker.ts'
 
 let folder: string
 let served: ServedModel
@@ -56,21 +56,21 @@ describe('text completions', () => {
     ['three, streamed', { ...hot, n: 3, stream: true }],
     ['held to a choice', { ...hot, guided_choice: ['yes', 'no'] }],
   ] as const)('%s', async ([, members]) => {
-    expectPass(await replayWith(await complete(members), model))
+    expectPass(await replayed(await complete(members), model))
   })
 
   test('S23: another model under the right hash is found, with its position', async () => {
-    const report = await replayWith(await complete({ ...hot, logprobs: 0 }, passedOff(other, served)), model)
+    const report = await replayed(await complete({ ...hot, logprobs: 0 }, passedOff(other, served)), model)
     expect(report).toMatchObject({ verdict: 'fail', reason: 'token_differs', signature: 'valid', position: expect.any(Number) })
   })
 
   test('another text than the tokens write', async () => {
     const lied = await withResponse(await complete(hot), (text) => text.replace('"text":"', '"text":"No! '))
-    expect(await replayWith(lied, model)).toMatchObject({ verdict: 'fail' })
+    expect(await replayed(lied, model)).toMatchObject({ verdict: 'fail' })
     const body = await withResponse(await complete(hot), () => '{"choices":[{"index":0,"message":{"content":"x"}}]}')
-    expect(await replayWith(body, model)).toMatchObject({ verdict: 'fail' })
+    expect(await replayed(body, model)).toMatchObject({ verdict: 'fail' })
     const names = await withResponse(await complete(hot), () => '{"choices":[{"index":0,"text":"x","logprobs":{"tokens":[1]}}]}')
-    expect(await replayWith(names, model)).toMatchObject({ verdict: 'fail', reason: 'text_differs' })
+    expect(await replayed(names, model)).toMatchObject({ verdict: 'fail', reason: 'text_differs' })
   })
 
   test('a request that this version does not take, and another endpoint, show nothing', async () => {
@@ -78,9 +78,9 @@ describe('text completions', () => {
     const request = utf8(JSON.stringify({ model: served.name, ...hot, suffix: 'x' }))
     const hash = await sha256Digest(request)
     const unknown = withEvent({ ...record, request }, 'request.received', (event) => ({ ...event, body_hash: hash }))
-    expect(await replayWith(unknown, model)).toMatchObject({ verdict: 'inconclusive', reason: 'request_unknown' })
+    expect(await replayed(unknown, model)).toMatchObject({ verdict: 'inconclusive', reason: 'request_unknown' })
     const receipt = JSON.stringify({ ...(JSON.parse(record.receipt) as object), endpoint: '/v1/embeddings' })
-    expect(await replayWith({ ...record, receipt, signer: null }, model)).toMatchObject({ verdict: 'inconclusive', reason: 'request_unknown' })
+    expect(await replayed({ ...record, receipt, signer: null }, model)).toMatchObject({ verdict: 'inconclusive', reason: 'request_unknown' })
   })
 })
 
@@ -91,7 +91,7 @@ describe('answers held to a form', () => {
     ['a grammar, streamed', { guided_grammar: 'root ::= [a-z]+ " " [0-9]', stream: true }],
   ] as const)('%s', async ([, members]) => {
     const asked = { messages: [{ role: 'user', content: 'Hello!' }], temperature: 1.2, seed: 3, max_tokens: 60, ...members }
-    expectPass(await replayWith((await exchangeWithReport(served, asked)).record, model))
+    expectPass(await replayed((await exchangeWithReport(served, asked)).record, model))
   })
 })
 
@@ -137,13 +137,13 @@ describe('answers that may call tools', () => {
     const { worker, verifier } = under(template)
     const { record } = await exchangeWithReport(worker, { ...asked, ...members })
     if ('tool_choice' in members && !('max_tokens' in members)) expect(fromUtf8(record.response)).toContain('tool_calls')
-    expectPass(await replayWith(record, verifier))
+    expectPass(await replayed(record, verifier))
   })
 
   test('S23: another model under the right hash is found, with its position', async () => {
     const { verifier, liar } = under(hermesTemplate)
     const { record } = await exchangeWithReport(liar, { ...asked, temperature: 2, tool_choice: 'required', logprobs: true })
-    const report = await replayWith(record, verifier)
+    const report = await replayed(record, verifier)
     expect(report).toMatchObject({ verdict: 'fail', reason: 'token_differs', signature: 'valid', position: expect.any(Number) })
   })
 
@@ -163,7 +163,7 @@ describe('answers that may call tools', () => {
         edit(body.choices[0].message)
         return JSON.stringify(body)
       })
-      expect(await replayWith(lied, verifier)).toMatchObject({ verdict: 'fail', reason })
+      expect(await replayed(lied, verifier)).toMatchObject({ verdict: 'fail', reason })
     }
   })
 
@@ -176,12 +176,12 @@ describe('answers that may call tools', () => {
     const { worker, verifier } = under(hermesTemplate)
     const { record } = await exchangeWithReport(worker, { ...asked, max_tokens: 2 })
     const lied = await withResponse(record, () => `{"choices":[{"index":0,"message":${message}}]}`)
-    expect(await replayWith(lied, verifier)).toMatchObject({ verdict: 'fail', reason: 'text_differs' })
+    expect(await replayed(lied, verifier)).toMatchObject({ verdict: 'fail', reason: 'text_differs' })
   })
 
   test('S6: without the receipt key equal calls do not make equal tokens', async () => {
     const { worker, verifier } = under(hermesTemplate)
     const { record } = await exchangeWithReport(worker, { ...asked, tool_choice: 'required' })
-    expect(await replayWith({ ...record, receiptKey: null }, verifier)).toMatchObject({ verdict: 'inconclusive', reason: 'key_missing' })
+    expect(await replayed({ ...record, receiptKey: null }, verifier)).toMatchObject({ verdict: 'inconclusive', reason: 'key_missing' })
   })
 })

@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fromUtf8, utf8 } from 'veritee/bytes'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { complaints } from '../../../../tools/test/schemas.ts'
 import type { ServedModel } from '../../src/enclave/worker/served-model.ts'
-import { type ExchangeRecord, formatRecord, openReplayModel, parseRecord, type ReplayModel, replayWith } from '../../src/replay/index.ts'
+import { type ExchangeRecord, formatRecord, openReplayModel, parseRecord, type ReplayModel } from '../../src/replay/index.ts'
 import { demoPath } from '../engine/demo.ts'
 import { dequantize } from './dequantize.ts'
-import { exchange, passedOff, serveFile, statusOf, story, withEvent } from './worker.ts'
+import { exchange, passedOff, replayed, serveFile, statusOf, story, withEvent } from './worker.ts'
 
 let folder: string
 let floatPath: string
@@ -50,7 +51,7 @@ describe('an honest answer passes, level 1', () => {
     ['three answers', { ...hot, n: 3 }],
     ['two answers, streamed, with logprobs', { ...hot, n: 2, stream: true, logprobs: true, top_logprobs: 1 }],
   ] as const)('%s', async ([, members]) => {
-    const report = await replayWith(await exchange(served, members), model)
+    const report = await replayed(await exchange(served, members), model)
     expect(report).toMatchObject({ verdict: 'pass', level: 1, reason: null, position: null })
     expect(report.tokens?.equal).toBe(report.tokens?.total)
     for (const id of ['request', 'response', 'weights', 'template', 'engine', 'prompt', 'parameters', 'tokens', 'text', 'outcome'])
@@ -61,14 +62,14 @@ describe('an honest answer passes, level 1', () => {
   test('the request as sent and as the controller forwarded it are both taken', async () => {
     const record = await exchange(served, { ...greedy, provider: { order: ['x'] } })
     const sent = utf8(fromUtf8(record.request).replace('{"order"', '{"aci_verified":true,"order"'))
-    expect(await replayWith({ ...record, request: sent }, model)).toMatchObject({ verdict: 'pass' })
+    expect(await replayed({ ...record, request: sent }, model)).toMatchObject({ verdict: 'pass' })
   })
 
   test('S9: an answer that was aborted passes as far as it went', async () => {
     const whole = await exchange(served, { ...greedy, stream: true })
     const events = fromUtf8(whole.response).split('\n\n').slice(0, 8)
     const response = utf8(`${events.join('\n\n')}\n\n`)
-    const known = await replayWith(whole, model)
+    const known = await replayed(whole, model)
     expect(known.verdict).toBe('pass')
     // Seven tokens were sampled; the first event only names the role.
     const tokens: number[] = []
@@ -84,10 +85,10 @@ describe('an honest answer passes, level 1', () => {
       'veritee.inference',
       (event) => ({ ...event, outcome: 'aborted', completion_tokens: 7, completion_tokens_hmac: hmac(whole, tokens) }),
     )
-    expect(await replayWith(aborted, model)).toMatchObject({ verdict: 'pass', tokens: { total: 7, equal: 7 } })
+    expect(await replayed(aborted, model)).toMatchObject({ verdict: 'pass', tokens: { total: 7, equal: 7 } })
     const other = utf8(fromUtf8(response).replace('"Once', '"Twice'))
     const lied = withEvent({ ...aborted, response: other }, 'response.returned', (event) => ({ ...event, body_hash: digest(other) }))
-    expect(await replayWith(lied, model)).toMatchObject({ verdict: 'fail' })
+    expect(await replayed(lied, model)).toMatchObject({ verdict: 'fail' })
   })
 
   test('a record is the same after it was written as a line and read', async () => {
@@ -99,9 +100,35 @@ describe('an honest answer passes, level 1', () => {
   })
 })
 
+test('the schema of the report refuses what no report says', async () => {
+  const report = await replayed(await exchange(served, greedy), model)
+  for (const change of [
+    { reason: 'token_differs' },
+    { verdict: 'fail' },
+    { verdict: 'inconclusive', reason: 'token_differs' },
+    { verdict: 'fail', reason: 'no_answer' },
+    { level: null },
+    { level: 3 },
+    { signature: 'invalid' },
+    { tokens: null },
+    { receiptId: '' },
+    { position: -1 },
+    { version: 'veritee.replay.v2' },
+    { checks: [{ id: 'replay.more', status: 'pass', detail: '' }] },
+    { more: 1 },
+  ])
+    expect([change, complaints('replay-report', { ...report, ...change }).length > 0]).toEqual([change, true])
+})
+
+test('a report says which receipt it is about, also where the bytes are others', async () => {
+  const record = await exchange(served, greedy)
+  const { receipt_id: id } = JSON.parse(record.receipt) as { receipt_id: string }
+  expect(await replayed({ ...record, request: utf8('{}') }, model)).toMatchObject({ receiptId: id, verdict: 'fail', reason: 'request_differs' })
+})
+
 describe('a lie is found', () => {
   test('another quantization run under the name of Q8_0', async () => {
-    const report = await replayWith(await exchange(passedOff(float, served), hot), model)
+    const report = await replayed(await exchange(passedOff(float, served), hot), model)
     expect(report).toMatchObject({ verdict: 'fail', level: 1, reason: 'token_differs' })
     expect(report.position).toEqual(expect.any(Number))
   })
@@ -110,27 +137,27 @@ describe('a lie is found', () => {
     const record = await exchange(passedOff(served, float), hot)
     const floatModel = await openReplayModel(floatPath, 1024)
     try {
-      expect(await replayWith(record, floatModel)).toMatchObject({ verdict: 'inconclusive', reason: 'not_canonical' })
+      expect(await replayed(record, floatModel)).toMatchObject({ verdict: 'inconclusive', reason: 'not_canonical' })
       const boast = withEvent(record, 'veritee.inference', (event) => ({ ...event, profile: 'canonical' }))
-      expect(await replayWith(boast, floatModel)).toMatchObject({ verdict: 'fail', reason: 'profile_differs' })
+      expect(await replayed(boast, floatModel)).toMatchObject({ verdict: 'fail', reason: 'profile_differs' })
     } finally {
       await floatModel.engine.dispose()
     }
   })
 
   test('swapped weights: a receipt of another file than the one at hand', async () => {
-    expect(await replayWith(await exchange(float, hot), model)).toMatchObject({ verdict: 'fail', level: null, reason: 'weights_differ' })
+    expect(await replayed(await exchange(float, hot), model)).toMatchObject({ verdict: 'fail', level: null, reason: 'weights_differ' })
   })
 
   test('S23: another seed than the receipt names', async () => {
     const record = await exchange(served, { temperature: 1.5, max_tokens: 60 })
     const other = withEvent(record, 'veritee.inference', (event) => ({ ...event, seed: '00'.repeat(16) }))
-    expect(await replayWith(other, model)).toMatchObject({ verdict: 'fail', level: 1, reason: 'token_differs' })
+    expect(await replayed(other, model)).toMatchObject({ verdict: 'fail', level: 1, reason: 'token_differs' })
   })
 
   test("S23: another seed than the client's, a short one of the enclave, a seed of the enclave where the client gave one", async () => {
     const change = async (record: ExchangeRecord, members: object, parameters: object = {}): Promise<unknown> =>
-      replayWith(
+      replayed(
         withEvent(record, 'veritee.inference', (event) => ({ ...event, ...members, parameters: { ...(event.parameters as object), ...parameters } })),
         model,
       )
@@ -159,32 +186,32 @@ describe('a lie is found', () => {
     }))
     const expected = [...honest.encode((JSON.parse(text) as { choices: [{ message: { content: string } }] }).choices[0].message.content)]
     const position = expected.findIndex((token, i) => token !== tokens[i])
-    expect(await replayWith(lied, model)).toMatchObject({ verdict: 'fail', level: 1, reason: 'token_differs', position })
+    expect(await replayed(lied, model)).toMatchObject({ verdict: 'fail', level: 1, reason: 'token_differs', position })
     // With the digest of the honest tokens the text does not fit them.
-    expect(await replayWith(changed, model)).toMatchObject({ verdict: 'fail', level: 1, reason: 'token_differs' })
+    expect(await replayed(changed, model)).toMatchObject({ verdict: 'fail', level: 1, reason: 'token_differs' })
   })
 
   test('sampling parameters that the request did not ask for', async () => {
     const record = await exchange(served, hot)
     for (const parameters of [{ temperature: '0' }, { top_k: 5 }, { max_tokens: 61 }, { stop: ['x'] }, { top_p: '0.5' }]) {
       const other = withEvent(record, 'veritee.inference', (event) => ({ ...event, parameters: { ...(event.parameters as object), ...parameters } }))
-      expect(await replayWith(other, model)).toMatchObject({ verdict: 'fail', reason: 'parameters_differ' })
+      expect(await replayed(other, model)).toMatchObject({ verdict: 'fail', reason: 'parameters_differ' })
     }
     const hidden = withEvent(record, 'veritee.inference', (event) => ({ ...event, ignored_parameters: ['temperature'] }))
-    expect(await replayWith(hidden, model)).toMatchObject({ verdict: 'fail', reason: 'parameters_differ' })
+    expect(await replayed(hidden, model)).toMatchObject({ verdict: 'fail', reason: 'parameters_differ' })
   })
 
   test('one of several answers exchanged for another, and one counted wrongly', async () => {
     const record = await exchange(served, { ...hot, n: 2 })
     const swapped = withEvent(record, 'veritee.choices', (event) => ({ ...event, choices: (event.choices as object[]).toReversed() }))
-    expect(await replayWith(swapped, model)).toMatchObject({ verdict: 'fail' })
+    expect(await replayed(swapped, model)).toMatchObject({ verdict: 'fail' })
     const fewer = withEvent(record, 'veritee.choices', (event) => ({
       ...event,
       choices: [...(event.choices as object[]), ...(event.choices as object[])],
     }))
-    expect(await replayWith(fewer, model)).toMatchObject({ verdict: 'fail', reason: 'outcome_differs' })
+    expect(await replayed(fewer, model)).toMatchObject({ verdict: 'fail', reason: 'outcome_differs' })
     const other = withEvent(record, 'veritee.inference', (event) => ({ ...event, completion_tokens_hmac: '0'.repeat(64) }))
-    expect(await replayWith(other, model)).toMatchObject({ verdict: 'fail', reason: 'token_differs' })
+    expect(await replayed(other, model)).toMatchObject({ verdict: 'fail', reason: 'token_differs' })
   })
 
   test('another form than the request asks for, and a token that the form does not allow', async () => {
@@ -193,7 +220,7 @@ describe('a lie is found', () => {
       const { constraint: _, constraint_hmac: __, ...parameters } = event.parameters as Record<string, unknown>
       return { ...event, parameters }
     })
-    expect(await replayWith(free, model)).toMatchObject({ verdict: 'fail', reason: 'parameters_differ' })
+    expect(await replayed(free, model)).toMatchObject({ verdict: 'fail', reason: 'parameters_differ' })
     const tokens = [...served.engine.vocabulary.encode('Hello'), served.engine.vocabulary.eos as number]
     const body = utf8(fromUtf8(record.response).replace(/"content":"(?:[^"\\]|\\.)*"/, '"content":"Hello"'))
     const broken = withEvent(
@@ -201,7 +228,7 @@ describe('a lie is found', () => {
       'veritee.inference',
       (event) => ({ ...event, completion_tokens: tokens.length, completion_tokens_hmac: hmac(record, tokens) }),
     )
-    expect(await replayWith(broken, model)).toMatchObject({ verdict: 'fail', reason: 'token_differs', position: 0 })
+    expect(await replayed(broken, model)).toMatchObject({ verdict: 'fail', reason: 'token_differs', position: 0 })
   })
 
   test('sampling otherwise than the receipt says', async () => {
@@ -217,17 +244,17 @@ describe('a lie is found', () => {
         },
       }),
     }
-    expect(await replayWith(await exchange(cold, hot), model)).toMatchObject({ verdict: 'fail', level: 1, reason: 'token_differs' })
+    expect(await replayed(await exchange(cold, hot), model)).toMatchObject({ verdict: 'fail', level: 1, reason: 'token_differs' })
   })
 
   test('a template swapped: the prompt is not the one that the request makes', async () => {
     const template = { ...served.template, render: () => served.template.render([{ role: 'user', content: 'Hello!' }]) }
-    expect(await replayWith(await exchange({ ...served, template }, greedy), model)).toMatchObject({ verdict: 'fail', reason: 'prompt_differs' })
+    expect(await replayed(await exchange({ ...served, template }, greedy), model)).toMatchObject({ verdict: 'fail', reason: 'prompt_differs' })
     const named = withEvent(await exchange(served, greedy), 'veritee.model', (event) => ({
       ...event,
       chat_template_digest: `sha256:${'0'.repeat(64)}`,
     }))
-    expect(await replayWith(named, model)).toMatchObject({ verdict: 'fail', reason: 'template_differs' })
+    expect(await replayed(named, model)).toMatchObject({ verdict: 'fail', reason: 'template_differs' })
   })
 
   test('tools, where the template of this model takes none: no worker can have answered that', async () => {
@@ -235,28 +262,28 @@ describe('a lie is found', () => {
     const record = await exchange(served, greedy)
     const request = utf8(JSON.stringify({ model: 'veritee-demo', messages: [{ role: 'user', content: story }], ...greedy, tools }))
     const asked = withEvent({ ...record, request }, 'request.received', (event) => ({ ...event, body_hash: digest(request) }))
-    expect(await replayWith(asked, model)).toMatchObject({ verdict: 'fail', reason: 'prompt_differs' })
+    expect(await replayed(asked, model)).toMatchObject({ verdict: 'fail', reason: 'prompt_differs' })
   })
 
   test('an answer cut short that calls itself complete, and one that goes on', async () => {
     const record = await exchange(served, { ...greedy, max_tokens: 3 })
     const cut = withEvent(record, 'veritee.inference', (event) => ({ ...event, outcome: 'complete' }))
-    expect(await replayWith(cut, model)).toMatchObject({ verdict: 'fail', reason: 'outcome_differs' })
+    expect(await replayed(cut, model)).toMatchObject({ verdict: 'fail', reason: 'outcome_differs' })
     const more = withEvent(await exchange(served, greedy, 'Hello!'), 'veritee.inference', (event) => ({ ...event, completion_tokens: 40 }))
-    expect(await replayWith(more, model)).toMatchObject({ verdict: 'fail', reason: 'outcome_differs' })
+    expect(await replayed(more, model)).toMatchObject({ verdict: 'fail', reason: 'outcome_differs' })
   })
 
   test('other bytes than the receipt is over', async () => {
     const record = await exchange(served, greedy)
     const other = await exchange(served, greedy, 'Hello!')
-    expect(await replayWith({ ...record, response: other.response }, model)).toMatchObject({ verdict: 'fail', reason: 'response_differs' })
-    expect(await replayWith({ ...record, request: other.request }, model)).toMatchObject({ verdict: 'fail', reason: 'request_differs' })
-    expect(await replayWith({ ...record, request: utf8('{') }, model)).toMatchObject({ verdict: 'fail', reason: 'request_differs' })
+    expect(await replayed({ ...record, response: other.response }, model)).toMatchObject({ verdict: 'fail', reason: 'response_differs' })
+    expect(await replayed({ ...record, request: other.request }, model)).toMatchObject({ verdict: 'fail', reason: 'request_differs' })
+    expect(await replayed({ ...record, request: utf8('{') }, model)).toMatchObject({ verdict: 'fail', reason: 'request_differs' })
   })
 
   test('S6: under another key the prompt is not the one of the receipt', async () => {
     const record = await exchange(served, greedy)
-    expect(await replayWith({ ...record, receiptKey: new Uint8Array(32) }, model)).toMatchObject({ verdict: 'fail', reason: 'prompt_differs' })
+    expect(await replayed({ ...record, receiptKey: new Uint8Array(32) }, model)).toMatchObject({ verdict: 'fail', reason: 'prompt_differs' })
   })
 })
 
@@ -265,7 +292,7 @@ describe('hostile responses', () => {
     const response = utf8(body)
     const record = await exchange(served, { ...members })
     const changed = withEvent({ ...record, response }, 'response.returned', (event) => ({ ...event, body_hash: digest(response) }))
-    return replayWith(changed, model)
+    return replayed(changed, model)
   }
 
   test.for([
@@ -293,16 +320,16 @@ describe('hostile responses', () => {
 
   test('more tokens than the model can hold', async () => {
     const many = withEvent(await exchange(served, greedy), 'veritee.inference', (event) => ({ ...event, completion_tokens: 2 ** 40 }))
-    expect(await replayWith(many, model)).toMatchObject({ verdict: 'fail', reason: 'outcome_differs' })
+    expect(await replayed(many, model)).toMatchObject({ verdict: 'fail', reason: 'outcome_differs' })
   })
 })
 
 describe('what shows nothing is inconclusive', () => {
   test('S6: without the receipt key equal text does not make equal tokens; other text is other text', async () => {
     const record = { ...(await exchange(served, hot)), receiptKey: null }
-    expect(await replayWith(record, model)).toMatchObject({ verdict: 'inconclusive', level: 1, reason: 'key_missing', position: null })
+    expect(await replayed(record, model)).toMatchObject({ verdict: 'inconclusive', level: 1, reason: 'key_missing', position: null })
     const lied = { ...(await exchange(passedOff(float, served), { ...hot, temperature: 2 })), receiptKey: null }
-    expect(await replayWith(lied, model)).toMatchObject({ verdict: 'fail', reason: 'token_differs' })
+    expect(await replayed(lied, model)).toMatchObject({ verdict: 'fail', reason: 'token_differs' })
   })
 
   test('S23: another build or CPU variant', async () => {
@@ -310,37 +337,37 @@ describe('what shows nothing is inconclusive', () => {
     for (const member of ['version', 'build', 'cpu_variant']) {
       const value = member === 'build' ? `sha256:${'1'.repeat(64)}` : 'other'
       const other = withEvent(record, 'veritee.inference', (event) => ({ ...event, engine: { ...(event.engine as object), [member]: value } }))
-      expect(await replayWith(other, model)).toMatchObject({ verdict: 'inconclusive', level: null, reason: 'engine_differs' })
+      expect(await replayed(other, model)).toMatchObject({ verdict: 'inconclusive', level: null, reason: 'engine_differs' })
     }
   })
 
   test('parameters that one side does not know, and a request that this version does not take', async () => {
     const record = await exchange(served, greedy)
     const newer = withEvent(record, 'veritee.inference', (event) => ({ ...event, parameters: { ...(event.parameters as object), mirostat: '2' } }))
-    expect(await replayWith(newer, model)).toMatchObject({ verdict: 'inconclusive', reason: 'parameters_unknown' })
+    expect(await replayed(newer, model)).toMatchObject({ verdict: 'inconclusive', reason: 'parameters_unknown' })
     const request = utf8(JSON.stringify({ model: 'veritee-demo', messages: [], audio: {} }))
     const unknown = withEvent({ ...record, request }, 'request.received', (event) => ({ ...event, body_hash: digest(request) }))
-    expect(await replayWith(unknown, model)).toMatchObject({ verdict: 'inconclusive', reason: 'request_unknown' })
+    expect(await replayed(unknown, model)).toMatchObject({ verdict: 'inconclusive', reason: 'request_unknown' })
   })
 
   test("a controller's receipt, a failed answer, an answer without tokens", async () => {
     const record = await exchange(served, greedy)
     const document = JSON.parse(record.receipt) as { event_log: { type: string }[] }
     document.event_log = document.event_log.filter(({ type }) => type !== 'veritee.inference')
-    expect(await replayWith({ ...record, receipt: JSON.stringify(document), signer: null }, model)).toMatchObject({
+    expect(await replayed({ ...record, receipt: JSON.stringify(document), signer: null }, model)).toMatchObject({
       verdict: 'inconclusive',
       reason: 'no_inference',
     })
     for (const members of [{ outcome: 'error' }, { outcome: 'aborted', completion_tokens: 0 }]) {
       const none = withEvent(record, 'veritee.inference', (event) => ({ ...event, ...members }))
-      expect(await replayWith(none, model)).toMatchObject({ verdict: 'inconclusive', reason: 'no_answer' })
+      expect(await replayed(none, model)).toMatchObject({ verdict: 'inconclusive', reason: 'no_answer' })
     }
   })
 })
 
 test('no report holds text of prompt or answer', async () => {
   for (const record of [await exchange(served, greedy), await exchange(passedOff(float, served), hot)])
-    expect(JSON.stringify(await replayWith(record, model))).not.toMatch(/dragon|Ruby|Once/)
+    expect(JSON.stringify(await replayed(record, model))).not.toMatch(/dragon|Ruby|Once/)
 })
 
 function digest(bytes: Uint8Array): string {

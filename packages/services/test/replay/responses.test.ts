@@ -2,11 +2,11 @@ import { fromUtf8, sha256Digest, utf8 } from 'veritee/bytes'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadChatTemplate } from '../../src/enclave/worker/engine/index.ts'
 import { type ServedModel, serveModel } from '../../src/enclave/worker/served-model.ts'
-import { type ExchangeRecord, openReplayModel, type ReplayModel, replayWith } from '../../src/replay/index.ts'
+import { type ExchangeRecord, openReplayModel, type ReplayModel } from '../../src/replay/index.ts'
 import { parseResponse } from '../../src/replay/response.ts'
 import { demoPath } from '../engine/demo.ts'
 import { hermesTemplate } from '../engine/scripted.ts'
-import { exchangeWithReport, serveFile, withEvent } from './worker.ts'
+import { exchangeWithReport, replayed, serveFile, withEvent } from './worker.ts'
 
 let served: ServedModel
 let model: ReplayModel
@@ -50,7 +50,7 @@ describe('S23: answers of /v1/responses are run again, every token equal', () =>
     ['streamed with logprobs', { ...hot, stream: true, include: ['message.output_text.logprobs'] }],
     ['held to a form', { ...hot, text: { format: { type: 'json_schema', name: 'n', schema: { type: 'boolean' } } } }],
   ] as const)('%s', async ([, members]) => {
-    const report = await replayWith(await asked(members), model)
+    const report = await replayed(await asked(members), model)
     expect(report).toMatchObject({ verdict: 'pass', level: 1, reason: null, signature: 'valid' })
     expect(report.tokens?.equal).toBe(report.tokens?.total)
   })
@@ -59,16 +59,16 @@ describe('S23: answers of /v1/responses are run again, every token equal', () =>
     const { worker, verifier } = withTools()
     const record = await asked({ ...calls, stream }, worker)
     expect(fromUtf8(record.response)).toContain('function_call')
-    expect(await replayWith(record, verifier)).toMatchObject({ verdict: 'pass', level: 1 })
+    expect(await replayed(record, verifier)).toMatchObject({ verdict: 'pass', level: 1 })
   })
 })
 
 describe('an answer that says something else than its tokens', () => {
   test('plain', async () => {
     const lied = await edited(await asked(hot), (text) => text.replace('"text":"', '"text":"No! '))
-    expect(await replayWith(lied, model)).toMatchObject({ verdict: 'fail' })
+    expect(await replayed(lied, model)).toMatchObject({ verdict: 'fail' })
     const whole = await edited(await asked(hot), (text) => text.replace('"status":"incomplete"', '"status":"completed"'))
-    expect(await replayWith(whole, model)).toMatchObject({ verdict: 'fail', reason: 'outcome_differs' })
+    expect(await replayed(whole, model)).toMatchObject({ verdict: 'fail', reason: 'outcome_differs' })
   })
 
   test.for([
@@ -83,13 +83,13 @@ describe('an answer that says something else than its tokens', () => {
       expect(at).toBeGreaterThan(-1)
       return text.slice(0, at) + text.slice(at).replace(from, to)
     })
-    expect(await replayWith(lied, model)).toMatchObject({ verdict: 'fail', reason: 'text_differs' })
+    expect(await replayed(lied, model)).toMatchObject({ verdict: 'fail', reason: 'text_differs' })
   })
 
   test('a call of another place', async () => {
     const { worker, verifier } = withTools()
     const lied = await edited(await asked(calls, worker), (text) => text.replace('"name":"weather","arguments"', '"name":"clock","arguments"'))
-    expect(await replayWith(lied, verifier)).toMatchObject({ verdict: 'fail' })
+    expect(await replayed(lied, verifier)).toMatchObject({ verdict: 'fail' })
   })
 })
 

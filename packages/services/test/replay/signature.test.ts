@@ -1,9 +1,9 @@
 import { parseReport } from 'veritee/receipt'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { ServedModel } from '../../src/enclave/worker/served-model.ts'
-import { type ExchangeRecord, openReplayModel, type ReplayModel, replayFile, replayWith } from '../../src/replay/index.ts'
+import { type ExchangeRecord, openReplayModel, type ReplayModel, replayFile } from '../../src/replay/index.ts'
 import { demoPath } from '../engine/demo.ts'
-import { exchangeWithReport, serveFile, story } from './worker.ts'
+import { exchangeWithReport, replayed, serveFile, story } from './worker.ts'
 
 let served: ServedModel
 let model: ReplayModel
@@ -26,13 +26,13 @@ function edited(edit: (document: Record<string, unknown>) => Record<string, unkn
 }
 
 test('under the report of the worker that signed it is valid, in whatever way the receipt is written', async () => {
-  expect(await replayWith(record, model)).toMatchObject({ verdict: 'pass', signature: 'valid' })
+  expect(await replayed(record, model)).toMatchObject({ verdict: 'pass', signature: 'valid' })
   const pretty = { ...record, receipt: JSON.stringify(JSON.parse(record.receipt), null, 2) }
-  expect(await replayWith(pretty, model)).toMatchObject({ verdict: 'pass', signature: 'valid' })
+  expect(await replayed(pretty, model)).toMatchObject({ verdict: 'pass', signature: 'valid' })
 })
 
 test('S5: without a report a pass says that no signature was checked, so it is nobody`s answer', async () => {
-  const report = await replayWith({ ...record, signer: null }, model)
+  const report = await replayed({ ...record, signer: null }, model)
   expect(report).toMatchObject({ verdict: 'pass', signature: 'not checked' })
   expect(report.checks[0]).toMatchObject({ id: 'replay.signature', status: 'waived', detail: expect.stringContaining('signature: not checked') })
 })

@@ -1,8 +1,10 @@
 import { utf8 } from 'veritee/bytes'
+import { expect } from 'vitest'
 import { collect } from '../../../../bench/replay/answers.ts'
+import { complaints } from '../../../../tools/test/schemas.ts'
 import { loadChatTemplate, openLlamaEngine } from '../../src/enclave/worker/engine/index.ts'
 import { type ServedModel, serveModel } from '../../src/enclave/worker/served-model.ts'
-import type { ExchangeRecord, ReplayReport } from '../../src/replay/index.ts'
+import { type ExchangeRecord, type ReplayReport, replayWith } from '../../src/replay/index.ts'
 import { demoPath } from '../engine/demo.ts'
 
 export async function serveFile(path: string = demoPath): Promise<ServedModel> {
@@ -35,6 +37,13 @@ export async function exchangeWithReport(
 ): Promise<{ readonly record: ExchangeRecord; readonly report: string }> {
   const { records, report } = await collect(served, [utf8(JSON.stringify({ model: served.name, ...members }))], 1, path)
   return { record: records[0] as ExchangeRecord, report }
+}
+
+/** A replay whose report is one by its specification, whatever it says. */
+export async function replayed(...args: Parameters<typeof replayWith>): Promise<ReplayReport> {
+  const report = await replayWith(...args)
+  expect(complaints('replay-report', JSON.parse(JSON.stringify(report)))).toEqual([])
+  return report
 }
 
 /** Edits what the worker signed, as a worker that lies would have signed it; the signature is no longer over it, so there is nothing to check it by. */
