@@ -33,7 +33,7 @@ export {
 } from './receipt.ts'
 export { maxReportBytes, parseReport, type Report, reportFromJson, type VerifiedReport, verifyReport } from './report.ts'
 export type { OpaqueEvent, TransportEvent } from './sealed/event.ts'
-export { type ExpectedStatement, type SealedStatement, statementText, verifySealedStatement } from './sealed/statement.ts'
+export { type ExpectedStatement, parseStatement, type SealedStatement, statementText, verifySealedStatement } from './sealed/statement.ts'
 export { checkTransport, type SealedTransport } from './sealed/transport.ts'
 export { type SealedExchange, type SealedRecords, type SealedWorker, verifySealedExchange } from './sealed/verify.ts'
 export {

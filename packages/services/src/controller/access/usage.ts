@@ -1,6 +1,7 @@
-import { eventOf, parseReceipt, receiptDigest } from 'veritee/receipt'
+import { eventOf, parseReceipt, parseStatement, receiptDigest } from 'veritee/receipt'
 import type { ReceiptArchive } from '../../enclave/runtime/receipts/archive.ts'
 import type { ReceiptRecord } from '../../enclave/runtime/receipts/record.ts'
+import type { Usage } from '../stages/access.ts'
 import { usageOf } from '../upstream.ts'
 
 /** One charge: where to find the receipts that it follows from, and what a worker signed. */
@@ -19,7 +20,8 @@ export interface Charge {
 const pageSize = 500
 
 /**
- * What the receipts of one key come to, a page at a time: every answer whose worker's receipt matched, with the token counts in that receipt. Whoever has the
+ * What the receipts of one key come to, a page at a time: every answer whose worker's receipt matched, with the token counts in that receipt, or, where the
+ * answer could not be read here, in the statement of the worker about it. Whoever has the
  * key can fetch each receipt and the worker's, verify both, and add up the same.
  */
 export async function chargesOf(
@@ -36,8 +38,7 @@ async function chargeOf({ id, text, upstream, at, keysetDigest }: ReceiptRecord)
   const own = parseReceipt(text)
   const cited = eventOf(own, 'veritee.upstream_receipt')
   if (cited?.result !== 'match' || cited.digest === null) return null
-  const theirs = parseReceipt(upstream.text)
-  const used = usageOf(theirs)
+  const used = eventOf(own, 'veritee.opaque') === undefined ? usageOf(parseReceipt(upstream.text)) : statedUsage(upstream.text)
   if (used === null) return null
   return {
     receipt_id: id,
@@ -49,4 +50,10 @@ async function chargeOf({ id, text, upstream, at, keysetDigest }: ReceiptRecord)
     prompt_tokens: used.promptTokens,
     completion_tokens: used.completionTokens,
   }
+}
+
+/** Of an exchange that was encrypted to the worker. */
+function statedUsage(text: string): Usage | null {
+  const { prompt_tokens: promptTokens, completion_tokens: completionTokens } = parseStatement(text).statement
+  return promptTokens === null || completionTokens === null ? null : { promptTokens, completionTokens }
 }

@@ -1,20 +1,17 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ehbpHeaders } from 'veritee/ehbp'
-import type { ReceiptEvent, Outcome as ReceiptOutcome } from 'veritee/receipt'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
 import { bearer, sendError } from '../../http/body.ts'
-import { errorBody, HttpError } from '../../http/errors.ts'
+import { HttpError } from '../../http/errors.ts'
 import { SlowReader } from '../../http/slow-reader.ts'
 import { type ForwardDeps, timeIsUp } from '../forward.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
-import { digestOf } from '../relay.ts'
-import type { Settlement } from '../stages/access.ts'
+import { bodyHash, digestOf } from '../relay.ts'
 import { readWhole, type WorkerAnswer } from '../worker-answer.ts'
+import { OpaqueRecord, type Outcome, unstated } from './record.ts'
 import { type OpaqueRequest, opaqueHead, readOpaque, sendOpaque } from './send.ts'
 import { checkStatement, type StatementCheck } from './statement.ts'
-
-type Outcome = Pick<Settlement, 'outcome' | 'usage'>
 
 /** Of one encrypted answer, whatever it holds. */
 const maxAnswerBytes = 256 << 20
@@ -40,6 +37,7 @@ export async function forwardSealed(endpoint: string, deps: ForwardDeps, incomin
     const grant = (await access?.admit(incoming, model, request.body.length)) ?? null
     if (grant instanceof HttpError) throw grant
     if (grant !== null) settle = (facts) => grant.settle({ receiptId: receipt.id, model, ...facts })
+    for (const [name, value] of Object.entries(grant?.headers ?? {})) response.setHeader(name, value)
     outcome = await relayTo(registry, request, abort.signal, receipt, response)
   } catch (error) {
     receipt.abandon()
@@ -65,7 +63,7 @@ async function relayTo(
   response: ServerResponse,
 ): Promise<Outcome> {
   const sent = await sendOpaque(registry, request, signal)
-  const record = new Record(request, receipt)
+  const record = new OpaqueRecord(request, receipt)
   if (sent instanceof HttpError) return await record.refuse(sent, null, response)
   const { worker, answer } = sent
   try {
@@ -76,7 +74,12 @@ async function relayTo(
     const workerReceiptId = headers[ehbpHeaders.workerReceiptId]
     const check = workerReceiptId === undefined ? null : await checkWorker(registry, worker, record, workerReceiptId, relayed)
     const outcome = relayed.gone ? 'aborted' : relayed.complete ? (status === 200 ? 'complete' : 'refused') : 'error'
-    await record.sign(worker, check?.event ?? unstated(status), relayed.hash, outcome)
+    await record.sign(worker, {
+      upstream: check?.event ?? unstated(status),
+      stated: check?.stated?.text ?? null,
+      responseHash: relayed.hash,
+      outcome,
+    })
     // Cut off where the worker broke off: nothing that this controller could append would be the worker's.
     if (relayed.complete && !relayed.gone) response.end(relayed.last)
     else response.destroy()
@@ -123,7 +126,7 @@ async function relayBody(answer: WorkerAnswer, response: ServerResponse): Promis
 async function checkWorker(
   registry: Registry,
   worker: AdmittedWorker,
-  { request, requestHash }: Record,
+  { request, requestHash }: OpaqueRecord,
   receiptId: string,
   { hash, complete }: RelayedBytes,
 ): Promise<StatementCheck> {
@@ -138,7 +141,7 @@ async function checkWorker(
 /** Neither opened nor encrypted: a stale key, or a worker that cannot take more. A plain success would be somebody's words who could not read the request. */
 async function relayPlain(
   registry: Registry,
-  record: Record,
+  record: OpaqueRecord,
   worker: AdmittedWorker,
   answer: WorkerAnswer,
   response: ServerResponse,
@@ -149,80 +152,12 @@ async function relayPlain(
     registry.quarantine(worker, 'it answered an encrypted request in plain', 'session')
     return await record.refuse(new HttpError(502, 'server_error', 'the worker answered an encrypted request in plain'), worker, response)
   }
-  await record.sign(worker, unstated(answer.statusCode), digestOf(createHash('sha256').update(body)), 'refused')
+  await record.sign(worker, { upstream: unstated(answer.statusCode), stated: null, responseHash: bodyHash(body), outcome: 'refused' })
   response.writeHead(status, { ...headers, 'content-length': body.length, 'x-receipt-id': record.receipt.id }).end(body)
   return { outcome: 'refused', usage: null }
 }
 
-function unstated(status: number): ReceiptEvent {
-  return { type: 'veritee.upstream_receipt', digest: null, result: 'absent', reason: `the worker refused the request with status ${status}` }
-}
-
 function usageOf(check: StatementCheck | null): Outcome['usage'] {
-  const { prompt_tokens: promptTokens = null, completion_tokens: completionTokens = null } = check?.statement ?? {}
+  const { prompt_tokens: promptTokens = null, completion_tokens: completionTokens = null } = check?.stated?.statement ?? {}
   return promptTokens === null || completionTokens === null ? null : { promptTokens, completionTokens }
-}
-
-/** The receipt of one exchange whose content stays unknown. */
-class Record {
-  readonly request: OpaqueRequest
-  readonly receipt: PendingReceipt
-  readonly requestHash: string
-
-  constructor(request: OpaqueRequest, receipt: PendingReceipt) {
-    this.request = request
-    this.receipt = receipt
-    this.requestHash = digestOf(createHash('sha256').update(request.body))
-  }
-
-  async sign(worker: AdmittedWorker, upstream: ReceiptEvent, responseHash: string, outcome: ReceiptOutcome): Promise<void> {
-    await this.#finish(
-      [
-        { type: 'request.forwarded', body_hash: this.requestHash },
-        { type: 'upstream.verified', result: 'verified', required: true, model_id: '', session_id: worker.session.id },
-        upstream,
-      ],
-      responseHash,
-      outcome,
-      worker,
-    )
-  }
-
-  /** In plain: this controller holds no key of the exchange. */
-  async refuse(error: HttpError, worker: AdmittedWorker | null, response: ServerResponse): Promise<Outcome> {
-    const body = Buffer.from(errorBody(error))
-    const hash = digestOf(createHash('sha256').update(body))
-    const outcome = worker === null ? 'refused' : 'error'
-    if (worker === null)
-      await this.#finish([{ type: 'upstream.verified', result: 'failed', required: true, model_id: '', reason: error.message }], hash, outcome, null)
-    else await this.sign(worker, { type: 'veritee.upstream_receipt', digest: null, result: 'absent', reason: error.message }, hash, outcome)
-    response
-      .writeHead(error.status, {
-        'content-type': 'application/json',
-        'content-length': body.length,
-        'x-receipt-id': this.receipt.id,
-        ...error.headers,
-      })
-      .end(body)
-    return { outcome, usage: null }
-  }
-
-  async #finish(upstream: readonly ReceiptEvent[], responseHash: string, outcome: ReceiptOutcome, worker: AdmittedWorker | null): Promise<void> {
-    const { path, sessionId, enc, clientNonce } = this.request
-    await this.receipt.finish({
-      chatId: null,
-      model: null,
-      endpoint: path,
-      stream: null,
-      ...(worker === null ? {} : { session: worker.session }),
-      events: [
-        { type: 'request.received', body_hash: this.requestHash },
-        { type: 'veritee.request', client_nonce: clientNonce },
-        { type: 'veritee.opaque', extension: 'veritee.ehbp.v1', session_id: sessionId, enc },
-        ...upstream,
-        { type: 'veritee.outcome', outcome },
-        { type: 'response.returned', body_hash: responseHash },
-      ],
-    })
-  }
 }

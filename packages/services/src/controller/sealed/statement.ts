@@ -5,8 +5,8 @@ import { fetchFromWorker } from '../upstream.ts'
 
 export interface StatementCheck {
   readonly event: UpstreamReceiptEvent
-  /** Verified; null unless it matches. */
-  readonly statement: SealedStatement | null
+  /** Verified, with its text; null unless it matches. */
+  readonly stated: { readonly statement: SealedStatement; readonly text: string } | null
 }
 
 /**
@@ -16,7 +16,7 @@ export interface StatementCheck {
 export async function checkStatement(worker: AdmittedWorker, expected: ExpectedStatement): Promise<StatementCheck> {
   const failed = (result: 'absent' | 'mismatch', reason: string): StatementCheck => ({
     event: { type: 'veritee.upstream_receipt', digest: null, result, reason: reason.slice(0, 500).toWellFormed() },
-    statement: null,
+    stated: null,
   })
   let text: string
   try {
@@ -27,7 +27,10 @@ export async function checkStatement(worker: AdmittedWorker, expected: ExpectedS
   try {
     const { keyset, keysetDigest } = worker.service.report
     const statement = await verifySealedStatement(text, keyset, keysetDigest, expected)
-    return { event: { type: 'veritee.upstream_receipt', digest: statement.receipt_digest, result: 'match', reason: null }, statement }
+    return {
+      event: { type: 'veritee.upstream_receipt', digest: statement.receipt_digest, result: 'match', reason: null },
+      stated: { statement, text },
+    }
   } catch (error) {
     if (error instanceof VeriteeError) return failed('mismatch', `${error.code}: ${error.message}`)
     throw error

@@ -60,17 +60,8 @@ export interface ExpectedStatement {
   readonly responseHash: string | null
 }
 
-/**
- * Reads and verifies a statement against the keyset of a worker: shape, signature by a receipt key of the keyset, the keyset named, and that it is of this exchange.
- * Throws `receipt_malformed`, `receipt_key_unknown`, `receipt_signature_invalid`, `receipt_keyset_mismatch`, `receipt_transport_mismatch`, `receipt_request_mismatch`,
- * `receipt_response_mismatch`.
- */
-export async function verifySealedStatement(
-  text: string,
-  keyset: Keyset,
-  keysetDigest: string,
-  expected: ExpectedStatement,
-): Promise<SealedStatement> {
+/** Reads a statement: shape only. Throws `receipt_malformed`. */
+export function parseStatement(text: string): { readonly statement: SealedStatement; readonly signature: Uint8Array } {
   const value = parseDocument(text, { maxLength: maxStatementLength, maxDepth: 2 }, 'receipt_malformed', 'the statement')
   const o = shape.object(value, 'statement', members)
   const count = (name: string): number | null => (o[name] === null ? null : shape.integer(o[name], name))
@@ -89,7 +80,21 @@ export async function verifySealedStatement(
     completion_tokens: count('completion_tokens'),
     outcome: shape.oneOf(o.outcome, 'outcome', outcomes),
   }
-  const signature = fromHex(shape.hex(o.signature, 'signature', 64))
+  return { statement, signature: fromHex(shape.hex(o.signature, 'signature', 64)) }
+}
+
+/**
+ * Reads and verifies a statement against the keyset of a worker: shape, signature by a receipt key of the keyset, the keyset named, and that it is of this exchange.
+ * Throws `receipt_malformed`, `receipt_key_unknown`, `receipt_signature_invalid`, `receipt_keyset_mismatch`, `receipt_transport_mismatch`, `receipt_request_mismatch`,
+ * `receipt_response_mismatch`.
+ */
+export async function verifySealedStatement(
+  text: string,
+  keyset: Keyset,
+  keysetDigest: string,
+  expected: ExpectedStatement,
+): Promise<SealedStatement> {
+  const { statement, signature } = parseStatement(text)
   const key = receiptKey(keyset, statement.key_id)
   if (!(await crypto.verifyEd25519(fromHex(key), signature, utf8(statementText(statement)))))
     throw fail('receipt_signature_invalid', `statement about ${statement.receipt_id}: the signature does not verify under key ${statement.key_id}`)
