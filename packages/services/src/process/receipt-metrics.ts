@@ -1,5 +1,6 @@
 import type { ReceiptFacts } from '../enclave/runtime/ledger.ts'
 import type { ServedModel } from '../enclave/worker/served-model.ts'
+import { genAiMetrics } from './figures/gen-ai.ts'
 import type { Gate } from './gate.ts'
 import type { Metrics } from './metrics.ts'
 import type { Readiness } from './readiness.ts'
@@ -33,7 +34,9 @@ export function workerMetrics(metrics: Metrics, models: readonly ServedModel[]):
   const finished = metrics.counter('vllm:request_success_total', 'answers, by how they ended')
   const latency = metrics.histogram('vllm:e2e_request_latency_seconds', 'from the arrival of a request to its receipt', seconds)
   const receipts = metrics.counter('veritee_receipts_total', 'receipts signed, by outcome')
-  return ({ model, events }, elapsedMs) => {
+  const genAi = genAiMetrics(metrics)
+  return (facts, elapsedMs) => {
+    const { model, events } = facts
     const inference = events.find((event) => event.type === 'veritee.inference' || event.type === 'veritee.external_engine')
     if (inference === undefined || model === null) return
     const labels = { model_name: model, engine: '0' }
@@ -42,6 +45,7 @@ export function workerMetrics(metrics: Metrics, models: readonly ServedModel[]):
     finished({ ...labels, finished_reason: finishedReasons[inference.outcome] })
     latency(labels, elapsedMs / 1000)
     receipts({ outcome: inference.outcome })
+    genAi(facts, model, inference.outcome, elapsedMs)
   }
 }
 
@@ -60,11 +64,15 @@ export function controllerMetrics(
   const upstream = metrics.counter('veritee_upstream_receipts_total', "results of checking workers' receipts")
   const receipts = metrics.counter('veritee_receipts_total', 'receipts signed, by outcome')
   const latency = metrics.histogram('veritee_request_duration_seconds', 'from the arrival of a request to its receipt', seconds)
-  return ({ events }, elapsedMs) => {
+  const genAi = genAiMetrics(metrics)
+  return (facts, elapsedMs) => {
+    const { events, model, session } = facts
     const checked = events.find((event) => event.type === 'veritee.upstream_receipt')
     if (checked !== undefined) upstream({ result: checked.result })
     const outcome = events.find((event) => event.type === 'veritee.outcome')
     receipts({ outcome: outcome?.outcome ?? 'answered' })
     latency({}, elapsedMs / 1000)
+    // A session is of a worker that has the model: else its name is whatever the requester wrote.
+    genAi(facts, session === undefined ? null : model, outcome?.outcome ?? 'answered', elapsedMs)
   }
 }
