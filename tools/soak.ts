@@ -2,12 +2,15 @@
 // `npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]`: mutation fuzzing of every parser and of verifyQuote.
 // `npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]`: a worker under load and under kill -9, see bench/soak/worker.
 // `npm run soak -- replicas [--answers N] [--kills N]`: three controllers on one PostgreSQL, killed in turn, see bench/soak/replicas.
+// `npm run soak -- scale [--connections N]`: bookkeeping and selection among 100, 1,000 and 10,000 simulated workers, and idle connections.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
 // returns is noticed here and named.
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { loadCorpus, makeCorpus } from '../bench/soak/corpus.ts'
 import { measureGrowth } from '../bench/soak/growth.ts'
@@ -91,6 +94,21 @@ async function replay(count: number, seed: number): Promise<void> {
   if (result.passed !== result.answers) process.exitCode = 1
 }
 
+/** A minute or two. */
+async function scale(connections: number): Promise<void> {
+  const { notFlat, soakScale } = await import('../bench/soak/scale/main.ts')
+  setFlagsFromString('--expose-gc')
+  globalThis.gc = runInNewContext('gc') as typeof globalThis.gc
+  const commit = commitOf('packages', 'bench/soak')
+  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.versions.node }
+  const progress = (line: string): void => void process.stderr.write(`soak: ${line}\n`)
+  const result = await soakScale({ sizes: [100, 1000, 10_000], operations: 20_000, connections, progress })
+  const findings = [...result.findings, ...notFlat(result.scales)]
+  process.stdout.write(`${JSON.stringify({ soak: 'scale', date: new Date().toISOString(), machine, commit, ...result, findings }, null, 2)}\n`)
+  process.stderr.write(`soak: ${findings.length} findings\n`)
+  if (findings.length > 0) process.exitCode = 1
+}
+
 async function main(): Promise<void> {
   const [name, ...rest] = process.argv.slice(2)
   if (name === 'worker') {
@@ -102,6 +120,10 @@ async function main(): Promise<void> {
     const { soakReplicas } = await import('../bench/soak/replicas/main.ts')
     if (!(await soakReplicas(rest, commitOf('packages')))) process.exitCode = 1
     return
+  }
+  if (name === 'scale') {
+    const { values } = parseArgs({ args: rest, options: { connections: { type: 'string' } } })
+    return scale(whole(values.connections, 'connections', 10_000))
   }
   const { values, positionals } = parseArgs({
     options: { iterations: { type: 'string' }, seed: { type: 'string' }, only: { type: 'string' }, freeze: { type: 'boolean', default: false } },

@@ -8,6 +8,7 @@ import { workerOrigin } from './address.ts'
 import { judgeAgain, judgeParty, type Party } from './admission/judge.ts'
 import { Tenants } from './admission/tenants.ts'
 import { pinnedPool } from './pinned-pool.ts'
+import { Roster } from './roster.ts'
 import { Router } from './routing/router.ts'
 import { WorkerLoad } from './routing/worker-load.ts'
 import { sessionDocument } from './session.ts'
@@ -65,15 +66,9 @@ export class Registry {
   /** Who may serve a model: told of every worker that comes and goes. */
   readonly routing: Router
   readonly #options: RegistryOptions
-  /** By origin, those that were admitted last at the end. */
-  readonly #workers = new Map<string, AdmittedWorker>()
-  /** By keyset digest, the one that was admitted last. */
-  readonly #keysets = new Map<string, AdmittedWorker>()
-  #serving = 0
-  /** Sessions outlive workers: receipts cite them (aci/1 section 8, retention). */
-  readonly #sessions = new Map<string, AdmittedWorker['session']>()
-  /** Ids of sessions that are no longer in use, the oldest first. */
-  readonly #past = new Set<string>()
+  readonly #roster: Roster
+  readonly #workers: Roster['workers']
+  readonly #keysets: Roster['keysets']
   readonly #admitting = new Map<string, Promise<AdmittedWorker>>()
   /** Keysets that lost this controller's trust: registering again does not bring it back. The oldest are forgotten; keysets die within a day. */
   readonly #quarantined = new Set<string>()
@@ -87,6 +82,9 @@ export class Registry {
   constructor(options: RegistryOptions) {
     this.#options = options
     this.routing = options.routing ?? new Router({ now: options.now })
+    this.#roster = new Roster(this.routing, options.maxPastSessions ?? 1024)
+    this.#workers = this.#roster.workers
+    this.#keysets = this.#roster.keysets
   }
 
   /**
@@ -170,29 +168,14 @@ export class Registry {
   }
 
   #add(worker: AdmittedWorker): void {
-    this.#workers.set(worker.origin, worker)
-    this.#keysets.set(worker.service.report.keysetDigest, worker)
-    this.#sessions.set(worker.session.id, worker.session)
-    this.#past.delete(worker.session.id)
-    this.#serving++
+    this.#roster.add(worker)
     this.#tenants.enter(worker.party)
-    this.routing.admitted(worker)
     this.#options.onWorker?.(worker)
   }
 
-  /** Registering costs nothing, and each registration leaves a session: only so many that are not in use are kept. */
   #remove(worker: AdmittedWorker): void {
-    const { origin, service, session } = worker
-    this.#workers.delete(origin)
-    if (this.#keysets.get(service.report.keysetDigest) === worker) this.#keysets.delete(service.report.keysetDigest)
-    if (worker.quarantine === null) this.#serving--
+    this.#roster.remove(worker)
     this.#tenants.leave(worker.party)
-    this.routing.forgotten(worker)
-    this.#past.add(session.id)
-    const [oldest] = this.#past
-    if (this.#past.size <= (this.#options.maxPastSessions ?? 1024) || oldest === undefined) return
-    this.#past.delete(oldest)
-    this.#sessions.delete(oldest)
   }
 
   /**
@@ -253,11 +236,8 @@ export class Registry {
    * come back. `session`: for what anybody on the wire can bring about (rule S5); a fresh challenge brings the worker back.
    */
   quarantine(worker: AdmittedWorker, reason: string, scope: 'keyset' | 'session'): void {
-    // A request may still end on a worker whose place another has taken.
-    if (worker.quarantine === null && this.#workers.get(worker.origin) === worker) this.#serving--
     const known = worker.quarantine !== null
-    worker.quarantine = reason
-    this.routing.withdrawn(worker)
+    this.#roster.quarantine(worker, reason)
     if (!known) this.#options.onWorker?.(worker)
     if (scope === 'session') return
     const { keysetDigest } = worker.service.report
@@ -300,11 +280,11 @@ export class Registry {
 
   /** How many there are, without a list of them. */
   get counts(): { readonly serving: number; readonly quarantined: number } {
-    return { serving: this.#serving, quarantined: this.#workers.size - this.#serving }
+    return this.#roster.counts
   }
 
   session(id: string): AdmittedWorker['session'] | undefined {
-    return this.#sessions.get(id)
+    return this.#roster.sessions.get(id)
   }
 
   async close(): Promise<void> {

@@ -86,10 +86,10 @@ export class Router {
 
   /** No requests from now on; its models stay known. */
   withdrawn(worker: AdmittedWorker): void {
-    const seat = this.#sessions.get(worker.session.id)
+    const seat = this.#seats.get(worker.load)
     if (seat?.worker !== worker) return
-    this.#sessions.delete(worker.session.id)
     this.#seats.delete(worker.load)
+    if (this.#sessions.get(worker.session.id) === seat) this.#sessions.delete(worker.session.id)
     seat.withdraw()
   }
 

@@ -86,6 +86,15 @@ describe('S3: nobody is chosen but workers that the registry admitted, while it 
   })
 })
 
+test('S3: a worker leaves its pools also where another has the name of its session', () => {
+  const [one, other] = [admittedWorker('a', ['m']), admittedWorker('b', ['m'])]
+  router.admitted(one)
+  router.admitted(renewed(other, one.session.id))
+  router.withdrawn(one)
+  for (let i = 0; i < 20; i++) expect((choose(wanted('m')) as AdmittedWorker).origin).toBe('https://b')
+  expect((choose(wanted('m', { sessionIds: [one.session.id] })) as AdmittedWorker).origin).toBe('https://b')
+})
+
 describe('choosing', () => {
   test('workers that were tried are left out, however many there are, until none is left', () => {
     const workers = Array.from({ length: 20 }, (_, i) => admittedWorker(`w${i}`, ['m']))
