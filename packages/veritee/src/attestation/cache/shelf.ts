@@ -71,12 +71,11 @@ export class ShelfView<K extends string | number, V> {
 }
 
 /**
- * The last 30 bits of some bytes, as a key that is cheap to make. In keys and signatures these are as good as random; whoever finds something by them
+ * The last 30 bits of some bytes, or of those before `end`, as a key that is cheap to make. In keys and signatures these are as good as random; whoever finds something by them
  * compares the whole bytes.
  */
-export function tailOf(bytes: Uint8Array): number {
-  const { length } = bytes
-  const at = (fromEnd: number): number => bytes[length - fromEnd] as number
+export function tailOf(bytes: Uint8Array, end: number = bytes.length): number {
+  const at = (fromEnd: number): number => bytes[end - fromEnd] as number
   return at(1) | (at(2) << 8) | (at(3) << 16) | ((at(4) & 0x3f) << 24)
 }
 

@@ -203,5 +203,5 @@ const noBytes = new Uint8Array(0)
 
 /** Of the text of a chain or of its rest: from the serial number of the first certificate in it, which is random. */
 function nameOfPem(pem: Uint8Array): number {
-  return tailOf(pem.subarray(0, 64))
+  return tailOf(pem, Math.min(pem.length, 64))
 }

@@ -24,7 +24,7 @@ export function collectClaims(
   const { sgx } = pck
   const { body } = quote
   const hex = toHex(body.bytes)
-  const issued = [tcbInfo.issueDate.getTime(), identity.issueDate.getTime(), lists.pck.thisUpdate.getTime()] as const
+  const [infoIssued, identityIssued, listIssued] = [tcbInfo.issueDate.getTime(), identity.issueDate.getTime(), lists.pck.thisUpdate.getTime()]
   return {
     quoteVersion: quote.version,
     body: body.kind === 'sgx' ? sgxClaims(body, hex) : tdxClaims(body, hex),
@@ -52,8 +52,8 @@ export function collectClaims(
     },
     simulated: pck.simulated,
     collateral: {
-      earliestIssue: new Date(Math.min(...issued)),
-      latestIssue: new Date(Math.max(...issued)),
+      earliestIssue: new Date(Math.min(infoIssued, identityIssued, listIssued)),
+      latestIssue: new Date(Math.max(infoIssued, identityIssued, listIssued)),
       earliestExpiration: earliestEnd(session.chains, tcbInfo, identity, lists),
     },
     trailingBytes: quote.trailingBytes,

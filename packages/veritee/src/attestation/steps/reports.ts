@@ -1,5 +1,4 @@
 import * as crypto from '#crypto'
-import { equal, isZero } from '../../bytes/bytes.ts'
 import { toHex } from '../../bytes/hex.ts'
 import type { MaybePromise } from '../../crypto/types.ts'
 import { whenDone } from '../../crypto/when-done.ts'
@@ -54,7 +53,8 @@ function boundBytes({ attestationKey, qeAuthData }: Quote, slab: Slab): Uint8Arr
 
 /** SHA-256 of attestation key and authentication data of any length (P16), then zeros; Intel's library does not look at the zeros. */
 function checkReportData(reportData: Uint8Array, bound: Uint8Array): void {
-  if (!equal(reportData.subarray(0, 32), bound))
-    throw fail('qe_report_data_mismatch', 'the report data is not the hash of attestation key and authentication data')
-  if (!isZero(reportData.subarray(32))) throw fail('qe_report_data_mismatch', 'the report data does not end in 32 zero bytes')
+  for (let at = 0; at < 32; at++)
+    if (reportData[at] !== bound[at])
+      throw fail('qe_report_data_mismatch', 'the report data is not the hash of attestation key and authentication data')
+  for (let at = 32; at < 64; at++) if (reportData[at] !== 0) throw fail('qe_report_data_mismatch', 'the report data does not end in 32 zero bytes')
 }

@@ -1,3 +1,4 @@
+import { isoTime } from '../../bytes/iso-time.ts'
 import { KnownCollateral } from '../cache/known-collateral.ts'
 import { Slab } from '../cache/slab.ts'
 import type { CacheCompartment } from '../cache/verifier-cache.ts'
@@ -36,7 +37,7 @@ export function openSession(collateral: Collateral, roots: readonly Root[], at: 
     slab,
     checks: new CheckList(),
     chains: [],
-    validAt: `valid at ${at.toISOString()}`,
+    validAt: `valid at ${isoTime(at)}`,
   }
 }
 

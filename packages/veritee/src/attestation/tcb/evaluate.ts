@@ -63,12 +63,22 @@ function evaluateLevel(info: TcbInfo, qe: QeIdentity, svns: PlatformSvns, teeTcb
   return { status: converge(platform.status, matched), tcbDate: new Date(earliest), advisories: unionOf(platform.advisories, matched) }
 }
 
-/** All advisories, sorted, each once. Most platforms have those of one level, which Intel lists so. */
+/** All advisories, sorted, each once. */
 function unionOf(platform: readonly string[], components: readonly IsvLevel[]): readonly string[] {
-  const union = [...platform]
-  for (const { advisories } of components) union.push(...advisories)
-  for (let at = 1; at < union.length; at++) if ((union[at - 1] as string) >= (union[at] as string)) return [...new Set(union)].sort()
+  // Most levels list theirs so.
+  const union = isAscending(platform) ? [...platform] : [...new Set(platform)].sort()
+  for (const { advisories } of components)
+    for (const advisory of advisories) {
+      let at = union.length
+      while (at > 0 && (union[at - 1] as string) > advisory) at--
+      if (union[at - 1] !== advisory) union.splice(at, 0, advisory)
+    }
   return union
+}
+
+function isAscending(texts: readonly string[]): boolean {
+  for (let at = 1; at < texts.length; at++) if ((texts[at - 1] as string) >= (texts[at] as string)) return false
+  return true
 }
 
 /** Every component at least the level's: a partial order, so a higher value elsewhere makes up for nothing. */
