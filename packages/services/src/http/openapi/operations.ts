@@ -28,6 +28,8 @@ const nonce = { 'X-Veritee-Nonce': '64 lower-case hex digits, echoed in the rece
 
 const inferenceErrors = {
   400: 'the request is malformed, or asks for what is not offered',
+  401: 'a controller with API keys: there is none, or it is not known, revoked or expired',
+  403: 'a controller with API keys: this one may not use the model',
   404: 'no such model',
   412: 'none of the pinned sessions can serve',
   413: 'the body is too large',
