@@ -1,9 +1,11 @@
+import type { RequestListener } from 'node:http'
 import { concatAll } from 'veritee/bytes'
-import { nodeTransport } from 'veritee/client'
+import { nodeTransport, type TransportResponse } from 'veritee/client'
 import { openResponse } from 'veritee/ehbp'
 import { EventSplitter, eventOf, parseReceipt, type Receipt, type SealedExchange, StreamTree, verifySealedExchange } from 'veritee/receipt'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { admit } from '../../src/demo/system.ts'
+import { admit, type RunningWorker, startWorker } from '../../src/demo/system.ts'
+import { listen } from '../../src/http/listen.ts'
 import { bytesOf, type Network, now, startNetwork } from '../e2e/network.ts'
 import { chatBody, chatPath, openClient, prove, recordsOf, type SealingClient, sealTo, send, sha, workerReceipt } from './sealing-client.ts'
 
@@ -126,5 +128,51 @@ describe('S10: a worker that states something else', () => {
     expect(eventOf(receipt, 'veritee.upstream_receipt')).toMatchObject({ result: 'mismatch', digest: null })
     expect(eventOf(receipt, 'veritee.upstream_receipt')?.reason).toContain('receipt_signature_invalid')
     expect(String(quarantine())).toContain('its statement did not match')
+  })
+})
+
+describe('S4: a worker that has gone wrong since it was verified', () => {
+  /** A worker that is admitted, and in whose place somebody with its TLS key then answers. */
+  async function replaced(handle: RequestListener): Promise<{ response: TransportResponse; worker: RunningWorker; close: () => Promise<void> }> {
+    const worker = await startWorker(network.machine, [network.model.served], 0, now)
+    const sessionId = await admit(network.controller, worker)
+    const target = { ...network, sessionId }
+    const own = await openClient(target, client.service.transport, sessionId)
+    const { port } = worker.server
+    await worker.server.close()
+    const bind = { host: '127.0.0.1', port, tls: worker.worker.identity.tls, simulated: true, apiKeys: false }
+    const listening = await listen(bind, handle, worker.worker.keysetDigestOf)
+    const request = await sealTo(target, own, chatBody(true))
+    const response = await client.service.transport.send({ method: 'POST', path: chatPath, headers: request.headers, body: request.body })
+    return { response, worker, close: () => listening.close() }
+  }
+  const stateOf = ({ worker }: RunningWorker): string | null | undefined =>
+    network.controller.controller.registry.all().find(({ service }) => service.report.keysetDigest === worker.identity.keysetDigest)?.quarantine
+
+  test('S4: and answers in plain, is out of service; its words go nowhere', async () => {
+    const { response, worker, close } = await replaced((request, answer) => void request.resume().once('end', () => answer.end('{"secret":1}')))
+    expect([response.status, (await bytesOf(response)).toString().includes('secret')]).toEqual([502, false])
+    expect(stateOf(worker)).toContain('in plain')
+    const receipt = await controllerReceipt(response.headers['x-receipt-id'])
+    expect([eventOf(receipt, 'veritee.outcome')?.outcome, eventOf(receipt, 'veritee.upstream_receipt')?.result]).toEqual(['error', 'absent'])
+    await close()
+  })
+
+  test('S9: and breaks off, ends in a connection that is cut, and a receipt over what came', async () => {
+    const sent = Buffer.alloc(1000, 'x')
+    const { response, worker, close } = await replaced((request, answer) => {
+      if (request.method === 'GET') return void answer.writeHead(404).end()
+      request.resume().once('end', () => {
+        answer.writeHead(200, { 'content-type': 'text/event-stream', 'ehbp-response-nonce': 'ab'.repeat(32), 'x-receipt-id': 'rcpt-none' })
+        answer.write(sent, () => setImmediate(() => answer.destroy()))
+      })
+    })
+    expect(response.status).toBe(200)
+    await expect(bytesOf(response)).rejects.toThrow()
+    const receipt = await controllerReceipt(response.headers['x-receipt-id'])
+    expect([eventOf(receipt, 'veritee.outcome')?.outcome, eventOf(receipt, 'veritee.upstream_receipt')?.result]).toEqual(['error', 'absent'])
+    expect(eventOf(receipt, 'response.returned')?.body_hash).toBe(sha(sent))
+    expect(stateOf(worker)).toContain('its statement did not match')
+    await close()
   })
 })

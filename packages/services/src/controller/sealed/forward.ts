@@ -70,6 +70,8 @@ async function relayTo(
     if (answer.headers[ehbpHeaders.responseNonce] === undefined) return await relayPlain(registry, record, worker, answer, response)
     const { status, headers } = opaqueHead(answer)
     response.writeHead(status, { ...headers, 'x-receipt-id': receipt.id, 'cache-control': 'no-store' })
+    // Whatever comes of it, the requester knows where to find the receipt.
+    response.flushHeaders()
     const relayed = await relayBody(answer, response)
     const workerReceiptId = headers[ehbpHeaders.workerReceiptId]
     const check = workerReceiptId === undefined ? null : await checkWorker(registry, worker, record, workerReceiptId, relayed)
@@ -80,8 +82,9 @@ async function relayTo(
       responseHash: relayed.hash,
       outcome,
     })
-    // Cut off where the worker broke off: nothing that this controller could append would be the worker's.
-    if (relayed.complete && !relayed.gone) response.end(relayed.last)
+    // Which bytes are the last cannot be seen here, so it is the end of the body that waits for the receipt. Cut off where the worker broke off: nothing that this
+    // controller could append would be the worker's.
+    if (relayed.complete && !relayed.gone) response.end()
     else response.destroy()
     return { outcome, usage: usageOf(check) }
   } finally {
@@ -94,14 +97,11 @@ interface RelayedBytes {
   readonly complete: boolean
   /** The requester left. */
   readonly gone: boolean
-  /** Kept back until the receipt is durable. */
-  readonly last: Uint8Array | null
 }
 
 async function relayBody(answer: WorkerAnswer, response: ServerResponse): Promise<RelayedBytes> {
   const hash = createHash('sha256')
   const reader = new SlowReader(response, answer)
-  let last: Uint8Array | null = null
   let length = 0
   let complete = false
   try {
@@ -110,8 +110,7 @@ async function relayBody(answer: WorkerAnswer, response: ServerResponse): Promis
       length += part.length
       if (length > maxAnswerBytes) throw new HttpError(502, 'server_error', 'the worker sent more than an answer has')
       hash.update(part)
-      if (last !== null && !response.write(last)) reader.wait()
-      last = part
+      if (!response.write(part)) reader.wait()
     })
     complete = true
   } catch {
@@ -120,7 +119,7 @@ async function relayBody(answer: WorkerAnswer, response: ServerResponse): Promis
     reader.end()
   }
   const gone = response.destroyed
-  return { hash: digestOf(hash), complete: complete && !gone, gone, last }
+  return { hash: digestOf(hash), complete: complete && !gone, gone }
 }
 
 async function checkWorker(
