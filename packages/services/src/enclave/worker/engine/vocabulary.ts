@@ -2,12 +2,12 @@ import type { LlamaModel, Token } from 'node-llama-cpp'
 import { utf8 } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import type { SpecialToken, Vocabulary } from './engine.ts'
+import { inPieces, typeByte } from './pieces.ts'
 
 // llama.cpp's token types in a GGUF file
 const typeUnknown = 2
 const typeControl = 3
 const typeUserDefined = 4
-const typeByte = 6
 
 /** What a vocabulary is made of, as plain data: it can be handed to another process. */
 export interface VocabularyTable {
@@ -65,6 +65,7 @@ export function tabulate(model: LlamaModel): VocabularyTable {
  */
 export function vocabularyOf(table: VocabularyTable, encode: (text: string) => number[]): Vocabulary {
   const { kind, names, types, bos, eos, addsBos } = table
+  const encodePieces = inPieces(table, encode)
   const plainBytes = kind === 'spm' ? spmBytes : bpeBytes
   const specials = new Map(table.specials)
   const ends = new Set(table.ends)
@@ -84,7 +85,7 @@ export function vocabularyOf(table: VocabularyTable, encode: (text: string) => n
     eos,
     addsBos,
     specials,
-    encode: (text) => (text === '' ? [] : encode(text)),
+    encode: (text) => (text === '' ? [] : encodePieces(text)),
     bytes: (token) => {
       const bytes = known[token] ?? bytesOf(token)
       known[token] = bytes
