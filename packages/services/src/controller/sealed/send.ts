@@ -6,6 +6,7 @@ import { readRequestBody } from '../../http/body.ts'
 import { drainingHeader, nonceHeader } from '../../http/chat-request.ts'
 import { sessionHeader } from '../../http/ehbp/open-body.ts'
 import { HttpError } from '../../http/errors.ts'
+import { type Span, spanOf, traceparentFor } from '../../http/trace-context.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import { header } from '../stages/answer-header.ts'
 import { callWorker, type WorkerAnswer, type WorkerRequest } from '../worker-answer.ts'
@@ -17,6 +18,9 @@ export interface OpaqueRequest {
   readonly enc: string
   readonly clientNonce: string | null
   readonly body: Uint8Array
+  /** See `InferenceRequest`. */
+  readonly traceparent: string | null
+  readonly span: Span | undefined
 }
 
 /** Frames have a length and a tag each, and before the body stands a line. */
@@ -32,7 +36,8 @@ export async function readOpaque(path: string, incoming: IncomingMessage): Promi
     throw new HttpError(400, 'invalid_request_error', `${ehbpHeaders.session} goes with a body that is encrypted to the worker`, {
       param: ehbpHeaders.encapsulatedKey,
     })
-  return { path, sessionId, enc, clientNonce: nonceHeader(incoming), body: await readRequestBody(incoming, maxWireBytes) }
+  const traced = { traceparent: traceparentFor(incoming), span: spanOf(incoming) }
+  return { path, sessionId, enc, clientNonce: nonceHeader(incoming), body: await readRequestBody(incoming, maxWireBytes), ...traced }
 }
 
 /** An answer that has begun. Whoever holds it calls `end` when it is over. */
@@ -56,6 +61,7 @@ export async function sendOpaque(registry: Registry, request: OpaqueRequest, sig
       headers: { 'retry-after': '1' },
     })
   const { worker, end } = hold
+  if (request.span !== undefined) request.span.sessionId = worker.session.id
   try {
     const sent: WorkerRequest = {
       method: 'POST',
@@ -65,6 +71,7 @@ export async function sendOpaque(registry: Registry, request: OpaqueRequest, sig
         [ehbpHeaders.encapsulatedKey]: request.enc,
         [ehbpHeaders.session]: request.sessionId,
         ...(request.clientNonce === null ? {} : { [ehbpHeaders.nonce]: request.clientNonce }),
+        ...(request.traceparent === null ? {} : { traceparent: request.traceparent }),
       },
       body: request.body,
       // Whether it streams is not to be seen: a plain answer comes when it is whole.
