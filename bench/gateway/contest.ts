@@ -87,7 +87,7 @@ function bodyOf(events: number | null, paceMs = 4): string {
   return JSON.stringify({ model: 'bench', messages, temperature: 0.7, ...more })
 }
 
-function openOrder({ port, tls, headers }: Contestant, connections: number): LoadOrder {
+function openOrder({ port, tls, headers }: Contestant, connections: number): Extract<LoadOrder, { order: 'open' }> {
   const nonce = `x-veritee-nonce: ${'5a'.repeat(32)}\r\n`
   const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-type: application/json\r\n${nonce}${headers}`
   return { order: 'open', port, tls, connections, head }
@@ -126,8 +126,7 @@ async function memory(load: Load, tally: Tally, { open, settleMs }: Sizes): Prom
   const { contestant } = tally
   const pid = contestant.program?.pid ?? 0
   tally.idleMb = await residentMb(pid)
-  await ask(load, openOrder(contestant, open), contestant.name)
-  await ask(load, { order: 'hold', body: bodyOf(1_000_000, 1000) }, contestant.name)
+  await ask(load, { order: 'hold', open: openOrder(contestant, open), body: bodyOf(1_000_000, 1000) }, contestant.name)
   await new Promise((resolve) => setTimeout(resolve, settleMs))
   tally.openMb = await residentMb(pid)
   await ask(load, { order: 'close' }, contestant.name)

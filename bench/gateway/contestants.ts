@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import type { BareOrder } from './bare.ts'
 import type { ControllerOrder } from './controller.ts'
 import type { PassthroughOrder } from './passthrough.ts'
 import { type Program, startNode, startProgram } from './process.ts'
@@ -87,6 +88,8 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
     } else leftOut.push('Portkey is not installed (tools/install-portkey.sh)')
 
     await passthrough('passthrough', 'bare', { upstream: plain, tls: null, directory: null })
+    const program = startNode<BareOrder, { port: number }>('gateway', './bare.ts')
+    add('ours without proofs', 'bare', (await program.ask({ upstream: plain })).port, program)
   }
   if (wanted.includes('proofs')) {
     await passthrough('passthrough with proofs', 'proofs', { upstream: plain, tls: null, directory: await folder('passthrough') })

@@ -1,8 +1,9 @@
 // Ours, with everything on: the controller as it is, with one admitted worker, receipts in a file.
 import { join } from 'node:path'
 import { Pool } from 'undici'
+import { createSimPlatform } from 'veritee/attestation/sim'
 import { createController } from '../../packages/services/src/controller/controller.ts'
-import { simulateMachine } from '../../packages/services/src/demo/system.ts'
+import { simulatedEnclave } from '../../packages/services/src/demo/measure.ts'
 import { policyRules } from '../../packages/services/src/enclave/runtime/admission/rules.ts'
 import { createQuoter } from '../../packages/services/src/enclave/runtime/quote.ts'
 import { openReceiptArchive } from '../../packages/services/src/enclave/runtime/receipts/open.ts'
@@ -24,10 +25,11 @@ process.on('disconnect', () => process.exit())
 process.once('message', (order: ControllerOrder) => void start(order))
 
 async function start({ worker, tls, directory }: ControllerOrder): Promise<void> {
-  const machine = await simulateMachine(now)
+  // Not the demo's machine, with which an engine would come into memory that no controller has.
+  const platform = await createSimPlatform({ at: now() })
   const controller = await createController({
-    quoter: createQuoter(createSimDevice(machine.platform, machine.enclaves.controller)),
-    collateral: () => machine.platform.collateral,
+    quoter: createQuoter(createSimDevice(platform, simulatedEnclave('controller', 'bench'))),
+    collateral: () => platform.collateral,
     rules: policyRules(async () => ({ policy: worker.policy, trust: { roots: [worker.root] } })),
     allowLoopbackWorkers: true,
     configuration: {},
@@ -40,7 +42,7 @@ async function start({ worker, tls, directory }: ControllerOrder): Promise<void>
   const { port } = await listen({ ...bind, tls: tls ? controller.identity.tls : null }, controller.api)
   process.on('message', () => {
     // Asked for after each measurement: had a worker's receipt not matched, the worker would serve no more, and the figures would be of refusals.
-    process.send?.({ quarantine: admitted.quarantine, signed: controller.ledger.figures.veritee_store_signed_receipts_total })
+    process.send?.({ quarantine: admitted.quarantine, figures: controller.ledger.figures })
   })
   process.send?.({ port })
 }

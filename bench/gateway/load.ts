@@ -7,8 +7,8 @@ export type LoadOrder =
   | { readonly order: 'open'; readonly port: number; readonly tls: boolean; readonly connections: number; readonly head: string }
   /** Asks `requests` times in all, over the first `concurrency` connections. */
   | { readonly order: 'run'; readonly body: string; readonly requests: number; readonly concurrency: number; readonly events: number }
-  /** Begins a stream on each connection and leaves it open. */
-  | { readonly order: 'hold'; readonly body: string }
+  /** Opens connections, begins a stream on each at once (a gateway closes those that ask nothing), and leaves them open. */
+  | { readonly order: 'hold'; readonly open: Extract<LoadOrder, { readonly order: 'open' }>; readonly body: string }
   | { readonly order: 'close' }
 
 export interface LoadDone {
@@ -45,18 +45,24 @@ async function perform(order: LoadOrder): Promise<number[]> {
       connections = []
       return []
     case 'open':
-      requestHead = order.head
-      // Not all at once: a backlog that overflows costs a second.
-      while (connections.length < order.connections) {
-        const more = Math.min(50, order.connections - connections.length)
-        connections.push(...(await Promise.all(Array.from({ length: more }, () => open(order.port, order.tls)))))
-      }
+      await openAll(order, () => Promise.resolve())
       return []
     case 'run':
       return run(order.body, order.requests, order.concurrency, order.events)
     case 'hold':
-      await Promise.all(connections.map((connection) => begin(connection, requestOf(order.body))))
+      await openAll(order.open, (connection) => begin(connection, requestOf(order.body)))
       return []
+  }
+}
+
+async function openAll(order: Extract<LoadOrder, { order: 'open' }>, first: (connection: Connection) => Promise<void>): Promise<void> {
+  requestHead = order.head
+  // Not all at once: a backlog that overflows costs a second.
+  while (connections.length < order.connections) {
+    const more = Math.min(25, order.connections - connections.length)
+    const opened = await Promise.all(Array.from({ length: more }, () => open(order.port, order.tls)))
+    connections.push(...opened)
+    await Promise.all(opened.map(first))
   }
 }
 

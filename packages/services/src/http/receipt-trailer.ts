@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import { exchangeOf } from '../enclave/runtime/ehbp/exchange.ts'
+import { isSealed } from './ehbp/expect-sealed.ts'
 
 /**
  * A worker's receipt as a trailer of the answer that it is for, so that a controller need not fetch it: an optimisation, and never the only way
@@ -19,7 +20,7 @@ export const acceptsTrailers: { readonly te: 'trailers' } = { te: 'trailers' }
  */
 export function offerReceipt(incoming: IncomingMessage, response: ServerResponse): void {
   if (exchangeOf(incoming) !== null) return
-  if (/(?:^|[\s,])trailers(?:$|[\s,;])/i.test(String(incoming.headers.te ?? ''))) response.setHeader('trailer', trailerName)
+  if (!isSealed(incoming) && /(?:^|[\s,])trailers(?:$|[\s,;])/i.test(String(incoming.headers.te ?? ''))) response.setHeader('trailer', trailerName)
 }
 
 /** True where {@link offerReceipt} has promised it. */

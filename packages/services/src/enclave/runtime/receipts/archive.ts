@@ -36,6 +36,8 @@ export class ReceiptArchive {
   readonly #names: KeyObject
   readonly #credentials: KeyObject
   readonly #known = new Set<string>()
+  /** A keyset digest begins with `sha256:`, a session id does not: no name is of both kinds. */
+  readonly #citedNames = new Map<string, string>()
   #rejected = 0
 
   private constructor(store: ReceiptStore, sealing: SealingKey, bounds: StoreBounds, source: ReceiptArchive['source']) {
@@ -91,7 +93,7 @@ export class ReceiptArchive {
       wanted.set(key, { key, box: this.#seal.seal('documents', key, Buffer.from(text)) })
     }
     const cite = (kind: DocumentKind, name: string): string => {
-      const key = this.#name(kind, name)
+      const key = this.#cited(kind, name)
       const text = documents.get(name)
       if (text === undefined) return key
       cited.set(key, text)
@@ -184,6 +186,16 @@ export class ReceiptArchive {
     this.#known.add(key)
     const [oldest] = this.#known
     if (this.#known.size > maxKnown && oldest !== undefined) this.#known.delete(oldest)
+  }
+
+  /** Of what many receipts cite: the same few names come again and again. */
+  #cited(kind: DocumentKind, name: string): string {
+    const known = this.#citedNames.get(name)
+    if (known !== undefined) return known
+    const key = this.#name(kind, name)
+    if (this.#citedNames.size >= maxKnown) this.#citedNames.clear()
+    this.#citedNames.set(name, key)
+    return key
   }
 
   #name(kind: 'receipt' | 'chat' | 'account' | DocumentKind, name: string): string {
