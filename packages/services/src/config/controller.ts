@@ -41,9 +41,9 @@ const sections = {
     worker_requests: integer({
       flag: 'worker-requests',
       min: 1,
-      max: 1024,
-      fallback: 64,
-      about: 'requests that one worker has at a time; more wait',
+      max: 4096,
+      fallback: 1024,
+      about: 'requests that one worker has at a time at most; more wait, and a worker that says that it has no room gets fewer',
     }),
     queue_requests: integer({
       flag: 'queue-requests',
