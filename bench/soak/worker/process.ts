@@ -20,6 +20,7 @@ const model = await loadModel(await resolveModel('demo'))
 const sealing = await openFileSealingKey(join(directory, 'sealing.key'))
 const archive = await openReceiptArchive({ path: join(directory, 'receipts.db'), sealing, bounds: { maxAnswers: 10_000_000 } })
 const worker = await createWorker({
+  callers: 'anybody',
   quoter: createQuoter(createSimDevice(machine.platform, machine.enclaves.worker)),
   collateral: () => machine.platform.collateral,
   models: [model.served],

@@ -82,6 +82,7 @@ export const errorTable = {
   registration_signature_invalid: ['untrusted', 'the registration is not signed by the keyset that it names'],
   registration_misdirected: ['rejected', 'the registration is for another controller, for keys that this one no longer has, or for another purpose'],
   registration_replayed: ['rejected', 'the nonce of the registration is not of this controller, is too old, or has served already'],
+  controller_not_verified: ['rejected', 'the worker serves controllers that it has verified only, and this connection is not of one'],
   operator_signature_missing: ['rejected', 'the service names an operator, and no signature of that operator over its keyset came with it'],
   operator_signature_invalid: ['untrusted', 'the signature over the keyset is not of the operator that the service names'],
 

@@ -1,6 +1,6 @@
 import { integer, onSwitch, optionalInteger, optionalText, text, texts, type ValuesOf, word } from './field.ts'
 import { logs } from './logs.ts'
-import { address, enclave, metrics, operations, publicBind, receipts, store, storeSecret } from './parts.ts'
+import { address, enclave, manifest, metrics, operations, publicBind, receipts, store, storeSecret } from './parts.ts'
 import type { Schema } from './schema.ts'
 
 const hash = { pattern: /^[0-9a-f]{64}$/, expected: '64 lower-case hex digits' }
@@ -81,6 +81,28 @@ const sections = {
       pattern: /^https?:\/\/[^/?#@\s]{1,255}\/?$/,
       expected: 'https://host:port or http://host:port',
       about: 'control port of a controller to register with',
+    }),
+  },
+  admission: {
+    direct: onSwitch({
+      flag: 'direct',
+      about: 'a direct service: it answers whoever asks, where otherwise it answers controllers that it has verified',
+    }),
+    policy: optionalText({
+      flag: 'controller-policy',
+      pattern: /^[^\0-\x1f\x7f]{1,1024}$/,
+      expected: 'a path',
+      about:
+        'what is demanded of controllers, where there is no manifest: the section controller of this file, read for each verification: it may come later. In simulation only',
+    }),
+    ...manifest,
+    roots: texts({
+      flag: 'root',
+      maxItems: 64,
+      pattern: /^[^\0-\x1f\x7f]{1,1024}$/,
+      expected: 'a path',
+      about:
+        'root certificate (PEM) of a simulated machine whose controllers are served, read for each verification: it may come later. In simulation only',
     }),
   },
   operator: {

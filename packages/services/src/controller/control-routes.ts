@@ -5,7 +5,7 @@ import { fail, VeriteeError } from 'veritee/errors'
 import { maxRegistrationLength, type Registration, verifyRegistration } from '../enclave/runtime/admission/registration.ts'
 import { errorBody, HttpError, toHttpError } from '../http/errors.ts'
 import { openApi } from '../http/openapi/document.ts'
-import type { Env } from '../http/proof-routes.ts'
+import { type AttestationDeps, addAttestation, type Env } from '../http/proof-routes.ts'
 import type { RateLimit } from '../http/rate-limit.ts'
 import type { RegistrationNonces } from './admission/nonces.ts'
 import type { AdmittedWorker, Registry } from './registry.ts'
@@ -16,6 +16,8 @@ export interface ControlDeps {
   readonly nonces: RegistrationNonces
   /** Of the keys in force. */
   readonly keysetDigest: () => string
+  /** With it workers verify this controller here, before they say anything of themselves (rule S13). */
+  readonly attestation: AttestationDeps
   readonly now: () => Date
 }
 
@@ -29,11 +31,12 @@ const bounded = bodyLimit({ maxSize: maxRegistrationLength, onError: () => Promi
 export function createControlRoutes(deps: ControlDeps): Hono<Env> {
   const { registry, nonces, keysetDigest } = deps
   const app = new Hono<{ Bindings: HttpBindings }>()
+  addAttestation(app, deps.attestation)
   app.post('/v1/workers/nonce', (c) => c.json({ nonce: nonces.give(), keyset_digest: keysetDigest() }))
   app.post('/v1/workers', bounded, async (c) => {
     return await orRefused(async () => {
       const { url, keysetDigest: digest, ticket, operatorSignature } = await said(deps, c, 'register')
-      const claimed = { ...(ticket !== null && { ticket }), ...(operatorSignature !== null && { operatorSignature }) }
+      const claimed = { ownKeys: deps.keysetDigest(), ...(ticket !== null && { ticket }), ...(operatorSignature !== null && { operatorSignature }) }
       return c.json(described(await registry.admit(url, digest, claimed)), 201)
     })
   })

@@ -84,6 +84,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
     now,
     allowLoopback: options.allowLoopbackWorkers,
     routing,
+    ownTls: () => generations.current.identity.tls,
     ...(sawSignedTime !== undefined && { sawSignedTime }),
     ...(options.onWorker !== undefined && { onWorker: options.onWorker }),
   })
@@ -94,6 +95,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
       registerLimit: new RateLimit({ perSecond: 2, burst: 50, now }),
       nonces: new RegistrationNonces(now),
       keysetDigest: () => generations.current.identity.keysetDigest,
+      attestation: { identity: () => generations.current.identity, quoteLimit },
       now,
     }).fetch,
   )

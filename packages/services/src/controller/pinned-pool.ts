@@ -4,13 +4,19 @@ import { buildConnector, Pool } from 'undici'
 import { spkiOf } from 'veritee/client'
 import { fail } from 'veritee/errors'
 
+/** PEM. */
+export interface TlsKey {
+  readonly key: string
+  readonly cert: string
+}
+
 /**
  * Connections to one worker that all end in the TLS key its evidence binds. Certificates and authorities play no part;
- * a connection that shows another key is closed before a byte of a request is written (`channel_mismatch`).
+ * a connection that shows another key is closed before a byte of a request is written (`channel_mismatch`). `own` is the key by which the worker knows this side.
  */
-export function pinnedPool(origin: string, spkiSha256: string, connections = 1024): Pool {
+export function pinnedPool(origin: string, spkiSha256: string, connections = 1024, own: TlsKey | null = null): Pool {
   // A resumed session shows no certificate to check, so none is kept.
-  const connect = buildConnector({ maxCachedSessions: 0, rejectUnauthorized: false, minVersion: 'TLSv1.3', timeout: 10_000 })
+  const connect = buildConnector({ ...own, maxCachedSessions: 0, rejectUnauthorized: false, minVersion: 'TLSv1.3', timeout: 10_000 })
   return new Pool(origin, {
     connections,
     headersTimeout: 120_000,

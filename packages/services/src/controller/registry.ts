@@ -7,7 +7,7 @@ import type { AdmissionRules } from '../enclave/runtime/admission/rules.ts'
 import { workerOrigin } from './address.ts'
 import { judgeAgain, judgeParty, type Party } from './admission/judge.ts'
 import { Tenants } from './admission/tenants.ts'
-import { pinnedPool } from './pinned-pool.ts'
+import { pinnedPool, type TlsKey } from './pinned-pool.ts'
 import { Roster } from './roster.ts'
 import { Router } from './routing/router.ts'
 import { WorkerLoad } from './routing/worker-load.ts'
@@ -24,6 +24,8 @@ export interface AdmittedWorker {
   readonly load: WorkerLoad
   readonly party: Party
   readonly claimed: Claimed
+  /** Under which of this controller's keys its connections are, as far as it knows them. */
+  readonly ownKeys: string | null
   /** Why the worker gets no more requests; null while it may. Set by {@link Registry.quarantine}. */
   quarantine: string | null
 }
@@ -34,11 +36,15 @@ export interface Claimed {
   readonly ticket?: string
   /** Its operator's, over its keyset digest. */
   readonly operatorSignature?: string
+  /** Digest of this controller's keys that the worker has verified, where it registers: its connections are then under those. */
+  readonly ownKeys?: string
 }
 
 export interface RegistryOptions {
   /** What is demanded of workers. */
   readonly rules: AdmissionRules
+  /** The key by which workers know this controller; without it it shows none. */
+  readonly ownTls?: () => TlsKey
   /** Told of times that the vendor has signed, as far as verified evidence holds them. */
   readonly sawSignedTime?: (at: Date) => void
   /** Told of a worker that was admitted, and of one that was quarantined; it must not throw. */
@@ -77,7 +83,8 @@ export class Registry {
   readonly #leaving = new Set<AdmittedWorker>()
 
   /** A few more than it has requests, for receipts of answers that are over. */
-  readonly #openPool = (origin: string, spki: string): Pool => pinnedPool(origin, spki, this.routing.limits.workerRequests + 4)
+  readonly #openPool = (origin: string, spki: string): Pool =>
+    pinnedPool(origin, spki, this.routing.limits.workerRequests + 4, this.#options.ownTls?.() ?? null)
 
   constructor(options: RegistryOptions) {
     this.#options = options
@@ -110,7 +117,7 @@ export class Registry {
 
   async #admit(origin: string, keysetDigest: string, claimed: Claimed): Promise<AdmittedWorker> {
     const { rules, now, sawSignedTime, openPool = this.#openPool, admissionMs = 30_000 } = this.#options
-    const { ticket, operatorSignature = null } = claimed
+    const { ticket, operatorSignature = null, ownKeys } = claimed
     const demands = await rules.current()
     const { policy, trust } = demands
     const transport = nodeTransport(origin)
@@ -139,9 +146,11 @@ export class Registry {
       const before = this.#workers.get(origin)
       this.#tenants.check(party, before?.party ?? null)
       // The same keys are the same worker: answers under way still need its connections, for the receipt that comes after them.
-      const kept = before?.service.report.keysetDigest === keysetDigest && spkiOf(before.session) === spkiOf(session) ? before.pool : null
+      // And as long as the worker knows this side by the same keys.
+      const same = before?.service.report.keysetDigest === keysetDigest && spkiOf(before.session) === spkiOf(session)
+      const kept = before !== undefined && same && (ownKeys === undefined || before.ownKeys === ownKeys) ? before.pool : null
       const pool = kept ?? openPool(origin, spkiOf(session))
-      const load = before !== undefined && kept !== null ? before.load : new WorkerLoad()
+      const load = before !== undefined && same ? before.load : new WorkerLoad()
       const worker: AdmittedWorker = {
         origin,
         service,
@@ -149,6 +158,7 @@ export class Registry {
         pool,
         load,
         party,
+        ownKeys: ownKeys ?? before?.ownKeys ?? null,
         claimed: operatorSignature === null ? {} : { operatorSignature },
         quarantine: null,
       }

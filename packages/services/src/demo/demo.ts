@@ -71,7 +71,7 @@ export async function runDemo(
     const policy = policyOf(machine, [model])
     const worker = await steps.run(
       'worker enclave up',
-      () => startWorker(machine, [model.served], options.ports.workers[0] ?? 0, now),
+      () => startWorker(machine, [model.served], options.ports.workers[0] ?? 0, now, policy),
       (up) => [`${up.server.url}, keyset ${up.worker.identity.keysetDigest}`],
     )
     closing.push(() => worker.server.close())
@@ -86,7 +86,7 @@ export async function runDemo(
       () => controller.api.close(),
     )
     await steps.run(
-      'worker challenged, verified and admitted',
+      'worker and controller verify each other; worker admitted',
       () => admit(controller, worker),
       (session) => [`session ${session}`],
     )

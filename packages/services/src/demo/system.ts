@@ -8,6 +8,7 @@ import { type Controller, createController } from '../controller/controller.ts'
 import { policyRules } from '../enclave/runtime/admission/rules.ts'
 import { createQuoter } from '../enclave/runtime/quote.ts'
 import { createSimDevice } from '../enclave/runtime/sim-device.ts'
+import { VerifiedControllers } from '../enclave/worker/controllers.ts'
 import { type Engine, loadChatTemplate } from '../enclave/worker/engine/index.ts'
 import { registerWorker } from '../enclave/worker/register.ts'
 import { type ServedModel, serveModel } from '../enclave/worker/served-model.ts'
@@ -74,17 +75,31 @@ export interface RunningWorker {
   readonly server: Listening
 }
 
-export async function startWorker(machine: SimulatedMachine, models: readonly ServedModel[], port: number, now: () => Date): Promise<RunningWorker> {
-  const { platform, enclaves } = machine
+/** `policy`: which controllers it serves, by its section controller; without one it is a direct service. */
+export async function startWorker(
+  machine: SimulatedMachine,
+  models: readonly ServedModel[],
+  port: number,
+  now: () => Date,
+  policy?: Policy,
+): Promise<RunningWorker> {
+  const { platform, enclaves, trust } = machine
   const worker = await createWorker({
     quoter: createQuoter(createSimDevice(platform, enclaves.worker)),
     collateral: () => platform.collateral,
     models,
     configuration: { models: models.map(({ name }) => name), profile: models[0]?.engine.facts.profile ?? 'none' },
     now,
+    callers:
+      policy === undefined
+        ? 'anybody'
+        : new VerifiedControllers(
+            policyRules(async () => ({ policy, trust })),
+            now,
+          ),
   })
   const server = await listen(
-    { host: '127.0.0.1', port, tls: worker.identity.tls, simulated: true, apiKeys: false },
+    { host: '127.0.0.1', port, tls: worker.identity.tls, simulated: true, apiKeys: false, asksClientKey: policy !== undefined },
     worker.handler,
     worker.keysetDigestOf,
   )

@@ -7,6 +7,9 @@ import { HttpError } from './errors.ts'
 /** Set on the refusal of a service that is stopping: whoever routes can go elsewhere. */
 export const drainingHeader = 'x-veritee-draining'
 
+/** Set on the refusal of a worker that has not verified this controller. */
+export const unverifiedHeader = 'x-veritee-unverified'
+
 export const chatEndpoint = '/v1/chat/completions'
 export const completionsEndpoint = '/v1/completions'
 export const responsesEndpoint = '/v1/responses'

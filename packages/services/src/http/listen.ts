@@ -22,6 +22,8 @@ export interface Bind {
   readonly behindTls?: boolean
   /** `--i-know-this-is-simulated` */
   readonly knowsSimulated?: boolean
+  /** Clients are asked for a certificate: whose key it is, the handler finds out. */
+  readonly asksClientKey?: boolean
 }
 
 /** Throws `usage` for an address beyond loopback that nobody has asked for in so many words. */
@@ -150,7 +152,17 @@ export async function listen(
   const server: Server =
     bind.tls === null
       ? http.createServer(limits, finished(guarded))
-      : https.createServer({ ...limits, ...bind.tls, minVersion: 'TLSv1.3', handshakeTimeout: headersMs }, finished(guarded))
+      : https.createServer(
+          {
+            ...limits,
+            ...bind.tls,
+            minVersion: 'TLSv1.3',
+            handshakeTimeout: headersMs,
+            requestCert: bind.asksClientKey === true,
+            rejectUnauthorized: false,
+          },
+          finished(guarded),
+        )
   boundConnections(server, connections)
   server.on('checkExpectation', finished(refuseExpectation))
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {

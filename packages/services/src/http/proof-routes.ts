@@ -28,22 +28,7 @@ export interface ProofDeps {
 /** The part of aci/1 that every service has: report and receipts. Errors are in OpenAI's shape, unknown paths too. */
 export function createProofRoutes(deps: ProofDeps): Hono<Env> {
   const app = new Hono<Env>()
-  app.get('/v1/aci/attestation', async (c) => {
-    const nonce = c.req.query('nonce') ?? null
-    if (nonce !== null && !/^[0-9a-f]{64}$/.test(nonce))
-      throw new HttpError(400, 'invalid_request_error', `nonce: expected 64 lower-case hex digits, found ${nonce.length} characters`, {
-        param: 'nonce',
-      })
-    const admission = nonce !== null && deps.tickets?.take(c.req.header('x-veritee-admission')) === true
-    if (nonce !== null && !admission) {
-      const wait = deps.quoteLimit.take(c.env.incoming.socket.remoteAddress ?? 'unknown')
-      if (wait > 0)
-        throw new HttpError(429, 'rate_limit_error', `too many challenges from this address; retry in ${wait} s`, {
-          headers: { 'retry-after': String(wait) },
-        })
-    }
-    return text(c, await deps.identity.report(nonce, admission ? { priority: 'admission' } : {}))
-  })
+  addAttestation(app, { ...deps, identity: () => deps.identity })
   app.get('/v1/aci/receipts/:id', async (c) => {
     const found = demandFound(await deps.kept().find(c.req.param('id'), bearerOf(c)))
     const prefix = c.req.query('prefix')
@@ -60,6 +45,30 @@ export function createProofRoutes(deps: ProofDeps): Hono<Env> {
   app.notFound((c) => answer(c, new HttpError(404, 'not_found', `no such route: ${c.req.method} ${c.req.path.slice(0, 200)}`)))
   app.onError((error, c) => answer(c, toHttpError(error)))
   return app
+}
+
+export interface AttestationDeps extends Pick<ProofDeps, 'quoteLimit' | 'tickets'> {
+  readonly identity: () => Identity
+}
+
+/** The report, over the caller's nonce where there is one. */
+export function addAttestation(app: Hono<Env>, deps: AttestationDeps): void {
+  app.get('/v1/aci/attestation', async (c) => {
+    const nonce = c.req.query('nonce') ?? null
+    if (nonce !== null && !/^[0-9a-f]{64}$/.test(nonce))
+      throw new HttpError(400, 'invalid_request_error', `nonce: expected 64 lower-case hex digits, found ${nonce.length} characters`, {
+        param: 'nonce',
+      })
+    const admission = nonce !== null && deps.tickets?.take(c.req.header('x-veritee-admission')) === true
+    if (nonce !== null && !admission) {
+      const wait = deps.quoteLimit.take(c.env.incoming.socket.remoteAddress ?? 'unknown')
+      if (wait > 0)
+        throw new HttpError(429, 'rate_limit_error', `too many challenges from this address; retry in ${wait} s`, {
+          headers: { 'retry-after': String(wait) },
+        })
+    }
+    return text(c, await deps.identity().report(nonce, admission ? { priority: 'admission' } : {}))
+  })
 }
 
 /** aci/1 section 7.6: no credential is 401, a wrong one is as if the receipt did not exist. */

@@ -29,6 +29,8 @@ export interface RulesOptions {
   readonly roots: () => Promise<readonly Uint8Array[]>
   /** Of whom something must be demanded. */
   readonly role: Role
+  /** The policy of a simulated peer appears when that starts: it is read for each verification. */
+  readonly late?: true
   readonly files: Files
   readonly clock: FlooredClock
 }
@@ -51,10 +53,14 @@ export function refuseUnmeasuredRules({ policy, network, signers, roots, thresho
  * What a service demands of its peers: an admission manifest under measured anchors, or configured ones in simulation; or one policy, measured or configured.
  * Throws `config_invalid`, `anchors_not_measured`, `file_unavailable`, `policy_invalid`, `policy_role_missing` and what reading a manifest throws.
  */
-export async function openRules({ config, anchors, roots, role, files, clock }: RulesOptions): Promise<OpenedRules> {
+export async function openRules({ config, anchors, roots, role, late, files, clock }: RulesOptions): Promise<OpenedRules> {
   const trust = async (): Promise<Trust> => ({ roots: [intelSgxRootCa, ...(await roots())] })
   const path = config.manifest
   if (path === null) {
+    if (late && anchors === null && config.policy !== null) {
+      const read = async (): ReturnType<Parameters<typeof policyRules>[0]> => ({ policy: await policyOf(config, null, files), trust: await trust() })
+      return { rules: policyRules(read), followed: null, bound: { policy: null } }
+    }
     const policy = await policyOf(config, anchors, files)
     policyFor(policy, role)
     return { rules: policyRules(async () => ({ policy, trust: await trust() })), followed: null, bound: { policy: await digestOf(policy) } }

@@ -2,6 +2,7 @@ import { certificatePem } from 'veritee/attestation/issue'
 import type { Configuration } from '../config/schema.ts'
 import type { WorkerConfig, workerSchema } from '../config/worker.ts'
 import { tdWorkerPolicy, workerPolicy } from '../demo/policy.ts'
+import { flooredClock } from '../enclave/runtime/admission/clock.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
 import { createWorker } from '../enclave/worker/worker.ts'
 import { isInference } from '../http/chat-request.ts'
@@ -10,6 +11,7 @@ import { readPublisherKey } from '../models/sealing/keys.ts'
 import { type Admission, keepAdmitted } from './admission.ts'
 import { anchorFromOutside } from './anchor.ts'
 import { advertised, bindOf, noticesOf } from './bind.ts'
+import { callerNotices, openCallers } from './callers.ts'
 import { externalModels } from './external-engine.ts'
 import { fastchatNotices, fastchatOf } from './fastchat.ts'
 import { type Files, publish } from './files.ts'
@@ -17,6 +19,7 @@ import { Gate } from './gate.ts'
 import { loadModels } from './load-models.ts'
 import type { Report } from './logs/log.ts'
 import { logRequests } from './logs/requests.ts'
+import { followManifest } from './manifest-file.ts'
 import { Metrics } from './metrics.ts'
 import { operationsOf } from './operations.ts'
 import { isSimulated, openPlatform } from './platform.ts'
@@ -43,7 +46,9 @@ export interface StartOptions<C> {
  * is refused before anything starts. Throws what its parts throw, with everything closed again.
  */
 export async function startWorkerProcess(options: StartOptions<Configuration<(typeof workerSchema)['sections']>>): Promise<Renewing> {
-  const { program, files, report, now } = options
+  const { program, files, report } = options
+  const clock = flooredClock(options.now)
+  const { now } = clock
   const config: WorkerConfig = options.configuration.values
   const simulated = isSimulated(config.enclave.tee)
   refuseUnmeasured(config)
@@ -59,11 +64,12 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     files,
     now,
   })
+  const { callers, followed } = await openCallers(config, { anchors: platform.anchors, simulated, files, clock })
   // Before anything is asked of a key broker, which must know this root to judge what asks.
   if (platform.simulated !== null) await publish(config.enclave.state, { 'root.pem': certificatePem(platform.simulated.root) })
   const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
   const gate = new Gate()
-  const readiness = new Readiness([...noticesOf(simulated, said), ...receiptNotices(config), ...fastchatNotices(config)])
+  const readiness = new Readiness([...noticesOf(simulated, said), ...receiptNotices(config), ...fastchatNotices(config), ...callerNotices(callers)])
   readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
   // Loading takes minutes for large models: whoever watches the process sees meanwhile that it lives, and why it is not ready.
   let loading: string[] = ['the models are being loaded']
@@ -93,6 +99,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       upstream,
       configuration,
       now,
+      callers,
       ...(operator !== null && { operator }),
       archive,
       onReceipt: workerMetrics(metrics, models),
@@ -108,7 +115,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     readiness.add('engine_not_running', () => models.filter(({ engine }) => !engine.ready).map(({ name }) => `the engine of ${name} is not running`))
     const gated = gate.wrap(worker.handler, isInference)
     const work = config.logs.requests ? logRequests(gated, isInference, report) : gated
-    const bind = bindOf(said.host, said.port, worker.identity.tls, simulated, said)
+    const bind = { ...bindOf(said.host, said.port, worker.identity.tls, simulated, said), asksClientKey: callers !== 'anybody' }
     const listening = await listen(
       bind,
       (request, response) => (request.url === '/readyz' ? readiness.answer(response, 'everybody') : work(request, response)),
@@ -151,6 +158,11 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       report,
     })
     closing.push(() => renewal.stop())
+    if (followed !== null && callers !== 'anybody') {
+      const file = followManifest({ ...followed, files, changed: () => callers.judgeAgain(), accepted: renew, report })
+      closing.push(() => file.stop())
+      readiness.add('no_admission_manifest', () => (followed.rules.reason === null ? [] : [followed.rules.reason]))
+    }
     readiness.add('keyset_ended', () => (renewal.reason === null ? [] : [renewal.reason]))
     loading = []
     return {

@@ -124,7 +124,17 @@ describe('the guard of an enclave', () => {
   })
 
   it('downloads nothing: a model is a file', async () => {
-    const args = [...list.node.arguments, join(directory, 'one/worker.mjs'), '--tee', 'simulate', '--state', join(directory, 's'), '--port', '0']
+    const args = [
+      ...list.node.arguments,
+      join(directory, 'one/worker.mjs'),
+      '--tee',
+      'simulate',
+      '--state',
+      join(directory, 's'),
+      '--port',
+      '0',
+      '--direct',
+    ]
     const failed: unknown = await run(process.execPath, [...args, '--model', 'hf:owner/repo/file.gguf']).catch((error: unknown) => error)
     expect(failed).toMatchObject({ code: 3, stderr: expect.stringContaining('model_unavailable') })
   })
@@ -183,6 +193,7 @@ it.skipIf(left !== '')(
       demoPath,
       '--port',
       '0',
+      '--direct',
       '--json',
     ]
     const calls =

@@ -46,6 +46,7 @@ beforeAll(async () => {
   ])
   const { machine, model, controller } = network
   slow = await createWorker({
+    callers: 'anybody',
     quoter: createQuoter(createSimDevice(machine.platform, machine.enclaves.worker)),
     collateral: () => machine.platform.collateral,
     models: [serveModel('slow', model.served.described.files[0]?.name ?? '', hesitant(model.engine), model.served.template)],

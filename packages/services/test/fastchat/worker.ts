@@ -21,7 +21,14 @@ export async function testWorker(options: { readonly sequences?: number; readonl
   const { engine, template } = await openDemo(options)
   const served = serveModel('veritee-demo', 'veritee-demo-q8_0.gguf', engine, template)
   const device = createSimDevice(platform, { mrenclave: '11'.repeat(32), mrsigner: '22'.repeat(32), isvProdId: 1, isvSvn: 1 })
-  const worker = await createWorker({ quoter: createQuoter(device), collateral: () => platform.collateral, models: [served], configuration: {}, now })
+  const worker = await createWorker({
+    callers: 'anybody',
+    quoter: createQuoter(device),
+    collateral: () => platform.collateral,
+    models: [served],
+    configuration: {},
+    now,
+  })
   return { worker, served, dispose: () => engine.dispose() }
 }
 

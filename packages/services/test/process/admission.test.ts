@@ -53,6 +53,7 @@ function start(controlUrl: string, digest: () => string, lines: string[] = [], t
       return { keysetDigest: digest(), keyset: digest() as never, receiptKeyId: 'receipt-1', signRegistration: () => new Uint8Array(64) }
     },
     operatorSignature: null,
+    controllers: null,
     tickets: { give: () => '00'.repeat(16) },
   }
   const options = { controlUrl, workerUrl: 'https://127.0.0.1:1', worker, report: (line: string) => lines.push(line) }

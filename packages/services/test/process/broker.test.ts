@@ -165,6 +165,7 @@ describe.skipIf(noTmpfs)(`broker, owner and worker as commands${noTmpfs ? ' (ski
     const workerArgs = (url: string): string[] => [
       ...[
         'worker',
+        '--direct',
         '--tee',
         'simulate',
         '--state',
@@ -274,7 +275,7 @@ describe.skipIf(noTmpfs)(`a worker whose sealed model does not load${noTmpfs ? '
     await probe.close()
     const { configuration } = await readConfiguration(workerSchema, {
       args: [
-        ...['--tee', 'simulate', '--state', state, '--port', String(probe.port), '--model', `sealed:${sealed}${suffix}`],
+        ...['--tee', 'simulate', '--direct', '--state', state, '--port', String(probe.port), '--model', `sealed:${sealed}${suffix}`],
         ...['--publisher', toHex((await publisher).publicKey), '--broker', down ? 'https://127.0.0.1:1' : up.ready.url],
         ...(args.length > 0 ? args : ['--memory-directory', memory]),
       ],

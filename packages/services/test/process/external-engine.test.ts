@@ -41,7 +41,7 @@ afterAll(async () => {
 })
 
 async function start(tee: string, args: readonly string[]): Promise<Running> {
-  const all = ['--tee', tee, '--state', state, '--port', '0', ...args]
+  const all = ['--tee', tee, '--state', state, '--port', '0', '--direct', ...args]
   const { configuration } = await readConfiguration(workerSchema, { args: all, environment: {}, readText: nodeFiles.readText })
   if (configuration === null) throw new TypeError('no configuration')
   running = await startWorkerProcess({ configuration, program, files: nodeFiles, report: () => undefined, now: () => new Date() })

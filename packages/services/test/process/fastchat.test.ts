@@ -36,7 +36,7 @@ afterAll(async () => {
 })
 
 async function start(args: readonly string[], lines: string[] = []): Promise<Running> {
-  const all = ['--tee', 'simulate', '--state', state, '--port', '0', '--model', 'demo', ...args]
+  const all = ['--tee', 'simulate', '--state', state, '--port', '0', '--model', 'demo', '--direct', ...args]
   const { configuration } = await readConfiguration(workerSchema, { args: all, environment: {}, readText: nodeFiles.readText })
   if (configuration === null) throw new TypeError('no configuration')
   running = await startWorkerProcess({ configuration, program, files: nodeFiles, report: (line) => lines.push(line), now: () => new Date() })

@@ -35,7 +35,7 @@ afterAll(async () => {
 })
 
 async function start(): Promise<Running> {
-  const args = ['--tee', 'simulate', '--state', directory, '--port', '0', '--model', 'demo', '--metrics-port', '0']
+  const args = ['--tee', 'simulate', '--state', directory, '--port', '0', '--model', 'demo', '--direct', '--metrics-port', '0']
   const { configuration } = await readConfiguration(workerSchema, { args, environment: {}, readText: nodeFiles.readText })
   if (configuration === null) throw new TypeError('no configuration')
   const report = (line: string): number => lines.push(line)

@@ -109,7 +109,11 @@ describe('worker and controller started apart', () => {
     // Where everybody may ask: neither where controllers are nor what they said.
     expect(await getJson(up.ready.url, '/readyz')).toEqual({
       status: 503,
-      body: { status: 'not_ready', reasons: ['not_admitted'], notices: ['SIMULATED: nothing is protected'] },
+      body: {
+        status: 'not_ready',
+        reasons: ['not_admitted'],
+        notices: ['SIMULATED: nothing is protected', 'direct: answers whoever asks, not verified controllers only'],
+      },
     })
     const front = await controller([...simulate('c'), '--control-port', String(control), '--metrics-port', '0', ...trusting()])
     await until(async () => (await getJson(operations, '/readyz')).status === 200)
@@ -146,6 +150,28 @@ describe('worker and controller started apart', () => {
     await until(async () => String((await getJson(String(up.ready.operations), '/readyz')).body.details).includes('chain_untrusted'))
     expect((await getJson(up.ready.url, '/readyz')).body.reasons).toEqual(['not_admitted'])
     expect((await getJson(front.ready.url, '/readyz')).body).toMatchObject({ status: 'not_ready', reasons: ['no_verified_worker'] })
+  })
+
+  it('S13: verify each other by files that each finds when the other has started, and a worker answers nobody else', async () => {
+    const control = Number(await freePortBase())
+    const asked = ['--controller-policy', join(directory, 'mutual-c', 'policy.json'), '--root', join(directory, 'mutual-c', 'root.pem')]
+    const up = await worker([...simulate('mutual-w'), '--model', 'demo', '--controller', `http://127.0.0.1:${control}`, ...asked])
+    const trusted = ['--policy', join(directory, 'mutual-w', 'policy.json'), '--root', join(directory, 'mutual-w', 'root.pem')]
+    const front = await controller([...simulate('mutual-c'), '--control-port', String(control), ...trusted])
+    await until(async () => (await getJson(front.ready.url, '/readyz')).status === 200)
+    const body = chatBody('veritee-demo', 'Who are you?', { temperature: 0, maxTokens: 4 })
+    const ask = async (url: string): Promise<readonly [number, string]> => {
+      const transport = nodeTransport(url)
+      try {
+        const response = await transport.send({ method: 'POST', path: '/v1/chat/completions', body })
+        return [response.status, new TextDecoder().decode(await readBody(response, 1 << 20))]
+      } finally {
+        transport.close()
+      }
+    }
+    expect((await ask(front.ready.url))[0]).toBe(200)
+    expect(await ask(up.ready.url)).toEqual([403, expect.stringContaining('controller_not_verified')])
+    await expect(startWorker([...simulate('mutual-w'), '--model', 'demo', '--direct', ...asked])).rejects.toMatchObject({ code: 'config_invalid' })
   })
 
   it('a worker that is stopping says so, and is routed around: nobody is refused for it', async () => {
@@ -270,7 +296,7 @@ describe('the command', () => {
     spawn(process.execPath, ['--conditions=@veritee/source', veriteed, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
 
   it('prints one ready line, answers while it drains, and ends with 0 after SIGTERM', async () => {
-    const child = start(['worker', ...simulate('cli'), '--model', 'demo', '--json'])
+    const child = start(['worker', ...simulate('cli'), '--model', 'demo', '--direct', '--json'])
     const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)))
     let stdout = ''
     for await (const part of child.stdout) {
@@ -285,7 +311,7 @@ describe('the command', () => {
   })
 
   it('a signal while it loads ends it in good order', async () => {
-    const child = start(['worker', ...simulate('early'), '--model', 'demo'])
+    const child = start(['worker', ...simulate('early'), '--model', 'demo', '--direct'])
     const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)))
     await until(async () => (await readFile(join(directory, 'early', 'root.pem')).catch(() => null)) !== null)
     child.kill('SIGTERM')

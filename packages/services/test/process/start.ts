@@ -29,7 +29,13 @@ export async function startWorker(
   args: readonly string[],
   { anchors, openEngine = openLlamaEngine, report = () => undefined, now = () => new Date() }: Started = {},
 ): Promise<Renewing> {
-  const { configuration } = await readConfiguration(workerSchema, { args, environment: {}, readText: nodeFiles.readText })
+  // Tests that say nothing of controllers ask the worker themselves.
+  const said = ['--direct', '--manifest', '--controller-policy'].some((flag) => args.includes(flag))
+  const { configuration } = await readConfiguration(workerSchema, {
+    args: said ? args : [...args, '--direct'],
+    environment: {},
+    readText: nodeFiles.readText,
+  })
   if (configuration === null) throw new TypeError('no configuration')
   return startWorkerProcess({
     configuration,

@@ -27,6 +27,7 @@ beforeAll(async () => {
   machine = await simulateMachine(now)
   model = await loadModel(await resolveModel('demo'))
   worker = await createWorker({
+    callers: 'anybody',
     quoter: createQuoter(createSimDevice(machine.platform, machine.enclaves.worker)),
     collateral: () => machine.platform.collateral,
     models: [model.served],

@@ -56,7 +56,15 @@ const open = (changes: Partial<UpstreamOptions> = {}, at?: MountView): Promise<U
 
 async function start(device: AttestationDevice, upstream: readonly UpstreamModel[]): Promise<Worker> {
   const platform = await machine()
-  return createWorker({ quoter: createQuoter(device), collateral: () => platform.tdxCollateral, models: [], upstream, configuration: {}, now })
+  return createWorker({
+    callers: 'anybody',
+    quoter: createQuoter(device),
+    collateral: () => platform.tdxCollateral,
+    models: [],
+    upstream,
+    configuration: {},
+    now,
+  })
 }
 
 /** A quote of a TD whose certificates end in Intel's root: not genuine, but its chain says so. */

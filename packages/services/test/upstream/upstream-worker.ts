@@ -39,6 +39,7 @@ export async function upstreamWorker(
   const platform = await machine()
   const model = await openUpstreamModel({ name: 'm', kind, address: engine.address, engineModel: 'org/model-7b', digest, ...changes })
   const worker = await createWorker({
+    callers: 'anybody',
     quoter: createQuoter(createSimTdDevice(platform, td)),
     collateral: () => platform.tdxCollateral,
     models: [],

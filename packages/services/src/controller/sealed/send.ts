@@ -3,12 +3,12 @@ import { isHex } from 'veritee/bytes'
 import { ehbpHeaders } from 'veritee/ehbp'
 import { requestLimits } from 'veritee/receipt'
 import { readRequestBody } from '../../http/body.ts'
-import { drainingHeader, nonceHeader } from '../../http/chat-request.ts'
+import { nonceHeader } from '../../http/chat-request.ts'
 import { sessionHeader } from '../../http/ehbp/open-body.ts'
 import { HttpError } from '../../http/errors.ts'
 import { type Span, spanOf, traceparentFor } from '../../http/trace-context.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
-import { header } from '../stages/answer-header.ts'
+import { turnedAway } from '../stages/turned-away.ts'
 import { callWorker, type WorkerAnswer, type WorkerRequest } from '../worker-answer.ts'
 
 /** An encrypted request for the worker of a session, which this controller cannot read. */
@@ -78,8 +78,9 @@ export async function sendOpaque(registry: Registry, request: OpaqueRequest, sig
       headersTimeout: routing.limits.answerMs,
     }
     const answer = await callWorker(worker.pool, sent, signal)
-    if (answer.statusCode !== 503 || header(answer, drainingHeader) === null) return { worker, answer, end }
-    registry.quarantine(worker, 'it is stopping', 'session')
+    const away = turnedAway(answer)
+    if (away === null) return { worker, answer, end }
+    registry.quarantine(worker, away, 'session')
     answer.abort()
   } catch (error) {
     if (signal.aborted) {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { errors } from 'undici'
-import { drainingHeader, embeddingsEndpoint, unknownModel } from '../../http/chat-request.ts'
+import { embeddingsEndpoint, unknownModel } from '../../http/chat-request.ts'
 import { HttpError } from '../../http/errors.ts'
 import { acceptsTrailers } from '../../http/receipt-trailer.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
@@ -8,9 +8,9 @@ import type { Retry } from '../routing/figures.ts'
 import type { Lease } from '../routing/lease.ts'
 import { type Lacking, unverified, type Wanted } from '../routing/router.ts'
 import { callWorker, readWhole } from '../worker-answer.ts'
-import { header } from './answer-header.ts'
 import type { InferenceRequest } from './read-request.ts'
 import { type Served, Unanswered } from './served.ts'
+import { turnedAway } from './turned-away.ts'
 
 /** Of a worker's own refusal. */
 const maxRefusalBytes = 65_536
@@ -115,9 +115,9 @@ async function attempt(registry: Registry, lease: Lease, request: InferenceReque
       lease.began()
       return served
     }
-    if (answer.statusCode === 503 && header(answer, drainingHeader) !== null) {
-      // It says so over its pinned connection: it answers nothing more, and comes back, if it does, with a challenge.
-      registry.quarantine(worker, 'it is stopping', 'session')
+    const away = turnedAway(answer)
+    if (away !== null) {
+      registry.quarantine(worker, away, 'session')
       lease.end()
       answer.abort()
       return 'stopping'

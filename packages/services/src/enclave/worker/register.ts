@@ -3,6 +3,7 @@ import { nodeTransport, readBody, type Transport } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import { type Registration, signRegistration } from '../runtime/admission/registration.ts'
 import type { Identity } from '../runtime/identity.ts'
+import type { VerifiedControllers } from './controllers.ts'
 
 /** The worker that registers. */
 export interface Registering {
@@ -10,6 +11,8 @@ export interface Registering {
   /** Of its operator over the keyset digest; null where it names none. */
   readonly operatorSignature: string | null
   readonly tickets: { give(): string }
+  /** Who verifies the controller before the worker says anything of itself; null for a direct service. */
+  readonly controllers: Pick<VerifiedControllers, 'verify'> | null
 }
 
 export interface Registered {
@@ -22,9 +25,10 @@ const shape = new Shape('malformed_document')
 const maxAnswer = 65_536
 
 /**
- * Asks a controller for admission at its control port (spec/admission.md): takes a nonce, and sends what the worker's keyset signed for that controller alone. The
+ * Asks a controller for admission at its control port (spec/admission.md): verifies the controller, takes a nonce, and sends what the worker's keyset signed for that controller alone. The
  * controller comes back to `workerUrl` with a challenge of its own before it answers.
- * Throws `service_refused` with the controller's reason, `service_unavailable`, `malformed_document`.
+ * Throws what {@link VerifiedControllers.verify} throws, `keyset_changed`, `service_refused` with the controller's reason, `service_unavailable`,
+ * `malformed_document`.
  */
 export async function registerWorker(controlUrl: string, workerUrl: string, worker: Registering): Promise<Registered> {
   const transport = nodeTransport(controlUrl)
@@ -53,9 +57,11 @@ async function say(
   url: string,
   worker: Registering,
 ): Promise<{ readonly controller: string; readonly answer: unknown }> {
+  const verified = purpose === 'leave' ? null : ((await worker.controllers?.verify(transport)) ?? null)
   const given = shape.record(await post(transport, '/v1/workers/nonce', '', 200), 'answer')
   const nonce = shape.hex(given.nonce, 'nonce', 32)
   const controller = shape.digest(given.keyset_digest, 'keyset_digest')
+  if (verified !== null && controller !== verified) throw fail('keyset_changed', `verified ${verified}, the controller now names ${controller}`)
   const { identity, operatorSignature } = worker
   const ticket = purpose === 'register' ? worker.tickets.give() : null
   const text = signRegistration(identity, { purpose, url, controller, nonce, ticket, operatorSignature })

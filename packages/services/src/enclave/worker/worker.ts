@@ -6,8 +6,9 @@ import { type Json, toHex } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
 import { externalEnginesExtension, type ServiceDescriptor } from 'veritee/receipt'
 import { sendError } from '../../http/body.ts'
-import { embeddingsEndpoint } from '../../http/chat-request.ts'
+import { embeddingsEndpoint, unverifiedHeader } from '../../http/chat-request.ts'
 import { isSealed } from '../../http/ehbp/expect-sealed.ts'
+import { HttpError } from '../../http/errors.ts'
 import type { KeysetDigestOf } from '../../http/listen.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { Tickets } from '../../http/tickets.ts'
@@ -20,6 +21,7 @@ import type { Quoter } from '../runtime/quote.ts'
 import { ReceiptArchive } from '../runtime/receipts/archive.ts'
 import { type AnswerDeps, handleGeneration } from './answer.ts'
 import { chat } from './chat.ts'
+import type { VerifiedControllers } from './controllers.ts'
 import { handleEmbeddings } from './embeddings.ts'
 import { responses } from './responses/responses.ts'
 import { handleSealed } from './sealed/handle.ts'
@@ -39,6 +41,8 @@ export interface WorkerOptions {
   /** Effective configuration, without secrets; its digest is bound into the quote. */
   readonly configuration: Json
   readonly now: () => Date
+  /** Whom it answers: controllers that it has verified, or, as a direct service of `aci/1`, whoever asks. */
+  readonly callers: VerifiedControllers | 'anybody'
   /** The operator's key, who so says that this enclave is his (rule S17); without one the descriptor names nobody. */
   readonly operator?: SigningKey
   /** Where receipts are kept beyond the process, see `openReceiptArchive`; without one, in memory. Closed with the worker. */
@@ -57,6 +61,8 @@ export interface Worker {
   readonly ledger: Ledger
   /** For registering with controllers. */
   readonly tickets: Tickets
+  /** Those it serves; null where it answers whoever asks. */
+  readonly controllers: VerifiedControllers | null
   /** Of the operator, over the digest of the keyset in force; null without one. */
   readonly operatorSignature: string | null
   readonly handler: RequestListener
@@ -74,15 +80,14 @@ export interface Worker {
  * and `TypeError` for two models of one name.
  */
 export async function createWorker(options: WorkerOptions): Promise<Worker> {
-  const { models, quoter, now, operator } = options
+  const { models, quoter, now, operator, callers } = options
   const placed = await placeAll(options.upstream ?? [], quoter)
-  const descriptor: ServiceDescriptor = {
+  const descriptor: Omit<ServiceDescriptor, 'admission'> = {
     version: 'veritee.descriptor.v1',
     role: 'worker',
     configuration_digest: await configurationDigest(options.configuration),
     models: [...models, ...placed].map((model) => model.described),
     engine: models[0]?.describedEngine ?? placed[0]?.external.engine ?? null,
-    admission: null,
     operator_key: operator === undefined ? null : toHex(operator.publicKey),
     release,
     extensions: placed.length === 0 ? {} : { [externalEnginesExtension]: placed.map(({ listed }) => listed) },
@@ -96,9 +101,15 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
   const statements = new SealedStatements()
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const created = Math.floor(now().getTime() / 1000)
+  const controllers = callers === 'anybody' ? null : callers
   const operated = new Map<string, string>()
   const generation = async (): Promise<Generation> => {
-    const identity = await createIdentity({ descriptor, quoter, collateral: options.collateral, now })
+    const identity = await createIdentity({
+      descriptor: { ...descriptor, admission: controllers?.described ?? null },
+      quoter,
+      collateral: options.collateral,
+      now,
+    })
     if (operator !== undefined) operated.set(identity.keysetDigest, await signOperatorStatement(identity.keysetDigest, operator))
     const ledger = new Ledger({
       identity,
@@ -132,8 +143,9 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       handler: (request, response) => {
         response.setHeader('x-aci-version', 'aci/1')
         response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
-        if (request.method === 'POST' && isSealed(request)) return void handleSealed(sealed, request, response)
         const handle = request.method === 'POST' ? inference.get(request.url ?? '') : undefined
+        if (handle !== undefined && controllers !== null && !controllers.admits(request)) return sendError(response, notVerified())
+        if (request.method === 'POST' && isSealed(request)) return void handleSealed(sealed, request, response)
         const done = (handle ?? others)(request, response)
         Promise.resolve(done).catch((error: unknown) => sendError(response, error))
       },
@@ -148,6 +160,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       return generations.current.ledger
     },
     tickets,
+    controllers,
     get operatorSignature() {
       return operated.get(generations.current.identity.keysetDigest) ?? null
     },
@@ -156,6 +169,14 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     renew: async () => generations.follow(await generation()),
     close: () => generations.close(),
   }
+}
+
+/** Its body is not read, so nothing more comes over this connection. */
+function notVerified(): HttpError {
+  return new HttpError(403, 'forbidden', 'this worker serves controllers that it has verified only', {
+    code: 'controller_not_verified',
+    headers: { connection: 'close', [unverifiedHeader]: '1' },
+  })
 }
 
 /** Allows models of external engines in this worker's place, which its own quote tells. Without such models nothing is asked. */

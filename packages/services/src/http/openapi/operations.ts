@@ -90,7 +90,7 @@ export const operations: readonly Operation[] = [
   inference(embeddingsEndpoint, 'Vectors of texts', 'CreateEmbeddingRequest', 'EmbeddingList'),
   read('/v1/models', both, 'The models that are served now', ref('ModelList')),
   read('/v1/models/{model}', both, 'One model', ref('Model'), { errors: { 404: 'no such model' } }),
-  read('/v1/aci/attestation', both, 'The report: keys and evidence', ref('Report'), {
+  read('/v1/aci/attestation', ['worker', 'api', 'control'], 'The report: keys and evidence', ref('Report'), {
     query: { nonce: '64 lower-case hex digits, which the evidence then binds' },
     errors: { 400: 'the nonce is malformed', 429: 'too many challenges; Retry-After' },
   }),

@@ -212,7 +212,7 @@ describe('S17: operators', () => {
     const foreign = await setting.worker({ operator: other })
     await expect(registerWorker(at.url, foreign.server.url, foreign.worker)).rejects.toThrow(/policy_operator/)
     const claim = (operatorSignature: string | null, { worker: one, server } = mine) =>
-      registerWorker(at.url, server.url, { identity: one.identity, tickets: one.tickets, operatorSignature })
+      registerWorker(at.url, server.url, { identity: one.identity, tickets: one.tickets, operatorSignature, controllers: null })
     await expect(claim(null)).rejects.toThrow(/operator_signature_missing/)
     await expect(claim(foreign.worker.operatorSignature)).rejects.toThrow(/operator_signature_invalid/)
     // New keys need a new signature, and have one.

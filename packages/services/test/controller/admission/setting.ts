@@ -12,6 +12,7 @@ import { flooredClock } from '../../../src/enclave/runtime/admission/clock.ts'
 import { ManifestRules } from '../../../src/enclave/runtime/admission/rules.ts'
 import { createQuoter } from '../../../src/enclave/runtime/quote.ts'
 import { createSimDevice } from '../../../src/enclave/runtime/sim-device.ts'
+import type { VerifiedControllers } from '../../../src/enclave/worker/controllers.ts'
 import { createWorker, type Worker } from '../../../src/enclave/worker/worker.ts'
 import { type Listening, listen } from '../../../src/http/listen.ts'
 import { RateLimit } from '../../../src/http/rate-limit.ts'
@@ -62,6 +63,7 @@ export interface Control {
 
 export interface WorkerChanges {
   readonly operator?: SigningKey
+  readonly callers?: VerifiedControllers | 'anybody'
   readonly enclave?: SimEnclave
   readonly platform?: SimPlatform
 }
@@ -120,6 +122,12 @@ export async function openSetting(): Promise<Setting> {
         registerLimit: new RateLimit({ perSecond: 1000, burst: 1000, now: setting.now }),
         nonces: new RegistrationNonces(setting.now),
         keysetDigest: () => control.digest,
+        attestation: {
+          identity: () => {
+            throw new TypeError('nobody asks')
+          },
+          quoteLimit: new RateLimit({ perSecond: 1000, burst: 1000, now: setting.now }),
+        },
         now: setting.now,
       }
       const bind = { host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }
@@ -127,16 +135,17 @@ export async function openSetting(): Promise<Setting> {
       closing.push(() => server.close())
       return Object.assign(control, { url: server.url })
     },
-    worker: async ({ enclave = enclaves.worker, platform: on = platform, operator } = {}) => {
+    worker: async ({ enclave = enclaves.worker, platform: on = platform, operator, callers = 'anybody' } = {}) => {
       const worker = await createWorker({
         quoter: createQuoter(createSimDevice(on, enclave)),
         collateral: () => on.collateral,
         models: [],
         configuration: {},
         now: setting.now,
+        callers,
         ...(operator !== undefined && { operator }),
       })
-      const bind = { host: '127.0.0.1', port: 0, tls: worker.identity.tls, simulated: true, apiKeys: false }
+      const bind = { host: '127.0.0.1', port: 0, tls: worker.identity.tls, simulated: true, apiKeys: false, asksClientKey: true }
       const server = await listen(bind, worker.handler, worker.keysetDigestOf)
       closing.push(
         () => worker.close(),

@@ -1,0 +1,99 @@
+import { randomBytes } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { TLSSocket } from 'node:tls'
+import { judgePlatform, verifyOperator } from 'veritee/admission'
+import { fetchText, RejectedError, spkiOf, type Transport } from 'veritee/client'
+import { policyFor } from 'veritee/policy'
+import { evaluateReport, maxReportBytes, parseReport, type VerifiedReport, verifyReport } from 'veritee/receipt'
+import type { AdmissionRules, Demands } from '../runtime/admission/rules.ts'
+
+/** How long one verification of a controller is good, at most. The worker verifies again each time it registers. */
+const verifiedSeconds = 3600
+/** One for each control port, and new keys beside old ones. */
+const maxKeys = 64
+
+interface Known {
+  readonly report: VerifiedReport
+  /** Unix seconds. */
+  readonly until: number
+}
+
+/**
+ * The controllers that this worker serves (rule S13): each showed evidence over a nonce of the worker's own, which binds the TLS key that it then shows as client on
+ * the connections that carry work. A connection is known by that key, which only the verified enclave holds; a request is let in by one look.
+ */
+export class VerifiedControllers {
+  readonly #rules: AdmissionRules
+  readonly #now: () => Date
+  readonly #known = new Map<string, Known>()
+  /** What the other side of a connection has shown; null: nothing. It does not change while the connection stands. */
+  readonly #shown = new WeakMap<object, string | null>()
+
+  constructor(rules: AdmissionRules, now: () => Date) {
+    this.#rules = rules
+    this.#now = now
+  }
+
+  /** See {@link AdmissionRules.described}. */
+  get described(): AdmissionRules['described'] {
+    return this.#rules.described
+  }
+
+  /**
+   * Verifies the controller at a control port: a report over a fresh nonce, evaluated as a controller's. The channel it is asked over may be plain, since the keys
+   * that count are in the evidence. Gives its keyset digest. Throws every code of `verifyReport`, `RejectedError`, `admission_platform`,
+   * `operator_signature_missing`, `admission_manifest_expired`, and what the transport throws.
+   */
+  async verify(transport: Transport): Promise<string> {
+    const demands = await this.#rules.current()
+    const nonce = randomBytes(32).toString('hex')
+    const attestedAt = this.#now()
+    const text = await fetchText(transport, { method: 'GET', path: `/v1/aci/attestation?nonce=${nonce}` }, maxReportBytes)
+    const report = await verifyReport(parseReport(text), nonce, demands.trust, this.#now())
+    await judge(demands, report, attestedAt, this.#now())
+    const seconds = Math.floor(attestedAt.getTime() / 1000)
+    const { maxAttestationAge } = policyFor(demands.policy, 'controller')
+    const age = maxAttestationAge === 'any' ? verifiedSeconds : Math.min(verifiedSeconds, maxAttestationAge)
+    const until = Math.min(seconds + age, report.keyset.not_after, demands.manifest?.manifest.expires ?? Number.MAX_SAFE_INTEGER)
+    for (const { spki_sha256: spki } of report.keyset.tls_public_keys) {
+      this.#known.delete(spki)
+      this.#known.set(spki, { report, until })
+    }
+    for (const spki of this.#known.keys()) {
+      if (this.#known.size <= maxKeys) break
+      this.#known.delete(spki)
+    }
+    return report.keysetDigest
+  }
+
+  /** Whether a request comes over a connection whose other side is a verified controller, at this moment. */
+  admits({ socket }: Pick<IncomingMessage, 'socket'>): boolean {
+    let spki = this.#shown.get(socket)
+    if (spki === undefined) {
+      spki = socket instanceof TLSSocket ? spkiOf(socket) : null
+      this.#shown.set(socket, spki)
+    }
+    const known = spki === null ? undefined : this.#known.get(spki)
+    return known !== undefined && this.#now().getTime() / 1000 < known.until
+  }
+
+  /** Judges again under what is demanded now: whoever no longer satisfies is served no more. Where nobody may be admitted, nobody is. */
+  async judgeAgain(): Promise<void> {
+    const demands = await this.#rules.current().catch(() => null)
+    for (const [spki, { report }] of this.#known) {
+      const stands = demands !== null && (await judge(demands, report, this.#now(), this.#now()).then(...yesOrNo))
+      if (!stands && this.#known.get(spki)?.report === report) this.#known.delete(spki)
+    }
+  }
+}
+
+const yesOrNo = [() => true, () => false] as const
+
+async function judge(demands: Demands, report: VerifiedReport, attestedAt: Date, at: Date): Promise<void> {
+  // The channel that will carry work: TLS to which the other side brings a key of this keyset.
+  const context = { role: 'controller', at, attestedAt, channel: 'attested' } as const
+  const verdict = evaluateReport(report, policyFor(demands.policy, 'controller'), context)
+  if (verdict.error !== null) throw new RejectedError(verdict.error.code, verdict.error.message, verdict)
+  await verifyOperator(report.descriptor.operator_key, report.keysetDigest, null)
+  if (demands.manifest !== null) await judgePlatform(demands.manifest.manifest, report.claims)
+}
