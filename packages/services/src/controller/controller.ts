@@ -15,6 +15,7 @@ import type { KeysetDigestOf } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import { release } from '../release.ts'
 import { RegistrationNonces } from './admission/nonces.ts'
+import { keepVerified } from './admission/reverify.ts'
 import { createApiRoutes } from './api-routes.ts'
 import { createControlRoutes } from './control-routes.ts'
 import { handleForward } from './forward.ts'
@@ -88,6 +89,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
     ...(sawSignedTime !== undefined && { sawSignedTime }),
     ...(options.onWorker !== undefined && { onWorker: options.onWorker }),
   })
+  const verified = keepVerified({ registry, now })
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const controlRoutes = getRequestListener(
     createControlRoutes({
@@ -139,6 +141,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
     control: named(() => generations.current.identity.keysetDigest, controlRoutes),
     renew: async () => generations.follow(await generation()),
     close: async () => {
+      verified.stop()
       await registry.close()
       await generations.close()
     },

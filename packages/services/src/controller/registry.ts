@@ -115,7 +115,15 @@ export class Registry {
     return admission
   }
 
-  async #admit(origin: string, keysetDigest: string, claimed: Claimed): Promise<AdmittedWorker> {
+  /**
+   * Challenges an admitted worker again, as {@link admit} does, with what it said when it registered. Throws the same, and `worker_quarantined` where the worker was
+   * set aside, or another took its place, meanwhile.
+   */
+  verifyAgain(worker: AdmittedWorker): Promise<AdmittedWorker> {
+    return this.#admit(worker.origin, worker.service.report.keysetDigest, worker.claimed, worker)
+  }
+
+  async #admit(origin: string, keysetDigest: string, claimed: Claimed, again: AdmittedWorker | null = null): Promise<AdmittedWorker> {
     const { rules, now, sawSignedTime, openPool = this.#openPool, admissionMs = 30_000 } = this.#options
     const { ticket, operatorSignature = null, ownKeys } = claimed
     const demands = await rules.current()
@@ -144,6 +152,7 @@ export class Registry {
       if (twin !== undefined && twin.origin !== origin && twin.quarantine === null && !this.#over(twin, 0))
         throw fail('worker_duplicate', `this keyset serves as ${twin.origin} already; one enclave is one worker`)
       const before = this.#workers.get(origin)
+      if (again !== null && (before !== again || again.quarantine !== null)) throw fail('worker_quarantined', 'set aside while it was verified again')
       this.#tenants.check(party, before?.party ?? null)
       // The same keys are the same worker: answers under way still need its connections, for the receipt that comes after them.
       // And as long as the worker knows this side by the same keys.
@@ -212,8 +221,18 @@ export class Registry {
     if (worker === undefined) return false
     this.quarantine(worker, 'it has left', 'session')
     this.#leaving.add(worker)
-    this.#forgetWorkers()
+    this.forgetLeft()
     return true
+  }
+
+  /** Those who have left and have nothing under way any more are gone. */
+  forgetLeft(): void {
+    for (const worker of this.#leaving) {
+      if (worker.load.outstanding > 0) continue
+      this.#leaving.delete(worker)
+      // It may have come back.
+      if (this.#workers.get(worker.origin) === worker) this.#forget(worker)
+    }
   }
 
   #forget(worker: AdmittedWorker): void {
@@ -223,12 +242,7 @@ export class Registry {
 
   /** Workers whose session ran out an hour ago and who have not come back are gone. Those admitted first end first, but for the few whose keyset ends before. */
   #forgetWorkers(): void {
-    for (const worker of this.#leaving) {
-      if (worker.load.outstanding > 0) continue
-      this.#leaving.delete(worker)
-      // It may have come back.
-      if (this.#workers.get(worker.origin) === worker) this.#forget(worker)
-    }
+    this.forgetLeft()
     for (const worker of this.#workers.values()) {
       if (!this.#over(worker, forgetSeconds)) return
       if (worker.load.outstanding > 0) continue
