@@ -220,6 +220,7 @@ test('the document of control holds', async () => {
   await ok('control', 'get', `/v1/workers/${identity.keysetDigest}`, '/v1/workers/{keyset}')
   await ok('control', 'post', '/v1/workers', '/v1/workers', await registration('register'))
   await ok('control', 'get', '/openapi.json', '/openapi.json')
+  await ok('control', 'get', '/v1/aci/attestation', '/v1/aci/attestation')
   expect((await exchange('control', 'post', '/v1/workers', '/v1/workers', await registration('register', 'http://x'))).status).toBe(403)
   expect((await exchange('control', 'post', '/v1/workers', '/v1/workers', { url })).status).toBe(400)
   await ok('control', 'post', '/v1/workers/leave', '/v1/workers/leave', await registration('leave'))
