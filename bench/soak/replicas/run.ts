@@ -27,9 +27,9 @@ const replicas = 3
 const token = 'a-credential-that-nobody-would-guess-0123456789'
 
 /**
- * Three controllers on one PostgreSQL, each a process with keys of its own, and one worker that registers with the first only. Under load one of them is
- * killed with SIGKILL, again and again. Afterwards every receipt that a client was told of is fetched from a replica that did not sign it, and verified under the
- * keyset that did, whose report comes from there too. Clients may have seen only what they can repeat.
+ * Three controllers on one PostgreSQL, each a process with keys of its own, and one worker that registers with each and answers those only that it has
+ * verified. Under load one of them is killed with SIGKILL, again and again. Afterwards every receipt that a client was told of is fetched from a replica that
+ * did not sign it, and verified under the keyset that did, whose report comes from there too. Clients may have seen only what they can repeat.
  */
 export async function runReplicas(options: {
   readonly answers: number
@@ -48,7 +48,10 @@ export async function runReplicas(options: {
     await writeFile(path('token'), token)
     const ports = await Promise.all(Array.from({ length: replicas }, freePortBase))
     const simulate = (name: string): string[] => ['--tee', 'simulate', '--state', path(name)]
-    const worker = await startService(['worker', ...simulate('w'), '--port', '0', '--model', 'demo', '--controller', `http://127.0.0.1:${ports[0]}`])
+    // It answers controllers that it has verified, so it must know where each is; what they write when they start is read then.
+    const known = ports.flatMap((port, i) => ['--controller', `http://127.0.0.1:${port}`, '--root', path(`c${i}/root.pem`)])
+    const answered = ['--controller-policy', path('c0/policy.json'), ...known]
+    const worker = await startService(['worker', ...simulate('w'), '--port', '0', '--model', 'demo', ...answered])
     services.push(worker)
     const roots = new Map<string, Uint8Array>()
     const controller = async (i: number): Promise<Service> => {
@@ -85,7 +88,7 @@ export async function runReplicas(options: {
     }
     const { key, id } = (await keys('create', '--name', 'soak')) as { key: string; id: string }
     for (let i = 0; i < replicas; i++) while ((await attempt(agent, at(i).ready.url, key, 1)).kind !== 'whole') await pause(50)
-    progress(`${replicas} controllers serve, one worker, which registered with the first`)
+    progress(`${replicas} controllers serve, one worker`)
 
     const acknowledged: Acknowledged[] = []
     const retried: Record<string, number> = {}
@@ -115,7 +118,7 @@ export async function runReplicas(options: {
     for (let kill = 0; kill < kills; kill++) {
       const goal = Math.ceil(((kill + 1) * answers) / (kills + 1))
       while (acknowledged.length < goal) await pause(10)
-      // Never the first: the worker is registered there, and the admin interface is asked there.
+      // Never the first: the admin interface is asked there.
       const victim = 1 + (kill % (replicas - 1))
       await at(victim).kill()
       progress(`kill ${kill + 1}: ${acknowledged.length} acknowledged, ${Object.values(retried).reduce((a, b) => a + b, 0)} repeated`)
