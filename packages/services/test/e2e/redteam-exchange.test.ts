@@ -139,7 +139,9 @@ async function exchange(
 async function withPair<T>(play: Play, client: (url: string) => Promise<T>): Promise<T> {
   const identity = await identityOf('controller', 'controller')
   const ledger = new Ledger({ identity, now, waitMs: 500 })
-  const cited = await registry.admit((play.cites ?? network.worker).server.url, (play.cites ?? network.worker).worker.identity.keysetDigest)
+  const other = play.cites ?? network.worker
+  // With a ticket, as a worker that registers brings one: so many challenges without would be too many of one address.
+  const cited = await registry.admit(other.server.url, other.worker.identity.keysetDigest, { ticket: other.worker.tickets.give() })
   const document = (play.session ?? ((same) => same))(cited.session.document)
   const session = { id: await sessionId(document), text: jcs(document as unknown as Json) }
   const state: { worker: string; tree: StreamTree | null } = { worker: '{}', tree: null }
