@@ -26,6 +26,7 @@ function requests(models: number, kind: 'alike' | 'unlike'): readonly Wanted[] {
     const text = `${i}: ${'You are a helpful assistant of the harbour. '.repeat(24)}`
     return wanted(`model ${(i * 7919) % models}`, {
       tenant: `key ${i % 50}`,
+      salt: `key ${i % 50}`,
       body: kind === 'unlike' ? null : { messages: [{ role: 'user', content: text }] },
     })
   })

@@ -96,6 +96,7 @@ function request(model: string, i: number): Wanted {
     model,
     sessionIds: null,
     tenant: `key ${i % 50}`,
+    salt: `key ${i % 50}`,
     body: { messages: [{ role: 'user', content }] },
     promptBytes: content.length,
     maxTokens: null,

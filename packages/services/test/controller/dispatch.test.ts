@@ -174,8 +174,14 @@ describe('a requester who leaves', () => {
     const [first, second] = leaving.map(({ signal }) => post(routed, { model: 'slow', maxTokens: 800, signal }).catch(() => 'gone'))
     const { routing } = routed.controller.registry
     await expect.poll(() => [...routing.load()].find(({ model }) => model === 'slow')).toMatchObject({ running: 1, waiting: 1 })
-    // One address has half of the places.
-    expect(await post(routed, { model: 'slow' })).toMatchObject({ status: 429, code: 'queue_full', receipt: null, retryAfter: expect.any(String) })
+    // S22: one address has half of the places, whatever tokens it makes up.
+    for (const token of [undefined, 'made-up', 'another'])
+      expect(await post(routed, { model: 'slow', ...(token !== undefined && { token }) })).toMatchObject({
+        status: 429,
+        code: 'queue_full',
+        receipt: null,
+        retryAfter: expect.any(String),
+      })
     leaving[1]?.abort()
     await expect.poll(() => [...routing.load()].find(({ model }) => model === 'slow')).toMatchObject({ running: 1, waiting: 0 })
     leaving[0]?.abort()

@@ -94,7 +94,13 @@ let asked = 0
 
 export async function post(
   { url }: Pick<Routed, 'url'>,
-  more: { readonly stream?: boolean; readonly maxTokens?: number; readonly model?: string; readonly signal?: AbortSignal } = {},
+  more: {
+    readonly stream?: boolean
+    readonly maxTokens?: number
+    readonly model?: string
+    readonly token?: string
+    readonly signal?: AbortSignal
+  } = {},
 ): Promise<{
   readonly status: number
   readonly code: string | null
@@ -102,9 +108,14 @@ export async function post(
   readonly receipt: string | null
   readonly text: string
 }> {
-  const { stream = false, maxTokens = 4, model = 'veritee-demo', signal } = more
+  const { stream = false, maxTokens = 4, model = 'veritee-demo', token, signal } = more
   const body = Buffer.from(chatBody(model, `${asked++}: who are you?`, { stream, maxTokens, temperature: 0 }))
-  const answer = await request(`${url}/v1/chat/completions`, { method: 'POST', body, ...(signal === undefined ? {} : { signal }) })
+  const answer = await request(`${url}/v1/chat/completions`, {
+    method: 'POST',
+    body,
+    ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
+    ...(signal === undefined ? {} : { signal }),
+  })
   const text = await answer.body.text()
   const header = (name: string): string | null => {
     const value = answer.headers[name]

@@ -1,6 +1,7 @@
 import type { Transport, TransportRequest, TransportResponse } from 'veritee/client'
 import { type ConnectOptions, nodeTransport } from 'veritee/client'
 import type { Policy } from 'veritee/policy'
+import type { AdmittedWorker, Registry } from '../../src/controller/registry.ts'
 import {
   admit,
   type LoadedModel,
@@ -65,6 +66,11 @@ export async function startNetwork(change: (model: LoadedModel) => readonly Load
 /** What the network's controller demands, for one that a test makes. */
 export function rulesOf({ policy, machine }: Network): AdmissionRules {
   return policyRules(async () => ({ policy, trust: machine.trust }))
+}
+
+/** Admitted with a ticket, as a worker that registers brings one: without, so many challenges would soon be too many of one address. */
+export function admitted(registry: Registry, { server, worker }: RunningWorker): Promise<AdmittedWorker> {
+  return registry.admit(server.url, worker.identity.keysetDigest, { ticket: worker.tickets.give() })
 }
 
 export async function bytesOf(response: TransportResponse): Promise<Buffer> {

@@ -29,7 +29,7 @@ import { Ledger, prefixProofText } from '../../src/enclave/runtime/ledger.ts'
 import { createQuoter } from '../../src/enclave/runtime/quote.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
-import { type Network, now, rulesOf, startNetwork } from './network.ts'
+import { admitted, type Network, now, rulesOf, startNetwork } from './network.ts'
 import { digest, endpoint, joined, streamText, treeOf, without, withType } from './redteam-bytes.ts'
 
 /**
@@ -139,9 +139,7 @@ async function exchange(
 async function withPair<T>(play: Play, client: (url: string) => Promise<T>): Promise<T> {
   const identity = await identityOf('controller', 'controller')
   const ledger = new Ledger({ identity, now, waitMs: 500 })
-  const other = play.cites ?? network.worker
-  // With a ticket, as a worker that registers brings one: so many challenges without would be too many of one address.
-  const cited = await registry.admit(other.server.url, other.worker.identity.keysetDigest, { ticket: other.worker.tickets.give() })
+  const cited = await admitted(registry, play.cites ?? network.worker)
   const document = (play.session ?? ((same) => same))(cited.session.document)
   const session = { id: await sessionId(document), text: jcs(document as unknown as Json) }
   const state: { worker: string; tree: StreamTree | null } = { worker: '{}', tree: null }

@@ -1,2 +1,2 @@
-export { generateEd25519, generateX25519 } from '#crypto'
+export { generateEd25519, generateX25519, verifyEd25519 } from '#crypto'
 export type { SigningKey } from './types.ts'

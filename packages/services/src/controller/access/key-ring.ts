@@ -1,6 +1,7 @@
 import { type Json, jcs, parseJson, Shape } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import type { AuthorityRows } from '../../enclave/runtime/authority.ts'
+import { Rounds } from '../rounds.ts'
 import { type ApiKey, maxKeys, newKey, newKeyId, parseApiKey, type Wanted } from './api-key.ts'
 
 export interface KeyRingOptions {
@@ -36,13 +37,11 @@ export class KeyRing {
   #byTag: ReadonlyMap<string, ApiKey> = new Map()
   #readAt = 0
   #problem: string | null = null
-  readonly #timer: NodeJS.Timeout
-  #reading: Promise<void> | null = null
+  readonly #readings: Rounds
 
   private constructor(options: KeyRingOptions) {
     this.#options = options
-    this.#timer = setInterval(() => void this.refresh().catch(() => undefined), options.everyMs ?? 1_000)
-    this.#timer.unref()
+    this.#readings = new Rounds(() => this.#refresh(), options.everyMs ?? 1_000)
   }
 
   /** Reads the list. Throws what the store throws; a list that is not there, is not genuine or too old is an empty one. */
@@ -108,14 +107,11 @@ export class KeyRing {
 
   /** Reads the list again where the store has another version. Throws what the store throws. */
   refresh(): Promise<void> {
-    this.#reading ??= this.#refresh().finally(() => {
-      this.#reading = null
-    })
-    return this.#reading
+    return this.#readings.now()
   }
 
   close(): void {
-    clearInterval(this.#timer)
+    this.#readings.stop()
   }
 
   async #refresh(): Promise<void> {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { type Json, jcs, parseJson, Shape } from 'veritee/bytes'
 import type { AuthorityRows } from '../../enclave/runtime/authority.ts'
+import { Rounds } from '../rounds.ts'
 
 /** What a key has used in one month, as one replica or all of them count it. */
 export interface Spent {
@@ -35,17 +36,15 @@ export class Spending {
   readonly #own = new Map<string, Spent>()
   readonly #others = new Map<string, Map<string, Spent>>()
   readonly #dirty = new Set<string>()
-  readonly #timer: NodeJS.Timeout
+  readonly #syncs: Rounds
   #month: string
   #version = 0
   #rounds = 0
-  #running: Promise<void> | null = null
 
   private constructor(options: SpendingOptions) {
     this.#options = options
     this.#month = monthOf(options.now())
-    this.#timer = setInterval(() => void this.sync().catch(() => undefined), options.everyMs ?? 2_000)
-    this.#timer.unref()
+    this.#syncs = new Rounds(() => this.#sync(), options.everyMs ?? 2_000)
   }
 
   /** Reads what was used this month, and removes what nobody asks about any more. Throws what the store throws. */
@@ -76,14 +75,11 @@ export class Spending {
 
   /** Tells the others, and asks them. Rounds do not overlap. Throws what the store throws; what could not be told is told the next time. */
   sync(): Promise<void> {
-    this.#running ??= this.#sync().finally(() => {
-      this.#running = null
-    })
-    return this.#running
+    return this.#syncs.now()
   }
 
   stop(): void {
-    clearInterval(this.#timer)
+    this.#syncs.stop()
   }
 
   async #sync(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { AuthorityRows } from '../../enclave/runtime/authority.ts'
 import type { Registry } from '../registry.ts'
+import { Rounds } from '../rounds.ts'
 
 export interface QuarantinesOptions {
   readonly rows: AuthorityRows
@@ -23,25 +24,20 @@ const digest = /^sha256:[0-9a-f]{64}$/
 export class Quarantines {
   readonly #options: QuarantinesOptions
   readonly #told = new Set<string>()
-  readonly #timer: NodeJS.Timeout
-  #running: Promise<void> | null = null
+  readonly #rounds: Rounds
 
   constructor(options: QuarantinesOptions) {
     this.#options = options
-    this.#timer = setInterval(() => void this.round().catch(() => undefined), options.everyMs ?? 2_000)
-    this.#timer.unref()
+    this.#rounds = new Rounds(() => this.#round(), options.everyMs ?? 2_000)
   }
 
   /** Tells what this controller found, then takes over what others did. Rounds do not overlap. Throws what the store throws. */
   round(): Promise<void> {
-    this.#running ??= this.#round().finally(() => {
-      this.#running = null
-    })
-    return this.#running
+    return this.#rounds.now()
   }
 
   stop(): void {
-    clearInterval(this.#timer)
+    this.#rounds.stop()
   }
 
   async #round(): Promise<void> {

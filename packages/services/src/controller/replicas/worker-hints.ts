@@ -2,6 +2,7 @@ import { parseJson, Shape } from 'veritee/bytes'
 import { VeriteeError } from 'veritee/errors'
 import type { AuthorityRows } from '../../enclave/runtime/authority.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
+import { Rounds } from '../rounds.ts'
 
 export interface WorkerHintsOptions {
   readonly rows: AuthorityRows
@@ -31,25 +32,20 @@ export class WorkerHints {
   readonly #options: WorkerHintsOptions
   readonly #told = new Map<string, number>()
   readonly #failed = new Map<string, number>()
-  readonly #timer: NodeJS.Timeout
-  #running: Promise<void> | null = null
+  readonly #rounds: Rounds
 
   constructor(options: WorkerHintsOptions) {
     this.#options = options
-    this.#timer = setInterval(() => void this.round().catch(() => undefined), options.everyMs ?? 5_000)
-    this.#timer.unref()
+    this.#rounds = new Rounds(() => this.#round(), options.everyMs ?? 5_000)
   }
 
   /** Tells, then looks. Rounds do not overlap. Throws what the store throws. */
   round(): Promise<void> {
-    this.#running ??= this.#round().finally(() => {
-      this.#running = null
-    })
-    return this.#running
+    return this.#rounds.now()
   }
 
   stop(): void {
-    clearInterval(this.#timer)
+    this.#rounds.stop()
   }
 
   async #round(): Promise<void> {

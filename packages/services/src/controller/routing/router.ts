@@ -19,13 +19,19 @@ export interface RouterOptions {
   readonly onWaited?: (model: string, seconds: number) => void
 }
 
+/** Whose request it is. */
+export interface Asker {
+  /** Who waits in whose turn. */
+  readonly tenant: string
+  /** With whom it may share what an engine has evaluated: who knows this text. */
+  readonly salt: string
+}
+
 /** What a request asks of routing. */
-export interface Wanted {
+export interface Wanted extends Asker {
   readonly model: string
   /** Sessions that the requester pins; null where it pins none. */
   readonly sessionIds: readonly string[] | null
-  /** Whose request it is. */
-  readonly tenant: string
   /** The request, for how it begins; null where that makes no difference to a worker. */
   readonly body: Readonly<Record<string, unknown>> | null
   readonly promptBytes: number
@@ -229,9 +235,9 @@ export class Router {
   }
 
   /** Where requests that begin like this one go, as long as that worker, or the one after it, has room. */
-  #affine(pool: Pool, { tenant, body }: Wanted, fit: (place: Place) => boolean): Place | null {
+  #affine(pool: Pool, { salt, body }: Wanted, fit: (place: Place) => boolean): Place | null {
     if (body === null || pool.members.size < 2) return null
-    const key = this.#affinity.of(tenant, body)
+    const key = this.#affinity.of(salt, body)
     if (key === null) return null
     const now = performance.now()
     const [first, second] = pool.rendezvous.best(key, fit)

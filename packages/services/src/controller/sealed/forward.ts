@@ -2,14 +2,14 @@ import { createHash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ehbpHeaders } from 'veritee/ehbp'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
-import { bearer, sendError } from '../../http/body.ts'
 import { HttpError } from '../../http/errors.ts'
 import { SlowReader } from '../../http/slow-reader.ts'
-import { type ForwardDeps, timeIsUp } from '../forward.ts'
+import type { ForwardDeps } from '../forward.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import { bodyHash, digestOf } from '../relay.ts'
+import { type Outcome, withTurn } from '../stages/exchange.ts'
 import { readWhole, type WorkerAnswer } from '../worker-answer.ts'
-import { OpaqueRecord, type Outcome, unstated } from './record.ts'
+import { OpaqueRecord, unstated } from './record.ts'
 import { type OpaqueRequest, opaqueHead, readOpaque, sendOpaque } from './send.ts'
 import { checkStatement, type StatementCheck } from './statement.ts'
 
@@ -20,33 +20,13 @@ const maxAnswerBytes = 256 << 20
  * An endpoint that runs a model, for a body that is encrypted to the worker of a session (rule S4): goes to that worker unread, its answer comes back unread, and the
  * receipt is over the encrypted bytes on both sides. Never throws.
  */
-export async function forwardSealed(endpoint: string, deps: ForwardDeps, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { ledger, registry, access } = deps
-  const abort = new AbortController()
-  response.once('close', () => abort.abort(new HttpError(499, 'invalid_request_error', 'the requester went away')))
-  const receipt = ledger.open(bearer(incoming))
-  const { answerMs } = registry.routing.limits
-  const deadline = setTimeout(() => abort.abort(timeIsUp(answerMs)), answerMs)
-  let settle = (_: Outcome): void => undefined
-  let outcome: Outcome = { outcome: 'error', usage: null }
-  try {
-    const refusal = (await access?.authenticate?.(incoming)) ?? null
-    if (refusal !== null) throw refusal
+export function forwardSealed(endpoint: string, deps: ForwardDeps, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { registry } = deps
+  return withTurn(deps, incoming, response, async ({ receipt, signal, admit }) => {
     const request = await readOpaque(endpoint, incoming)
-    const model = modelsOf(registry, request)
-    const grant = (await access?.admit(incoming, model, request.body.length)) ?? null
-    if (grant instanceof HttpError) throw grant
-    if (grant !== null) settle = (facts) => grant.settle({ receiptId: receipt.id, model, ...facts })
-    for (const [name, value] of Object.entries(grant?.headers ?? {})) response.setHeader(name, value)
-    outcome = await relayTo(registry, request, abort.signal, receipt, response)
-  } catch (error) {
-    receipt.abandon()
-    response.removeHeader('x-receipt-id')
-    sendError(response, error)
-  } finally {
-    clearTimeout(deadline)
-    settle(outcome)
-  }
+    await admit(modelsOf(registry, request), request.body.length)
+    return await relayTo(registry, request, signal, receipt, response)
+  })
 }
 
 /** Whose use is asked for: that of the one model of the worker, or of whichever it likes. */

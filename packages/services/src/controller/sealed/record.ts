@@ -4,11 +4,8 @@ import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
 import { errorBody, type HttpError } from '../../http/errors.ts'
 import type { AdmittedWorker } from '../registry.ts'
 import { bodyHash } from '../relay.ts'
-import type { Settlement } from '../stages/access.ts'
+import type { Outcome } from '../stages/exchange.ts'
 import type { OpaqueRequest } from './send.ts'
-
-/** What an answer came to, for accounts. */
-export type Outcome = Pick<Settlement, 'outcome' | 'usage'>
 
 /** What came of an exchange with a worker. */
 export interface OpaqueFacts {

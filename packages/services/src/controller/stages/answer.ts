@@ -7,15 +7,12 @@ import { receiptOfTrailers } from '../../http/receipt-trailer.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import { holdPlain, type Relayed, relayStream, responseEvents } from '../relay.ts'
 import { checkUpstream, type UpstreamCheck } from '../upstream.ts'
-import type { Settlement } from './access.ts'
 import { header } from './answer-header.ts'
+import type { Outcome } from './exchange.ts'
 import type { InferenceRequest } from './read-request.ts'
 import { absent, refusalOf, refusalOfWorker, refuseAfter, upstreamEvents } from './refuse.ts'
 import type { Served } from './served.ts'
 import { streamFormOf } from './stream-form.ts'
-
-/** What an answer came to, for accounts. */
-export type Outcome = Pick<Settlement, 'outcome' | 'usage'>
 
 /** What an answer goes with. */
 export interface Exchange {

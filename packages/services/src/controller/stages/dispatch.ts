@@ -6,7 +6,7 @@ import { acceptsTrailers } from '../../http/receipt-trailer.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import type { Retry } from '../routing/figures.ts'
 import type { Lease } from '../routing/lease.ts'
-import { type Lacking, unverified, type Wanted } from '../routing/router.ts'
+import { type Asker, type Lacking, unverified, type Wanted } from '../routing/router.ts'
 import { callWorker, readWhole } from '../worker-answer.ts'
 import type { InferenceRequest } from './read-request.ts'
 import { type Served, Unanswered } from './served.ts'
@@ -30,11 +30,11 @@ const maxRefusalBytes = 65_536
 export async function dispatch(
   registry: Registry,
   request: InferenceRequest,
-  tenant: string,
+  asker: Asker,
   signal: AbortSignal,
 ): Promise<Served | Unanswered | HttpError> {
   const { routing } = registry
-  const wanted = wantedBy(request, tenant)
+  const wanted = wantedBy(request, asker)
   const tried: AdmittedWorker[] = []
   const failed: Lease[] = []
   let refused: Served | null = null
@@ -67,12 +67,12 @@ export async function dispatch(
   return refused ?? new HttpError(503, 'upstream_verification_failed', 'no verified worker could be reached', { headers: { 'retry-after': '5' } })
 }
 
-function wantedBy({ endpoint, model, spliced, bytes }: InferenceRequest, tenant: string): Wanted {
-  const { max_tokens: old, max_completion_tokens: most = old } = spliced.value
+function wantedBy({ endpoint, model, spliced, bytes }: InferenceRequest, asker: Asker): Wanted {
+  const { max_tokens: old, max_completion_tokens: chat = old, max_output_tokens: most = chat } = spliced.value
   return {
     model,
     sessionIds: spliced.constraints.sessionIds,
-    tenant,
+    ...asker,
     // Nothing of an embedding is kept for the next one.
     body: endpoint === embeddingsEndpoint ? null : spliced.value,
     promptBytes: bytes,

@@ -1,8 +1,6 @@
-import http from 'node:http'
-import https from 'node:https'
-import { fromUtf8, parseJson } from 'veritee/bytes'
 import { isLoopbackHost } from 'veritee/client'
 import { fail } from 'veritee/errors'
+import { fetchJson } from '../../http/fetch-json.ts'
 
 export interface AskOptions {
   /** Origin of a service's listener for operators. */
@@ -22,35 +20,14 @@ export async function askOperations(path: string, { url, token, timeoutMs = 10_0
   const { origin, protocol, hostname } = originOf(url)
   if (token !== null && protocol === 'http:' && !isLoopbackHost(hostname))
     throw fail('usage', `a token goes to loopback or over https only; found ${origin}`)
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
-  const failed = (cause: unknown): void => reject(fail('service_unavailable', `${origin} did not answer: ${why(cause)}`, cause))
   const headers = { accept: 'application/json', ...(token === null ? {} : { authorization: `Bearer ${token}` }) }
-  const request = (protocol === 'https:' ? https : http).request(`${origin}${path}`, { agent: false, headers }, (response) => {
-    const parts: Buffer[] = []
-    let length = 0
-    response.on('data', (part: Buffer) => {
-      length += part.length
-      parts.push(part)
-      if (length <= maxBytes) return
-      reject(fail('response_too_large', `expected an answer of at most ${maxBytes} bytes`))
-      request.destroy()
-    })
-    response.once('error', failed)
-    response.once('end', () => {
-      if (response.statusCode === 200) return resolve(Buffer.concat(parts))
-      const hint = response.statusCode === 401 ? '; say --token-file or VERITEE_METRICS_TOKEN' : ''
-      reject(fail('service_refused', `${origin}${path} answered with status ${response.statusCode}${hint}`))
-    })
+  return fetchJson(`${origin}${path}`, {
+    method: 'GET',
+    headers,
+    timeoutMs,
+    maxBytes,
+    unauthorizedHint: '; say --token-file or VERITEE_METRICS_TOKEN',
   })
-  const timer = setTimeout(() => request.destroy(new Error(`nothing whole within ${timeoutMs} ms`)), timeoutMs)
-  request.once('error', failed)
-  request.once('close', () => failed(new Error('the connection was closed')))
-  request.end()
-  try {
-    return parseJson(fromUtf8(await promise), { maxLength: maxBytes, maxDepth: 16 })
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 function originOf(url: string): URL {
@@ -60,8 +37,4 @@ function originOf(url: string): URL {
   if (parsed === null || !isHttp || parsed.href !== `${parsed.origin}/`)
     throw fail('usage', '--url: expected http://host:port or https://host:port, and nothing more')
   return parsed
-}
-
-function why(cause: unknown): string {
-  return cause instanceof Error ? cause.message || cause.name : 'unknown failure'
 }

@@ -55,7 +55,7 @@ describe('S22: where requests go cannot be worked out, nor steered by guessing',
     const router = new Router({ now: () => new Date(0) })
     for (let i = 0; i < 16; i++) router.admitted(admittedWorker(`w${i}`, ['m']))
     const of = (tenant: string, prompt: string): string => {
-      const lease = router.take(wanted('m', { tenant, body: { prompt } }), [])
+      const lease = router.take(wanted('m', { salt: tenant, body: { prompt } }), [])
       if (typeof lease === 'string') throw new Error(lease)
       lease.end()
       return lease.worker.origin

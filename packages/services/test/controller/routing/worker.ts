@@ -19,5 +19,5 @@ export function renewed(worker: AdmittedWorker, sessionId: string): AdmittedWork
 }
 
 export function wanted(model: string, more: Partial<Wanted> = {}): Wanted {
-  return { model, sessionIds: null, tenant: 'a', body: null, promptBytes: 100, maxTokens: null, ...more }
+  return { model, sessionIds: null, tenant: 'a', salt: 'a', body: null, promptBytes: 100, maxTokens: null, ...more }
 }

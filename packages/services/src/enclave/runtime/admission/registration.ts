@@ -1,5 +1,5 @@
-import { verify as nodeVerify } from 'node:crypto'
 import { fromHex, type Json, jcs, jcsDigest, parseDocument, Shape, toHex, utf8 } from 'veritee/bytes'
+import { verifyEd25519 } from 'veritee/crypto'
 import { fail } from 'veritee/errors'
 import { checkKeysetWindow, type Keyset, parseKeyset } from 'veritee/receipt'
 import type { Identity } from '../identity.ts'
@@ -26,9 +26,6 @@ const version = 'veritee.registration.v1'
 const code = 'registration_malformed'
 const shape = new Shape(code)
 const members = ['version', 'purpose', 'url', 'keyset', 'controller', 'nonce', 'ticket', 'operator_signature', 'key_id', 'signature'] as const
-/** SubjectPublicKeyInfo of Ed25519 up to the key (RFC 8410). */
-const spkiPrefix = Buffer.from('302a300506032b6570032100', 'hex')
-
 /** The text of a registration under a worker's present keys. */
 export function signRegistration(
   identity: Pick<Identity, 'keyset' | 'receiptKeyId' | 'signRegistration'>,
@@ -74,21 +71,11 @@ export async function verifyRegistration(text: string, at: Date): Promise<Regist
   }
   const signed = fromHex(shape.hex(signature, 'signature', 64))
   const known = key?.algo === 'ed25519' && /^[0-9a-f]{64}$/.test(key.public_key) ? key.public_key : null
-  const message = Buffer.from(`${version}\n${jcs(document as { readonly [name: string]: Json })}`)
-  if (known === null || !holds(known, signed, message))
+  const message = registrationMessage(utf8(jcs(document as { readonly [name: string]: Json })))
+  if (known === null || !(await verifyEd25519(fromHex(known), signed, message)))
     throw fail('registration_signature_invalid', 'the registration is not signed by a receipt key of the keyset that it names')
   checkKeysetWindow(keyset, at)
   return { ...registration, keysetDigest: await jcsDigest(document.keyset as Json) }
-}
-
-function holds(publicKey: string, signature: Uint8Array, message: Uint8Array): boolean {
-  const key = { key: Buffer.concat([spkiPrefix, Buffer.from(publicKey, 'hex')]), format: 'der', type: 'spki' } as const
-  try {
-    return nodeVerify(null, message, key, signature)
-  } catch {
-    // Bytes that are no point of the curve.
-    return false
-  }
 }
 
 /** What a worker's key signs for a registration: a beginning that no receipt has, whose JCS form begins with a brace, so neither can stand for the other. */

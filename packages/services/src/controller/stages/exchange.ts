@@ -1,0 +1,62 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
+import { bearer, sendError } from '../../http/body.ts'
+import { HttpError } from '../../http/errors.ts'
+import type { ForwardDeps } from '../forward.ts'
+import type { Grant, Settlement } from './access.ts'
+
+/** What an answer came to, for accounts. */
+export type Outcome = Pick<Settlement, 'outcome' | 'usage'>
+
+/** What every request that runs a model has, whether it can be read here or not. */
+export interface Turn {
+  readonly receipt: PendingReceipt
+  /** Aborted when the requester leaves, or when its time is up. */
+  readonly signal: AbortSignal
+  /** Asks for the right to a model; null where everybody is served. What is granted is settled at the end. Throws the refusal. */
+  admit(model: string, promptBytes: number): Promise<Grant | null>
+}
+
+/** Asks who may, runs the request within its time, and settles its account. Answers for whatever is thrown, without a receipt. Never throws. */
+export async function withTurn(
+  { ledger, registry, access }: ForwardDeps,
+  incoming: IncomingMessage,
+  response: ServerResponse,
+  run: (turn: Turn) => Promise<Outcome>,
+): Promise<void> {
+  const abort = new AbortController()
+  // An answer that has ended needs no signal, which costs more than its hash.
+  response.once('close', () => {
+    if (!response.writableFinished) abort.abort(new HttpError(499, 'invalid_request_error', 'the requester went away'))
+  })
+  const receipt = ledger.open(bearer(incoming))
+  const { answerMs } = registry.routing.limits
+  const deadline = setTimeout(() => abort.abort(timeIsUp(answerMs)), answerMs)
+  let settle = (_: Outcome): void => undefined
+  let outcome: Outcome = { outcome: 'error', usage: null }
+  const admit = async (model: string, promptBytes: number): Promise<Grant | null> => {
+    const grant = (await access?.admit(incoming, model, promptBytes)) ?? null
+    if (grant instanceof HttpError) throw grant
+    if (grant === null) return null
+    for (const [name, value] of Object.entries(grant.headers ?? {})) response.setHeader(name, value)
+    settle = (facts) => grant.settle({ receiptId: receipt.id, model, ...facts })
+    return grant
+  }
+  try {
+    const refusal = (await access?.authenticate?.(incoming)) ?? null
+    if (refusal !== null) throw refusal
+    outcome = await run({ receipt, signal: abort.signal, admit })
+  } catch (error) {
+    receipt.abandon()
+    response.removeHeader('x-receipt-id')
+    sendError(response, error)
+  } finally {
+    clearTimeout(deadline)
+    settle(outcome)
+  }
+}
+
+/** An answer has an end, however slowly it comes. */
+function timeIsUp(answerMs: number): HttpError {
+  return new HttpError(504, 'server_error', `the answer was not whole within ${answerMs / 1000} s`, { code: 'deadline_exceeded' })
+}
