@@ -6,6 +6,7 @@ import { type Answer, ask, chatBody, connect, nodeTransport, type Service } from
 import { fail } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
 import { type Round, runRound } from '../validator/round.ts'
+import { type DemoAdmission, signDemoAdmission } from './admission.ts'
 import type { DemoOptions } from './options.ts'
 import { provideModel, type Release } from './provide.ts'
 import { type SealingPlaces, sealingPlaces } from './sealed-model.ts'
@@ -27,6 +28,8 @@ export interface DemoResult {
   readonly steps: readonly Step[]
   readonly machine: SimulatedMachine
   readonly policy: Policy
+  /** Under which worker and controller admit each other. */
+  readonly admission: DemoAdmission
   readonly model: LoadedModel
   /** How the worker came by the model's key; a text that says why the model is not sealed, where it is not. */
   readonly release: Release | string
@@ -69,15 +72,20 @@ export async function runDemo(
     )
     const { model, release } = await provideModel(options, { machine, steps, closing, now, stderr, signal, places })
     const policy = policyOf(machine, [model])
+    const admission = await steps.run(
+      'admission manifest signed',
+      () => signDemoAdmission(machine, policy, now),
+      ({ anchors: { keys, network } }) => [`network ${network}, version 1, signed by 2 of ${keys.length} keys, made for this run`],
+    )
     const worker = await steps.run(
       'worker enclave up',
-      () => startWorker(machine, [model.served], options.ports.workers[0] ?? 0, now, policy),
+      async () => startWorker(machine, [model.served], options.ports.workers[0] ?? 0, now, await admission.rules()),
       (up) => [`${up.server.url}, keyset ${up.worker.identity.keysetDigest}`],
     )
     closing.push(() => worker.server.close())
     const controller = await steps.run(
       'controller enclave up',
-      () => startController(machine, policy, options.ports, now),
+      async () => startController(machine, await admission.rules(), options.ports, now),
       (up) => [`API ${up.api.url}, control ${up.control.url}, keyset ${up.controller.identity.keysetDigest}`],
     )
     closing.push(
@@ -114,9 +122,9 @@ export async function runDemo(
     )
     if (round.records.some((record) => record.verdict !== 'pass')) throw fail('policy_receipt', "the validator's round did not pass")
     const directory = join('.veritee', `demo-${options.ports.api}`)
-    await keep(directory, machine, policy, service, answer)
+    await keep(directory, { machine, policy, admission, service, answer })
     closing.push(() => rm(directory, { recursive: true, force: true }))
-    return { steps: steps.done, machine, policy, model, release, controller, worker, service, answer, round, directory, close }
+    return { steps: steps.done, machine, policy, admission, model, release, controller, worker, service, answer, round, directory, close }
   } catch (error) {
     await close()
     throw error
@@ -124,10 +132,14 @@ export async function runDemo(
 }
 
 /** Files for `veritee`: nothing secret among them. */
-async function keep(directory: string, machine: SimulatedMachine, policy: Policy, service: Service, answer: Answer): Promise<void> {
+async function keep(
+  directory: string,
+  { machine, policy, admission, service, answer }: Pick<DemoResult, 'machine' | 'policy' | 'admission' | 'service' | 'answer'>,
+): Promise<void> {
   await mkdir(directory, { recursive: true })
   const files: Record<string, string> = {
     'policy.json': `${JSON.stringify(policy, null, 2)}\n`,
+    'manifest.json': admission.text,
     'root.pem': certificatePem(machine.platform.root),
     'report.json': service.reportText,
     'receipt.json': answer.records.receipt,

@@ -9,7 +9,7 @@ export const simulatedNotice: readonly string[] = [
 
 /** The demo's result as one JSON document. */
 export function demoJson(result: DemoResult, options: DemoOptions): object {
-  const { service, answer, model, release, controller, worker, round } = result
+  const { service, answer, admission, model, release, controller, worker, round } = result
   const { proof } = answer
   return {
     ok: true,
@@ -32,6 +32,7 @@ export function demoJson(result: DemoResult, options: DemoOptions): object {
     },
     broker: typeof release === 'string' ? null : brokerJson(release),
     engine: { ...model.engine.facts },
+    admission: { manifest: JSON.parse(admission.text) as object, anchors: admission.anchors },
     report: {
       role: service.report.descriptor.role,
       keysetDigest: service.report.keysetDigest,

@@ -5,7 +5,7 @@ import type { Trust } from 'veritee/attestation'
 import { createSimPlatform, type SimEnclave, type SimPlatform } from 'veritee/attestation/sim'
 import type { Policy } from 'veritee/policy'
 import { type Controller, createController } from '../controller/controller.ts'
-import { policyRules } from '../enclave/runtime/admission/rules.ts'
+import { type AdmissionRules, policyRules } from '../enclave/runtime/admission/rules.ts'
 import { createQuoter } from '../enclave/runtime/quote.ts'
 import { createSimDevice } from '../enclave/runtime/sim-device.ts'
 import { VerifiedControllers } from '../enclave/worker/controllers.ts'
@@ -75,31 +75,29 @@ export interface RunningWorker {
   readonly server: Listening
 }
 
-/** `policy`: which controllers it serves, by its section controller; without one it is a direct service. */
+function rulesOf({ trust }: SimulatedMachine, demands: Policy | AdmissionRules): AdmissionRules {
+  return 'current' in demands ? demands : policyRules(async () => ({ policy: demands, trust }))
+}
+
+/** `demands`: which controllers it serves, by the section controller; without them it is a direct service. */
 export async function startWorker(
   machine: SimulatedMachine,
   models: readonly ServedModel[],
   port: number,
   now: () => Date,
-  policy?: Policy,
+  demands?: Policy | AdmissionRules,
 ): Promise<RunningWorker> {
-  const { platform, enclaves, trust } = machine
+  const { platform, enclaves } = machine
   const worker = await createWorker({
     quoter: createQuoter(createSimDevice(platform, enclaves.worker)),
     collateral: () => platform.collateral,
     models,
     configuration: { models: models.map(({ name }) => name), profile: models[0]?.engine.facts.profile ?? 'none' },
     now,
-    callers:
-      policy === undefined
-        ? 'anybody'
-        : new VerifiedControllers(
-            policyRules(async () => ({ policy, trust })),
-            now,
-          ),
+    callers: demands === undefined ? 'anybody' : new VerifiedControllers(rulesOf(machine, demands), now),
   })
   const server = await listen(
-    { host: '127.0.0.1', port, tls: worker.identity.tls, simulated: true, apiKeys: false, asksClientKey: policy !== undefined },
+    { host: '127.0.0.1', port, tls: worker.identity.tls, simulated: true, apiKeys: false, asksClientKey: demands !== undefined },
     worker.handler,
     worker.keysetDigestOf,
   )
@@ -114,15 +112,15 @@ export interface RunningController {
 
 export async function startController(
   machine: SimulatedMachine,
-  policy: Policy,
+  demands: Policy | AdmissionRules,
   ports: { readonly api: number; readonly control: number },
   now: () => Date,
 ): Promise<RunningController> {
-  const { platform, enclaves, trust } = machine
+  const { platform, enclaves } = machine
   const controller = await createController({
     quoter: createQuoter(createSimDevice(platform, enclaves.controller)),
     collateral: () => platform.collateral,
-    rules: policyRules(async () => ({ policy, trust })),
+    rules: rulesOf(machine, demands),
     allowLoopbackWorkers: true,
     configuration: { allow_loopback_workers: true },
     now,

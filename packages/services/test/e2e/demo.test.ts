@@ -72,10 +72,15 @@ describe('veriteed demo', () => {
         refused: { event: 'refusal', code: 'policy_identity' },
       },
       ports: { api: base, control: base + 1, broker: base + 2, workers: [base + 10] },
+      admission: { manifest: { network: 'veritee-demo', manifest_version: 1 }, anchors: { threshold: 2 } },
       report: { role: 'controller', verdict: { verdict: 'accepted', scope: 'policy', simulated: true } },
       exchange: { outcome: 'verified' },
       validator: { records: [{ verdict: 'pass' }, { verdict: 'pass' }, { verdict: 'pass' }], scores: [{ audits: 3, passed: 3 }] },
     })
+    // S7, S13: worker and controller name the manifest under which they admitted each other; both quotes bind it.
+    const keys: unknown = (demo.admission?.anchors as { keys?: unknown } | undefined)?.keys
+    expect(demo).toMatchObject({ report: { document: { attestation: { evidence: { descriptor: { admission: { version: 1, keys } } } } } } })
+    expect(keys).toHaveLength(3)
     expect(err).toContain('SIMULATED')
     expect(err).toContain('ALL VERIFIED')
     await expect(stat(join(directory, '.veritee', `demo-${base}`))).rejects.toMatchObject({ code: 'ENOENT' })
