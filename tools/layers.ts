@@ -13,7 +13,21 @@ interface Layers {
 
 const library: Layers = {
   source: 'packages/veritee/src',
-  order: ['errors.ts', 'crypto', 'bytes', 'attestation', 'attestation/sim', 'policy', 'admission', 'receipt', 'seal', 'index.ts', 'client', 'bin'],
+  order: [
+    'errors.ts',
+    'crypto',
+    'bytes',
+    'attestation',
+    'attestation/sim',
+    'policy',
+    'admission',
+    'receipt',
+    'scoring',
+    'seal',
+    'index.ts',
+    'client',
+    'bin',
+  ],
 }
 const services: Layers = {
   source: 'packages/services/src',

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { checkIds } from 'veritee/attestation'
 import { errorTable } from 'veritee/errors'
 import { parsePolicy } from 'veritee/policy'
+import { faults, obstacles } from 'veritee/scoring'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { errorsFile, errorsPage } from '../errors-doc.ts'
 import { type Documents, makeDocuments } from './documents.ts'
@@ -92,6 +93,8 @@ describe('error reference', () => {
       'tcb_up_to_date',
       'session_not_accepted',
       ...replayReasons,
+      ...Object.keys(faults),
+      ...obstacles,
     ])
     for (const file of markdownFiles('spec'))
       for (const [, word = ''] of read(file).matchAll(/`([a-z]+(?:_[a-z0-9]+)+)`/g))

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { parseAdmissionManifest } from 'veritee/admission'
 import { parsePolicy } from 'veritee/policy'
 import { parseDescriptor, parseReceipt, parseReport, parseSession } from 'veritee/receipt'
+import { faults, obstacles, parseAuditRecord } from 'veritee/scoring'
 import { parseManifest } from 'veritee/seal'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { type Documents, digestOf, makeDocuments } from './documents.ts'
@@ -120,6 +121,21 @@ describe('documents of the running code are valid', () => {
       expect(complaints('admission-manifest', changed), path).not.toEqual([])
       await expect(parseAdmissionManifest(JSON.stringify(changed)), path).rejects.toThrow()
     }
+  })
+
+  test('audit record: those of the vectors', () => {
+    const vectors = JSON.parse(readFileSync(new URL('../../spec/vectors/audit-record.json', import.meta.url), 'utf8')) as {
+      records: { record: string }[]
+    }
+    for (const { record } of vectors.records) {
+      expect(complaints('audit-record', JSON.parse(record))).toEqual([])
+      expect(() => parseAuditRecord(record)).not.toThrow()
+    }
+    const { $defs } = schemas.get('audit-record') as unknown as { $defs: { fault: { enum: string[] }; obstacle: { enum: string[] } } }
+    expect($defs.fault.enum).toEqual(Object.keys(faults))
+    expect($defs.obstacle.enum).toEqual([...obstacles])
+    const page = readFileSync(new URL('../../spec/audit-record.md', import.meta.url), 'utf8')
+    for (const reason of [...$defs.fault.enum, ...$defs.obstacle.enum]) expect(page).toContain(`\`${reason}\``)
   })
 
   test('verdicts: accepted, with quote, failed early', () => {

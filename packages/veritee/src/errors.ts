@@ -115,6 +115,10 @@ export const errorTable = {
   ehbp_key_absent: ['rejected', 'the attested keyset has no key for encrypted bodies, or not one that can be told'],
   ehbp_stale_key: ['unavailable', 'the service no longer has the key that the body was sealed to: verify it again, and seal anew'],
 
+  // validators: audits, scores, epochs (spec/audit-record.md, spec/scoring.md, spec/epoch.md)
+  audit_record_malformed: ['untrusted', 'the audit record is not a well-formed veritee.audit.v1 document, or contradicts itself'],
+  audit_record_signature_invalid: ['untrusted', 'the audit record is not signed by the validator that it names: a field was changed'],
+
   // sealed models (spec/sealed-model.md)
   sealed_manifest_malformed: ['untrusted', 'the manifest of the sealed model is not a well-formed veritee.sealed-model.v1 document'],
   sealed_manifest_signature_invalid: ['untrusted', 'the manifest of the sealed model is not signed by the publisher it names: a field was changed'],
