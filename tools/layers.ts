@@ -22,6 +22,7 @@ const library: Layers = {
     'policy',
     'admission',
     'receipt',
+    'log',
     'scoring',
     'seal',
     'index.ts',

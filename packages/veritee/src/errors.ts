@@ -108,6 +108,22 @@ export const errorTable = {
   receipt_transport_mismatch: ['untrusted', 'the receipts are not of this encrypted exchange, or say that it was encrypted otherwise'],
   bundle_malformed: ['untrusted', 'the evidence bundle is not a well-formed veritee.bundle.v1 document'],
 
+  // transparency log (spec/log.md)
+  note_malformed: ['untrusted', 'not a signed note of c2sp.org/signed-note'],
+  note_signature_missing: ['untrusted', 'none of the keys you trust has signed this note'],
+  note_signature_invalid: ['untrusted', 'a signature of a key you trust does not hold over this note: it was changed'],
+  log_key_malformed: ['configuration', 'a verifier key of a log or witness is not <name>+<key id>+<key>, or of a type that is not known'],
+  checkpoint_malformed: ['untrusted', 'the text of the signed note is not a checkpoint of c2sp.org/tlog-checkpoint'],
+  log_origin_mismatch: ['untrusted', 'the checkpoint is of another log'],
+  log_quorum_missing: ['rejected', 'fewer of the witnesses you trust have cosigned the checkpoint than you demand'],
+  log_inclusion_invalid: ['untrusted', 'the proof does not show that the entry is in the log'],
+  log_consistency_invalid: ['untrusted', 'the proof does not show that one checkpoint of the log continues the other'],
+  log_fork: ['untrusted', 'the log signed two histories; both checkpoints together are evidence: keep them'],
+  log_fork_unproven: ['untrusted', 'the document does not show that the log signed two histories'],
+  tlog_proof_malformed: ['untrusted', 'not a proof of c2sp.org/tlog-proof'],
+  tile_malformed: ['untrusted', 'a tile or a bundle of entries of the log has another length than its place demands'],
+  witness_request_malformed: ['untrusted', 'the request to the witness is not of c2sp.org/tlog-witness'],
+
   // encrypted bodies (spec/ehbp-binding.md)
   ehbp_malformed: ['untrusted', 'an encrypted body, its headers or the line that binds it are not of the form of veritee.ehbp.v1'],
   ehbp_not_authentic: ['untrusted', 'an encrypted body does not open: it was changed, or is for another key'],

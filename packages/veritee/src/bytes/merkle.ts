@@ -41,14 +41,19 @@ export async function merkleRoot(leaves: readonly Uint8Array[], from = 0, to: nu
 /** Consistency proof PROOF(first, D[n]) of RFC 6962 section 2.1.2, for 0 < first <= n; empty where first equals n. */
 export async function consistencyProof(leaves: readonly Uint8Array[], first: number): Promise<Uint8Array[]> {
   if (!Number.isSafeInteger(first) || first < 1 || first > leaves.length) throw new TypeError('consistencyProof: first is out of range')
+  return consistencyPath(leaves.length, first, (from, to) => merkleRoot(leaves, from, to))
+}
+
+/** {@link consistencyProof} of a tree of `size` leaves of which `rootOf` gives MTH(D[from:to]). */
+export async function consistencyPath(size: number, first: number, rootOf: (from: number, to: number) => Promise<Uint8Array>): Promise<Uint8Array[]> {
   const sub = async (m: number, from: number, to: number, whole: boolean): Promise<Uint8Array[]> => {
     const n = to - from
-    if (m === n) return whole ? [] : [await merkleRoot(leaves, from, to)]
+    if (m === n) return whole ? [] : [await rootOf(from, to)]
     const k = split(n)
-    if (m <= k) return [...(await sub(m, from, from + k, whole)), await merkleRoot(leaves, from + k, to)]
-    return [...(await sub(m - k, from + k, to, false)), await merkleRoot(leaves, from, from + k)]
+    if (m <= k) return [...(await sub(m, from, from + k, whole)), await rootOf(from + k, to)]
+    return [...(await sub(m - k, from + k, to, false)), await rootOf(from, from + k)]
   }
-  return sub(first, 0, leaves.length, true)
+  return sub(first, 0, size, true)
 }
 
 /**

@@ -1,0 +1,32 @@
+export { type AddCheckpoint, addCheckpointText, maxAddCheckpointLength, parseAddCheckpoint, parseCosignatures } from './add-checkpoint.ts'
+export { type Checkpoint, checkpointText, parseCheckpoint, signCheckpoint } from './checkpoint.ts'
+export { cosign, verifyCosignature } from './cosignature.ts'
+export { type ForkEvidence, forkText, verifyFork } from './fork.ts'
+export { inclusionProof, verifyInclusionProof } from './inclusion.ts'
+export {
+  isOf,
+  type KeyType,
+  type NoteSigner,
+  noteSigner,
+  parseVerifierKey,
+  signNote,
+  type VerifierKey,
+  verifierKey,
+  verifierKeyText,
+  verifyNote,
+} from './key.ts'
+export { maxNoteLength, type Note, type NoteSignature, noteText, parseNote, parseSignatureLine, signatureLine } from './note.ts'
+export { entryBundle, maxEntryBytes, parseEntryBundle, parseTilePath, type Tile, tileHashes, tilePath, tileWidth, widthIn } from './tile.ts'
+export { type ReadTile, TileTree } from './tile-tree.ts'
+export { type LoggedEntry, parseTlogProof, type TlogProof, tlogProofText, verifyTlogProof } from './tlog-proof.ts'
+export { type LogPolicy, type LogTrust, parseLogTrust } from './trust.ts'
+export {
+  advance,
+  cosignatureTimes,
+  type SeenCheckpoint,
+  type SignedCheckpoint,
+  type VerifiedCheckpoint,
+  verifyCheckpoint,
+  verifyCheckpointOfLog,
+  type WitnessedCheckpoint,
+} from './verify.ts'
