@@ -1,14 +1,15 @@
 // CPU time of choosing one token, without the engine: what our own sampler adds to each token of an answer, for a vocabulary of 32,000.
-import { noAdjustments } from '../packages/services/src/enclave/worker/engine/adjustments.ts'
-import { constrain } from '../packages/services/src/enclave/worker/engine/constraint.ts'
+
 import type { Sampling, Vocabulary } from '../packages/services/src/enclave/worker/engine/engine.ts'
 import { finishGrammar } from '../packages/services/src/enclave/worker/engine/grammar/grammar.ts'
 import { GraphBuilder } from '../packages/services/src/enclave/worker/engine/grammar/graph.ts'
 import { schemaPart } from '../packages/services/src/enclave/worker/engine/grammar/json-schema.ts'
-import { describe } from '../packages/services/src/enclave/worker/engine/logprobs.ts'
-import { candidatesOf } from '../packages/services/src/enclave/worker/engine/lookahead.ts'
-import { type Candidate, rank, uniform } from '../packages/services/src/enclave/worker/engine/sampler.ts'
-import { Selection, type SelectionOptions } from '../packages/services/src/enclave/worker/engine/selection.ts'
+import { candidatesOf } from '../packages/services/src/enclave/worker/engine/llama/lookahead.ts'
+import { noAdjustments } from '../packages/services/src/enclave/worker/engine/sampling/adjustments.ts'
+import { constrain } from '../packages/services/src/enclave/worker/engine/sampling/constraint.ts'
+import { describe } from '../packages/services/src/enclave/worker/engine/sampling/logprobs.ts'
+import { type Candidate, rank, uniform } from '../packages/services/src/enclave/worker/engine/sampling/sampler.ts'
+import { Selection, type SelectionOptions } from '../packages/services/src/enclave/worker/engine/sampling/selection.ts'
 import { perCpuSecond } from './rounds.ts'
 import type { Figure } from './run.ts'
 

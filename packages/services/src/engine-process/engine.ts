@@ -1,6 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { fail, VeriteeError } from 'veritee/errors'
+import { checkGeneration } from '../enclave/worker/engine/admit/generation-check.ts'
+import { Slots, type Ticket } from '../enclave/worker/engine/admit/slots.ts'
+import { releaseUnstarted } from '../enclave/worker/engine/admit/unstarted.ts'
 import type {
   Embedding,
   Engine,
@@ -11,11 +14,8 @@ import type {
   ModelFacts,
   Vocabulary,
 } from '../enclave/worker/engine/engine.ts'
-import { checkGeneration } from '../enclave/worker/engine/generation-check.ts'
-import { type CheckedSettings, checkSettings, type LlamaEngineOptions, openWeights } from '../enclave/worker/engine/llama.ts'
-import { Slots, type Ticket } from '../enclave/worker/engine/slots.ts'
-import { releaseUnstarted } from '../enclave/worker/engine/unstarted.ts'
-import { vocabularyOf } from '../enclave/worker/engine/vocabulary.ts'
+import { type CheckedSettings, checkSettings, type LlamaEngineOptions, openWeights } from '../enclave/worker/engine/llama/llama.ts'
+import { vocabularyOf } from '../enclave/worker/engine/vocabulary/vocabulary.ts'
 import type { LoadedWeights } from '../enclave/worker/engine/weights/index.ts'
 import type { Ready } from './ready.ts'
 import { type EngineProcess, startProcess } from './start.ts'

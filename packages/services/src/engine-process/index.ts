@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { Engine } from '../enclave/worker/engine/engine.ts'
-import { openLlamaEngine } from '../enclave/worker/engine/llama.ts'
+import { openLlamaEngine } from '../enclave/worker/engine/llama/llama.ts'
 import { type EngineProcessOptions, openEngineProcess } from './engine.ts'
 
 export { type EngineProcessOptions, openEngineProcess } from './engine.ts'

@@ -1,7 +1,7 @@
 import { Shape } from 'veritee/bytes'
 import type { EngineFacts, ModelFacts, SpecialToken } from '../enclave/worker/engine/engine.ts'
-import type { CheckedSettings } from '../enclave/worker/engine/llama.ts'
-import type { VocabularyTable } from '../enclave/worker/engine/vocabulary.ts'
+import type { CheckedSettings } from '../enclave/worker/engine/llama/llama.ts'
+import type { VocabularyTable } from '../enclave/worker/engine/vocabulary/vocabulary.ts'
 import { readJson } from './messages.ts'
 
 /** What the worker asks a new engine process to load; the bytes come as descriptors. */

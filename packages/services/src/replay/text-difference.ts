@@ -1,5 +1,5 @@
+import { TextStream } from '../enclave/worker/engine/completion/text-stream.ts'
 import type { Vocabulary } from '../enclave/worker/engine/index.ts'
-import { TextStream } from '../enclave/worker/engine/text-stream.ts'
 
 /**
  * Position of the first token that writes what the text does not have there; null where all agree. Two tokens may begin alike, so the first token that

@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto'
-import { toldToken } from '../enclave/worker/engine/follow.ts'
+import { toldToken } from '../enclave/worker/engine/completion/follow.ts'
 import { isTooLong, type Vocabulary } from '../enclave/worker/engine/index.ts'
 import { tokensHmac } from '../enclave/worker/served-model.ts'
 import type { AnswerToken } from './answer.ts'

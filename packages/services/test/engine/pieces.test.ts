@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Engine, openLlamaEngine } from '../../src/enclave/worker/engine/index.ts'
-import { inPieces, typeByte } from '../../src/enclave/worker/engine/pieces.ts'
-import type { VocabularyTable } from '../../src/enclave/worker/engine/vocabulary.ts'
+import { inPieces, typeByte } from '../../src/enclave/worker/engine/vocabulary/pieces.ts'
+import type { VocabularyTable } from '../../src/enclave/worker/engine/vocabulary/vocabulary.ts'
 import { demoPath } from './demo.ts'
 
 const words = [

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { type Candidate, checkSampling, choose, seedBytes, uniform } from '../../src/enclave/worker/engine/sampler.ts'
+import { type Candidate, checkSampling, choose, seedBytes, uniform } from '../../src/enclave/worker/engine/sampling/sampler.ts'
 
 const all = { temperature: 1, topK: 1024, topP: 1, minP: 0 }
 const candidates: readonly Candidate[] = [

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { type Adjustments, checkAdjustments, noAdjustments } from '../../src/enclave/worker/engine/adjustments.ts'
 import type { Sampling } from '../../src/enclave/worker/engine/engine.ts'
-import { type Candidate, rank, uniform } from '../../src/enclave/worker/engine/sampler.ts'
-import { Selection } from '../../src/enclave/worker/engine/selection.ts'
+import { type Adjustments, checkAdjustments, noAdjustments } from '../../src/enclave/worker/engine/sampling/adjustments.ts'
+import { type Candidate, rank, uniform } from '../../src/enclave/worker/engine/sampling/sampler.ts'
+import { Selection } from '../../src/enclave/worker/engine/sampling/selection.ts'
 
 const greedy: Sampling = { temperature: 0, topK: 1024, topP: 1, minP: 0 }
 

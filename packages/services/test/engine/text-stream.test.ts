@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { TextStream } from '../../src/enclave/worker/engine/text-stream.ts'
+import { TextStream } from '../../src/enclave/worker/engine/completion/text-stream.ts'
 
 const encoder = new TextEncoder()
 

@@ -1,7 +1,7 @@
 import type { LlamaModel } from 'node-llama-cpp'
 import { expect, test } from 'vitest'
 import type { Vocabulary } from '../../src/enclave/worker/engine/engine.ts'
-import { tabulate, vocabularyOf } from '../../src/enclave/worker/engine/vocabulary.ts'
+import { tabulate, vocabularyOf } from '../../src/enclave/worker/engine/vocabulary/vocabulary.ts'
 
 // llama.cpp's token types
 const [normal, unknown, control, userDefined, byte] = [1, 2, 3, 4, 6]

@@ -1,5 +1,5 @@
-import type { Adjustments } from './adjustments.ts'
-import type { Constraint } from './constraint.ts'
+import type { Adjustments } from './sampling/adjustments.ts'
+import type { Constraint } from './sampling/constraint.ts'
 
 /**
  * What the worker needs from an inference engine: token ids in, token ids out, chosen by our own sampler from raw logits, so that any

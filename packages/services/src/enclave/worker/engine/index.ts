@@ -1,4 +1,3 @@
-export { type ChatTemplate, loadChatTemplate } from './chat.ts'
 export {
   type ChoiceResult,
   type Completion,
@@ -8,7 +7,8 @@ export {
   runToEnd,
   startCompletion,
   startText,
-} from './completion.ts'
+} from './completion/completion.ts'
+export { decimal, type EffectiveParameters } from './completion/parameters.ts'
 export type {
   Choice,
   Embedding,
@@ -18,13 +18,13 @@ export type {
   Sampling,
   Vocabulary,
 } from './engine.ts'
-export { type LlamaEngineOptions, openLlamaEngine } from './llama.ts'
-export { decimal, type EffectiveParameters } from './parameters.ts'
+export { type LlamaEngineOptions, openLlamaEngine } from './llama/llama.ts'
+export { type ChatTemplate, loadChatTemplate } from './prompt/chat.ts'
+export { isTooLong } from './prompt/text-length.ts'
 export { type ChatRequest, parseChatRequest } from './request/chat-request.ts'
 export { type EmbeddingRequest, parseEmbeddingRequest } from './request/embedding-request.ts'
 export type { ChatMessage } from './request/messages.ts'
 export { parseTextRequest, type TextRequest } from './request/text-request.ts'
 export { RequestError } from './request-error.ts'
-export { isTooLong } from './text-length.ts'
 export { CallReader, type ToolCall } from './tools/call-reader.ts'
 export { loadSources, loadWeights } from './weights/index.ts'

@@ -1,6 +1,6 @@
-import { type Adjustments, maxLogitBias } from '../adjustments.ts'
 import { maxTopK, type Sampling } from '../engine.ts'
 import { RequestError } from '../request-error.ts'
+import { type Adjustments, maxLogitBias } from '../sampling/adjustments.ts'
 import { type AnswerFormat, readAnswerFormat } from './answer-format.ts'
 import { isEmptyArray, isObject, type Members, readBoolean } from './members.ts'
 

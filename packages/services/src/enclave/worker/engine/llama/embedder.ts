@@ -1,7 +1,7 @@
 import type { LlamaEmbeddingContext, LlamaModel, Token } from 'node-llama-cpp'
 import { fail, VeriteeError } from 'veritee/errors'
-import type { Embedding } from './engine.ts'
-import { Slots } from './slots.ts'
+import { Slots } from '../admit/slots.ts'
+import type { Embedding } from '../engine.ts'
 
 export interface EmbedderOptions {
   readonly contextSize: number

@@ -1,4 +1,4 @@
-import type { SpecialToken } from './engine.ts'
+import type { SpecialToken } from '../engine.ts'
 
 /** The longest word that begins at this offset of the text, or undefined. */
 export type WordFinder = (text: string, at: number) => string | undefined

@@ -1,6 +1,6 @@
 import { createHash, createHmac, createSecretKey } from 'node:crypto'
 import { concat, utf8 } from 'veritee/bytes'
-import { maxTopK, type Sampling } from './engine.ts'
+import { maxTopK, type Sampling } from '../engine.ts'
 
 /** A candidate: token id and raw logit. */
 export type Candidate = readonly [token: number, logit: number]

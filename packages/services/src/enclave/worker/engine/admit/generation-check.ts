@@ -1,7 +1,7 @@
 import { fail } from 'veritee/errors'
-import { checkAdjustments, noAdjustments } from './adjustments.ts'
-import { type Generation, maxTopLogprobs } from './engine.ts'
-import { checkSampling } from './sampler.ts'
+import { type Generation, maxTopLogprobs } from '../engine.ts'
+import { checkAdjustments, noAdjustments } from '../sampling/adjustments.ts'
+import { checkSampling } from '../sampling/sampler.ts'
 
 /** What a model and its context allow. */
 export interface GenerationLimits {

@@ -1,8 +1,8 @@
 import { toHex } from 'veritee/bytes'
-import type { Adjustments } from './adjustments.ts'
-import type { Sampling } from './engine.ts'
-import type { AnswerFormat } from './request/answer-format.ts'
-import type { ToolAnswers } from './tools/tool-answers.ts'
+import type { Sampling } from '../engine.ts'
+import type { AnswerFormat } from '../request/answer-format.ts'
+import type { Adjustments } from '../sampling/adjustments.ts'
+import type { ToolAnswers } from '../tools/tool-answers.ts'
 
 /** What was used, after defaults. Decimals are strings because aci/1 documents hold integers only. Names and values are those of the receipt. */
 export interface EffectiveParameters {

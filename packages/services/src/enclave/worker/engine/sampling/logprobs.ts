@@ -1,5 +1,5 @@
 import { fail } from 'veritee/errors'
-import type { GeneratedToken } from './engine.ts'
+import type { GeneratedToken } from '../engine.ts'
 import type { Candidate } from './sampler.ts'
 
 /**

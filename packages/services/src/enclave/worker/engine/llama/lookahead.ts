@@ -1,6 +1,6 @@
 import type { ControlledEvaluateInputItem, LlamaContextSequence, Token } from 'node-llama-cpp'
-import { type Candidate, rank } from './sampler.ts'
-import type { Selection } from './selection.ts'
+import { type Candidate, rank } from '../sampling/sampler.ts'
+import type { Selection } from '../sampling/selection.ts'
 
 /** What the model says of the token after one that was evaluated. */
 export interface NextToken {

@@ -1,7 +1,7 @@
 import type { LlamaModel, Token } from 'node-llama-cpp'
 import { utf8 } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
-import type { SpecialToken, Vocabulary } from './engine.ts'
+import type { SpecialToken, Vocabulary } from '../engine.ts'
 import { inPieces, typeByte } from './pieces.ts'
 
 // llama.cpp's token types in a GGUF file

@@ -1,5 +1,5 @@
 import { fromUtf8 } from 'veritee/bytes'
-import type { GeneratedToken, Vocabulary } from './engine.ts'
+import type { GeneratedToken, Vocabulary } from '../engine.ts'
 import { TextStream } from './text-stream.ts'
 
 /** A piece of one answer that will not be taken back: whole characters only, and no part of a stop string. */

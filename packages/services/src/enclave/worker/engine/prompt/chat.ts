@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
 import { utf8 } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
-import type { Vocabulary } from './engine.ts'
+import type { Vocabulary } from '../engine.ts'
+import type { ChatMessage } from '../request/messages.ts'
+import type { Tool } from '../request/tools.ts'
+import { RequestError } from '../request-error.ts'
+import { type ToolFormat, toolFormatOf } from '../tools/tool-format.ts'
 import { compileTemplate } from './jinja.ts'
-import type { ChatMessage } from './request/messages.ts'
-import type { Tool } from './request/tools.ts'
-import { RequestError } from './request-error.ts'
 import { cutAtWords, type WordBreaker, type WordFinder, wordBreaker, wordFinder } from './special-words.ts'
 import { breakDeep, templateMessage, templateTool } from './template-variables.ts'
-import { type ToolFormat, toolFormatOf } from './tools/tool-format.ts'
 
 /** The chat template of one model, compiled once. */
 export interface ChatTemplate {

@@ -1,5 +1,5 @@
-import type { ChatMessage } from './request/messages.ts'
-import type { Tool } from './request/tools.ts'
+import type { ChatMessage } from '../request/messages.ts'
+import type { Tool } from '../request/tools.ts'
 
 /** A message as chat templates know it. Members that say nothing are absent: templates ask whether they are defined. */
 export function templateMessage({ role, content, name, toolCalls, toolCallId }: ChatMessage): object {

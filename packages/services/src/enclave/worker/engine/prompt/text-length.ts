@@ -1,4 +1,4 @@
-import type { Vocabulary } from './engine.ts'
+import type { Vocabulary } from '../engine.ts'
 
 /** No vocabulary in use has tokens longer than this on average, so more text cannot fit and need not be tokenized to know it. */
 const maxCharactersPerToken = 64

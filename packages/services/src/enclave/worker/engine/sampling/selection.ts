@@ -1,6 +1,6 @@
+import { type Choice, maxTopK, type Sampling } from '../engine.ts'
 import { Adjuster, type Adjustments } from './adjustments.ts'
 import type { TokenMask } from './constraint.ts'
-import { type Choice, maxTopK, type Sampling } from './engine.ts'
 import { type Candidate, chooseRanked } from './sampler.ts'
 
 export interface SelectionOptions {

@@ -3,7 +3,7 @@ import { createReadStream, readFileSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { jcs } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
-import { thisSystem } from './weights/surroundings.ts'
+import { thisSystem } from '../weights/surroundings.ts'
 
 export interface NativeFile {
   readonly name: string

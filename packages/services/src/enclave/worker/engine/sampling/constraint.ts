@@ -1,6 +1,6 @@
-import type { Vocabulary } from './engine.ts'
-import { Acceptor } from './grammar/acceptor.ts'
-import type { Grammar } from './grammar/grammar.ts'
+import type { Vocabulary } from '../engine.ts'
+import { Acceptor } from '../grammar/acceptor.ts'
+import type { Grammar } from '../grammar/grammar.ts'
 
 /** What an answer is held to: at each position only some tokens may come, which depends on the tokens so far and on nothing else. */
 export interface Constraint {
