@@ -184,6 +184,7 @@ export const errorTable = {
   engine_unavailable: ['unavailable', 'the inference engine cannot start on this machine'],
   engine_busy: ['unavailable', 'too many requests wait for the engine; retry later'],
   engine_failed: ['unavailable', 'the engine failed during an evaluation'],
+  engine_stalled: ['unavailable', 'the engine got on with nothing for the time that is configured; it was ended and is started again'],
   engine_outside_enclave: ['configuration', 'an SGX enclave holds its engine itself: one in another process is outside what is attested'],
   engine_not_measured: ['configuration', 'engine or weights of a confidential VM are not on a read-only mount that its measurements cover'],
   context_overflow: ['configuration', 'prompt and answer do not fit the context of the model; shorten the prompt or lower max_tokens'],

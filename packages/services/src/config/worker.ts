@@ -65,6 +65,14 @@ const sections = {
     }),
     sequences: integer({ flag: 'sequences', min: 1, max: 4, fallback: 4, about: 'requests evaluated together' }),
     max_queue: integer({ flag: 'max-queue', min: 0, max: 65_536, fallback: 64, about: 'requests that may wait' }),
+    stall_seconds: integer({
+      flag: 'stall-seconds',
+      min: 1,
+      max: 86_400,
+      fallback: 120,
+      about:
+        'an engine process that gets on with nothing for so long is killed and started again; must be longer than the vector of the longest text takes',
+    }),
     max_context: integer({ flag: 'max-context', min: 16, max: 1_048_576, fallback: 4096, about: 'most tokens of prompt and answer together' }),
     memory_directory: text({
       flag: 'memory-directory',

@@ -18,16 +18,22 @@ import { type CheckedSettings, checkSettings, type LlamaEngineOptions, openWeigh
 import { vocabularyOf } from '../enclave/worker/engine/vocabulary/vocabulary.ts'
 import type { LoadedWeights } from '../enclave/worker/engine/weights/index.ts'
 import type { Ready } from './ready.ts'
-import { type EngineProcess, startProcess } from './start.ts'
+import { type EngineProcess, type StartOptions, startProcess } from './start.ts'
 
 export interface EngineProcessOptions extends LlamaEngineOptions {
   /** Told when the process ended, and when it runs again; without any content of requests. */
   readonly onChange?: (change: { readonly ready: boolean; readonly reason: string }) => void
   /** First pause before a start that follows a failure; doubled each time, up to {@link longestPauseMs}. Default 250. */
   readonly pauseMs?: number
+  /** The process is killed and started again when it gets on with something for so long no more, in milliseconds. Default {@link defaultStallMs}. */
+  readonly stallMs?: number
+  /** The program of the process; another one in tests. */
+  readonly program?: URL
 }
 
 const longestPauseMs = 30_000
+/** Longer than one evaluation of a large model on a busy machine, and than the vector of the longest text. */
+const defaultStallMs = 120_000
 /** A process that lived for so long failed by itself, and not because it cannot run. */
 const settledMs = 60_000
 
@@ -36,16 +42,23 @@ const settledMs = 60_000
  * facts as `openLlamaEngine`; the facts are those of the process that evaluates, in its own words: between two processes of one machine they are no proof.
  *
  * The worker opens, decrypts and hashes the weights, and hands them over as a descriptor. It keeps that descriptor, so both processes hold the plain
- * weights; prompts and answers pass through both. When the process ends, its requests throw `engine_failed`, new ones `engine_unavailable`, and it is
+ * weights; prompts and answers pass through both. When the process ends, its requests throw `engine_failed` (`engine_stalled`
+ * where it hung and was killed), new ones `engine_unavailable`, and it is
  * started again, with growing pauses, with the same bytes: they are hashed again, and other ones are refused for good. A process with other facts, of an engine that was exchanged meanwhile, is not used.
  *
- * Throws what `openLlamaEngine` throws, and `engine_failed` where the process ends while it loads.
+ * Throws what `openLlamaEngine` throws, `engine_failed` where the process ends while it loads, `engine_stalled` where it hangs.
  */
 export async function openEngineProcess(options: EngineProcessOptions): Promise<Engine & { readonly pid: number | null }> {
   const settings = checkSettings(options)
+  if (!(stallMsOf(options) > 0)) throw new TypeError('engine: stallMs must be above 0')
   const weights = await openWeights(options)
   try {
-    return new SupervisedEngine(weights, settings, await startProcess(weights, settings, options.signal), options)
+    return new SupervisedEngine(
+      weights,
+      settings,
+      await startProcess(weights, settings, { ...startOptions(options), signal: options.signal }),
+      options,
+    )
   } catch (error) {
     await weights.dispose()
     throw error
@@ -162,7 +175,7 @@ class SupervisedEngine implements Engine {
       try {
         await sleep(pause, undefined, { signal })
         await this.#weights.recheck()
-        const next = await startProcess(this.#weights, this.#settings, signal)
+        const next = await startProcess(this.#weights, this.#settings, { ...startOptions(this.#options), signal })
         if (!sameAnswer(next.ready, this)) {
           const refused = fail('engine_unavailable', 'the engine on this machine is another one than the worker started with; restart the worker')
           await next.end(refused)
@@ -180,6 +193,14 @@ class SupervisedEngine implements Engine {
       }
     }
   }
+}
+
+function stallMsOf({ stallMs = defaultStallMs }: EngineProcessOptions): number {
+  return stallMs
+}
+
+function startOptions(options: EngineProcessOptions): StartOptions {
+  return { stallMs: stallMsOf(options), program: options.program }
 }
 
 /** Descriptor and receipts name these facts, and the vocabulary was read once. */

@@ -19,14 +19,15 @@ export const types = {
   ended: 19,
   encoded: 20,
   embedded: 21,
+  progress: 22,
 } as const
 
-/** A generation as it travels: its signal stays behind, and travels as the frame `abort`; what it is held to goes as a grammar. */
-export type SentGeneration = Omit<Generation, 'signal' | 'constraint'> & {
+/** A generation as it travels: its signal stays behind, and travels as the frame `abort`, and progress comes as frames of that name; what it is held to goes as a grammar. */
+export type SentGeneration = Omit<Generation, 'signal' | 'onProgress' | 'constraint'> & {
   readonly constraint: { readonly grammar: FlatGrammar; readonly written: ReadonlyMap<number, Uint8Array> } | null
 }
 
-export function encodeGenerate(id: number, { signal: _, constraint, ...rest }: Generation): Uint8Array[] {
+export function encodeGenerate(id: number, { signal: _, onProgress: __, constraint, ...rest }: Generation): Uint8Array[] {
   const held = constraint === undefined ? null : { grammar: flatten(constraint.grammar), written: constraint.written }
   return [uint32([id]), serialize({ ...rest, constraint: held } satisfies SentGeneration)]
 }

@@ -8,8 +8,14 @@ import { unflatten } from './grammar.ts'
 import { decodeGenerate, encodeEmbedding, encodeError, encodeToken, readJson, readUint32s, types, uint32 } from './messages.ts'
 import { encodeReady, type LoadMessage } from './ready.ts'
 
+/** In place of the id of a request: the loading of the model. */
+export const wholeProcess = 0
+
 /** Descriptors that an engine process is born with. From `weights` on there is one for each file of the model. */
 export const channelDescriptors = { main: 3, vocabulary: 4, weights: 5 } as const
+
+/** A process tells that a long prompt, or the loading of a model, gets on at most so often. */
+const progressMs = 100
 
 /** Tokens of one request that an engine process may be ahead of its reader. */
 export const creditPerRequest = 16
@@ -23,12 +29,23 @@ interface Running {
 
 /**
  * The engine's side of the channel: loads what it is told to, then generates and tokenizes. What comes is believed, since only the worker can write it;
- * a message that cannot be read ends the process (`onEnd`).
+ * a message that cannot be read ends the process (`onEnd`). `loadEngine` is another one in tests.
  */
-export function serveEngine(main: Socket, vocabulary: Socket, onEnd: () => void): void {
+export function serveEngine(main: Socket, vocabulary: Socket, onEnd: () => void, loadEngine: typeof loadLlama = loadLlama): void {
   let engine: Engine | null = null
   const running = new Map<number, Running>()
   const write = batched(main)
+
+  /** What tells the worker that an evaluation gets on which has no token to show. */
+  function progressOf(id: number): () => void {
+    let last = performance.now()
+    return () => {
+      const now = performance.now()
+      if (now - last < progressMs) return
+      last = now
+      write(frame(types.progress, uint32([id])))
+    }
+  }
 
   async function load(message: LoadMessage): Promise<void> {
     try {
@@ -37,7 +54,7 @@ export function serveEngine(main: Socket, vocabulary: Socket, onEnd: () => void)
       const { path, files, sealed, loading } = message
       const place = (): Promise<Placed> => Promise.resolve({ path, remove: nothing })
       const weights = { files, sealed, loading, descriptors: [], place, confirm: nothing, recheck: nothing, dispose: nothing }
-      const loaded = await loadLlama(weights, message.settings)
+      const loaded = await loadEngine(weights, message.settings, { onProgress: progressOf(wholeProcess) })
       engine = loaded.engine
       write(frame(types.ready, encodeReady(engine.facts, engine.model, loaded.table)))
     } catch (error) {
@@ -54,7 +71,7 @@ export function serveEngine(main: Socket, vocabulary: Socket, onEnd: () => void)
       if (engine === null) throw new TypeError('generate before load')
       const { constraint, ...rest } = generation
       const held = constraint === null ? {} : { constraint: constrain(unflatten(constraint.grammar), engine.vocabulary, constraint.written) }
-      for await (const token of engine.generate({ ...rest, ...held, signal: own.controller.signal })) {
+      for await (const token of engine.generate({ ...rest, ...held, signal: own.controller.signal, onProgress: progressOf(id) })) {
         write(encodeToken(id, token), true)
         if (--own.credit === 0) await new Promise<void>((resolve) => (own.wake = resolve))
       }

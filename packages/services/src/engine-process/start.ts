@@ -9,14 +9,15 @@ import { type Frame, FrameReader, frame } from './frames.ts'
 import { decodeEmbedding, decodeError, decodeTokens, encodeGenerate, malformed, types, uint32 } from './messages.ts'
 import { askTokens } from './questions.ts'
 import { decodeReady, type LoadMessage, type Ready } from './ready.ts'
-import { channelDescriptors, creditPerRequest } from './serve.ts'
+import { channelDescriptors, creditPerRequest, wholeProcess } from './serve.ts'
 import { TokenQueue } from './token-queue.ts'
+import { Watch } from './watch.ts'
 
 /** One run of the engine process, from the loaded model to its death. */
 export interface EngineProcess {
   readonly pid: number
   readonly ready: Ready
-  /** Aborted when the process is gone, with the `engine_failed` that its requests end with. */
+  /** Aborted when the process is gone, with the `engine_failed` or `engine_stalled` that its requests end with. */
   readonly ended: AbortSignal
   generate(generation: Generation): AsyncGenerator<GeneratedToken, void, void>
   encode(text: string): number[]
@@ -27,16 +28,30 @@ export interface EngineProcess {
 
 /** A queue at the worker decides what runs; this only takes what a request that was just given up still holds. */
 const queueOfProcess = 1 << 16
+/** Starting llama.cpp takes a second, and more on a busy machine. */
+const leastLoadingMs = 60_000
 /** The reader tells of tokens it took in these steps. */
 const creditStep = creditPerRequest / 2
 
+export interface StartOptions {
+  readonly signal?: AbortSignal | undefined
+  /** Without progress for so long, in milliseconds, the process is killed. */
+  readonly stallMs: number
+  /** The same while a model is loaded, where much happens without a sign: default as long, and at least {@link leastLoadingMs}. */
+  readonly loadingMs?: number
+  /** The program of the process; another one in tests. */
+  readonly program?: URL | undefined
+}
+
 /**
  * Starts an engine process and loads the weights in it; they are handed over as a descriptor. The process has an empty environment and no output.
- * Throws what loading throws there, `engine_unavailable` where it cannot be started, `engine_failed` where it ends while loading, and the signal's reason.
+ * Throws what loading throws there, `engine_unavailable` where it cannot be started, `engine_failed` where it ends while loading, `engine_stalled` where it gets on with
+ * nothing, and the signal's reason.
  */
-export async function startProcess(weights: LoadedWeights, settings: CheckedSettings, signal?: AbortSignal): Promise<EngineProcess> {
+export async function startProcess(weights: LoadedWeights, settings: CheckedSettings, options: StartOptions): Promise<EngineProcess> {
+  const { signal, stallMs, loadingMs = Math.max(stallMs, leastLoadingMs) } = options
   signal?.throwIfAborted()
-  const { main, vocabulary, exited, kill, pid } = spawnProgram(weights.descriptors)
+  const { main, vocabulary, exited, kill, pid } = spawnProgram(weights.descriptors, options.program)
   const ended = new AbortController()
   const queues = new Map<number, TokenQueue>()
   const embeddings = new Map<number, PromiseWithResolvers<Embedding>>()
@@ -51,6 +66,8 @@ export async function startProcess(weights: LoadedWeights, settings: CheckedSett
     queues.clear()
     for (const { reject } of embeddings.values()) reject(error)
     embeddings.clear()
+    watch.close()
+    loadingWatch.close()
   }
   void exited.then((how) => lose(fail('engine_failed', `the engine process ended (${how})`)))
   const breach = (error: unknown): void => {
@@ -58,10 +75,23 @@ export async function startProcess(weights: LoadedWeights, settings: CheckedSett
     void kill()
   }
 
+  // Which of its requests hangs may be known; what else runs in the process cannot be told apart from it, and ends with it.
+  const watchFor = (ms: number): Watch =>
+    new Watch({
+      stallMs: ms,
+      onStall: () => breach(fail('engine_stalled', `the engine process got on with nothing for ${ms / 1000} s and was ended`)),
+    })
+  const watch = watchFor(stallMs)
+  const loadingWatch = watchFor(loadingMs)
+  const take = (id: number, token: GeneratedToken): void => {
+    watch.progress(id)
+    queues.get(id)?.add(token)
+  }
   const handle = ({ type, payload }: Frame): void => {
-    if (type === types.tokens) decodeTokens(payload, (id, token) => queues.get(id)?.add(token))
+    if (type === types.tokens) decodeTokens(payload, take)
     else if (type === types.ended && payload.length >= 4) {
       const id = payload.readUInt32LE()
+      watch.end(id)
       const end = payload.length === 4 ? null : { error: decodeError(payload.subarray(4)) }
       queues.get(id)?.end(end)
       queues.delete(id)
@@ -69,8 +99,12 @@ export async function startProcess(weights: LoadedWeights, settings: CheckedSett
       embeddings.delete(id)
     } else if (type === types.embedded && made !== null) {
       const { id, embedding } = decodeEmbedding(payload, made.embeddingSize)
+      watch.end(id)
       embeddings.get(id)?.resolve(embedding)
       embeddings.delete(id)
+    } else if (type === types.progress && payload.length === 4) {
+      const id = payload.readUInt32LE()
+      ;(id === wholeProcess ? loadingWatch : watch).progress(id)
     } else if (type === types.ready) {
       made = decodeReady(payload)
       loaded.resolve(made)
@@ -100,6 +134,7 @@ export async function startProcess(weights: LoadedWeights, settings: CheckedSett
     queues.set(id, queue)
     try {
       send(types.generate, ...encodeGenerate(id, generation))
+      watch.begin(id, () => queue.expecting)
       for (let taken = 0; ; ) {
         own?.throwIfAborted()
         const token = queue.take()
@@ -109,10 +144,13 @@ export async function startProcess(weights: LoadedWeights, settings: CheckedSett
           continue
         }
         yield token
-        if (++taken % creditStep === 0) send(types.credit, uint32([id, creditStep]))
+        if (++taken % creditStep !== 0) continue
+        queue.allow(creditStep)
+        send(types.credit, uint32([id, creditStep]))
       }
     } finally {
       own?.removeEventListener('abort', wake)
+      watch.end(id)
       if (queues.delete(id) && !queue.ended) send(types.abort, uint32([id]))
     }
   }
@@ -123,6 +161,7 @@ export async function startProcess(weights: LoadedWeights, settings: CheckedSett
     const waiting = Promise.withResolvers<Embedding>()
     embeddings.set(lastId, waiting)
     send(types.embed, uint32([lastId]), uint32(tokens))
+    watch.begin(lastId)
     return waiting.promise
   }
 
@@ -141,7 +180,9 @@ export async function startProcess(weights: LoadedWeights, settings: CheckedSett
     try {
       const message: LoadMessage = { path: placed.path, files, loading, sealed, settings: { ...settings, maxQueue: queueOfProcess } }
       send(types.load, Buffer.from(JSON.stringify(message)))
+      loadingWatch.begin(wholeProcess)
       const ready = await loaded.promise
+      loadingWatch.close()
       await weights.confirm()
       return ready
     } finally {
@@ -159,6 +200,7 @@ export async function startProcess(weights: LoadedWeights, settings: CheckedSett
     }
     return { pid, ready, ended: ended.signal, generate, encode, embed, end }
   } catch (error) {
+    loadingWatch.close()
     await kill()
     signal?.throwIfAborted()
     throw error
@@ -176,12 +218,12 @@ interface Program {
   readonly kill: () => Promise<void>
 }
 
-function spawnProgram(weights: readonly number[]): Program {
+function spawnProgram(weights: readonly number[], program: URL | undefined): Program {
   // From sources both are .ts, and the library is to be found as sources too.
   const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'))
   const flags = extension === '.ts' ? ['--conditions=@veritee/source', '--disable-warning=ExperimentalWarning'] : []
   // Not the flags of this process: a program given to it by -e, or a debugger, is not to be started again.
-  const child = spawn(process.execPath, [...flags, fileURLToPath(new URL(`./child${extension}`, import.meta.url))], {
+  const child = spawn(process.execPath, [...flags, fileURLToPath(program ?? new URL(`./child${extension}`, import.meta.url))], {
     env: {},
     stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe', ...weights],
   })

@@ -6,18 +6,22 @@ export class TokenQueue {
   readonly #most: number
   #tokens: GeneratedToken[] = []
   #next = 0
+  #allowed: number
+  #received = 0
   /** How it ended: undefined while it goes on, null where there is nothing more to come. */
   #end: { readonly error: unknown } | null | undefined
   #wake: (() => void) | null = null
 
   constructor(most: number) {
     this.#most = most
+    this.#allowed = most
   }
 
   /** Throws `engine_failed` for more tokens than there may be. */
   add(token: GeneratedToken): void {
     if (this.#end !== undefined) return
     if (this.#tokens.length - this.#next >= this.#most) throw malformed()
+    this.#received++
     this.#tokens.push(token)
     this.#rouse()
   }
@@ -30,6 +34,16 @@ export class TokenQueue {
 
   get ended(): boolean {
     return this.#end !== undefined
+  }
+
+  /** The process was told that it may send so many more. */
+  allow(more: number): void {
+    this.#allowed += more
+  }
+
+  /** Whether something is to come without its reader taking anything first. */
+  get expecting(): boolean {
+    return this.#end === undefined && this.#received < this.#allowed
   }
 
   /** The next token at once, null at the end, undefined where none is there yet. Throws the error that it ended with. */

@@ -58,6 +58,7 @@ async function plain({ config, platform, program, report }: LoadOptions, source:
     sha256,
     ...(measured !== undefined && { measured }),
     ...engineOptions(config),
+    stallMs: config.engine.stall_seconds * 1000,
     onChange: told(name, report),
   })
   try {
@@ -87,7 +88,7 @@ async function sealed({ config, configuration, platform, program, report }: Load
   return loadSealedModel({
     path,
     trust,
-    openEngine: (options) => program.openEngine({ ...options, onChange: told(path, report) }),
+    openEngine: (options) => program.openEngine({ ...options, stallMs: config.engine.stall_seconds * 1000, onChange: told(path, report) }),
     // Nothing is protected there, and a developer's machine often has swap.
     toleratesSwap: platform.simulated !== null,
     requestKey: modelKeyFrom({ url, quoter, tee: platform.kind, collateral, configuration }),

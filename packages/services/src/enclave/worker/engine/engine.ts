@@ -133,6 +133,8 @@ export interface Generation {
   /** Alternatives to report per token, 0 to {@link maxTopLogprobs}. Absent: no probabilities are computed at all. */
   readonly topLogprobs?: number
   readonly signal?: AbortSignal
+  /** Told after each part of a long prompt that was evaluated: there is no token yet. */
+  readonly onProgress?: () => void
   /** For replays only: see {@link Guide}. */
   readonly guide?: Guide
 }

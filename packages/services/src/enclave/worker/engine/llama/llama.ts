@@ -70,7 +70,7 @@ export async function openLlamaEngine(options: LlamaEngineOptions): Promise<Engi
   const settings = checkSettings(options)
   const weights = await openWeights(options)
   try {
-    return (await loadLlama(weights, settings, options.signal)).engine
+    return (await loadLlama(weights, settings, options)).engine
   } finally {
     // llama.cpp has mapped or copied the bytes; closing now means that no path leads to them any more
     await weights.dispose()
@@ -125,16 +125,22 @@ function refusalOf({ files, loading }: LoadedWeights, { sha256, measured, memory
   return null
 }
 
+export interface LoadingOptions {
+  readonly signal?: AbortSignal
+  /** Told as the file is read. */
+  readonly onProgress?: () => void
+}
+
 /** Loads hashed weights into llama.cpp, in this process; the table is the engine's vocabulary as plain data. Throws as {@link openLlamaEngine}. */
 export async function loadLlama(
   weights: LoadedWeights,
   settings: CheckedSettings,
-  signal?: AbortSignal,
+  loading: LoadingOptions = {},
 ): Promise<{ readonly engine: Engine; readonly table: VocabularyTable }> {
   const { threads, sequences, maxContext, maxQueue } = settings
   const llama = await startLlama(threads)
   try {
-    const model = await loadPlaced(llama, weights, signal)
+    const model = await loadPlaced(llama, weights, loading)
     const contextSize = Math.min(maxContext, model.trainContextSize)
     const context = await model.createContext({ contextSize, sequences, batchSize, threads, flashAttention: true }).catch((cause: unknown) => {
       throw fail('engine_unavailable', `a context of ${sequences} times ${contextSize} tokens cannot be created`, cause)
@@ -158,10 +164,10 @@ export async function loadLlama(
   }
 }
 
-async function loadPlaced(llama: Llama, weights: LoadedWeights, signal: AbortSignal | undefined): Promise<LlamaModel> {
+async function loadPlaced(llama: Llama, weights: LoadedWeights, options: LoadingOptions): Promise<LlamaModel> {
   const placed = await weights.place()
   try {
-    const model = await loadModel(llama, placed.path, weights.loading, signal)
+    const model = await loadModel(llama, placed.path, weights.loading, options)
     await weights.confirm()
     return model
   } finally {
@@ -204,7 +210,7 @@ async function startLlama(threads: number): Promise<Llama> {
   }
 }
 
-async function loadModel(llama: Llama, path: string, loading: ModelFacts['loading'], signal: AbortSignal | undefined): Promise<LlamaModel> {
+async function loadModel(llama: Llama, path: string, loading: ModelFacts['loading'], { signal, onProgress }: LoadingOptions): Promise<LlamaModel> {
   try {
     // From tmpfs, mmap shares the pages of our private copy. From a file, only a copy is safe from later writes.
     return await llama.loadModel({
@@ -213,6 +219,7 @@ async function loadModel(llama: Llama, path: string, loading: ModelFacts['loadin
       gpuLayers: 0,
       checkTensors: true,
       ...(signal && { loadSignal: signal }),
+      ...(onProgress && { onLoadProgress: onProgress }),
     })
   } catch (cause) {
     signal?.throwIfAborted()
@@ -285,7 +292,7 @@ class LlamaEngine implements Engine {
         draw: (position) => draw(choice, position),
         replace: guide?.replace?.bind(guide),
       })
-      const lookahead = new Lookahead(sequence, { batchSize, selection, topLogprobs, checkAbort })
+      const lookahead = new Lookahead(sequence, { batchSize, selection, topLogprobs, checkAbort, onProgress: generation.onProgress })
       const tokens: number[] = []
       const expect = (): readonly number[] => guide?.expect(tokens).slice(0, maxTokens - tokens.length) ?? []
       let next = await lookahead.begin(promptTokens, expect)

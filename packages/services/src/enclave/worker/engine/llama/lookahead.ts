@@ -19,6 +19,8 @@ export interface LookaheadOptions {
   readonly topLogprobs: number | undefined
   /** Throws where the evaluation is no longer wanted. Called before and after each. */
   readonly checkAbort: () => void
+  /** Told after each part of the prompt but the last. */
+  readonly onProgress?: (() => void) | undefined
 }
 
 /**
@@ -39,12 +41,13 @@ export class Lookahead {
 
   /** Forgets what the sequence held and evaluates a prompt of at least one token; gives what follows it. */
   async begin(prompt: readonly number[], expect: () => readonly number[]): Promise<NextToken> {
-    const { batchSize, checkAbort } = this.#options
+    const { batchSize, checkAbort, onProgress } = this.#options
     await this.#sequence.clearHistory()
     let rest = prompt as readonly Token[]
     for (; rest.length > batchSize; rest = rest.slice(batchSize)) {
       checkAbort()
       await this.#sequence.evaluateWithoutGeneratingNewTokens(rest.slice(0, batchSize))
+      onProgress?.()
     }
     return this.#evaluate(rest, expect())
   }
