@@ -127,7 +127,7 @@ test('through a worker: what ran in the process that hung has a verified receipt
     const [streamed, plain] = await Promise.allSettled([text({ prompt: hangs.later, stream: true }), text({ prompt: hangs.atOnce })])
     expect(streamed).toMatchObject({ value: { proof: { outcome: 'verified', inferenceOutcome: 'error' } } })
     expect(streamed.status === 'fulfilled' && Buffer.from(streamed.value.responseBody).toString()).toContain('engine_stalled')
-    const refused = (words: string): unknown => ({ status: 'rejected', reason: { code: 'service_refused', message: expect.stringContaining(words) } })
+    const refused = (words: string): object => ({ status: 'rejected', reason: { code: 'service_refused', message: expect.stringContaining(words) } })
     expect(plain).toMatchObject(refused('503: the engine process got on with nothing'))
     // One receipt for each of both.
     expect(worker.worker.ledger.size).toBe(2)
