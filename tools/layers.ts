@@ -23,6 +23,7 @@ const library: Layers = {
     'admission',
     'receipt',
     'log',
+    'fraud',
     'scoring',
     'seal',
     'index.ts',

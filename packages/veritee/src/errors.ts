@@ -123,6 +123,9 @@ export const errorTable = {
   tlog_proof_malformed: ['untrusted', 'not a proof of c2sp.org/tlog-proof'],
   tile_malformed: ['untrusted', 'a tile or a bundle of entries of the log has another length than its place demands'],
   witness_request_malformed: ['untrusted', 'the request to the witness is not of c2sp.org/tlog-witness'],
+  // fraud proofs (spec/fraud-proof.md)
+  fraud_proof_malformed: ['untrusted', 'the fraud proof is not a well-formed veritee.fraud-proof.v1 document'],
+  fraud_not_shown: ['rejected', 'the statements of the fraud proof are genuine and do not contradict each other: nobody is convicted'],
 
   // encrypted bodies (spec/ehbp-binding.md)
   ehbp_malformed: ['untrusted', 'an encrypted body, its headers or the line that binds it are not of the form of veritee.ehbp.v1'],

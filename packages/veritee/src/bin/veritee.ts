@@ -4,6 +4,7 @@ import { VeriteeError } from '../errors.ts'
 import { bundleCommand, bundleHelp } from './bundle.ts'
 import { chatCommand, chatHelp } from './chat.ts'
 import { collateralCommand, collateralHelp } from './collateral.ts'
+import { fraudCommand, fraudHelp } from './fraud.ts'
 import { inspectCommand, inspectHelp } from './inspect.ts'
 import { policyCommand, policyHelp } from './policy.ts'
 import { errorOf, exitCodes, failedVerdict, writeJson, writeNotes } from './print.ts'
@@ -19,6 +20,7 @@ const commands = new Map([
   ['replay', { run: replayCommand, help: replayHelp }],
   ['collateral', { run: collateralCommand, help: collateralHelp }],
   ['bundle', { run: bundleCommand, help: bundleHelp }],
+  ['fraud', { run: fraudCommand, help: fraudHelp }],
   ['policy', { run: policyCommand, help: policyHelp }],
 ])
 
@@ -32,6 +34,7 @@ Usage: veritee COMMAND ...
   replay            run an answer again on your own machine and compare it token by token
   collateral fetch  fetch the vendor's signed data that a quote needs
   bundle create     put evidence into one file; bundle verify judges it, offline, at any later time
+  fraud verify      check that an enclave has contradicted itself
   policy init       write a policy to start from; policy check and policy explain read one
 
 veritee COMMAND --help tells more. Exit codes: 0 accepted, 1 rejected, 2 wrong usage or policy, 3 something needed was unavailable.

@@ -1,0 +1,2 @@
+export { createFraudProof, type FraudEvidence, type FraudKind, type FraudProof, fraudKinds, maxFraudProofLength, parseFraudProof } from './proof.ts'
+export { type FraudContext, fraudDigest, type ProvenFraud, verifyFraudProof } from './verify.ts'

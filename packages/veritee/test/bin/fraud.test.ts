@@ -1,0 +1,46 @@
+import { beforeAll, expect, it } from 'vitest'
+import { certificatePem } from '../../src/attestation/pki/issue.ts'
+import { createFraudProof } from '../../src/fraud/index.ts'
+import { policy, receiptOf } from '../fraud/scenario.ts'
+import { createEnclave, machine } from '../receipt/enclaves.ts'
+import { expectRefusal, folder, json, type Ran, veritee } from './cli.ts'
+
+const files = folder()
+beforeAll(async () => {
+  const worker = await createEnclave('worker')
+  const report = await worker.report(null)
+  const twice = [receiptOf(worker, { sequence: 4 }), receiptOf(worker, { sequence: 4, outcome: 'length' })]
+  const once = [receiptOf(worker, { sequence: 4 }), receiptOf(worker, { sequence: 5 })]
+  files.write('proof.json', createFraudProof({ kind: 'sequence_reused', report, receipts: twice }))
+  files.write('nothing.json', createFraudProof({ kind: 'sequence_reused', report, receipts: once }))
+  files.write('policy.json', JSON.stringify(policy))
+  files.write('root.pem', certificatePem((await machine()).root))
+})
+
+const verify = (file: string, ...more: string[]): Promise<Ran> => veritee(['fraud', 'verify', files.path(file), ...more])
+const accepted = (): string[] => ['--policy', files.path('policy.json'), '--root', files.path('root.pem')]
+
+it('a proof is proven, names the accused, and says that it is simulated', async () => {
+  const ran = await verify('proof.json', ...accepted())
+  expect(ran.code).toBe(0)
+  expect(ran.stdout).toMatch(/accused: worker sha256:[0-9a-f]{64}/)
+  expect(ran.stdout.trimEnd().split('\n').at(-1)).toBe('PROVEN, SIMULATED: this says nothing about hardware')
+  const document = json(await verify('proof.json', ...accepted(), '--json'))
+  expect(document).toMatchObject({ proven: true, kind: 'sequence_reused', simulated: true, accused: { role: 'worker' } })
+})
+
+it('S5: genuine statements that agree convict nobody', async () => {
+  const ran = await verify('nothing.json', ...accepted())
+  expect([ran.code, ran.stdout]).toEqual([1, expect.stringContaining('Nobody is convicted')])
+  expect(json(await verify('nothing.json', ...accepted(), '--json'))).toMatchObject({ proven: false, error: { code: 'fraud_not_shown' } })
+})
+
+it('S15: without the root nobody is convicted', async () => {
+  const ran = await verify('proof.json', '--policy', files.path('policy.json'), '--json')
+  expect([ran.code, json(ran)]).toEqual([1, { proven: false, error: { code: 'chain_untrusted', message: expect.any(String) } }])
+})
+
+it('without a policy it is wrong usage, as are other verbs', async () => {
+  expectRefusal(await verify('proof.json'), 2, 'usage')
+  expectRefusal(await veritee(['fraud', 'make']), 2, 'usage')
+})
