@@ -50,6 +50,7 @@ const services: Layers = {
     'validator',
     'demo',
     'process',
+    'deploy',
     'bin',
     'bundle',
   ],

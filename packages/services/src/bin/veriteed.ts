@@ -6,7 +6,7 @@ import { type Command, exitCodes } from './command.ts'
 /** Name -> [one line, the file that runs it]. */
 const commands: Readonly<Record<string, readonly [string, () => Promise<{ readonly command: Command }>]>> = {
   model: ['sealed models: make keys, seal, inspect, verify, open; their keys at a broker', () => import('./commands/model.ts')],
-  manifest: ['who may take part in a network: make, sign, verify and inspect admission manifests', () => import('./commands/manifest.ts')],
+  manifest: ['who may take part in a network: make, sign, verify, inspect; of enclaves: render and lint', () => import('./commands/manifest.ts')],
   worker: ['runs models and signs what it answers', () => import('./commands/worker.ts')],
   broker: ['releases model keys to attested enclaves', () => import('./commands/broker.ts')],
   controller: ['verifies workers and routes to them', () => import('./commands/controller.ts')],

@@ -8,8 +8,9 @@ import { parsePolicy } from 'veritee/policy'
 import { makePublisherKey, readPublisherKey } from '../../models/sealing/keys.ts'
 import { nodeFiles, publish, writeNew } from '../../process/files.ts'
 import type { Command } from '../command.ts'
+import { enclaveManifestCommand, enclaveManifestHelp } from './enclave-manifest.ts'
 
-const help = `veriteed manifest: who may take part in a network (spec/admission-manifest.md)
+const help = `veriteed manifest: two kinds of documents. Who may take part in a network (spec/admission-manifest.md):
 
   veriteed manifest keygen --key FILE
       makes an Ed25519 key of a signer, or of an operator, in a new file of mode 0600
@@ -24,6 +25,7 @@ const help = `veriteed manifest: who may take part in a network (spec/admission-
   veriteed manifest inspect FILE
       shows what stands in it; nothing is verified
 
+${enclaveManifestHelp}
 Every command takes --json: one document on stdout.
 Exit codes: 0 done, 1 not genuine or not accepted, 2 wrong usage, 3 something needed is unavailable.
 `
@@ -61,6 +63,8 @@ const actions: { readonly [A in Action]: (values: Values, file: string) => Promi
 
 export const command: Command = {
   run: async (args) => {
+    const done = await enclaveManifestCommand(args)
+    if (done !== null) return done
     const { action, file, values } = read(args)
     if (values.help || action === null) {
       process.stdout.write(help)
