@@ -122,6 +122,10 @@ export const errorTable = {
   log_fork_unproven: ['untrusted', 'the document does not show that the log signed two histories'],
   tlog_proof_malformed: ['untrusted', 'not a proof of c2sp.org/tlog-proof'],
   tile_malformed: ['untrusted', 'a tile or a bundle of entries of the log has another length than its place demands'],
+  log_promise_missing: ['rejected', 'the receipt does not promise to be in a log'],
+  audit_view_malformed: ['untrusted', 'the statement for the log is not a well-formed audit view or chain head, or follows from no receipt'],
+  audit_view_keyset_mismatch: ['untrusted', 'the statement for the log is of another keyset'],
+  audit_view_signature_invalid: ['untrusted', 'the statement for the log is not signed by the keyset that it names: a field was changed'],
   witness_request_malformed: ['untrusted', 'the request to the witness is not of c2sp.org/tlog-witness'],
   // fraud proofs (spec/fraud-proof.md)
   fraud_proof_malformed: ['untrusted', 'the fraud proof is not a well-formed veritee.fraud-proof.v1 document'],

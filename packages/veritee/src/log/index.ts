@@ -1,4 +1,5 @@
 export { type AddCheckpoint, addCheckpointText, maxAddCheckpointLength, parseAddCheckpoint, parseCosignatures } from './add-checkpoint.ts'
+export { type AuditView, auditView, auditViewOf, type LogPromise, type ViewedReceipt, viewedParameters } from './audit-view.ts'
 export { type Checkpoint, checkpointText, parseCheckpoint, signCheckpoint } from './checkpoint.ts'
 export { cosign, verifyCosignature } from './cosignature.ts'
 export { type ForkEvidence, forkText, verifyFork } from './fork.ts'
@@ -16,6 +17,17 @@ export {
   verifyNote,
 } from './key.ts'
 export { maxNoteLength, type Note, type NoteSignature, noteText, parseNote, parseSignatureLine, signatureLine } from './note.ts'
+export { isPromiseDue, type LoggedReceipt, type OfferedInclusion, verifyInclusion } from './receipt-inclusion.ts'
+export {
+  type ChainHead,
+  type LogStatement,
+  logEntry,
+  maxLogStatementLength,
+  parseLogStatement,
+  type SignedLogStatement,
+  signLogStatement,
+  verifyLogStatement,
+} from './statement.ts'
 export { entryBundle, maxEntryBytes, parseEntryBundle, parseTilePath, type Tile, tileHashes, tilePath, tileWidth, widthIn } from './tile.ts'
 export { type ReadTile, TileTree } from './tile-tree.ts'
 export { type LoggedEntry, parseTlogProof, type TlogProof, tlogProofText, verifyTlogProof } from './tlog-proof.ts'

@@ -65,6 +65,7 @@ const single: readonly ReceiptEvent['type'][] = [
   'veritee.model',
   'veritee.inference',
   'veritee.choices',
+  'veritee.log',
   'veritee.chain',
   'veritee.stream',
   'veritee.upstream_receipt',
