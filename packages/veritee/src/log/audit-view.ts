@@ -1,8 +1,10 @@
 import * as crypto from '#crypto'
+import { jcsDigest } from '../bytes/digest.ts'
 import { fromHex, toHex } from '../bytes/hex.ts'
+import type { Json } from '../bytes/jcs.ts'
 import { Shape } from '../bytes/shape.ts'
 import { fail } from '../errors.ts'
-import { type EngineFacts, parseEngineFacts, type WeightFormat, weightFormats } from '../receipt/descriptor.ts'
+import { type EngineFacts, parseEngineFacts, weightFormats } from '../receipt/descriptor.ts'
 import type { ModelEvent, ReceiptEvent } from '../receipt/events.ts'
 import { type Outcome, outcomes, type ParameterValue, readParameters } from '../receipt/inference-members.ts'
 import { type Receipt, receiptDigest } from '../receipt/receipt.ts'
@@ -35,7 +37,8 @@ export type AuditView = {
 /** That a statement stands in a log by a time, in Unix seconds (rule S21). */
 export type LogPromise = { readonly origin: string; readonly promised_by: number }
 
-type ViewedModel = Pick<ModelEvent, 'name' | 'format' | 'sealed' | 'provenance' | 'chat_template_digest'> & { readonly files: readonly string[] }
+/** `weights`: digest of the JCS form of `files`, as in `veritee.model`. */
+type ViewedModel = Pick<ModelEvent, 'name' | 'format' | 'sealed' | 'provenance' | 'chat_template_digest'> & { readonly weights: string }
 
 /** How an answer was sampled. What a requester wrote itself (stop strings, biases, a seed), and what tells a length, is not here. */
 export const viewedParameters: readonly string[] = [
@@ -90,7 +93,7 @@ export async function auditView({ digest, keysetDigest, keyId, servedAt, events 
     receipt_digest: digest,
     served_at: servedAt,
     outcome: run?.outcome ?? of('veritee.outcome')?.outcome ?? null,
-    model: model === undefined ? null : viewedModel(model),
+    model: model === undefined ? null : await viewedModel(model),
     engine: run?.engine ?? null,
     profile: inference?.profile ?? null,
     parameters: Object.fromEntries(Object.entries(run?.parameters ?? {}).filter(([name]) => viewedParameters.includes(name))),
@@ -118,8 +121,8 @@ export async function auditViewOf(receipt: Receipt, receiptKey: Uint8Array | nul
   return auditView({ ...receipt, digest: await receiptDigest(receipt) }, receiptKey)
 }
 
-function viewedModel({ name, files, format, sealed, provenance, chat_template_digest }: ModelEvent): ViewedModel {
-  return { name, files: files.map(({ sha256 }) => sha256), format, sealed, provenance, chat_template_digest }
+async function viewedModel({ name, files, format, sealed, provenance, chat_template_digest }: ModelEvent): Promise<ViewedModel> {
+  return { name, weights: await jcsDigest(files as unknown as Json), format, sealed, provenance, chat_template_digest }
 }
 
 function bucket(count: number | null): number | null {
@@ -151,7 +154,8 @@ export function auditViewFromJson(value: unknown): AuditView {
   const tokens = shape.object(o.tokens, 'tokens', ['prompt', 'completion'])
   const parameters = readParameters(o.parameters, 'parameters')
   for (const name of Object.keys(parameters))
-    if (!viewedParameters.includes(name)) throw shape.refuse('parameters', `no ${JSON.stringify(name.slice(0, 40))}: a view has none of what the requester wrote`)
+    if (!viewedParameters.includes(name))
+      throw shape.refuse('parameters', `no ${JSON.stringify(name.slice(0, 40))}: a view has none of what the requester wrote`)
   return {
     version: shape.oneOf(o.version, 'version', ['veritee.audit-view.v1']),
     log: promiseFromJson(o.log, shape),
@@ -179,12 +183,11 @@ export function promiseFromJson(value: unknown, by: Shape): LogPromise {
 }
 
 function modelFromJson(value: unknown): ViewedModel {
-  const o = shape.object(value, 'model', ['name', 'files', 'format', 'sealed', 'provenance', 'chat_template_digest'])
-  const formats: readonly WeightFormat[] = weightFormats
+  const o = shape.object(value, 'model', ['name', 'weights', 'format', 'sealed', 'provenance', 'chat_template_digest'])
   return {
     name: shape.string(o.name, 'model.name', 256),
-    files: shape.array(o.files, 'model.files', 1024).map((file, i) => shape.digest(file, `model.files[${i}]`)),
-    format: shape.oneOf(o.format, 'model.format', formats),
+    weights: shape.digest(o.weights, 'model.weights'),
+    format: shape.oneOf(o.format, 'model.format', weightFormats),
     sealed: shape.boolean(o.sealed, 'model.sealed'),
     provenance: shape.oneOf(o.provenance, 'model.provenance', ['hashed_while_loading', 'measured_mount', 'provider_asserted']),
     chat_template_digest: o.chat_template_digest === null ? null : shape.digest(o.chat_template_digest, 'model.chat_template_digest'),
