@@ -131,6 +131,11 @@ export const errorTable = {
   fraud_proof_malformed: ['untrusted', 'the fraud proof is not a well-formed veritee.fraud-proof.v1 document'],
   fraud_not_shown: ['rejected', 'the statements of the fraud proof are genuine and do not contradict each other: nobody is convicted'],
 
+  // randomness beacons
+  beacon_malformed: ['untrusted', 'the chain information or the round of a randomness beacon is not well-formed, or of a scheme that is not known'],
+  beacon_signature_invalid: ['untrusted', 'the round of the randomness beacon is not signed by the key of its chain'],
+  beacon_unavailable: ['unavailable', 'the randomness beacon did not give the round'],
+
   // encrypted bodies (spec/ehbp-binding.md)
   ehbp_malformed: ['untrusted', 'an encrypted body, its headers or the line that binds it are not of the form of veritee.ehbp.v1'],
   ehbp_not_authentic: ['untrusted', 'an encrypted body does not open: it was changed, or is for another key'],

@@ -1,0 +1,13 @@
+export {
+  type BeaconChain,
+  type BeaconRound,
+  beaconChainFromJson,
+  beaconRoundFromJson,
+  parseBeaconChain,
+  parseBeaconRound,
+  quicknet,
+  roundAt,
+  timeOfRound,
+  verifyBeaconRound,
+} from './drand.ts'
+export { createLocalBeacon, type LocalBeacon, localBeaconName } from './local.ts'
