@@ -146,7 +146,7 @@ async function layerBreaches(base: string, layers: Layers): Promise<string[]> {
 }
 
 function packageBreaches(layers: Layers, path: string, target: string, text: string): string[] {
-  const builtin = target.startsWith('node:') || target === '#crypto'
+  const builtin = target.startsWith('node:') || target === '#crypto' || target === '#platform'
   const allowed = path === optional.file && target === optional.target && optional.form.test(text) && text.split(optional.target).length === 2
   if (layers === library && !builtin && !allowed) return [`${layers.source}/${path}: imports ${target}; the library has no dependencies`]
   if (

@@ -1,20 +1,13 @@
 import * as crypto from '#crypto'
-import { concatAll, utf8 } from '../bytes/bytes.ts'
-import { sha256Digest } from '../bytes/digest.ts'
+import { utf8 } from '../bytes/bytes.ts'
 import { toHex } from '../bytes/hex.ts'
 import { fail, VeriteeError } from '../errors.ts'
-import { type Exchange, type VerifiedExchange, verifyExchange } from '../receipt/exchange.ts'
-import { eventOf, maxReceiptBytes, parseReceipt, upstreamOf } from '../receipt/receipt.ts'
-import { maxSessionBytes } from '../receipt/session.ts'
-import { EventSplitter, StreamTree } from '../receipt/stream.ts'
-import { checkStillVerified, type Service } from './connect.ts'
+import type { Exchange, VerifiedExchange } from '../receipt/index.ts'
+import { checkStillVerified, type Service } from './establish.ts'
+import { type GetDocument, proveExchange, type Records, receiptIdOf } from './exchange/documents.ts'
+import { Receiving } from './exchange/receiving.ts'
 import { fetchText, serviceMessage } from './fetch-text.ts'
 import type { TransportResponse } from './transport.ts'
-
-/** Bytes of the longest response kept for verification. */
-const maxResponseBytes = 64 << 20
-/** Events of the longest stream: each costs far more memory than the two bytes it may have. */
-const maxEvents = 1 << 20
 
 export interface AskOptions {
   readonly signal?: AbortSignal
@@ -29,7 +22,7 @@ export interface Answer {
   readonly contentType: string
   readonly receiptId: string
   readonly clientNonce: string
-  readonly records: { readonly receipt: string; readonly session: string | null; readonly workerReceipt: string | null }
+  readonly records: Records
   readonly proof: VerifiedExchange
 }
 
@@ -59,23 +52,19 @@ export async function ask(service: Service, path: string, requestBody: Uint8Arra
   }
   const contentType = response.headers['content-type'] ?? ''
   const streaming = response.status === 200 && contentType.startsWith('text/event-stream')
-  const received = await receive(response, streaming, options, abort)
+  const { receiving, complete } = await receive(response, streaming, options, abort)
+  const responseBody = receiving.body
   if (response.status !== 200)
     throw fail(
       'service_refused',
-      `${service.transport.origin}${path} answered ${response.status}: ${serviceMessage(new TextDecoder().decode(received.body))}`,
+      `${service.transport.origin}${path} answered ${response.status}: ${serviceMessage(new TextDecoder().decode(responseBody))}`,
     )
-  const receiptId = response.headers['x-receipt-id']
-  if (receiptId === undefined || !/^[\w-]{1,128}$/.test(receiptId)) throw fail('receipt_missing', 'the answer names no receipt')
-  const exchange: Exchange = {
-    requestBody,
-    responseHash: await sha256Digest(received.body),
-    stream: received.stream,
-    complete: received.complete,
-    clientNonce,
-  }
-  const { records, proof } = await prove(service, receiptId, exchange)
-  return { requestBody, responseBody: received.body, contentType, receiptId, clientNonce, records, proof }
+  const receiptId = receiptIdOf(response.headers)
+  const exchange: Exchange = { requestBody, responseHash: await receiving.digest(), stream: receiving.stream, complete, clientNonce }
+  const get: GetDocument = (document, maxBytes) =>
+    fetchText(service.transport, { method: 'GET', path: document, headers: authorization(service) }, maxBytes, 'receipt_missing')
+  const { records, proof } = await proveExchange(get, receiptId, exchange, service)
+  return { requestBody, responseBody, contentType, receiptId, clientNonce, records, proof }
 }
 
 function authorization(service: Service): { [name: string]: string } {
@@ -83,29 +72,18 @@ function authorization(service: Service): { [name: string]: string } {
 }
 
 interface Received {
-  readonly body: Uint8Array
-  readonly stream: StreamTree | null
+  readonly receiving: Receiving
   readonly complete: boolean
 }
 
 async function receive(response: TransportResponse, streaming: boolean, options: AskOptions, abort: AbortController): Promise<Received> {
-  const parts: Uint8Array[] = []
-  const stream = streaming ? new StreamTree() : null
-  const splitter = new EventSplitter()
-  let length = 0
-  let callback: { readonly error: unknown } | null = null
+  const receiving = new Receiving(streaming)
+  let callback = null as { readonly error: unknown } | null
   try {
     for await (const part of response.body) {
-      length += part.length
-      if (length > maxResponseBytes) throw fail('response_too_large', `expected at most ${maxResponseBytes} bytes`)
-      if (stream === null) {
-        parts.push(part)
-        continue
-      }
-      for (const event of splitter.push(part)) {
-        parts.push(event)
-        if (parts.length > maxEvents) throw fail('response_too_large', `expected at most ${maxEvents} events`)
-        await stream.append(event)
+      for (const event of receiving.split(part)) {
+        await receiving.keep(event)
+        if (!streaming) continue
         let wanted: boolean | undefined
         try {
           wanted = options.onEvent?.(event)
@@ -115,7 +93,7 @@ async function receive(response: TransportResponse, streaming: boolean, options:
         }
         if (wanted === false) {
           abort.abort()
-          return { body: concatAll(parts), stream, complete: false }
+          return { receiving, complete: false }
         }
       }
     }
@@ -124,32 +102,11 @@ async function receive(response: TransportResponse, streaming: boolean, options:
     if (callback !== null) throw callback.error
     if (cause instanceof VeriteeError) throw cause
     // Cut off or aborted: what came whole can still be verified as a prefix.
-    if (stream === null || stream.leaves.length === 0) throw fail('service_unavailable', `the answer broke off after ${length} bytes`, cause)
-    return { body: concatAll(parts), stream, complete: false }
+    if (!receiving.hasPrefix) throw fail('service_unavailable', `the answer broke off after ${receiving.length} bytes`, cause)
+    return { receiving, complete: false }
   }
-  // Bytes after the last blank line belong to the body that the receipt hashes; they are no event.
-  return { body: concatAll([...parts, splitter.rest]), stream, complete: true }
-}
-
-async function prove(service: Service, receiptId: string, exchange: Exchange): Promise<Pick<Answer, 'records' | 'proof'>> {
-  const get = (path: string, maxBytes: number): Promise<string> =>
-    fetchText(service.transport, { method: 'GET', path, headers: authorization(service) }, maxBytes, 'receipt_missing')
-  const prefix = exchange.complete || exchange.stream === null ? null : exchange.stream.leaves.length
-  const receipt = await get(`/v1/aci/receipts/${receiptId}`, maxReceiptBytes)
-  const prefixProof = prefix === null ? null : await get(`/v1/aci/receipts/${receiptId}?prefix=${prefix}`, maxReceiptBytes)
-  const stated = parseReceipt(receipt)
-  const upstream = upstreamOf(stated)
-  const verified = upstream?.result === 'verified' ? upstream : null
-  // Where the controller itself says that the worker's receipt did not match, there is none to fetch, and verification says so.
-  const cited = verified !== null && eventOf(stated, 'veritee.upstream_receipt')?.result === 'match'
-  const session = verified === null ? null : { id: verified.session_id, text: await get(`/v1/aci/sessions/${verified.session_id}`, maxSessionBytes) }
-  const workerPath = `/v1/veritee/receipts/${receiptId}/upstream`
-  const workerReceipt = !cited ? null : await get(workerPath, maxReceiptBytes)
-  const workerPrefixProof = !cited || prefix === null ? null : await get(`${workerPath}?prefix=${prefix}`, maxReceiptBytes)
-  const { report, options } = service
-  const records = { receipt, prefixProof, session, workerReceipt, workerPrefixProof }
-  const proof = await verifyExchange(exchange, records, report, options.policy, options.trust, options.now())
-  return { records: { receipt, session: session?.text ?? null, workerReceipt }, proof }
+  receiving.end()
+  return { receiving, complete: true }
 }
 
 /** The body of a chat request: what OpenAI's API takes. */

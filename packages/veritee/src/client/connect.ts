@@ -1,100 +1,11 @@
-import * as crypto from '#crypto'
-import type { Trust } from '../attestation/index.ts'
-import { toHex } from '../bytes/hex.ts'
-import { type ErrorCode, fail, VeriteeError } from '../errors.ts'
-import { policyFor } from '../policy/parse.ts'
-import type { Policy, Role } from '../policy/policy.ts'
-import type { Verdict } from '../policy/verdict.ts'
-import { type Channel, evaluateReport } from '../receipt/evaluate-report.ts'
-import { maxReportBytes, parseReport, type VerifiedReport, verifyReport } from '../receipt/report.ts'
-import { fetchText } from './fetch-text.ts'
+import { type Connection, openConnection } from './connection/connection.ts'
+import type { ConnectionOptions } from './connection/options.ts'
+import { type ConnectOptions, establish, type Service } from './establish.ts'
 import type { Transport } from './transport.ts'
 
-export interface ConnectOptions {
-  readonly policy: Policy
-  readonly trust: Trust
-  /** The role the service must have. */
-  readonly role: Role
-  /** The caller's clock. */
-  readonly now: () => Date
-  /** `Authorization` of the service's API key, where it needs one. It is never sent before the service is verified. */
-  readonly apiKey?: string
-  /** For controllers: what a worker gave out when it registered, so that it keeps a place in its quote queue for this challenge. */
-  readonly admissionTicket?: string
-}
-
-/** A service that was verified: talk to it through {@link ask}, which sends nothing once its keyset has changed or expired. */
-export interface Service {
-  readonly transport: Transport
-  readonly options: ConnectOptions
-  readonly report: VerifiedReport
-  readonly verdict: Verdict
-  /** The report as served, and the nonce it binds: what a third party needs to verify it again. */
-  readonly reportText: string
-  readonly nonce: string
-  readonly attestedAt: Date
-}
-
-/** The evidence is genuine and was judged: the policy does not want it. `verdict` lists every check. */
-export class RejectedError extends VeriteeError {
-  override readonly name = 'RejectedError'
-  readonly verdict: Verdict
-  constructor(code: ErrorCode, message: string, verdict: Verdict) {
-    super(code, message)
-    this.verdict = verdict
-  }
-}
-
-/**
- * Establishes a service's identity (aci/1 section 9.1): draws a fresh nonce, fetches the report over `transport`, verifies it under `trust`,
- * evaluates it under the policy's section for the role, and checks that the connection's TLS key is in the attested keyset.
- *
- * Nothing of the caller's is sent before it returns. Throws `channel_mismatch`, {@link RejectedError}, every code of `verifyReport` and of the transport.
- */
-export async function connect(transport: Transport, options: ConnectOptions): Promise<Service> {
-  const policy = policyFor(options.policy, options.role)
-  const nonce = toHex(crypto.randomBytes(32))
-  // The age of the attestation counts from the drawing of the nonce: a slow answer must not make it younger.
-  const attestedAt = options.now()
-  const reportText = await fetchText(
-    transport,
-    { method: 'GET', path: `/v1/aci/attestation?nonce=${nonce}`, ...ticketHeader(options) },
-    maxReportBytes,
-  )
-  const at = options.now()
-  const report = await verifyReport(parseReport(reportText), nonce, options.trust, at)
-  const verdict = evaluateReport(report, policy, { role: options.role, at, attestedAt, channel: channelOf(transport, report) })
-  if (verdict.error !== null) throw new RejectedError(verdict.error.code, verdict.error.message, verdict)
-  return { transport, options, report, verdict, reportText, nonce, attestedAt }
-}
-
-function ticketHeader({ admissionTicket }: ConnectOptions): { headers?: { [name: string]: string } } {
-  return admissionTicket === undefined ? {} : { headers: { 'x-veritee-admission': admissionTicket } }
-}
-
-/** Throws `channel_mismatch` where TLS ends in a key outside the keyset: somebody stands between. */
-function channelOf(transport: Transport, report: VerifiedReport): Channel {
-  if (transport.spki === null) return transport.loopback ? 'loopback' : 'unattested'
-  const hostname = new URL(transport.origin).hostname.replace(/^\[|\]$/g, '')
-  const listed = report.keyset.tls_public_keys.some(
-    (key) => key.spki_sha256 === transport.spki && (key.domain === undefined || key.domain === hostname),
-  )
-  if (!listed)
-    throw fail('channel_mismatch', `the connection ends in TLS key ${transport.spki}, which the attested keyset does not list for ${hostname}`)
-  return 'attested'
-}
-
-/** Throws `keyset_changed` where a response names another keyset, `keyset_expired` and `policy_attestation_age` where it is time to verify again. */
-export function checkStillVerified(service: Service, statedDigest: string | null): void {
-  const { report, options, attestedAt } = service
-  const now = options.now()
-  if (statedDigest !== null && statedDigest !== report.keysetDigest)
-    throw fail(
-      'keyset_changed',
-      `verified ${report.keysetDigest}, the service now names ${/^sha256:[0-9a-f]{64}$/.test(statedDigest) ? statedDigest : 'something else'}`,
-    )
-  if (now.getTime() >= report.keyset.not_after * 1000) throw fail('keyset_expired', 'the keyset has passed its not_after: verify the service again')
-  const maxAge = policyFor(options.policy, options.role).maxAttestationAge
-  if (maxAge !== 'any' && now.getTime() - attestedAt.getTime() > maxAge * 1000)
-    throw fail('policy_attestation_age', `verified more than ${maxAge} s ago: verify the service again`)
+/** Verifies a service and gives a `fetch` for it: see {@link Connection}. Over a transport of the caller's own, the verified service alone: see {@link establish}. */
+export function connect(url: string | URL, options: ConnectionOptions): Promise<Connection>
+export function connect(transport: Transport, options: ConnectOptions): Promise<Service>
+export function connect(to: string | URL | Transport, options: ConnectionOptions | ConnectOptions): Promise<Connection | Service> {
+  return typeof to === 'string' || to instanceof URL ? openConnection(to, options as ConnectionOptions) : establish(to, options as ConnectOptions)
 }

@@ -1,6 +1,4 @@
-export { type Answer, type AskOptions, ask, chatBody } from './ask.ts'
+export * from './browser.ts'
 export * from './collateral/index.ts'
-export { type ConnectOptions, checkStillVerified, connect, RejectedError, type Service } from './connect.ts'
-export { fetchText, readBody } from './fetch-text.ts'
 export { isLoopbackHost, nodeTransport, spkiOf } from './node-transport.ts'
-export type { Transport, TransportRequest, TransportResponse } from './transport.ts'
+export { defaultReportDirectory } from './platform/disk-reports.ts'

@@ -5,8 +5,11 @@ import type { ServiceDescriptor } from './descriptor.ts'
 import { externalEngineFinding } from './external/judge.ts'
 import type { VerifiedReport } from './report.ts'
 
-/** How the caller talks to the service: TLS to a key of the keyset, plain HTTP on a loopback address, or not at all (a stored report). */
-export type Channel = 'attested' | 'loopback' | 'unattested' | 'stored'
+/**
+ * How the caller talks to the service: TLS to a key of the keyset; bodies encrypted to a key of the keyset over whatever carries them (spec/ehbp-binding.md);
+ * plain HTTP on a loopback address; or not at all (a stored report).
+ */
+export type Channel = 'attested' | 'sealed' | 'loopback' | 'unattested' | 'stored'
 
 export interface ReportContext {
   /** The role the caller means to talk to. */
@@ -83,6 +86,8 @@ function channel(policy: EvidencePolicy, context: ReportContext): Finding {
   switch (context.channel) {
     case 'attested':
       return passed(id, 'TLS to a key of the attested keyset')
+    case 'sealed':
+      return passed(id, 'bodies encrypted to a key of the attested keyset; path, headers, times and lengths are not')
     case 'stored':
       return waived(id, 'a stored report is not a channel')
     case 'loopback': {

@@ -1,5 +1,5 @@
 import type { Check } from '../attestation/claims.ts'
-import type { Trust } from '../attestation/index.ts'
+import type { Collateral, Trust, VerifyOptions } from '../attestation/index.ts'
 import { sha256Digest } from '../bytes/digest.ts'
 import { type ErrorCode, fail, VeriteeError } from '../errors.ts'
 import { passed, waived } from '../policy/evaluate.ts'
@@ -73,6 +73,11 @@ const ofTheController: ReadonlySet<ErrorCode> = new Set([
   'policy_attestation_age',
 ])
 
+export interface ExchangeOptions extends VerifyOptions {
+  /** For the worker's quote, in the place of what the session carries. */
+  readonly workerCollateral?: Collateral
+}
+
 /** A verified answer: who served it, with which weights, over which bytes, and what was waived. */
 export interface VerifiedExchange {
   readonly outcome: 'verified' | 'verified-prefix'
@@ -102,6 +107,7 @@ export async function verifyExchange(
   policy: Policy,
   trust: Trust,
   at: Date,
+  options: ExchangeOptions = {},
 ): Promise<VerifiedExchange> {
   const receipt = await verifyReceipt(parseReceipt(records.receipt), service.keyset, service.keysetDigest, {
     requestHash: await sha256Digest(exchange.requestBody),
@@ -121,7 +127,7 @@ export async function verifyExchange(
     const outcome = outcomeOf(exchange, inferenceOutcome)
     return { outcome, simulated: service.claims.simulated, receipt, session: null, worker: null, model, inferenceOutcome, checks }
   }
-  const upstream = await verifyUpstream(exchange, records, receipt, policyFor(policy, 'worker'), trust, at, checks)
+  const upstream = await verifyUpstream(exchange, records, receipt, policyFor(policy, 'worker'), trust, at, checks, options)
   const model = workerModel(upstream.worker, policyFor(policy, 'worker'), checks)
   await addRewrite(checks, upstream.worker.receipt, exchange)
   const inferenceOutcome = inferenceOutcomeOf(upstream.worker.receipt)
@@ -166,6 +172,7 @@ async function verifyUpstream(
   trust: Trust,
   at: Date,
   checks: Check[],
+  options: ExchangeOptions,
 ): Promise<{ session: Session; worker: { report: VerifiedReport; receipt: Receipt; verdict: Verdict } }> {
   const upstream = upstreamOf(receipt)
   if (upstream?.result !== 'verified')
@@ -178,7 +185,8 @@ async function verifyUpstream(
   checks.push(passed('session', `content address ${session.id}`))
 
   // The controller drew the nonce, not this verifier: the evidence binds keys, and its age is what the controller says.
-  const report = await verifyReport(session.report, 'stated', trust, at)
+  const { workerCollateral = session.report.collateral, ...verifying } = options
+  const report = await verifyReport({ ...session.report, collateral: workerCollateral }, 'stated', trust, at, verifying)
   checkSessionBinding(session, report)
   const attestedAt = new Date(session.document.established_at * 1000)
   const verdict = evaluateReport(report, policy, { role: 'worker', at, attestedAt, channel: 'attested' })

@@ -7,7 +7,15 @@ export { type ServingConstraints, type SplicedRequest, spliceConstraints } from 
 export { type DescribedModel, descriptorSubject, type EngineFacts, parseDescriptor, type ServiceDescriptor, type WeightFile } from './descriptor.ts'
 export { type Channel, evaluateReport, type ReportContext } from './evaluate-report.ts'
 export type { ChoicesEvent, InferenceEvent, ModelEvent, Outcome, ReceiptEvent, StreamEvent, UpstreamReceiptEvent } from './events.ts'
-export { type Exchange, type ExchangeRecords, requestLimits, type VerifiedExchange, verifyExchange, WorkerFault } from './exchange.ts'
+export {
+  type Exchange,
+  type ExchangeOptions,
+  type ExchangeRecords,
+  requestLimits,
+  type VerifiedExchange,
+  verifyExchange,
+  WorkerFault,
+} from './exchange.ts'
 export {
   type Capability,
   capabilities,

@@ -1,5 +1,5 @@
 import type { Check, QuoteClaims, Verified } from '../attestation/claims.ts'
-import { type Collateral, collateralFromJson, type Trust, verifyQuote } from '../attestation/index.ts'
+import { type Collateral, collateralFromJson, type Trust, type VerifyOptions, verifyQuote } from '../attestation/index.ts'
 import { fromBase64 } from '../bytes/base64.ts'
 import { toHex } from '../bytes/hex.ts'
 import { parseDocument } from '../bytes/json.ts'
@@ -78,10 +78,16 @@ export function reportFromJson(value: unknown): Report {
  *
  * Throws `report_keyset_mismatch`, `report_nonce_mismatch`, `report_descriptor_mismatch`, `keyset_expired`, `report_malformed`, and every code of `verifyQuote`.
  */
-export async function verifyReport(report: Report, nonce: string | null | 'stated', trust: Trust, at: Date): Promise<VerifiedReport> {
+export async function verifyReport(
+  report: Report,
+  nonce: string | null | 'stated',
+  trust: Trust,
+  at: Date,
+  options: VerifyOptions = {},
+): Promise<VerifiedReport> {
   const digest = await keysetDigest(report.keyset)
   if (digest !== report.keysetDigest) throw fail('report_keyset_mismatch', `expected the keyset to hash to ${report.keysetDigest}, found ${digest}`)
-  const { claims, checks } = await verifyQuote(report.quote, report.collateral, trust, at)
+  const { claims, checks } = await verifyQuote(report.quote, report.collateral, trust, at, options)
   if (claims.body.tee !== report.teeType) throw fail('report_malformed', `expected tee_type ${claims.body.tee}, found ${report.teeType}`)
   const bound = nonce === 'stated' ? report.statedNonce : nonce
   const expected = toHex(await statementReportData(digest, bound))

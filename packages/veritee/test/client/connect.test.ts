@@ -48,7 +48,7 @@ describe('connect', () => {
     const error = await connected(fake, { policy }).catch((thrown: unknown) => thrown)
     expect(error).toBeInstanceOf(RejectedError)
     expect(error).toMatchObject({ code: 'policy_identity', verdict: { verdict: 'rejected' } })
-    expect((error as RejectedError).verdict.checks.length).toBeGreaterThan(30)
+    expect((error as RejectedError).verdict?.checks.length).toBeGreaterThan(30)
   })
   it.each<[string, Parameters<typeof fakeService>[0], string]>([
     ['a report over another nonce', { report: (text) => text.replaceAll(/"nonce":"[0-9a-f]{64}"/g, `"nonce":"${nonceOf('other')}"`) }, 'accepted'],

@@ -1,0 +1,24 @@
+/** The client as browsers have it: everything but what needs Node. */
+export { type Answer, type AskOptions, ask, chatBody } from './ask.ts'
+export { connect } from './connect.ts'
+export type { Connection } from './connection/connection.ts'
+export type { ConnectionOptions, ProofListener } from './connection/options.ts'
+export { type CollateralSource, type ConnectOptions, checkStillVerified, establish, type Service } from './establish.ts'
+export type { Mode } from './exchange/holding.ts'
+export type { ProofEvidence } from './exchange/proving.ts'
+export { fetchText, readBody } from './fetch-text.ts'
+export { ClientError, ConfigurationError, RejectedError, typedError, UnavailableError, UntrustedError } from './proof/errors.ts'
+export { explain } from './proof/explain.ts'
+export {
+  type Proof,
+  type ProofError,
+  type ProofStatus,
+  type ProvenBytes,
+  type ProvenCheck,
+  type ProvenEnclave,
+  type ProvenModel,
+  type ProvenReceipt,
+  proofStatuses,
+} from './proof/proof.ts'
+export type { Transport, TransportRequest, TransportResponse } from './transport.ts'
+export { webTransport } from './web-transport.ts'

@@ -1,0 +1,283 @@
+import { platform } from '#platform'
+import { fail, VeriteeError } from '../../errors.ts'
+import { checkStillVerified, type Service } from '../establish.ts'
+import { type Answering, answerTo, responseWith } from '../exchange/answering.ts'
+import { type Call, modelOf, readCall } from '../exchange/call.ts'
+import { type GetDocument, receiptIdOf, SessionTexts } from '../exchange/documents.ts'
+import { streamOf } from '../exchange/outlet.ts'
+import type { Judged, Proving } from '../exchange/proving.ts'
+import { PlainRefusal, type Recipient, type Sent, sendCall } from '../exchange/sending.ts'
+import { fetchText } from '../fetch-text.ts'
+import { typedError } from '../proof/errors.ts'
+import type { Proof } from '../proof/proof.ts'
+import { WorkerKeys } from '../sealed/worker-keys.ts'
+import type { TransportResponse } from '../transport.ts'
+import { type Held, ServiceKeeper } from './keeper.ts'
+import { type ConnectionOptions, type ProofListener, type Settled, settle } from './options.ts'
+
+/** A service that was verified, as a drop-in for SDKs: `new OpenAI({ baseURL: c.baseURL, apiKey, fetch: c.fetch })`. */
+export interface Connection {
+  /**
+   * A `fetch` for this service and nothing else. Nothing is sent before the service is verified, here and now. GET requests pass over the verified connection and have no
+   * proof; each POST is sent with a nonce, its answer is verified, and given as `mode` says. Errors are of the four classes of `ClientError`; where the proof
+   * fails after the answer began, reading its body throws.
+   */
+  readonly fetch: typeof fetch
+  /** What SDKs of OpenAI's API take: ends in `/v1`. */
+  readonly baseURL: string
+  /** The service as verified last. */
+  readonly service: Service
+  /** What came of verifying the answer. Never rejects for what is wrong with the answer: `status` and `error` say it. Throws `usage` for a response that is not of this connection's POST. */
+  proofOf(response: Response): Promise<Proof>
+  /** Calls for each proof from now on, until the function returned is called. */
+  onProof(listener: ProofListener): () => void
+  /** Verifies the service again, now. Throws every code of `establish`. */
+  verify(): Promise<Service>
+  close(): void
+}
+
+/**
+ * Verifies a service and returns what talks to it (rules S4, S9, S10). `url` with or without `/v1`. Throws `ConfigurationError`, `UnavailableError`, `UntrustedError`,
+ * `RejectedError`, with the codes of `parsePolicy`, `establish` and `usage`.
+ *
+ * @example const c = await openConnection('https://api.example.com', { policy: await readFile('policy.json', 'utf8') })
+ */
+export async function openConnection(url: string | URL, options: ConnectionOptions): Promise<Connection> {
+  try {
+    const settled = settle(options, platform.defaultEncryptTo)
+    const base = baseOf(url)
+    const { openTransport = platform.openTransport, cache } = options
+    const keeper = new ServiceKeeper({
+      url: base,
+      connect: settled.connect,
+      open: (pin) => openTransport(base, pin),
+      keep: cache === undefined ? null : platform.keepReports(cache, settled.connect.now),
+    })
+    await keeper.current()
+    return new OpenConnection(base, settled, keeper, options.onProof)
+  } catch (error) {
+    throw typedError(error)
+  }
+}
+
+/** Throws `usage`. */
+function baseOf(url: string | URL): string {
+  const text = String(url)
+  if (!URL.canParse(text)) throw fail('usage', `expected an http or https URL, found ${JSON.stringify(text.slice(0, 200))}`)
+  const parsed = new URL(text)
+  if (parsed.search !== '' || parsed.hash !== '') throw fail('usage', 'expected a URL without query and fragment')
+  parsed.pathname = parsed.pathname.replace(/\/+$/, '').replace(/\/v1$/, '')
+  return parsed.href.replace(/\/$/, '')
+}
+
+class OpenConnection implements Connection {
+  readonly baseURL: string
+  readonly #base: string
+  readonly #settled: Settled
+  readonly #keeper: ServiceKeeper
+  readonly #answers = new WeakMap<Response, Answering>()
+  readonly #listeners = new Set<ProofListener>()
+  readonly #sessions = new SessionTexts()
+  readonly #workers = new WorkerKeys()
+
+  constructor(base: string, settled: Settled, keeper: ServiceKeeper, onProof: ProofListener | undefined) {
+    this.#base = base
+    this.baseURL = `${base}/v1`
+    this.#settled = settled
+    this.#keeper = keeper
+    if (onProof !== undefined) this.#listeners.add(onProof)
+  }
+
+  get service(): Service {
+    const { last } = this.#keeper
+    if (last === null) throw new TypeError('a connection begins with a verified service')
+    return last
+  }
+
+  readonly fetch = async (input: Request | URL | string, init?: RequestInit): Promise<Response> => {
+    let signal: AbortSignal | null = null
+    try {
+      const call = await readCall(input, init, this.#base)
+      signal = call.signal
+      return call.method === 'GET' ? await this.#get(call) : await this.#post(call)
+    } catch (error) {
+      // Callers know their own abort by its reason.
+      if (signal?.aborted === true) throw signal.reason
+      throw typedError(error)
+    }
+  }
+
+  async proofOf(response: Response): Promise<Proof> {
+    const answering = this.#answers.get(response)
+    if (answering === undefined) throw typedError(fail('usage', 'expected a response that the fetch of this connection gave to a POST'))
+    answering.hurry()
+    return (await answering.judged).proof
+  }
+
+  onProof(listener: ProofListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async verify(): Promise<Service> {
+    try {
+      return (await this.#keeper.renew()).service
+    } catch (error) {
+      throw typedError(error)
+    }
+  }
+
+  close(): void {
+    this.#keeper.close()
+  }
+
+  async #get(call: Call): Promise<Response> {
+    const { method, path, headers, signal } = call
+    const { result, release } = await this.#overVerified((service) => service.transport.send({ method, path, headers, signal }))
+    return passedOn(result.body, result, release)
+  }
+
+  async #post(call: Call): Promise<Response> {
+    const { result, held, release } = await this.#overVerified((service) => this.#send(service, call)).catch((error: unknown) => {
+      if (error instanceof PlainRefusal) return { result: plainRefusal(error), held: null, release: () => undefined }
+      throw error
+    })
+    if (result instanceof Response) return result
+    // An error of the service is its word over the verified channel, or encrypted by it. It has no proof, and there is no answer to prove.
+    if (result.response.status < 200 || result.response.status > 299) return passedOn(result.body, result.response, release)
+    try {
+      const sent = held === null ? result : await this.#underKeyset(held, result)
+      receiptIdOf(sent.response.headers)
+      const answering = answerTo(sent, this.#settled.mode, () => this.#proving(call))
+      this.#answers.set(answering.response, answering)
+      answering.judged
+        .then((judged) => this.#tell(judged))
+        .finally(release)
+        .catch(() => undefined)
+      return answering.response
+    } catch (error) {
+      result.abort.abort()
+      release()
+      throw error
+    }
+  }
+
+  /** Sends over a service that is verified, once more where it turned out to have other keys: nobody has read anything then. */
+  async #overVerified<T>(send: (service: Service) => Promise<T>): Promise<{ readonly result: T; readonly held: Held; readonly release: () => void }> {
+    const attempt = async (held: Held): Promise<{ readonly result: T; readonly held: Held; readonly release: () => void }> => {
+      const release = this.#keeper.acquire(held)
+      try {
+        return { result: await send(held.service), held, release }
+      } catch (error) {
+        release()
+        throw error
+      }
+    }
+    const first = await this.#keeper.current()
+    try {
+      return await attempt(first)
+    } catch (error) {
+      if (!isStale(error)) throw error
+      return attempt(await this.#keeper.refresh(first))
+    }
+  }
+
+  async #send(service: Service, call: Call): Promise<Sent> {
+    const { encryptTo } = this.#settled
+    if (encryptTo === 'none') return sendCall(service, call, { to: 'none' })
+    if (encryptTo === 'controller' || service.report.descriptor.role === 'worker') return sendCall(service, call, { to: 'service' })
+    const model = modelOf(call.body ?? new Uint8Array(0))
+    const authorization = this.#authorization(call)
+    const recipient = async (): Promise<Recipient & { to: 'worker' }> => ({
+      to: 'worker',
+      worker: await this.#workers.of(service, model, authorization),
+    })
+    const first = await recipient()
+    try {
+      return await sendCall(service, call, first)
+    } catch (error) {
+      // Its session has ended, or it has new keys: it read nothing. Another one, or the same one verified anew.
+      const gone = error instanceof VeriteeError && (error.code === 'ehbp_stale_key' || (error instanceof PlainRefusal && error.status === 412))
+      if (!gone) throw error
+      await this.#workers.drop(first.worker)
+      return sendCall(service, call, await recipient())
+    }
+  }
+
+  /**
+   * An answer that names another keyset than the verified one is of a service that has new keys, or of somebody else: the service is verified again over the same kind of
+   * channel, and must then be who answered. Throws `keyset_changed`, `keyset_expired`, `policy_attestation_age`.
+   */
+  async #underKeyset(held: Held, sent: Sent): Promise<Sent> {
+    const stated = sent.response.headers['x-aci-keyset-digest'] ?? 'none'
+    try {
+      checkStillVerified(sent.service, stated)
+      return sent
+    } catch (error) {
+      if (stated === sent.service.report.keysetDigest || sent.sealed !== null) throw error
+      const next = await this.#keeper.refresh(held).catch(() => null)
+      if (next?.service.report.keysetDigest !== stated || next.service.transport.spki !== sent.service.transport.spki) throw error
+      return { ...sent, service: next.service }
+    }
+  }
+
+  #proving(call: Call): Proving {
+    const signal = AbortSignal.timeout(this.#settled.proofTimeoutMs)
+    const authorization = this.#authorization(call)
+    const request = (service: Service, path: string, maxBytes: number): Promise<string> =>
+      fetchText(service.transport, { method: 'GET', path, headers: authorization, signal }, maxBytes, 'receipt_missing')
+    const get: GetDocument = async (path, maxBytes) => {
+      const held = await this.#keeper.current()
+      try {
+        return await request(held.service, path, maxBytes).catch(async (error: unknown) => {
+          if (!isStale(error)) throw error
+          return request((await this.#keeper.refresh(held)).service, path, maxBytes)
+        })
+      } catch (error) {
+        if (!signal.aborted) throw error
+        throw fail('receipt_missing', `expected ${path.split('?')[0]} within ${this.#settled.proofTimeoutMs} ms, found nothing`, error)
+      }
+    }
+    return { get, sessions: this.#sessions, signal, authorization }
+  }
+
+  /** Receipts are given to whoever made the request. */
+  #authorization({ headers }: Call): { readonly [name: string]: string } {
+    const { apiKey } = this.#settled
+    if (headers.authorization !== undefined) return { authorization: headers.authorization }
+    return apiKey === null ? {} : { authorization: `Bearer ${apiKey}` }
+  }
+
+  #tell({ proof, evidence }: Judged): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(proof, evidence)
+      } catch {
+        // A listener's own failure must not undo a proof.
+      }
+    }
+  }
+}
+
+/** An answer as it came; what it was sent over is let go when its body has been read or given up. */
+function passedOn(
+  body: AsyncIterable<Uint8Array>,
+  { status, headers }: Pick<TransportResponse, 'status' | 'headers'>,
+  release: () => void,
+): Response {
+  return responseWith(streamOf(body, release), status, headers)
+}
+
+/** Verifying the service again may help: it has other keys than those it was verified with, and read nothing. */
+function isStale(error: unknown): boolean {
+  return error instanceof VeriteeError && (error.code === 'channel_mismatch' || error.code === 'ehbp_stale_key')
+}
+
+/** In OpenAI's shape, so that SDKs retry or give up by the status, which is a hint; what was said beside it was nobody's word. */
+function plainRefusal({ status, message, retryAfter }: PlainRefusal): Response {
+  const body = JSON.stringify({ error: { message, type: 'veritee_error', param: null, code: 'service_refused' } })
+  return responseWith(body, status < 400 ? 502 : status, {
+    'content-type': 'application/json',
+    ...(retryAfter === null ? {} : { 'retry-after': retryAfter }),
+  })
+}

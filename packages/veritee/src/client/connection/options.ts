@@ -1,0 +1,88 @@
+import { createVerifierCache, intelSgxRootCa, type Trust } from '../../attestation/index.ts'
+import { fail } from '../../errors.ts'
+import { type Policy, parsePolicy, policyFor } from '../../policy/index.ts'
+import type { CollateralSource, ConnectOptions } from '../establish.ts'
+import { type Mode, modes } from '../exchange/holding.ts'
+import type { ProofEvidence } from '../exchange/proving.ts'
+import type { Proof } from '../proof/proof.ts'
+import type { Transport } from '../transport.ts'
+
+/** Called once for each answer, after its proof was made or failed. What it throws is not heard. */
+export type ProofListener = (proof: Proof, evidence: ProofEvidence) => void
+
+export interface ConnectionOptions {
+  /** What you accept, as text or parsed (spec/policy.md). Incomplete ones are refused before anything is sent. It needs a section for `worker`, and one for `role`. */
+  readonly policy: Policy | string
+  /** Default: Intel's root. */
+  readonly trust?: Trust
+  /** What the service must be. Default: `controller`. */
+  readonly role?: 'controller' | 'worker'
+  /** Default: `hold-last`. */
+  readonly mode?: Mode
+  /**
+   * To whose attested key bodies are encrypted (spec/ehbp-binding.md): to the service that is asked, or straight to a worker behind it, which is verified first.
+   * Default: `none` under Node, where TLS ends in the attested key; `controller` in browsers, which cannot see that key.
+   */
+  readonly encryptTo?: 'none' | 'controller' | 'worker'
+  /** Fetches receipts where a request brought no `Authorization` of its own. */
+  readonly apiKey?: string
+  /** Directory where the service's report is kept between processes (Node only). What is kept is verified again at each use. Default: none. */
+  readonly cache?: string
+  /** Fetches collateral for quotes. Default: what services serve beside their quotes, judged by the policy's `maxCollateralAge`. */
+  readonly collateral?: CollateralSource
+  readonly onProof?: ProofListener
+  /** Milliseconds that receipt, session and worker's receipt may take to come. Default: 30,000. */
+  readonly proofTimeoutMs?: number
+  readonly now?: () => Date
+  /** Makes the transport, in the place of this platform's; `pin` is the TLS key that must be met, hex. */
+  readonly openTransport?: (url: string, pin: string | null) => Transport
+}
+
+/** The options with nothing left open. */
+export interface Settled {
+  readonly connect: ConnectOptions
+  readonly mode: Mode
+  readonly encryptTo: 'none' | 'controller' | 'worker'
+  readonly apiKey: string | null
+  readonly proofTimeoutMs: number
+}
+
+/** Throws `policy_invalid`, `policy_role_missing`, `usage`. */
+export function settle(options: ConnectionOptions, defaultEncryptTo: 'none' | 'controller'): Settled {
+  const { policy: given, trust = { roots: [intelSgxRootCa] }, role = 'controller', mode = 'hold-last', encryptTo = defaultEncryptTo } = options
+  const policy = readPolicy(given)
+  // A prompt must not be the first to find out that there is no section to judge its worker by.
+  policyFor(policy, role)
+  policyFor(policy, 'worker')
+  if (!modes.includes(mode)) throw fail('usage', `mode: expected ${modes.join(', ')}, found ${JSON.stringify(mode)}`)
+  if (!['none', 'controller', 'worker'].includes(encryptTo))
+    throw fail('usage', `encryptTo: expected none, controller or worker, found ${JSON.stringify(encryptTo)}`)
+  if (role === 'worker' && encryptTo === 'controller')
+    throw fail('usage', 'encryptTo: expected none or worker where the service is a worker, found controller')
+  const { apiKey, collateral, now = () => new Date(), proofTimeoutMs = 30_000 } = options
+  if (apiKey !== undefined && !/^[\x21-\x7e]{1,512}$/.test(apiKey)) throw fail('usage', 'apiKey: expected 1 to 512 visible ASCII characters')
+  return {
+    connect: {
+      policy,
+      trust,
+      role,
+      now,
+      verifierCache: createVerifierCache(),
+      sealed: encryptTo !== 'none',
+      ...(apiKey === undefined ? {} : { apiKey }),
+      ...(collateral === undefined ? {} : { collateral }),
+    },
+    mode,
+    encryptTo,
+    apiKey: apiKey ?? null,
+    proofTimeoutMs,
+  }
+}
+
+/** Also a policy that a program made is read as a document: what it leaves out is refused, not taken for "any". */
+function readPolicy(policy: Policy | string): Policy {
+  if (typeof policy === 'string') return parsePolicy(policy)
+  const text: unknown = JSON.stringify(policy)
+  if (typeof text !== 'string') throw fail('policy_invalid', 'expected a policy, found none')
+  return parsePolicy(text)
+}

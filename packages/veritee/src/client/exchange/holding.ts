@@ -1,0 +1,67 @@
+import { concatAll, fromUtf8 } from '../../bytes/bytes.ts'
+
+/**
+ * When the reader gets what. `buffered`: nothing before the proof stands. `hold-last`: the end of an answer not before it, which is a plain body as a whole, and of a
+ * stream everything from the first event on that ends it. `report`: everything as it comes; the proof is told and nothing withheld.
+ */
+export type Mode = 'buffered' | 'hold-last' | 'report'
+export const modes = ['buffered', 'hold-last', 'report'] as const
+
+/** Sorts what has come into what may go on and what has to wait for the proof. */
+export class Holding {
+  readonly #mode: Mode
+  readonly #streaming: boolean
+  #held: Uint8Array[] = []
+  #ending = false
+
+  constructor(mode: Mode, streaming: boolean) {
+    this.#mode = mode
+    this.#streaming = streaming
+  }
+
+  /** What may go on now, of whole events or of a part of a plain body. */
+  take(pieces: readonly Uint8Array[]): Uint8Array {
+    if (this.#mode === 'report') return concatAll(pieces)
+    if (this.#mode === 'buffered' || !this.#streaming) {
+      this.#held.push(...pieces)
+      return concatAll([])
+    }
+    if (!this.#ending) {
+      const last = pieces.findIndex(isEnding)
+      if (last < 0) return concatAll(pieces)
+      this.#ending = true
+      this.#held.push(...pieces.slice(last))
+      return concatAll(pieces.slice(0, last))
+    }
+    this.#held.push(...pieces)
+    return concatAll([])
+  }
+
+  /** The bytes after the last event. They go with the end. */
+  hold(rest: Uint8Array): void {
+    this.#held.push(rest)
+  }
+
+  /** Everything that waited. */
+  release(): Uint8Array {
+    const all = concatAll(this.#held)
+    this.#held = []
+    return all
+  }
+}
+
+/**
+ * An event by which OpenAI's streams say that an answer is whole: `[DONE]`, a reason to finish, the last event of `/v1/responses`. Readers act on these, some without
+ * waiting for the end of the body. Whoever hides one under another spelling gains nothing: the body does not end before the proof stands.
+ */
+const ending =
+  /(?:^|[\r\n])data: ?\[DONE\]|"finish_reason"\s*:\s*"|"type"\s*:\s*"response\.(?:completed|incomplete|failed)"|(?:^|[\r\n])event: ?response\.(?:completed|incomplete|failed)/
+
+function isEnding(event: Uint8Array): boolean {
+  try {
+    return ending.test(fromUtf8(event))
+  } catch {
+    // No reader makes anything of it; it is held, which is never wrong.
+    return true
+  }
+}

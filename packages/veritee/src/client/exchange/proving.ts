@@ -1,0 +1,164 @@
+import { sha256Digest } from '../../bytes/digest.ts'
+import { isoTime } from '../../bytes/iso-time.ts'
+import { fail } from '../../errors.ts'
+import { policyFor } from '../../policy/index.ts'
+import { type Exchange, maxReceiptBytes, type VerifiedExchange, verifySealedExchange } from '../../receipt/index.ts'
+import type { Service } from '../establish.ts'
+import { proofError } from '../proof/errors.ts'
+import { checksOf, provenEnclave, provenModel, provenReceipt } from '../proof/facts.ts'
+import type { Proof, ProofStatus, ProvenEnclave } from '../proof/proof.ts'
+import { fetchSealedReceipt } from '../sealed/worker-receipt.ts'
+import { type GetDocument, proveExchange, type Records, receiptIdOf, type SessionTexts } from './documents.ts'
+import type { Receiving } from './receiving.ts'
+import type { Sent } from './sending.ts'
+
+/** What proves an answer, for keeping: bodies byte for byte, and the documents as served. It holds the prompt and the answer. */
+export interface ProofEvidence {
+  readonly requestBody: Uint8Array
+  readonly responseBody: Uint8Array
+  /** Of the service that was asked, over `nonce`, which this machine drew. */
+  readonly report: string
+  readonly nonce: string
+  /** Null where they were not fetched, or did not verify. */
+  readonly records: Records | null
+}
+
+export interface Judged {
+  readonly proof: Proof
+  readonly evidence: ProofEvidence
+  /** Why there is no proof; null where there is one. */
+  readonly failure: { readonly error: unknown } | null
+}
+
+export interface Proving {
+  readonly get: GetDocument
+  readonly sessions: SessionTexts
+  /** Ends the fetching of documents. */
+  readonly signal: AbortSignal
+  readonly authorization: { readonly [name: string]: string }
+}
+
+/** Verifies an answer that has been received, and says what came of it. Never throws for what is wrong with the answer. */
+export async function judge(sent: Sent, receiving: Receiving, complete: boolean, proving: Proving): Promise<Judged> {
+  try {
+    if (!complete && !receiving.hasPrefix) throw fail('service_unavailable', `the answer broke off after ${receiving.length} bytes`)
+    const { proof, records } = await verify(sent, receiving, complete, proving)
+    return result(sent, receiving, complete, { proof, records }, null)
+  } catch (error) {
+    return result(sent, receiving, complete, null, { error })
+  }
+}
+
+/** A proof that there is none, of an answer that was not received to its end. */
+export function unproven(sent: Sent, receiving: Receiving, error: unknown): Promise<Judged> {
+  return result(sent, receiving, false, null, { error })
+}
+
+async function verify(
+  sent: Sent,
+  receiving: Receiving,
+  complete: boolean,
+  { get, sessions, signal, authorization }: Proving,
+): Promise<{ readonly proof: VerifiedExchange; readonly records: Records }> {
+  const { service, sealed, requestBody, clientNonce, response } = sent
+  const receiptId = receiptIdOf(response.headers)
+  const transport = sealed === null ? null : { enc: sealed.request.enc, responseNonce: sealed.opening.sealed.responseNonce }
+  const exchange: Exchange = { requestBody, responseHash: await receiving.digest(), stream: receiving.stream, complete, clientNonce, transport }
+  if (sealed === null || sealed.worker === null || transport === null) return proveExchange(get, receiptId, exchange, service, sessions)
+  const { worker } = sealed
+  const question = { receiptId: receiptIdOf(response.headers, 'x-veritee-worker-receipt-id'), credential: sealed.opening.sealed.receiptCredential }
+  const ask = (prefix: number | null): Promise<string> => fetchSealedReceipt(service, worker, { ...question, prefix }, authorization, signal)
+  const [receipt, workerReceipt, workerPrefixProof] = await Promise.all([
+    get(`/v1/aci/receipts/${receiptId}`, maxReceiptBytes),
+    ask(null),
+    complete || receiving.stream === null ? null : ask(receiving.stream.leaves.length),
+  ])
+  const proof = await verifySealedExchange(
+    {
+      ...exchange,
+      transport,
+      sessionId: worker.sessionId,
+      path: sent.call.path,
+      wire: { requestHash: sealed.wireRequestHash, responseHash: await sealed.opening.wireDigest() },
+    },
+    { receipt, session: { text: worker.sessionText }, workerReceipt, workerPrefixProof },
+    service.report,
+    worker.worker,
+    service.options.now(),
+  )
+  return { proof, records: { receipt, session: worker.sessionText, workerReceipt } }
+}
+
+async function result(
+  sent: Sent,
+  receiving: Receiving,
+  complete: boolean,
+  verified: { readonly proof: VerifiedExchange; readonly records: Records } | null,
+  failure: Judged['failure'],
+): Promise<Judged> {
+  const { service, sealed } = sent
+  const { options } = service
+  const error = failure === null ? null : proofError(failure.error)
+  const found = verified?.proof ?? null
+  const checks = [
+    ...checksOf('service', service.verdict.checks),
+    ...checksOf('worker', found?.worker?.verdict.checks ?? []),
+    ...checksOf('answer', found?.checks ?? []),
+  ]
+  const responseBody = receiving.body
+  const proof: Proof = {
+    version: 'veritee.proof.v1',
+    status: statusOf(found, error?.kind ?? null),
+    simulated: service.report.claims.simulated || found?.simulated === true,
+    provenAt: isoTime(options.now()),
+    endpoint: sent.call.path.split('?')[0] ?? '',
+    service: serviceEnclave(service),
+    worker: found === null ? null : workerEnclave(sent, found),
+    model: found === null ? null : provenModel(found.model),
+    bytes: {
+      request: await sha256Digest(sent.requestBody),
+      response: await sha256Digest(responseBody),
+      responseLength: responseBody.length,
+      events: receiving.stream?.leaves.length ?? null,
+      complete,
+      clientNonce: sent.clientNonce,
+      encryptedTo: sealed?.to ?? null,
+    },
+    outcome: found?.inferenceOutcome ?? null,
+    receipts: {
+      service: found === null ? null : await provenReceipt(found.receipt),
+      worker: found?.worker == null ? null : await provenReceipt(found.worker.receipt),
+    },
+    session: found?.session?.id ?? null,
+    checks,
+    waived: checks.filter(({ status }) => status === 'waived'),
+    warnings: [...new Set([...service.verdict.warnings, ...(found?.worker?.verdict.warnings ?? [])])],
+    error,
+  }
+  const { reportText: report, nonce } = service
+  return { proof, failure, evidence: { requestBody: sent.requestBody, responseBody, report, nonce, records: verified?.records ?? null } }
+}
+
+function statusOf(found: VerifiedExchange | null, kind: string | null): ProofStatus {
+  if (found !== null) return found.outcome
+  return kind === 'unavailable' ? 'unproven' : 'rejected'
+}
+
+function serviceEnclave({ report, options, transport, attestedAt, channel }: Service): ProvenEnclave {
+  return provenEnclave(report, policyFor(options.policy, options.role), {
+    origin: transport.origin,
+    // A report that was accepted came over one of these.
+    channel: channel === 'attested' || channel === 'sealed' ? channel : 'loopback',
+    attestedAt,
+  })
+}
+
+function workerEnclave({ service, sealed }: Sent, { worker, session }: VerifiedExchange): ProvenEnclave | null {
+  if (worker === null) return null
+  const own = sealed?.worker ?? null
+  return provenEnclave(worker.report, policyFor(service.options.policy, 'worker'), {
+    origin: null,
+    channel: own === null ? 'relayed' : 'sealed',
+    attestedAt: own?.worker.attestedAt ?? new Date((session?.document.established_at ?? 0) * 1000),
+  })
+}

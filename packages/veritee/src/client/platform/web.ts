@@ -1,0 +1,12 @@
+import { fail } from '../../errors.ts'
+import { webTransport } from '../web-transport.ts'
+import type { Platform } from './platform.ts'
+
+/** Browsers: no view of the TLS key, no files. */
+export const platform: Platform = {
+  openTransport: (url) => webTransport(url),
+  keepReports: () => {
+    throw fail('usage', 'cache: a directory is for Node; here the service is verified once for each page')
+  },
+  defaultEncryptTo: 'controller',
+}

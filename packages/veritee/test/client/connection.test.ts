@@ -1,0 +1,190 @@
+import { describe, expect, it } from 'vitest'
+import { complaints } from '../../../../tools/test/schemas.ts'
+import {
+  ConfigurationError,
+  type Connection,
+  type ConnectionOptions,
+  connect,
+  explain,
+  type Proof,
+  type ProofEvidence,
+  RejectedError,
+  UntrustedError,
+} from '../../src/client/index.ts'
+import type { Policy } from '../../src/policy/index.ts'
+import { nonceOf, sha, trust } from '../receipt/enclaves.ts'
+import { plainAnswer, policyOf, streamEvents } from '../receipt/scenario.ts'
+import { tlsIdentity } from './servers.ts'
+import { apiKey, type FakeService, fakeService, strictChannel } from './service.ts'
+
+const chat = '/v1/chat/completions'
+const plain = '{"model":"demo-model","messages":[]}'
+const streamed = '{"model":"demo-model","stream":true,"messages":[]}'
+
+async function open(fake: Pick<FakeService, 'url'>, changes: Partial<ConnectionOptions> = {}): Promise<Connection> {
+  return connect(fake.url, { policy: policyOf(), trust: await trust(), ...changes })
+}
+const post = (c: Connection, body: string, init: RequestInit = {}): Promise<Response> =>
+  c.fetch(`${c.baseURL}/chat/completions`, { method: 'POST', body, ...init })
+const posts = (fake: FakeService): number => fake.requests.filter((line) => line.startsWith('POST')).length
+
+async function thrown(run: () => Promise<unknown>): Promise<unknown> {
+  try {
+    await run()
+  } catch (error) {
+    return error
+  }
+  return 'nothing was thrown'
+}
+
+describe('a connection', () => {
+  it('gives a plain answer and its proof, which the schema accepts', async () => {
+    const fake = await fakeService()
+    const proofs: [Proof, ProofEvidence][] = []
+    const c = await open(fake, { onProof: (proof, evidence) => proofs.push([proof, evidence]) })
+    const response = await post(c, plain, { headers: { authorization: `Bearer ${apiKey}` } })
+    expect(await response.text()).toBe(plainAnswer)
+    const proof = await c.proofOf(response)
+    expect(proof).toMatchObject({
+      status: 'verified',
+      simulated: true,
+      endpoint: chat,
+      service: { role: 'controller', origin: fake.url, channel: 'loopback', fresh: true, physical: 'any' },
+      worker: { role: 'worker', origin: null, channel: 'relayed', fresh: false, keysetDigest: fake.worker.digest },
+      model: { name: 'demo-model' },
+      bytes: { request: sha(plain), response: sha(plainAnswer), responseLength: plainAnswer.length, events: null, complete: true, encryptedTo: null },
+      error: null,
+    })
+    expect(complaints('proof', JSON.parse(JSON.stringify(proof)))).toEqual([])
+    expect(proof.waived.length).toBeGreaterThan(0)
+    expect(proof.waived).toEqual(proof.checks.filter(({ status }) => status === 'waived'))
+    expect(proofs.map(([told]) => told)).toEqual([proof])
+    expect(proofs[0]?.[1].records?.workerReceipt).not.toBeNull()
+    expect(JSON.stringify(proof)).not.toContain(apiKey)
+    expect(fake.credentials.map((value) => value ?? 'none')).toEqual(['none', ...Array.from({ length: 4 }, () => `Bearer ${apiKey}`)])
+  })
+  it('takes what fetch takes: a Request, a URL, bytes, a stream', async () => {
+    const c = await open(await fakeService())
+    const url = new URL(`${c.baseURL}/chat/completions`)
+    const bytes = new TextEncoder().encode(plain)
+    const body = new ReadableStream({
+      start: (controller) => {
+        controller.enqueue(bytes.slice(0, 5))
+        controller.enqueue(bytes.slice(5))
+        controller.close()
+      },
+    })
+    const inits = [
+      () => c.fetch(new Request(url, { method: 'POST', body: plain })),
+      () => c.fetch(url, { method: 'POST', body: bytes }),
+      () => c.fetch(url, { method: 'POST', body, duplex: 'half' } as RequestInit),
+      () => c.fetch(String(url), { method: 'POST', body: new Blob([plain]) }),
+    ]
+    for (const ask of inits) {
+      const response = await ask()
+      // The proof may be asked for before the body is read.
+      expect((await c.proofOf(response)).bytes.request).toBe(sha(plain))
+      expect(await response.text()).toBe(plainAnswer)
+    }
+  })
+  it('passes GET on without a proof', async () => {
+    const c = await open(await fakeService())
+    const response = await c.fetch(`${c.baseURL}/models`)
+    expect(await response.json()).toMatchObject({ data: [{ id: 'demo-model' }] })
+    expect(await thrown(() => c.proofOf(response))).toMatchObject({ code: 'usage' })
+  })
+  it('gives errors of the service as they are, for SDKs to act on', async () => {
+    const c = await open(
+      await fakeService({ answers: { [chat]: { status: 429, body: '{"error":{"message":"slow down"}}', headers: { 'retry-after': '7' } } } }),
+    )
+    const response = await post(c, plain)
+    expect([response.status, response.headers.get('retry-after'), await response.text()]).toEqual([429, '7', '{"error":{"message":"slow down"}}'])
+  })
+  it.each<[string, (c: Connection) => Promise<unknown>]>([
+    ['another origin', (c) => c.fetch('http://127.0.0.1:1/v1/models')],
+    ['another scheme', (c) => c.fetch(c.baseURL.replace('http:', 'https:'))],
+    ['another method', (c) => c.fetch(`${c.baseURL}/models`, { method: 'DELETE' })],
+    ['a nonce of the caller', (c) => post(c, plain, { headers: { 'X-Veritee-Nonce': nonceOf('x') } })],
+    ['a body over the bound', (c) => post(c, 'x'.repeat((8 << 20) + 1))],
+  ])('sends nothing for %s', async (_, ask) => {
+    const fake = await fakeService()
+    const c = await open(fake)
+    expect(await thrown(() => ask(c))).toMatchObject({ name: 'ConfigurationError', code: 'usage' })
+    expect(fake.requests).toEqual(['GET /v1/aci/attestation'])
+  })
+  it('over TLS, to the attested key', async () => {
+    const c = await open(await fakeService({}, await tlsIdentity()), { policy: strictChannel() })
+    const response = await post(c, streamed)
+    expect(await response.text()).toBe(streamEvents.join(''))
+    expect(await c.proofOf(response)).toMatchObject({ status: 'verified', service: { channel: 'attested' }, bytes: { events: 4 } })
+  })
+  it('URLs with and without /v1 are the same service', async () => {
+    const fake = await fakeService()
+    for (const end of ['', '/', '/v1', '/v1/']) expect((await open({ url: fake.url + end })).baseURL).toBe(`${fake.url}/v1`)
+  })
+})
+
+describe('what is refused before anything is sent', () => {
+  const incomplete = { version: 'veritee.policy.v1', roles: { controller: {}, worker: {} } } as unknown as Policy
+  it.each<[string, Partial<ConnectionOptions>, string]>([
+    ['a policy that accepts anything by saying nothing', { policy: incomplete }, 'policy_invalid'],
+    ['no policy', { policy: undefined as unknown as Policy }, 'policy_invalid'],
+    ['a policy as text that is none', { policy: '{}' }, 'policy_invalid'],
+    [
+      'a policy without a section for workers',
+      { policy: { ...policyOf(), roles: { controller: policyOf().roles.controller } } as Policy },
+      'policy_role_missing',
+    ],
+    ['an unknown mode', { mode: 'fast' as 'report' }, 'usage'],
+    ['encryption to nobody known', { encryptTo: 'cloud' as 'none' }, 'usage'],
+    ['an API key that is no header', { apiKey: 'a\nb' }, 'usage'],
+  ])('%s', async (_, options, code) => {
+    const fake = await fakeService()
+    const error = await thrown(() => open(fake, options))
+    expect(error).toBeInstanceOf(ConfigurationError)
+    expect(error).toMatchObject({ code, kind: 'configuration' })
+    expect(fake.requests).toEqual([])
+  })
+  it('a service that the policy does not want: the verdict lists every check, and says what to do', async () => {
+    const fake = await fakeService()
+    const error = await thrown(() => open(fake, { policy: policyOf({}, { identity: [{ mrenclave: nonceOf('other') }] }) }))
+    expect(error).toBeInstanceOf(RejectedError)
+    expect(error).toMatchObject({
+      code: 'policy_identity',
+      verdict: { verdict: 'rejected' },
+      expected: 'one of 1 listed identities',
+      next: expect.stringContaining('release'),
+    })
+    expect(posts(fake)).toBe(0)
+  })
+  it('S15: a simulated service, without its root in trust', async () => {
+    const fake = await fakeService()
+    const error = await thrown(() => connect(fake.url, { policy: policyOf() }))
+    expect(error).toBeInstanceOf(UntrustedError)
+    expect(error).toMatchObject({ code: 'chain_untrusted' })
+    expect(posts(fake)).toBe(0)
+  })
+})
+
+it('explain says the same in plain English, for a proof and for none', async () => {
+  const fake = await fakeService()
+  const c = await open(fake)
+  const good = await post(c, plain)
+  await good.text()
+  const text = explain(await c.proofOf(good))
+  for (const words of [
+    'SIMULATED: Verified.',
+    'MRENCLAVE',
+    'hashed by the enclave',
+    sha(plain),
+    'could have opened it',
+    'does not say that the answer is true',
+  ])
+    expect(text).toContain(words)
+  fake.behaviour.answers['/v1/aci/receipts'] = { status: 404, body: '' }
+  const bad = await post(c, plain)
+  expect(await thrown(() => bad.text())).toMatchObject({ name: 'UnavailableError', code: 'receipt_missing' })
+  const proof = await c.proofOf(bad)
+  expect(complaints('proof', JSON.parse(JSON.stringify(proof)))).toEqual([])
+  expect(explain(proof)).toMatch(/NOT PROVEN[\s\S]+Why: [\s\S]+\(receipt_missing\)\nNext: do not rely on this answer/)
+})
