@@ -20,6 +20,7 @@ import { uniform } from '../sampling/sampler.ts'
 import { Selection } from '../sampling/selection.ts'
 import { tabulate, tokenizer, type VocabularyTable, vocabularyOf } from '../vocabulary/vocabulary.ts'
 import { type LoadedWeights, loadSources, loadWeights } from '../weights/index.ts'
+import { thisSystem } from '../weights/surroundings.ts'
 import { Embedder } from './embedder.ts'
 import { Lookahead } from './lookahead.ts'
 import { describeNativeLibrary } from './native.ts'
@@ -217,7 +218,8 @@ async function loadModel(llama: Llama, path: string, loading: ModelFacts['loadin
       modelPath: path,
       useMmap: loading === 'tmpfs',
       gpuLayers: 0,
-      checkTensors: true,
+      // llama.cpp checks each tensor in a thread of its own, all at once, and an enclave has a fixed number of threads. There the bytes are measured or sealed.
+      checkTensors: !thisSystem.gramine,
       ...(signal && { loadSignal: signal }),
       ...(onProgress && { onLoadProgress: onProgress }),
     })
