@@ -11,3 +11,4 @@ export {
   verifyBeaconRound,
 } from './drand.ts'
 export { createLocalBeacon, type LocalBeacon, localBeaconName } from './local.ts'
+export { auditSeed, closingDelay, closingRound, isSelected, openingRound, probeSeed, seedCommitment } from './seeds.ts'
