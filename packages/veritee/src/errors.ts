@@ -83,6 +83,13 @@ export const errorTable = {
   registration_misdirected: ['rejected', 'the registration is for another controller, for keys that this one no longer has, or for another purpose'],
   registration_replayed: ['rejected', 'the nonce of the registration is not of this controller, is too old, or has served already'],
   controller_not_verified: ['rejected', 'the worker serves controllers that it has verified only, and this connection is not of one'],
+  replica_malformed: ['untrusted', 'what another replica says is not a well-formed veritee.replicas.v1 message'],
+  replica_not_verified: ['rejected', 'this replica serves replicas that it has verified, over connections that show their attested key'],
+  replica_proof_invalid: ['rejected', 'the replica does not have the secret of this operator: it is of somebody else, or was given another'],
+  store_key_unavailable: [
+    'unavailable',
+    'no other replica gave the key of the shared store, and this one has kept none; start one replica with --found-store, once',
+  ],
   operator_signature_missing: ['rejected', 'the service names an operator, and no signature of that operator over its keyset came with it'],
   operator_signature_invalid: ['untrusted', 'the signature over the keyset is not of the operator that the service names'],
 

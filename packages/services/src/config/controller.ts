@@ -1,6 +1,7 @@
 import { integer, onSwitch, optionalText, texts, type ValuesOf } from './field.ts'
 import { logs } from './logs.ts'
 import { address, enclave, manifest, metrics, operations, publicBind, receipts, store, storeSecret } from './parts.ts'
+import { replicas, replicasSecret } from './replicas.ts'
 import type { Schema } from './schema.ts'
 import { fastchat } from './unattested.ts'
 
@@ -12,6 +13,13 @@ const sections = {
     host: address('host', 'address of the API'),
     port: integer({ flag: 'port', min: 0, max: 65_535, fallback: 8000, about: 'port of the API' }),
     tls: onSwitch({ flag: 'tls', about: 'TLS with the key of the keyset on API and control port, instead of plain HTTP' }),
+    names: texts({
+      flag: 'name',
+      maxItems: 8,
+      pattern: /^[0-9a-z](?:[0-9a-z.-]{0,251}[0-9a-z])?$/,
+      expected: 'a host name in lower case',
+      about: 'a name under which clients reach this controller, its own first; with TLS its keys count under these names only',
+    }),
     legacy_attest: onSwitch({
       flag: 'legacy-attest',
       about: 'the attestation routes of the BigDL image, for programs that must not be changed; they prove less than /v1/aci/attestation',
@@ -69,6 +77,7 @@ const sections = {
     }),
   },
   fastchat,
+  replicas,
   access: {
     keys: onSwitch({ flag: 'api-keys', about: 'serve only who has an API key (veriteed keys); without it everybody is served' }),
     minimum_version: integer({
@@ -99,6 +108,7 @@ export const controllerSchema: Schema<typeof sections> = {
     metrics: { variable: 'VERITEE_METRICS_TOKEN', flag: 'metrics-token-file', about: 'bearer token that /metrics asks for' },
     admin: { variable: 'VERITEE_ADMIN_TOKEN', flag: 'admin-token-file', about: 'credential of the admin interface, which is off without it' },
     store: storeSecret,
+    replicas: replicasSecret,
   },
 }
 

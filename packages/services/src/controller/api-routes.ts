@@ -8,6 +8,8 @@ import { addWorkerReports } from './sealed/worker-report.ts'
 
 export interface ApiDeps extends ProofDeps {
   readonly registry: Registry
+  /** See `ControllerOptions`. */
+  readonly replicas: () => readonly string[]
 }
 
 /** Port 8000 without the data plane: models, sessions, and the worker receipts that this controller's receipts cite. */
@@ -38,6 +40,8 @@ export function createApiRoutes(deps: ApiDeps): Hono<Env> {
     const prefix = c.req.query('prefix')
     return text(c, prefix === undefined ? upstream.text : demandProof(await upstream.prefixProof(parsePrefix(prefix))))
   })
+  // Hints (rule S8): whoever goes there verifies the replica that it finds.
+  app.get('/v1/veritee/replicas', (c) => c.json({ version: 'veritee.replicas.v1', replicas: deps.replicas().map((url) => ({ url })) }))
   app.get('/readyz', (c) => {
     const ready = registry.counts.serving
     return c.json({ status: ready > 0 ? 'ready' : 'no verified worker', workers: ready }, ready > 0 ? 200 : 503)

@@ -24,6 +24,21 @@ import { Router, type RouterOptions } from './routing/router.ts'
 import { withSealedBodies } from './sealed/listener.ts'
 import type { Access } from './stages/access.ts'
 
+/** What a controller says of itself beside its keys (rule S7). */
+export async function controllerDescriptor(configuration: Json, admission: ServiceDescriptor['admission']): Promise<ServiceDescriptor> {
+  return {
+    version: 'veritee.descriptor.v1',
+    role: 'controller',
+    configuration_digest: await configurationDigest(configuration),
+    models: [],
+    engine: null,
+    operator_key: null,
+    admission,
+    release,
+    extensions: {},
+  }
+}
+
 export interface ControllerOptions {
   /** The one user of this process's quote device. */
   readonly quoter: Quoter
@@ -35,6 +50,10 @@ export interface ControllerOptions {
   readonly allowLoopbackWorkers: boolean
   readonly configuration: Json
   readonly now: () => Date
+  /** See {@link IdentityOptions.domains}. */
+  readonly domains?: readonly string[]
+  /** Where clients find replicas of this controller, itself among them; none where it is the only one. */
+  readonly replicas?: () => readonly string[]
   /** API keys and limits; without it everybody is served. */
   readonly access?: Access
   /** Bounds of routing that are not the usual ones. */
@@ -68,16 +87,6 @@ export interface Controller {
 /** A controller enclave: fresh keys, verified workers only, a receipt for every answer. Listening is the caller's. */
 export async function createController(options: ControllerOptions): Promise<Controller> {
   const { now, rules, quoter, sawSignedTime } = options
-  const descriptor: Omit<ServiceDescriptor, 'admission'> = {
-    version: 'veritee.descriptor.v1',
-    role: 'controller',
-    configuration_digest: await configurationDigest(options.configuration),
-    models: [],
-    engine: null,
-    operator_key: null,
-    release,
-    extensions: {},
-  }
   const archive = options.archive ?? ReceiptArchive.inMemory()
   const routing = new Router({ now, ...options.routing })
   const registry = new Registry({
@@ -109,7 +118,14 @@ export async function createController(options: ControllerOptions): Promise<Cont
       Promise.resolve(handle(request, response)).catch((error: unknown) => sendError(response, error))
     }
   const generation = async (): Promise<Generation> => {
-    const identity = await createIdentity({ descriptor: { ...descriptor, admission: rules.described }, quoter, collateral: options.collateral, now })
+    const descriptor = await controllerDescriptor(options.configuration, rules.described)
+    const identity = await createIdentity({
+      descriptor,
+      quoter,
+      collateral: options.collateral,
+      now,
+      ...(options.domains !== undefined && { domains: options.domains }),
+    })
     const ledger = new Ledger({
       identity,
       now,
@@ -119,7 +135,9 @@ export async function createController(options: ControllerOptions): Promise<Cont
       ...(options.onStore !== undefined && { onStore: options.onStore }),
     })
     const forward = { ledger, registry, ...(options.access !== undefined && { access: options.access }) }
-    const routes = getRequestListener(createApiRoutes({ identity, kept: () => generations, registry, quoteLimit }).fetch)
+    const routes = getRequestListener(
+      createApiRoutes({ identity, kept: () => generations, registry, quoteLimit, replicas: options.replicas ?? (() => []) }).fetch,
+    )
     const handle: RequestListener = (request, response) =>
       request.method === 'POST' && request.url !== undefined && inferenceEndpoints.has(request.url)
         ? handleForward(request.url, forward, request, response)

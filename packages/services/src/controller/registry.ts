@@ -4,6 +4,7 @@ import { connect, nodeTransport, type Service } from 'veritee/client'
 import { fail, VeriteeError } from 'veritee/errors'
 import { type SessionDocument, sessionId } from 'veritee/receipt'
 import type { AdmissionRules } from '../enclave/runtime/admission/rules.ts'
+import { unverifiedHeader } from '../http/chat-request.ts'
 import { workerOrigin } from './address.ts'
 import { judgeAgain, judgeParty, type Party } from './admission/judge.ts'
 import { Tenants } from './admission/tenants.ts'
@@ -38,6 +39,8 @@ export interface Claimed {
   readonly operatorSignature?: string
   /** Digest of this controller's keys that the worker has verified, where it registers: its connections are then under those. */
   readonly ownKeys?: string
+  /** It did not come by itself: whether it serves this controller is found out before it gets requests. */
+  readonly hinted?: true
 }
 
 export interface RegistryOptions {
@@ -98,7 +101,7 @@ export class Registry {
    * Challenges the worker at `url` with a fresh nonce, verifies and evaluates its evidence, pins its TLS key and opens a session.
    * `keysetDigest` is what the worker said of itself; another keyset there is a refusal.
    * Throws `address_refused`, `registry_full`, `keyset_changed`, `worker_quarantined`, `worker_duplicate`, `admission_manifest_expired`, `admission_platform`,
-   * `operator_signature_missing`, `operator_signature_invalid` and every code of `connect`.
+   * `operator_signature_missing`, `operator_signature_invalid`, `controller_not_verified` and every code of `connect`.
    */
   admit(url: string, keysetDigest: string, claimed: Claimed = {}): Promise<AdmittedWorker> {
     const origin = workerOrigin(url, this.#options.allowLoopback)
@@ -145,6 +148,7 @@ export class Registry {
         party = await judgeAgain(newer, service.report, operatorSignature, now())
         digest = newer.manifest?.digest
       }
+      if (claimed.hinted === true) await demandServes(openPool(origin, spkiOf(session)), origin)
       // Nothing is awaited from here on: what is found now holds when the worker enters.
       if (this.#quarantined.has(keysetDigest)) throw fail('worker_quarantined', 'this keyset was quarantined; a worker starts anew with new keys')
       // Whoever relays to a worker could otherwise take as many shares of its traffic as he has addresses.
@@ -318,4 +322,18 @@ export class Registry {
 
 function spkiOf(session: AdmittedWorker['session']): string {
   return session.document.channel_binding[0]?.spki_sha256 ?? ''
+}
+
+/** A worker that serves verified controllers only says so on every answer. Throws `controller_not_verified`, and what the connection throws. Closes the pool. */
+async function demandServes(pool: Pool, origin: string): Promise<void> {
+  try {
+    const answer = await pool.request({ method: 'GET', path: '/healthz' })
+    await answer.body.dump()
+    if (answer.headers[unverifiedHeader] !== undefined)
+      throw fail('controller_not_verified', `the worker at ${origin} has not verified this controller; it does so when it registers here`)
+  } catch (cause) {
+    throw cause instanceof VeriteeError ? cause : fail('service_unavailable', `${origin} does not answer`, cause)
+  } finally {
+    await pool.destroy()
+  }
 }

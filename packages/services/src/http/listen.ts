@@ -22,6 +22,8 @@ export interface Bind {
   readonly behindTls?: boolean
   /** `--i-know-this-is-simulated` */
   readonly knowsSimulated?: boolean
+  /** Names under which clients reach it, beside those of loopback. */
+  readonly names?: readonly string[]
   /** Clients are asked for a certificate: whose key it is, the handler finds out. */
   readonly asksClientKey?: boolean
 }
@@ -75,14 +77,16 @@ function refusalOf(code: string | undefined, keysetDigest: string | null): strin
 }
 
 /**
- * A service on loopback answers to loopback names only: a page in a browser on this machine could otherwise reach it under a name of its own
+ * A service on loopback answers to loopback names, and to those that it was given, only: a page in a browser on this machine could otherwise reach it under a name of its own
  * that resolves to 127.0.0.1, or post to it from elsewhere.
  */
-function loopbackOnly(handler: RequestListener): RequestListener {
+function loopbackOnly(handler: RequestListener, names: readonly string[]): RequestListener {
   // Requests come under one name or two.
   let known: string | undefined
   const isKnown = (host: string): boolean => {
-    if (host !== known && isLoopbackHost(hostname(`http://${host}`))) known = host
+    if (host === known) return true
+    const name = hostname(`http://${host}`)
+    if (isLoopbackHost(name) || names.includes(name)) known = host
     return host === known
   }
   return (request, response) => {
@@ -90,7 +94,7 @@ function loopbackOnly(handler: RequestListener): RequestListener {
     if (host !== undefined && !isKnown(host))
       return void sendError(
         response,
-        new HttpError(421, 'invalid_request_error', 'this service answers to loopback names only', { code: 'misdirected_request' }),
+        new HttpError(421, 'invalid_request_error', 'this service answers to loopback names, and to its own, only', { code: 'misdirected_request' }),
       )
     if (origin !== undefined && !isLoopbackHost(hostname(origin)))
       return void sendError(
@@ -138,7 +142,7 @@ export async function listen(
 ): Promise<Listening> {
   checkBind(bind)
   const bounded = withHost(boundHeldBytes(handler, held))
-  const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(bounded) : bounded
+  const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(bounded, bind.names ?? []) : bounded
   const finished = (inner: RequestListener): RequestListener => (keysetDigestOf === null ? inner : named(inner, keysetDigestOf))
   const limits = {
     maxHeaderSize: 16_384,

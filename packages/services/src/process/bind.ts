@@ -9,8 +9,16 @@ export interface PublicBind {
 }
 
 /** The risks an operator has said, for one listener. */
-export function bindOf(host: string, port: number, tls: Bind['tls'], simulated: boolean, said: PublicBind, apiKeys = false): Bind {
-  return { host, port, tls, simulated, apiKeys, open: said.open, behindTls: said.behind_tls, knowsSimulated: said.knows_simulated }
+export function bindOf(
+  host: string,
+  port: number,
+  tls: Bind['tls'],
+  simulated: boolean,
+  said: PublicBind & { readonly names?: readonly string[] },
+  apiKeys = false,
+): Bind {
+  const { open, behind_tls: behindTls, knows_simulated: knowsSimulated, names } = said
+  return { host, port, tls, simulated, apiKeys, open, behindTls, knowsSimulated, ...(names !== undefined && { names }) }
 }
 
 /** What readiness repeats of those risks (rule S22). */

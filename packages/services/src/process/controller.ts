@@ -4,7 +4,7 @@ import { certificatePem } from 'veritee/attestation/issue'
 import { isLoopbackHost } from 'veritee/client'
 import type { ControllerConfig, controllerSchema } from '../config/controller.ts'
 import type { Configuration } from '../config/schema.ts'
-import { createController } from '../controller/controller.ts'
+import { controllerDescriptor, createController } from '../controller/controller.ts'
 import { Quarantines } from '../controller/replicas/quarantines.ts'
 import { WorkerHints } from '../controller/replicas/worker-hints.ts'
 import { controllerPolicy } from '../demo/policy.ts'
@@ -20,7 +20,7 @@ import { publish } from './files.ts'
 import { Gate } from './gate.ts'
 import { logRequests } from './logs/requests.ts'
 import { reportWorkers } from './logs/workers.ts'
-import { followManifest } from './manifest-file.ts'
+import { followManifest, type ManifestFile } from './manifest-file.ts'
 import { Metrics } from './metrics.ts'
 import { operationsOf } from './operations.ts'
 import { openPlatform } from './platform.ts'
@@ -28,6 +28,7 @@ import { Readiness } from './readiness.ts'
 import { controllerMetrics, serviceMetrics } from './receipt-metrics.ts'
 import { checkReceipts, openReceipts, receiptNotices, storeMetrics, storeReasons, storeReports } from './receipts.ts'
 import { keepRenewed } from './renewal.ts'
+import { Joining, publicUrl, type RunningReplicas, replicaTerms, runReplicas } from './replicas.ts'
 import { readRoots } from './roots.ts'
 import { limitsOf, queueMetrics, routingMetrics } from './routing.ts'
 import { openRules, refuseUnmeasuredRules, rootDigests } from './rules.ts'
@@ -70,14 +71,30 @@ export async function startControllerProcess(options: StartOptions<Configuration
   const allowLoopbackWorkers = isLoopbackHost(control.host)
   const metrics = new Metrics()
   const password = options.configuration.secrets.store ?? null
-  const archive = await openReceipts({ config, password, state: enclave.state, simulated, files, report })
+  const secret = options.configuration.secrets.replicas ?? null
+  const terms = await replicaTerms({ config, secret, rules, files, now })
+  // Other replicas verify this one before it has a store.
+  if (terms !== null && platform.simulated !== null) await publish(enclave.state, { 'root.pem': certificatePem(platform.simulated.root) })
+  const joining = new Joining({
+    terms,
+    state: enclave.state,
+    descriptor: () => controllerDescriptor(configuration, rules.described),
+    quoter,
+    collateral,
+    now,
+    report,
+  })
+  const archive = await openReceipts({ config, password, state: enclave.state, simulated, files, report, shared: (own) => joining.sealing(own) })
   const closing: (() => unknown)[] = [() => archive.close()]
   const close = async (): Promise<void> => {
     for (const stop of closing.splice(0).reverse()) await stop()
   }
   try {
-    const keys = await openAccess(config, adminToken, { archive, now, report })
+    const minimum_version = Math.max(config.access.minimum_version, joining.learnt?.state.keys_version ?? 0)
+    const access = { ...config.access, minimum_version }
+    const keys = await openAccess({ access }, adminToken, { archive, now, report })
     closing.push(() => keys?.close())
+    let replicas: RunningReplicas | null = null
     const onReceipt = controllerMetrics(metrics, () => controller.registry.counts)
     const controller = await createController({
       quoter,
@@ -87,6 +104,8 @@ export async function startControllerProcess(options: StartOptions<Configuration
       allowLoopbackWorkers,
       configuration,
       now,
+      domains: api.tls ? api.names : [],
+      replicas: () => replicas?.urls ?? [],
       archive,
       routing: { limits: limitsOf(config), onWaited: queueMetrics(metrics) },
       onReceipt,
@@ -155,6 +174,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
       await controller.renew()
       adminListening?.renewTls(controller.identity.tls)
       if (api.tls) for (const listening of [apiListening, controlListening]) listening.renewTls(controller.identity.tls)
+      replicas?.listening.renewTls(controller.identity.tls)
       report(`new keys in force: ${controller.identity.keysetDigest}`, { event: 'keys.renewed' })
     }
     const renewal = keepRenewed({
@@ -166,11 +186,20 @@ export async function startControllerProcess(options: StartOptions<Configuration
       report,
     })
     closing.push(() => renewal.stop())
+    let manifests: ManifestFile | null = null
     if (followed !== null) {
       const changed = (): Promise<void> => controller.registry.judgeAgain()
       const file = followManifest({ ...followed, files, changed, accepted: renew, report })
+      manifests = file
       closing.push(() => file.stop())
       readiness.add('no_admission_manifest', () => (followed.rules.reason === null ? [] : [followed.rules.reason]))
+    }
+    if (terms !== null) {
+      const bind = bindOf(config.replicas.host, config.replicas.port ?? 0, controller.identity.tls, simulated, api, true)
+      const url = publicUrl(config, apiListening.port)
+      const ring = keys?.ring ?? null
+      replicas = await runReplicas({ terms, joining, controller, bind, url, clock, ring, manifests, followed, rules, readiness, report })
+      closing.push(replicas.close)
     }
     readiness.add('keyset_ended', () => (renewal.reason === null ? [] : [renewal.reason]))
     return {
@@ -182,12 +211,18 @@ export async function startControllerProcess(options: StartOptions<Configuration
         control: controlListening.url,
         fastchat: fastchat?.url ?? null,
         admin: adminListening?.url ?? null,
+        replicas: replicas?.listening.url ?? null,
         keyset_digest: controller.identity.keysetDigest,
         configuration_digest: await configurationDigest(configuration),
         operations: operations?.url ?? null,
         state: enclave.state,
       },
-      drain: () => gate.drain(config.operations.drain_seconds * 1000),
+      drain: () => {
+        const drained = gate.drain(config.operations.drain_seconds * 1000)
+        // So that no client is sent here any more.
+        void replicas?.tell()
+        return drained
+      },
       close,
     }
   } catch (error) {

@@ -18,6 +18,8 @@ export interface ManifestFileOptions {
 export interface ManifestFile {
   /** Looks now; what is due is done when it returns. */
   check(): Promise<void>
+  /** Takes a manifest that came otherwise, as from another replica, if it is a newer one that enough have signed. Never throws. */
+  offer(text: string): Promise<void>
   stop(): void
 }
 
@@ -38,6 +40,9 @@ export function followManifest({ path, files, rules, changed, accepted, report, 
     const text = await files.readText(path)
     if (text === seen) return
     seen = text
+    await take(text)
+  }
+  const take = async (text: string): Promise<void> => {
     if (!(await rules.offer(text))) return
     report(`admission manifest ${rules.described.version} is in force: ${rules.described.digest}`, { event: 'manifest.accepted' })
     await changed()
@@ -58,6 +63,11 @@ export function followManifest({ path, files, rules, changed, accepted, report, 
       busy = false
     }
   }
+  const offer = (text: string): Promise<void> =>
+    take(text).catch((error: unknown) => {
+      const why = error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'
+      report(`a manifest of another replica is not accepted: ${why}`, { event: 'manifest.refused', level: 'warn' })
+    })
   const timer = setInterval(() => void check(), pollMs)
-  return { check, stop: () => clearInterval(timer) }
+  return { check, offer, stop: () => clearInterval(timer) }
 }

@@ -12,6 +12,8 @@ export type ReasonCode =
   | 'api_keys_not_current'
   | 'store_not_written'
   | 'keyset_ended'
+  | 'clock_behind'
+  | 'replicas_differ'
 
 interface Check {
   readonly code: ReasonCode

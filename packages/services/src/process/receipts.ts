@@ -5,7 +5,7 @@ import { errnoOf } from '../enclave/runtime/device-file.ts'
 import type { Ledger } from '../enclave/runtime/ledger.ts'
 import { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
 import { openReceiptArchive, openSharedArchive } from '../enclave/runtime/receipts/open.ts'
-import { openFileSealingKey, openGramineSealingKey } from '../enclave/runtime/sealing-key.ts'
+import { openFileSealingKey, openGramineSealingKey, type SealingKey } from '../enclave/runtime/sealing-key.ts'
 import { parsePostgresUrl } from '../store/postgres/address.ts'
 import type { Files } from './files.ts'
 import type { Report } from './logs/log.ts'
@@ -68,8 +68,10 @@ export async function openReceipts(options: {
   readonly simulated: boolean
   readonly files: Files
   readonly report: Report
+  /** Gives what seals a store that several share, from the enclave's own sealing key, which seals it where this is not given. */
+  readonly shared?: (own: SealingKey) => Promise<SealingKey>
 }): Promise<ReceiptArchive> {
-  const { config, password, state, simulated, files, report } = options
+  const { config, password, state, simulated, files, report, shared } = options
   const { receipts, store } = config
   const maxAgeSeconds = receipts.days * 86_400
   if (receipts.in_memory) {
@@ -83,7 +85,8 @@ export async function openReceipts(options: {
     await mkdir(dirname(file), { recursive: true, mode: 0o755 }).catch((cause: unknown) => {
       throw fail('file_unavailable', `cannot make ${dirname(file)} (${errnoOf(cause)})`, cause)
     })
-  const sealing = simulated ? await openFileSealingKey(keyPath) : await openGramineSealingKey()
+  const own = simulated ? await openFileSealingKey(keyPath) : await openGramineSealingKey()
+  const sealing = shared === undefined ? own : await shared(own)
   const archive =
     path !== null
       ? await openReceiptArchive({ path, sealing, bounds })

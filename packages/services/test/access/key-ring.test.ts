@@ -57,6 +57,31 @@ describe('API keys', () => {
     await expect(a.revoke('key_0000000000000000')).rejects.toMatchObject({ code: 'api_key_unknown' })
   })
 
+  test('S3: a list older than one that another replica knows counts for a moment, and then not at all', async () => {
+    const shared = sharedStore()
+    const a = await replica(shared)
+    const { key, record } = await a.create(wanted)
+    const old = await shared.store.authority.read('keys', 'all')
+    if (old === null) throw new TypeError('no list')
+    await a.revoke(record.id)
+    // What the store shows to one that starts: the list before the revocation.
+    await shared.store.authority.replace(old, 2)
+    const b = await replica(shared, { graceMs: 0 })
+    expect(b.find(key)?.revoked).toBeNull()
+    b.demand(a.newest)
+    await new Promise((resolve) => setTimeout(resolve, 2))
+    expect(() => b.find(key)).toThrow(expect.objectContaining({ code: 'api_keys_stale' }))
+    await b.refresh()
+    expect(b.problem).toContain('rolled back')
+    const patient = await replica(shared, { graceMs: 60_000 })
+    patient.demand(2)
+    expect(patient.find(key)?.id).toBe(record.id)
+    // The next change is above what is known, and heals both.
+    await a.create(wanted)
+    await b.refresh()
+    expect([b.newest, b.find(key)?.revoked === null]).toEqual([3, false])
+  })
+
   test('changed at several replicas at once: no change is lost', async () => {
     const shared = sharedStore()
     const replicas = await Promise.all([replica(shared), replica(shared), replica(shared)])

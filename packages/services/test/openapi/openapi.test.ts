@@ -188,6 +188,7 @@ describe.for(['worker', 'api'] as const)('the document of %s holds', (name) => {
     await ok(name, 'get', '/readyz', '/readyz')
     await ok(name, 'get', `/v1/veritee/receipts/${id}/upstream`, '/v1/veritee/receipts/{id}/upstream')
     await ok(name, 'get', '/v1/aci/sessions', '/v1/aci/sessions')
+    await ok(name, 'get', '/v1/veritee/replicas', '/v1/veritee/replicas')
     await ok(name, 'get', `/v1/aci/sessions/${network.sessionId}`, '/v1/aci/sessions/{id}')
   })
 

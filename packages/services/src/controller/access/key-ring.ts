@@ -15,6 +15,8 @@ export interface KeyRingOptions {
   readonly everyMs?: number
   /** How long the list counts when the store does not answer. */
   readonly staleMs?: number
+  /** How long it counts when another replica knows of a newer one. */
+  readonly graceMs?: number
   /** Told, for the operator, once for each state: what is wrong with the list, and null when it is well. */
   readonly report?: (problem: string | null) => void
 }
@@ -37,6 +39,8 @@ export class KeyRing {
   #byTag: ReadonlyMap<string, ApiKey> = new Map()
   #readAt = 0
   #problem: string | null = null
+  /** What another replica has said of the list: that there is one of that version, and when it was said. */
+  #demanded = { version: 0, at: 0 }
   readonly #readings: Rounds
 
   private constructor(options: KeyRingOptions) {
@@ -55,6 +59,22 @@ export class KeyRing {
       ring.close()
       throw error
     }
+  }
+
+  /**
+   * There is a list of at least that version, as somebody says who does not have it from the store: an older one counts for {@link KeyRingOptions.graceMs}, until the newer one was read, and
+   * then not at all.
+   */
+  demand(version: number): void {
+    if (version <= Math.max(this.#version, this.#demanded.version)) return
+    this.#options.rows.demand(table, row, version)
+    // Since the first that was not met: later ones give no time.
+    this.#demanded = { version, at: this.#demanded.version > this.#version ? this.#demanded.at : performance.now() }
+  }
+
+  /** The highest version known to be there. */
+  get newest(): number {
+    return Math.max(this.#version, this.#demanded.version, this.#options.minimumVersion)
   }
 
   /** Of the list in force; what an operator notes to demand it at the next start. */
@@ -117,20 +137,16 @@ export class KeyRing {
   async #refresh(): Promise<void> {
     const { rows } = this.#options
     try {
-      if (this.#readAt > 0 && this.#problem === null && !(await rows.changed(table, row, this.#version))) {
+      if (this.#readAt > 0 && this.#problem === null && this.#version >= this.newest && !(await rows.changed(table, row, this.#version))) {
         this.#readAt = performance.now()
         return
       }
       const read = await rows.read(table, row)
       this.#readAt = performance.now()
       if (read !== null && read.version >= this.#version) return this.#adopt(read.version, parseList(read.content))
-      const none = this.#version === 0 && this.#options.minimumVersion === 0
+      const none = this.newest === 0
       // What this process has read or written is newer than what the store has now, and genuine: it stays in force.
-      this.#say(
-        none
-          ? null
-          : `the store has no list of API keys of version ${Math.max(this.#version, this.#options.minimumVersion)} or later: it was rolled back or changed`,
-      )
+      this.#say(none ? null : `the store has no list of API keys of version ${this.newest} or later: it was rolled back or changed`)
     } catch (error) {
       this.#say('the list of API keys cannot be read')
       throw error
@@ -140,7 +156,7 @@ export class KeyRing {
   async #change(change: (keys: readonly ApiKey[]) => readonly ApiKey[]): Promise<readonly ApiKey[]> {
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       await this.refresh()
-      const version = Math.max(this.#version, this.#options.minimumVersion) + 1
+      const version = this.newest + 1
       const gone = this.#seconds() - longRevokedSeconds
       const keys = change(this.keys.filter(({ revoked, expires }) => (revoked ?? gone) >= gone && (expires ?? gone) >= gone))
       const content = jcs({ version: 'veritee.keys.v1', keys } as unknown as Json)
@@ -162,7 +178,10 @@ export class KeyRing {
   }
 
   #demandFresh(): void {
-    if (performance.now() - this.#readAt > (this.#options.staleMs ?? 60_000))
+    const at = performance.now()
+    const behind = this.#demanded.version > this.#version && at - this.#demanded.at > (this.#options.graceMs ?? 5_000)
+    if (behind) throw fail('api_keys_stale', 'another replica knows a newer list of API keys, which the store does not give; retry later')
+    if (at - this.#readAt > (this.#options.staleMs ?? 60_000))
       throw fail('api_keys_stale', 'the list of API keys could not be read for a while; retry later')
   }
 

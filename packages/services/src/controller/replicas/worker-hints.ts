@@ -85,7 +85,7 @@ export class WorkerHints {
   async #verify(hint: { readonly origin: string; readonly digest: string; readonly operatorSignature: string | null }): Promise<void> {
     const { registry, report } = this.#options
     try {
-      const claimed = hint.operatorSignature === null ? {} : { operatorSignature: hint.operatorSignature }
+      const claimed = { hinted: true, ...(hint.operatorSignature !== null && { operatorSignature: hint.operatorSignature }) } as const
       // Under whichever address: one enclave is one worker.
       if (registry.withKeyset(hint.digest)?.origin !== hint.origin)
         report(`another controller has verified a worker at ${hint.origin}; verifying it here`)

@@ -14,6 +14,8 @@ export interface IdentityOptions {
   /** The vendor's signed data for this platform, refreshed by whoever holds the enclave; relayed in every report. */
   readonly collateral: () => Collateral
   readonly now: () => Date
+  /** Host names under which alone clients take its TLS key (aci/1 section 3.1, `domain`); none: under any. */
+  readonly domains?: readonly string[]
 }
 
 /** The keys of one running enclave. They are made here, live in this process only, and die with it. */
@@ -39,17 +41,17 @@ export interface Identity {
  * Two calls never give the same keys, so two enclaves never share one and a restart always changes the keyset digest.
  */
 export async function createIdentity(options: IdentityOptions): Promise<Identity> {
-  const { descriptor, quoter, collateral, now } = options
+  const { descriptor, quoter, collateral, now, domains = [] } = options
   const receipt = generateKeyPairSync('ed25519')
   const receiptPublic = receipt.publicKey.export({ type: 'spki', format: 'der' }).subarray(-32).toString('hex')
-  const tls = await createTlsKey(now())
+  const tls = await createTlsKey(now(), domains)
   const ehbp = descriptor.role === 'worker' || descriptor.role === 'controller' ? await createRecipient() : null
   const keyset: Keyset = {
     subject: await descriptorSubject(descriptor),
     not_after: Math.floor(now().getTime() / 1000) + maxKeysetSeconds,
     receipt_signing_keys: [{ key_id: 'receipt-1', algo: 'ed25519', public_key: receiptPublic }],
     e2ee_public_keys: ehbp === null ? [] : [{ key_id: 'ehbp-1', algo: ehbpAlgorithm, public_key: ehbp.publicKey }],
-    tls_public_keys: [{ spki_sha256: tls.spkiSha256 }],
+    tls_public_keys: domains.length === 0 ? [{ spki_sha256: tls.spkiSha256 }] : domains.map((domain) => ({ domain, spki_sha256: tls.spkiSha256 })),
   }
   const digest = await keysetDigest(keyset)
   return {
@@ -89,13 +91,13 @@ export function configurationDigest(configuration: Json): Promise<string> {
   return jcsDigest(configuration)
 }
 
-async function createTlsKey(at: Date): Promise<{ key: string; cert: string; spkiSha256: string }> {
+async function createTlsKey(at: Date, domains: readonly string[]): Promise<{ key: string; cert: string; spkiSha256: string }> {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const spki = publicKey.export({ type: 'spki', format: 'der' })
   const { certificate, spkiSha256 } = await issueSelfSignedTls({
     publicKey: new Uint8Array(spki.subarray(-64)),
     sign: (message) => new Uint8Array(nodeSign('sha256', message, { key: privateKey, dsaEncoding: 'ieee-p1363' })),
-    dnsNames: ['localhost'],
+    dnsNames: ['localhost', ...domains],
     ipAddresses: ['127.0.0.1'],
     notBefore: new Date(at.getTime() - 300_000),
     notAfter: new Date(at.getTime() + maxKeysetSeconds * 1000),

@@ -1,14 +1,10 @@
-import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
-import { judgePlatform, verifyOperator } from 'veritee/admission'
-import { fetchText, RejectedError, spkiOf, type Transport } from 'veritee/client'
-import { policyFor } from 'veritee/policy'
-import { evaluateReport, maxReportBytes, parseReport, type VerifiedReport, verifyReport } from 'veritee/receipt'
-import type { AdmissionRules, Demands } from '../runtime/admission/rules.ts'
+import { spkiOf, type Transport } from 'veritee/client'
+import type { VerifiedReport } from 'veritee/receipt'
+import type { AdmissionRules } from '../runtime/admission/rules.ts'
+import { judgeController, verifyController } from '../runtime/admission/verify-controller.ts'
 
-/** How long one verification of a controller is good, at most. The worker verifies again each time it registers. */
-const verifiedSeconds = 3600
 /** One for each control port, and new keys beside old ones. */
 const maxKeys = 64
 
@@ -45,16 +41,7 @@ export class VerifiedControllers {
    * `operator_signature_missing`, `admission_manifest_expired`, and what the transport throws.
    */
   async verify(transport: Transport): Promise<string> {
-    const demands = await this.#rules.current()
-    const nonce = randomBytes(32).toString('hex')
-    const attestedAt = this.#now()
-    const text = await fetchText(transport, { method: 'GET', path: `/v1/aci/attestation?nonce=${nonce}` }, maxReportBytes)
-    const report = await verifyReport(parseReport(text), nonce, demands.trust, this.#now())
-    await judge(demands, report, attestedAt, this.#now())
-    const seconds = Math.floor(attestedAt.getTime() / 1000)
-    const { maxAttestationAge } = policyFor(demands.policy, 'controller')
-    const age = maxAttestationAge === 'any' ? verifiedSeconds : Math.min(verifiedSeconds, maxAttestationAge)
-    const until = Math.min(seconds + age, report.keyset.not_after, demands.manifest?.manifest.expires ?? Number.MAX_SAFE_INTEGER)
+    const { report, until } = await verifyController(transport, this.#rules, this.#now)
     for (const { spki_sha256: spki } of report.keyset.tls_public_keys) {
       this.#known.delete(spki)
       this.#known.set(spki, { report, until })
@@ -81,19 +68,10 @@ export class VerifiedControllers {
   async judgeAgain(): Promise<void> {
     const demands = await this.#rules.current().catch(() => null)
     for (const [spki, { report }] of this.#known) {
-      const stands = demands !== null && (await judge(demands, report, this.#now(), this.#now()).then(...yesOrNo))
+      const stands = demands !== null && (await judgeController(demands, report, this.#now(), this.#now()).then(...yesOrNo))
       if (!stands && this.#known.get(spki)?.report === report) this.#known.delete(spki)
     }
   }
 }
 
 const yesOrNo = [() => true, () => false] as const
-
-async function judge(demands: Demands, report: VerifiedReport, attestedAt: Date, at: Date): Promise<void> {
-  // The channel that will carry work: TLS to which the other side brings a key of this keyset.
-  const context = { role: 'controller', at, attestedAt, channel: 'attested' } as const
-  const verdict = evaluateReport(report, policyFor(demands.policy, 'controller'), context)
-  if (verdict.error !== null) throw new RejectedError(verdict.error.code, verdict.error.message, verdict)
-  await verifyOperator(report.descriptor.operator_key, report.keysetDigest, null)
-  if (demands.manifest !== null) await judgePlatform(demands.manifest.manifest, report.claims)
-}

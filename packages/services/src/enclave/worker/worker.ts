@@ -145,6 +145,8 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
         response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
         const handle = request.method === 'POST' ? inference.get(request.url ?? '') : undefined
         if (handle !== undefined && controllers !== null && !controllers.admits(request)) return sendError(response, notVerified())
+        // So that a controller finds out without a request of somebody.
+        if (controllers !== null && !controllers.admits(request)) response.setHeader(unverifiedHeader, '1')
         if (request.method === 'POST' && isSealed(request)) return void handleSealed(sealed, request, response)
         const done = (handle ?? others)(request, response)
         Promise.resolve(done).catch((error: unknown) => sendError(response, error))

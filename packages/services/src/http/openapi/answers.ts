@@ -216,6 +216,10 @@ export const answers: { readonly [name: string]: Schema } = {
     ['api_version', 'upstream_name', 'verifier_id', 'established_at', 'expires_at', 'identity', 'channel_binding', 'claims', 'evidence'],
     specified('spec/aci-sgx.md'),
   ),
+  ReplicaList: closed({
+    version: { const: 'veritee.replicas.v1' },
+    replicas: list(closed({ url: text })),
+  }),
   SessionList: closed({
     api_version: { const: 'aci/1' },
     sessions: list(open({ session_id: { type: 'string', pattern: '^[0-9a-f]{64}$' } }, ['session_id'])),

@@ -114,6 +114,7 @@ export const operations: readonly Operation[] = [
     query: { model: 'of workers that have this model', upstream_name: 'of the worker of this name' },
   }),
   read('/v1/aci/sessions/{id}', ['api'], 'One session, with its evidence', ref('Session'), { errors: { 404: 'no such session' } }),
+  read('/v1/veritee/replicas', ['api'], 'Where replicas of this controller are; each is verified before use', ref('ReplicaList')),
   {
     method: 'post',
     path: '/v1/workers/nonce',

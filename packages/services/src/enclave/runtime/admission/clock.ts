@@ -1,6 +1,8 @@
 /** Time as an enclave may believe it (rule S11): the host's clock, and never earlier than what somebody it verified has signed. */
 export interface FlooredClock {
   readonly now: () => Date
+  /** The latest time that was verified as signed; the beginning of 1970 where none was. */
+  readonly floor: () => Date
   /** A signed time was verified: it is at least that late. */
   raise(signed: Date): void
 }
@@ -13,6 +15,7 @@ export function flooredClock(host: () => Date): FlooredClock {
   let floor = 0
   return {
     now: () => new Date(Math.max(host().getTime(), floor)),
+    floor: () => new Date(floor),
     raise: (signed) => {
       floor = Math.max(floor, signed.getTime())
     },

@@ -7,6 +7,7 @@ import {
   verifyAdmissionManifest,
 } from 'veritee/admission'
 import type { Trust } from 'veritee/attestation'
+import { type Json, jcs } from 'veritee/bytes'
 import type { Policy } from 'veritee/policy'
 import type { ServiceDescriptor } from 'veritee/receipt'
 import type { FlooredClock } from './clock.ts'
@@ -55,6 +56,11 @@ export class ManifestRules implements AdmissionRules {
 
   get manifest(): VerifiedManifest {
     return this.#manifest
+  }
+
+  /** As it is stored and handed on. */
+  get text(): string {
+    return jcs({ ...this.#manifest.document, signatures: this.#manifest.signatures as unknown as Json })
   }
 
   get described(): NonNullable<ServiceDescriptor['admission']> {

@@ -41,6 +41,6 @@ export async function openSharedArchive(options: {
 }
 
 /** Under which name the rows of one sealing key lie in a shared store. */
-function spaceOf(sealing: SealingKey): string {
+export function spaceOf(sealing: SealingKey): string {
   return Buffer.from(sealing.derive('veritee.store.space.v1')).toString('hex').slice(0, 32)
 }
