@@ -11,27 +11,28 @@ export interface TlsKey {
 }
 
 /**
- * Connections to one worker that all end in the TLS key its evidence binds. Certificates and authorities play no part;
- * a connection that shows another key is closed before a byte of a request is written (`channel_mismatch`). `own` is the key by which the worker knows this side.
+ * Opens connections that certificates and authorities play no part in: `demanded` is told of the key (SHA-256 of its SubjectPublicKeyInfo, hex) that the other side has proven to hold, and gives the one it has to be; with another one the
+ * connection is closed before a byte of a request is written (`channel_mismatch`). `own` is the key by which the other side knows this one.
  */
-export function pinnedPool(origin: string, spkiSha256: string, connections = 1024, own: TlsKey | null = null): Pool {
+export function keyedConnector(own: TlsKey | null, demanded: (found: string) => string): buildConnector.connector {
   // A resumed session shows no certificate to check, so none is kept.
   const connect = buildConnector({ ...own, maxCachedSessions: 0, rejectUnauthorized: false, minVersion: 'TLSv1.3', timeout: 10_000 })
-  return new Pool(origin, {
-    connections,
-    headersTimeout: 120_000,
-    bodyTimeout: 120_000,
-    connect: (options, callback) => {
-      const servername = options.servername ?? options.hostname
-      connect({ ...options, ...(isIP(servername) === 0 ? { servername } : {}) }, (error, socket) => {
-        if (error !== null) return callback(error, null)
-        const found = spkiOf(socket as TLSSocket)
-        if (found !== spkiSha256) {
-          socket.destroy()
-          return callback(fail('channel_mismatch', `expected TLS key ${spkiSha256}, found ${found ?? 'none'}`), null)
-        }
-        return callback(null, socket)
-      })
-    },
-  })
+  return (options, callback) => {
+    const servername = options.servername ?? options.hostname
+    connect({ ...options, ...(isIP(servername) === 0 ? { servername } : {}) }, (error, socket) => {
+      if (error !== null) return callback(error, null)
+      const found = spkiOf(socket as TLSSocket)
+      const expected = found === null ? 'of some kind' : demanded(found)
+      if (found !== expected) {
+        socket.destroy()
+        return callback(fail('channel_mismatch', `expected TLS key ${expected}, found ${found ?? 'none'}`), null)
+      }
+      return callback(null, socket)
+    })
+  }
+}
+
+/** Connections to one worker that all end in the TLS key its evidence binds. */
+export function pinnedPool(origin: string, spkiSha256: string, connections = 1024, own: TlsKey | null = null): Pool {
+  return new Pool(origin, { connections, headersTimeout: 120_000, bodyTimeout: 120_000, connect: keyedConnector(own, () => spkiSha256) })
 }

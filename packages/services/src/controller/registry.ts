@@ -1,11 +1,13 @@
 import type { Pool } from 'undici'
 import { type Json, jcs } from 'veritee/bytes'
-import { connect, nodeTransport, type Service } from 'veritee/client'
+import { connect, type Service } from 'veritee/client'
 import { fail, VeriteeError } from 'veritee/errors'
 import { type SessionDocument, sessionId } from 'veritee/receipt'
 import type { AdmissionRules } from '../enclave/runtime/admission/rules.ts'
 import { unverifiedHeader } from '../http/chat-request.ts'
 import { workerOrigin } from './address.ts'
+import { type Ban, Bans } from './admission/bans.ts'
+import { challengeTransport } from './admission/challenge-transport.ts'
 import { judgeAgain, judgeParty, type Party } from './admission/judge.ts'
 import { Tenants } from './admission/tenants.ts'
 import { pinnedPool, type TlsKey } from './pinned-pool.ts'
@@ -79,8 +81,8 @@ export class Registry {
   readonly #workers: Roster['workers']
   readonly #keysets: Roster['keysets']
   readonly #admitting = new Map<string, Promise<AdmittedWorker>>()
-  /** Keysets that lost this controller's trust: registering again does not bring it back. The oldest are forgotten; keysets die within a day. */
-  readonly #quarantined = new Set<string>()
+  /** Who lost this controller's trust: neither registering again nor new keys bring it back. */
+  readonly #bans: Bans
   readonly #tenants = new Tenants()
   /** Who has said that it goes, and has requests under way. */
   readonly #leaving = new Set<AdmittedWorker>()
@@ -91,6 +93,7 @@ export class Registry {
 
   constructor(options: RegistryOptions) {
     this.#options = options
+    this.#bans = new Bans(options.now)
     this.routing = options.routing ?? new Router({ now: options.now })
     this.#roster = new Roster(this.routing, options.maxPastSessions ?? 1024)
     this.#workers = this.#roster.workers
@@ -131,7 +134,7 @@ export class Registry {
     const { ticket, operatorSignature = null, ownKeys } = claimed
     const demands = await rules.current()
     const { policy, trust } = demands
-    const transport = nodeTransport(origin)
+    const transport = challengeTransport(origin, this.#options.ownTls?.() ?? null)
     // Whoever drips bytes would hold a place among the admissions for ever.
     const deadline = setTimeout(() => transport.close(), admissionMs)
     try {
@@ -150,7 +153,8 @@ export class Registry {
       }
       if (claimed.hinted === true) await demandServes(openPool(origin, spkiOf(session)), origin)
       // Nothing is awaited from here on: what is found now holds when the worker enters.
-      if (this.#quarantined.has(keysetDigest)) throw fail('worker_quarantined', 'this keyset was quarantined; a worker starts anew with new keys')
+      const barred = this.#bans.against(party, keysetDigest)
+      if (barred !== null) throw fail('worker_quarantined', barred)
       // Whoever relays to a worker could otherwise take as many shares of its traffic as he has addresses.
       const twin = this.#keysets.get(keysetDigest)
       if (twin !== undefined && twin.origin !== origin && twin.quarantine === null && !this.#over(twin, 0))
@@ -260,36 +264,35 @@ export class Registry {
   }
 
   /**
-   * Ends a worker's service, with the reason. `keyset`: for what only the enclave itself can have said over its pinned channel; the keyset does not
-   * come back. `session`: for what anybody on the wire can bring about (rule S5); a fresh challenge brings the worker back.
+   * Ends a worker's service, with the reason. `party`: for what only the enclave itself can have said over its pinned channel; it is held against operator and machine
+   * ({@link Bans}), and ends the service of every worker of theirs that it bars. `session`: for what anybody on the wire can bring about (rule S5); a fresh challenge brings the worker back.
    */
-  quarantine(worker: AdmittedWorker, reason: string, scope: 'keyset' | 'session'): void {
+  quarantine(worker: AdmittedWorker, reason: string, scope: 'party' | 'session'): void {
     const known = worker.quarantine !== null
     this.#roster.quarantine(worker, reason)
     if (!known) this.#options.onWorker?.(worker)
     if (scope === 'session') return
-    const { keysetDigest } = worker.service.report
-    const renewed = this.#keysets.get(keysetDigest)
-    if (renewed !== undefined && renewed.quarantine === null) this.quarantine(renewed, reason, 'session')
-    this.#forbid(keysetDigest)
+    this.#bans.found(worker.party, worker.service.report.keysetDigest)
+    this.#enforce(reason)
   }
 
-  /** Keysets that are not admitted any more. */
-  get distrusted(): ReadonlySet<string> {
-    return this.#quarantined
+  /** Who is barred, and whose history is remembered; with `most`, those of late. */
+  bans(most?: number): Ban[] {
+    return this.#bans.list(most)
   }
 
-  /** Somebody else that this controller believes has found what ends the service of a keyset: as {@link quarantine} with the scope `keyset`. */
-  distrust(keysetDigest: string, reason: string): void {
-    const worker = this.#keysets.get(keysetDigest)
-    if (worker === undefined) this.#forbid(keysetDigest)
-    else this.quarantine(worker, reason, 'keyset')
+  /** Takes over what somebody that this controller believes has found out; see {@link Bans.learn}. */
+  learnBans(bans: readonly Ban[]): boolean {
+    const news = this.#bans.learn(bans)
+    if (news) this.#enforce('another controller, or this one before it started anew, has found it out')
+    return news
   }
 
-  #forbid(keysetDigest: string): void {
-    this.#quarantined.add(keysetDigest)
-    const oldest = this.#quarantined.values().next().value
-    if (this.#quarantined.size > 100_000 && oldest !== undefined) this.#quarantined.delete(oldest)
+  #enforce(reason: string): void {
+    for (const worker of this.serving()) {
+      const barred = this.#bans.against(worker.party, worker.service.report.keysetDigest)
+      if (barred !== null) this.quarantine(worker, `${reason}; ${barred}`, 'session')
+    }
   }
 
   /** The worker with this keyset, unless it is quarantined. */

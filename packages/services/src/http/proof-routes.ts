@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import type { Identity } from '../enclave/runtime/identity.ts'
@@ -23,6 +24,8 @@ export interface ProofDeps {
   readonly quoteLimit: RateLimit
   /** Recognises challenges of controllers that this service registered with. */
   readonly tickets?: Tickets
+  /** See {@link AttestationDeps.isPeer}. */
+  readonly isPeer?: (request: IncomingMessage) => boolean
 }
 
 /** The part of aci/1 that every service has: report and receipts. Errors are in OpenAI's shape, unknown paths too. */
@@ -49,6 +52,8 @@ export function createProofRoutes(deps: ProofDeps): Hono<Env> {
 
 export interface AttestationDeps extends Pick<ProofDeps, 'quoteLimit' | 'tickets'> {
   readonly identity: () => Identity
+  /** Whether the other side of a connection is one that this service has verified itself: its challenges go first (rules S11 and S22). */
+  readonly isPeer?: (request: IncomingMessage) => boolean
 }
 
 /** The report, over the caller's nonce where there is one. */
@@ -59,7 +64,8 @@ export function addAttestation(app: Hono<Env>, deps: AttestationDeps): void {
       throw new HttpError(400, 'invalid_request_error', `nonce: expected 64 lower-case hex digits, found ${nonce.length} characters`, {
         param: 'nonce',
       })
-    const admission = nonce !== null && deps.tickets?.take(c.req.header('x-veritee-admission')) === true
+    const ticket = nonce !== null && deps.tickets?.take(c.req.header('x-veritee-admission')) === true
+    const admission = ticket || (nonce !== null && deps.isPeer?.(c.env.incoming) === true)
     if (nonce !== null && !admission) {
       const wait = deps.quoteLimit.take(c.env.incoming.socket.remoteAddress ?? 'unknown')
       if (wait > 0)

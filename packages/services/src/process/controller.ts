@@ -5,7 +5,7 @@ import { isLoopbackHost } from 'veritee/client'
 import type { ControllerConfig, controllerSchema } from '../config/controller.ts'
 import type { Configuration } from '../config/schema.ts'
 import { controllerDescriptor, createController } from '../controller/controller.ts'
-import { Quarantines } from '../controller/replicas/quarantines.ts'
+import { SharedBans } from '../controller/replicas/shared-bans.ts'
 import { WorkerHints } from '../controller/replicas/worker-hints.ts'
 import { controllerPolicy } from '../demo/policy.ts'
 import { flooredClock } from '../enclave/runtime/admission/clock.ts'
@@ -115,10 +115,10 @@ export async function startControllerProcess(options: StartOptions<Configuration
     })
     // Which closes the archive, after what is signed is in it.
     closing[0] = () => controller.close()
-    const quarantines = new Quarantines({ rows: archive.authority, registry: controller.registry, now, report })
-    closing.push(() => quarantines.stop())
+    const bans = new SharedBans({ rows: archive.authority, registry: controller.registry, now, report })
+    closing.push(() => bans.stop())
     // Before a worker can come: what was found out before this process began still holds.
-    await quarantines.round()
+    await bans.round()
     if (config.store.url !== null) {
       const hints = new WorkerHints({ rows: archive.authority, registry: controller.registry, now, report })
       closing.push(() => hints.stop())

@@ -9,7 +9,7 @@ import type { KeyRing } from '../controller/access/key-ring.ts'
 import type { Controller } from '../controller/controller.ts'
 import { Circle, type Learns, type Own } from '../controller/peers/circle.ts'
 import { PeerLink } from '../controller/peers/link.ts'
-import type { ReplicaState } from '../controller/peers/message.ts'
+import { maxBans, type ReplicaState } from '../controller/peers/message.ts'
 import { createPeerRoutes } from '../controller/peers/routes.ts'
 import { Rounds } from '../controller/rounds.ts'
 import type { FlooredClock } from '../enclave/runtime/admission/clock.ts'
@@ -257,14 +257,14 @@ export async function runReplicas(options: ReplicasOptions): Promise<RunningRepl
       manifest_version: rules.described?.version ?? 0,
       keys_version: ring?.newest ?? 0,
       store: joining.space,
-      bans: [],
+      bans: controller.registry.bans(maxBans),
     }),
     manifest: () => followed?.rules.text ?? null,
     storeSecret: () => joining.secret,
   }
   const learns: Learns = {
     keysVersion: (version) => ring?.demand(version),
-    bans: () => undefined,
+    bans: (bans) => void controller.registry.learnBans(bans),
     manifest: (text) => void manifests?.offer(text),
   }
   const circle = new Circle({ own, learns, now })

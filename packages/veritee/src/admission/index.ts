@@ -8,6 +8,6 @@ export {
   type SignedAdmissionManifest,
 } from './manifest.ts'
 export { signOperatorStatement, verifyOperator } from './operator.ts'
-export { type AdmittedPlatform, judgePlatform, platformId } from './platform.ts'
+export { type AdmittedPlatform, judgePlatform, operatorId, platformId } from './platform.ts'
 export { type AdmissionTrust, parseAdmissionTrust } from './trust.ts'
 export { checkManifestWindow, checkSuccession, signAdmissionManifest, type VerifiedManifest, verifyAdmissionManifest } from './verify.ts'

@@ -15,6 +15,11 @@ export async function platformId(salt: string, { ppid, platformInstanceId }: Quo
   return toHex(await crypto.hmacSha256(fromHex(salt), utf8(identity)))
 }
 
+/** The name of an operator in a network (rule S17), as that of a machine: HMAC-SHA-256 under the network's salt over its key. 32 bytes hex. */
+export async function operatorId(salt: string, key: string): Promise<string> {
+  return toHex(await crypto.hmacSha256(fromHex(salt), utf8(jcs({ key, purpose: 'veritee.operator.v1' }))))
+}
+
 /** A machine that a manifest admits. */
 export interface AdmittedPlatform {
   readonly id: string

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { parseAdmissionTrust, platformId, verifyAdmissionManifest, verifyOperator } from '../../src/admission/index.ts'
+import { operatorId, parseAdmissionTrust, platformId, verifyAdmissionManifest, verifyOperator } from '../../src/admission/index.ts'
 import { refusal } from '../bytes/refusal.ts'
 
 interface Vectors {
@@ -36,6 +36,12 @@ describe('the vectors of the specification', () => {
 
   it.each(vectors.refused)('refused: $why', async ({ manifest, code }) => {
     expect(await refusal(() => verifyAdmissionManifest(manifest, trust, at))).toBe(code)
+  })
+
+  it('S17: the name of an operator, made by another implementation', async () => {
+    const key = 'fd1724385aa0c75b64fb78cd602fa1d991fdebf76b13c58ed702eac835e9f618'
+    expect(await operatorId('05'.repeat(32), key)).toBe('324cd96240b10a4418f42d3e3c05891c0db88214547b9eb2bcfe2d696ffe184a')
+    expect(await operatorId('06'.repeat(32), key)).not.toBe(await operatorId('05'.repeat(32), key))
   })
 
   it('names of platforms', async () => {

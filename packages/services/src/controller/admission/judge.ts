@@ -1,4 +1,4 @@
-import { judgePlatform, verifyOperator } from 'veritee/admission'
+import { judgePlatform, operatorId, verifyOperator } from 'veritee/admission'
 import { RejectedError } from 'veritee/client'
 import { policyFor } from 'veritee/policy'
 import { evaluateReport, type VerifiedReport } from 'veritee/receipt'
@@ -8,11 +8,16 @@ import type { Demands } from '../../enclave/runtime/admission/rules.ts'
 export interface Party {
   /** The operator that it names and that signed its keyset; null where it names none. */
   readonly operator: string | null
+  /** Its name in the network; null where no operator is named. */
+  readonly operatorId: string | null
   /** The machine, by its name in the network; null where no manifest is in force. */
   readonly platform: string | null
   /** The machine may serve several operators. */
   readonly shared: boolean
 }
+
+/** Where no manifest gives one: names are then the same everywhere. */
+const noSalt = '00'.repeat(32)
 
 /**
  * What a policy has no place for: operator and machine of a worker whose report was verified and evaluated.
@@ -20,9 +25,10 @@ export interface Party {
  */
 export async function judgeParty({ manifest }: Demands, report: VerifiedReport, operatorSignature: string | null): Promise<Party> {
   const operator = await verifyOperator(report.descriptor.operator_key, report.keysetDigest, operatorSignature)
-  if (manifest === null) return { operator, platform: null, shared: true }
+  const named = (salt: string): Promise<string | null> => (operator === null ? Promise.resolve(null) : operatorId(salt, operator))
+  if (manifest === null) return { operator, operatorId: await named(noSalt), platform: null, shared: true }
   const { id, shared } = await judgePlatform(manifest.manifest, report.claims)
-  return { operator, platform: id, shared }
+  return { operator, operatorId: await named(manifest.manifest.platforms.salt), platform: id, shared }
 }
 
 /**

@@ -10,7 +10,8 @@ const shape = new Shape(code)
 /** A report takes some 40 KiB, a manifest 1 MiB at most. */
 export const maxMessageLength: number = 3 << 20
 const maxTextLength = 1 << 20
-const maxBans = 4096
+/** That are told; a store has the rest. */
+export const maxBans = 4096
 
 /** What a replica knows that others must not know less of (rules S3, S8 and S11). None of it is secret. */
 export interface ReplicaState {

@@ -112,8 +112,7 @@ async function checkWorker(
   const { enc, clientNonce, sessionId } = request
   const check = await checkStatement(worker, { receiptId, enc, clientNonce, sessionId, requestHash, responseHash: complete ? hash : null })
   const { result, reason } = check.event
-  if (result !== 'match')
-    registry.quarantine(worker, `its statement did not match: ${reason ?? result}`, result === 'mismatch' ? 'keyset' : 'session')
+  if (result !== 'match') registry.quarantine(worker, `its statement did not match: ${reason ?? result}`, result === 'mismatch' ? 'party' : 'session')
   return check
 }
 

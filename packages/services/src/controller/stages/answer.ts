@@ -114,7 +114,7 @@ async function checkReceipt(
     offered: receiptOfTrailers(relayed.trailers ?? {}),
   })
   const { result, reason } = check.event
-  if (result !== 'match') registry.quarantine(worker, `its receipt did not match: ${reason ?? result}`, result === 'mismatch' ? 'keyset' : 'session')
+  if (result !== 'match') registry.quarantine(worker, `its receipt did not match: ${reason ?? result}`, result === 'mismatch' ? 'party' : 'session')
   return check
 }
 

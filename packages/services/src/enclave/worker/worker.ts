@@ -1,4 +1,4 @@
-import type { RequestListener } from 'node:http'
+import type { IncomingMessage, RequestListener } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
 import { signOperatorStatement } from 'veritee/admission'
 import type { Collateral } from 'veritee/attestation'
@@ -128,7 +128,8 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       upstream,
       ...(options.heartbeatMs !== undefined && { heartbeatMs: options.heartbeatMs }),
     }
-    const routes = createWorkerRoutes({ identity, kept: () => generations, tickets, quoteLimit, models: names, created, statements })
+    const peers = controllers === null ? {} : { isPeer: (request: IncomingMessage) => controllers.admits(request) }
+    const routes = createWorkerRoutes({ ...peers, identity, kept: () => generations, tickets, quoteLimit, models: names, created, statements })
     const inference: ReadonlyMap<string, RequestListener> = new Map<string, RequestListener>([
       [chat.path, (request, response) => handleGeneration(chat, deps, request, response)],
       [textCompletions.path, (request, response) => handleGeneration(textCompletions, deps, request, response)],

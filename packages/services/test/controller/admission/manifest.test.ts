@@ -28,7 +28,7 @@ describe('S13: a controller admits whom the manifest lists', () => {
     const { server, digest } = await setting.worker()
     const admitted = await registry.admit(server.url, digest)
     expect(admitted.session.document.expires_at).toBe(rules.manifest.manifest.expires)
-    expect(admitted.party).toEqual({ operator: null, platform: await machine(), shared: false })
+    expect(admitted.party).toEqual({ operator: null, operatorId: null, platform: await machine(), shared: false })
     expect(rules.described).toEqual({ version: 1, digest: rules.manifest.digest, keys: setting.anchors.keys })
   })
 

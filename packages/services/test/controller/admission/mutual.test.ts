@@ -191,4 +191,30 @@ describe('S13: a worker serves controllers that it has verified', () => {
   it('S7: names the manifest under which it serves', async () => {
     expect(worker.worker.identity.descriptor.admission).toEqual(rules.described)
   })
+
+  it('S11, S22: its challenge when it verifies the worker again goes first, whoever else asks for quotes', async () => {
+    const one = await controller()
+    await register(one)
+    const [admitted] = one.controller.registry.all()
+    if (admitted === undefined) throw new TypeError('not admitted')
+    const pool = pinnedPool(worker.server.url, spki(), 1)
+    const ask = async (): Promise<number> => {
+      const answer = await pool.request({ method: 'GET', path: `/v1/aci/attestation?nonce=${'ab'.repeat(32)}` })
+      await answer.body.dump()
+      return answer.statusCode
+    }
+    try {
+      // More than one address may: from here on it gets a few a second, and the controller is at the same address.
+      while ((await ask()) === 200);
+      const others: number[] = []
+      for (let i = 0; i < 60; i++) {
+        const [now] = one.controller.registry.all()
+        await expect(one.controller.registry.verifyAgain(now ?? admitted)).resolves.toMatchObject({ quarantine: null })
+        others.push(await ask())
+      }
+      expect(others).toContain(429)
+    } finally {
+      await pool.destroy()
+    }
+  })
 })
