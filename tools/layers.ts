@@ -63,7 +63,11 @@ const pure = {
 }
 
 /** The library's one import from outside: at run time, where it is installed, so that the library still depends on nothing. */
-const optional = { file: 'bin/replay.ts', target: '@veritee/services/replay', form: /\bawait import\('@veritee\/services\/replay' as string\)/ }
+const optional = {
+  file: 'bin/evidence/replay.ts',
+  target: '@veritee/services/replay',
+  form: /\bawait import\('@veritee\/services\/replay' as string\)/,
+}
 
 /** What code that runs inside an enclave may import from outside the repository: little, and by name. */
 const enclavePackages: readonly string[] = [

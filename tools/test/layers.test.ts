@@ -33,14 +33,14 @@ describe('a breach is found', () => {
     ['a dependency of the library', 'veritee/src/client/a.ts', "import x from 'undici'", /no dependencies/],
     [
       'the services package, other than by its one name',
-      'veritee/src/bin/replay.ts',
+      'veritee/src/bin/evidence/replay.ts',
       "const x = await import('@veritee/services' as string)",
       /no dependencies/,
     ],
-    ['the same at load time', 'veritee/src/bin/replay.ts', "import { x } from '@veritee/services/replay'", /no dependencies/],
+    ['the same at load time', 'veritee/src/bin/evidence/replay.ts', "import { x } from '@veritee/services/replay'", /no dependencies/],
     [
       'the same beside the allowed form',
-      'veritee/src/bin/replay.ts',
+      'veritee/src/bin/evidence/replay.ts',
       "import { x } from '@veritee/services/replay'\nconst y = await import('@veritee/services/replay' as string)",
       /no dependencies/,
     ],
@@ -65,7 +65,7 @@ describe('a breach is found', () => {
       await breachesOf({
         'veritee/src/client/a.ts': "import http from 'node:http'\nexport const x = () => Date.now()",
         'veritee/src/bytes/a.ts': "import * as c from '#crypto'\n// Date.now() is a comment\nexport const d = (at: Date) => new Date(at)",
-        'veritee/src/bin/replay.ts': "const x = (await import('@veritee/services/replay' as string)) as Y",
+        'veritee/src/bin/evidence/replay.ts': "const x = (await import('@veritee/services/replay' as string)) as Y",
         'services/src/enclave/worker/a.ts': "import { Hono } from 'hono'\nimport { x } from 'veritee/errors'",
       }),
     ).toEqual([])

@@ -10,8 +10,9 @@ import { createSimPlatform, type SimPlatform } from '../../src/attestation/sim/i
 import { evaluate, explainPolicy, initPolicy, type Policy, parsePolicy, roles, unreviewed } from '../../src/policy/index.ts'
 import { policyFor } from '../bundle/service.ts'
 import { enclave } from '../collateral/evidence.ts'
-import { createEnclave } from '../receipt/enclaves.ts'
+import { createEnclave, machine, measured } from '../receipt/enclaves.ts'
 import { veritee } from './cli.ts'
+import { fleet } from './fleet.ts'
 
 const now = new Date()
 let directory: string
@@ -288,3 +289,67 @@ const bodyOfTd = {
   teeTcbSvn2: '00'.repeat(16),
   mrServiceTd: register,
 } as const
+
+describe('policy init from a controller', () => {
+  test('S14: a section for it and one for all its workers, every value marked', async () => {
+    const other = measured('another build')
+    const target = await fleet([{}, { measured: other }])
+    await writeFile(path('fleet-root.pem'), certificatePem((await machine()).root))
+    const { code, stdout, stderr } = await veritee(['policy', 'init', '--from', target.url, '--root', path('fleet-root.pem')])
+    expect(code).toBe(0)
+    const { roles: sections, comments } = JSON.parse(stdout) as Policy & { comments: Record<string, string> }
+    expect(Object.keys(sections)).toEqual(['controller', 'worker'])
+    expect(sections.worker?.identity).toEqual([measured('worker'), other].map(({ mrenclave }) => ({ mrenclave: `${unreviewed}${mrenclave}` })))
+    expect(Object.keys(comments)).toEqual(expect.arrayContaining(['controller.identity', 'worker.identity']))
+    expect(stderr).toContain('binds a worker')
+    expect(codeOf(stdout)).toBe('policy_invalid')
+    expect(codeOf(reviewed(stdout))).toBe('valid')
+    const one = JSON.parse(
+      (await veritee(['policy', 'init', '--from', target.url, '--root', path('fleet-root.pem'), '--role', 'worker'])).stdout,
+    ) as Policy
+    expect(Object.keys(one.roles)).toEqual(['worker'])
+    target.session = () => '{}'
+    const partly = await veritee(['policy', 'init', '--from', target.url, '--root', path('fleet-root.pem')])
+    expect([partly.code, partly.stderr]).toEqual([0, expect.stringContaining('the section of workers is of 0: session_mismatch')])
+  })
+})
+
+describe('policy accept', () => {
+  const accept = (...args: string[]) => veritee(['policy', 'accept', path('draft.json'), ...args])
+  const marksIn = (text: string): string[] => [...new Set([...text.matchAll(/"UNREVIEWED:([^"]*)"/g)].map(([, value]) => value ?? ''))]
+  const draft = async (): Promise<string> => {
+    const { stdout } = await veritee(['policy', 'init', '--from', url, '--root', path('root.pem')])
+    await writeFile(path('draft.json'), stdout)
+    return stdout
+  }
+
+  test('S14: takes the mark from what equals a value of yours, and from nothing else', async () => {
+    const marks = marksIn(await draft())
+    const [first = '', ...others] = marks
+    const some = await accept('--value', first, '--json')
+    expect([some.code, JSON.parse(some.stdout)]).toEqual([1, { accepted: [first], remaining: others }])
+    expect(marksIn(await readFile(path('draft.json'), 'utf8'))).toEqual(others)
+    expect((await veritee(['policy', 'check', path('draft.json')])).code).toBe(2)
+    const all = await accept(...others.flatMap((value) => ['--value', value]), '-o', path('accepted.json'))
+    expect([all.code, all.stderr]).toEqual([0, expect.stringContaining('a policy that can be used')])
+    expect((await veritee(['policy', 'check', path('accepted.json')])).code).toBe(0)
+  })
+
+  test('S14: a value that the draft does not hold is refused, and nothing is written', async () => {
+    const before = await draft()
+    const [first = ''] = marksIn(before)
+    const { code, stderr } = await accept('--value', first, '--value', 'ab'.repeat(32))
+    expect([code, stderr]).toEqual([1, expect.stringContaining('policy_identity')])
+    expect(await readFile(path('draft.json'), 'utf8')).toBe(before)
+  })
+
+  test('S14: a release statement cannot be checked yet, and is not passed over', async () => {
+    await draft()
+    expect(await accept('--release', path('root.pem'))).toMatchObject({ code: 2, stderr: expect.stringContaining('policy_unsupported') as string })
+    expect((await accept()).code).toBe(2)
+    await writeFile(path('draft.json'), '{"x":"UNREVIEWED:y"}')
+    expect((await accept('--value', 'y')).code).toBe(2)
+    await writeFile(path('draft.json'), 'no JSON')
+    expect((await accept('--value', 'y')).code).toBe(2)
+  })
+})

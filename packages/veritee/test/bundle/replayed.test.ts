@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { readExchange } from '../../src/bin/replay-record.ts'
+import { readExchange } from '../../src/bin/evidence/replay-record.ts'
 import { createBundle, parseReceipt } from '../../src/receipt/index.ts'
 import { type Kept, keepExchange, partsOf } from './service.ts'
 

@@ -1,19 +1,25 @@
-import { parseQuote, type Quote } from '../attestation/index.ts'
-import { toHex } from '../bytes/index.ts'
-import { one, readArgs } from './args.ts'
-import { readQuote } from './files.ts'
-import { writeJson, writeLines } from './print.ts'
+import { parseQuote, type Quote } from '../../attestation/index.ts'
+import { toHex } from '../../bytes/index.ts'
+import { type Command, command, type Given, type Options, one, shared } from '../terminal/command.ts'
+import { readQuote } from '../terminal/files.ts'
+import { writeJson, writeLines } from '../terminal/print.ts'
 
-export const inspectHelp = `veritee inspect QUOTE [--json]: what a quote says, unverified
+const options = { json: shared.json } as const satisfies Options
 
-  QUOTE     a file with the raw quote (or the same as hex)
+export const inspect: Command = command({
+  name: 'inspect',
+  operands: 'QUOTE',
+  summary: 'show what a quote says, unverified',
+  options,
+  notes: [
+    'QUOTE is a file with the raw quote, or the same as hex.',
+    'Nothing is judged: anybody can write a quote that says anything. Use veritee verify to judge it.',
+  ],
+  exits: { 0: 'readable', 1: 'not a quote', 2: 'wrong usage', 3: 'file unavailable' },
+  run,
+})
 
-Nothing is judged: anybody can write a quote that says anything. Use veritee verify to judge it.
-Exit codes: 0 readable, 1 not a quote, 2 wrong usage, 3 file unavailable.
-`
-
-export async function inspectCommand(args: readonly string[]): Promise<number> {
-  const { values, positionals } = readArgs(args, { json: { type: 'boolean', default: false } })
+async function run({ values, positionals }: Given<typeof options>): Promise<number> {
   const quote = describeQuote(parseQuote(await readQuote(one(positionals, 'QUOTE file'))))
   if (values.json) writeJson(quote)
   else

@@ -1,47 +1,52 @@
-import { fromUtf8, parseJson, Shape } from '../bytes/index.ts'
-import { type Answer, ask, chatBody, connect, fetchText, nodeTransport, type Service } from '../client/index.ts'
-import { fail } from '../errors.ts'
-import { type Role, roles } from '../policy/index.ts'
-import { one, policyWhy, readArgs, required } from './args.ts'
-import { readPolicy, readTrust } from './files.ts'
-import { exitCodes, printable, writeJson, writeNotes } from './print.ts'
+import { fromUtf8 } from '../../bytes/index.ts'
+import { type Answer, ask, chatBody, connect, nodeTransport, type Service } from '../../client/index.ts'
+import { fail } from '../../errors.ts'
+import type { Role } from '../../policy/index.ts'
+import {
+  apiKeyFromEnvironment,
+  apiKeyNote,
+  type Command,
+  command,
+  type Given,
+  type Options,
+  one,
+  policyWhy,
+  required,
+  shared,
+} from '../terminal/command.ts'
+import { readPolicy, readTrust } from '../terminal/files.ts'
+import { exitCodes, printable, writeJson, writeNotes } from '../terminal/print.ts'
+import { modelNames } from './sessions.ts'
 
-export const chatHelp = `veritee chat --url URL --policy FILE "PROMPT": ask a service that was verified first, and verify the answer
+const options = {
+  url: { type: 'string', value: 'URL', help: 'the service, such as http://127.0.0.1:8000' },
+  policy: shared.policy,
+  role: shared.serviceRole,
+  model: { type: 'string', value: 'NAME', help: 'default: the only model served' },
+  root: shared.root,
+  'max-tokens': { type: 'string', value: 'N', help: 'length of the answer' },
+  temperature: { type: 'string', value: 'T', help: '0 for the likeliest token each time' },
+  seed: { type: 'string', value: 'N', help: 'for the same answer again' },
+  'no-stream': { type: 'boolean', default: false, help: 'wait for the whole answer' },
+  json: { ...shared.json, help: 'answer and proof as one JSON document' },
+} as const satisfies Options
 
-  --url URL        the service, such as http://127.0.0.1:8000
-  --policy FILE    what you accept (spec/policy.md)
-  --role ROLE      role of the service (default: controller)
-  --model NAME     default: the only model served
-  --root FILE      a further root certificate, such as a simulator's
-  --max-tokens N, --temperature T, --seed N
-  --no-stream      wait for the whole answer
-  --json           answer and proof as one JSON document
+export const chat: Command = command({
+  name: 'chat',
+  operands: 'PROMPT',
+  summary: 'verify a service, ask it, verify the answer',
+  options,
+  notes: [`${apiKeyNote} Nothing is sent before the service is verified.`, 'The answer goes to stdout, the proof to stderr.'],
+  exits: { 0: 'verified', 3: 'something needed was unavailable, or the answer broke off' },
+  run,
+})
 
-The API key, where the service needs one, is read from VERITEE_API_KEY. Nothing is sent before the service is verified.
-The answer goes to stdout, the proof to stderr.
-Exit codes: 0 verified, 1 rejected, 2 wrong usage or policy, 3 something needed was unavailable, or the answer broke off.
-`
-
-export async function chatCommand(args: readonly string[]): Promise<number> {
-  const { values, positionals } = readArgs(args, {
-    url: { type: 'string' },
-    policy: { type: 'string' },
-    role: { type: 'string', default: 'controller' },
-    model: { type: 'string' },
-    root: { type: 'string' },
-    'max-tokens': { type: 'string' },
-    temperature: { type: 'string' },
-    seed: { type: 'string' },
-    'no-stream': { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-  })
+async function run({ values, positionals }: Given<typeof options>): Promise<number> {
   const prompt = one(positionals, 'PROMPT')
   const policy = await readPolicy(required(values.policy, '--policy', policyWhy))
   const url = required(values.url, '--url', 'the service to talk to')
-  if (!roles.includes(values.role as Role)) throw fail('usage', `--role: expected one of ${roles.join(', ')}`)
   const trust = await readTrust(values.root)
-  const apiKey = process.env.VERITEE_API_KEY
-  if (apiKey !== undefined && !/^[\x21-\x7e]{1,512}$/.test(apiKey)) throw fail('usage', 'VERITEE_API_KEY: expected 1 to 512 visible ASCII characters')
+  const apiKey = apiKeyFromEnvironment()
   const transport = nodeTransport(url)
   try {
     const service = await connect(transport, {
@@ -49,7 +54,7 @@ export async function chatCommand(args: readonly string[]): Promise<number> {
       trust,
       role: values.role as Role,
       now: () => new Date(),
-      ...(apiKey === undefined ? {} : { apiKey }),
+      ...apiKey,
     })
     const body = chatBody(values.model ?? (await onlyModel(service)), prompt, {
       stream: !values['no-stream'],
@@ -77,15 +82,8 @@ function number<N extends string>(name: N, option: string, text: string | undefi
   return { [name]: value } as { [K in N]?: number }
 }
 
-function modelNames(text: string): string[] {
-  const shape = new Shape('service_refused')
-  const list = shape.record(parseJson(text, { maxLength: 1 << 20, maxDepth: 8 }), '/v1/models')
-  return shape.array(list.data, '/v1/models data', 1024).map((item, i) => shape.string(shape.record(item, `data[${i}]`).id, `data[${i}].id`, 256))
-}
-
 async function onlyModel(service: Service): Promise<string> {
-  const text = await fetchText(service.transport, { method: 'GET', path: '/v1/models' }, 1 << 20)
-  const names = modelNames(text)
+  const names = await modelNames(service.transport, {})
   const [only] = names
   if (only === undefined || names.length !== 1)
     throw fail('usage', `--model: the service has ${names.length} models (${names.join(', ').slice(0, 300)}); say which`)

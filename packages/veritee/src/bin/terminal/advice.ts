@@ -1,4 +1,4 @@
-import type { ErrorCode } from '../errors.ts'
+import type { ErrorCode } from '../../errors.ts'
 
 const refresh = 'fetch collateral of the time you verify at, or pass --at with the time it was made for'
 const foreign = 'do not rely on this service: what it showed is not what its hardware signed'

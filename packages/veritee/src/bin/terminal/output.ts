@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises'
-import { fail } from '../errors.ts'
+import { fail } from '../../errors.ts'
 
 /** Writes a result to a file, replacing it. Throws `file_unavailable`. */
 export async function writeOutput(path: string, contents: string | Uint8Array): Promise<void> {

@@ -1,32 +1,64 @@
 import { writeFile } from 'node:fs/promises'
-import { fromHex } from '../bytes/index.ts'
-import { fail } from '../errors.ts'
-import { readArgs, required } from './args.ts'
-import { readText } from './files.ts'
-import { checkLines, writeJson, writeLines } from './print.ts'
+import { fromHex } from '../../bytes/index.ts'
+import { fail } from '../../errors.ts'
+import { type Command, command, type Given, none, type Options, required, shared } from '../terminal/command.ts'
+import { readText } from '../terminal/files.ts'
+import { checkLines, writeJson, writeLines } from '../terminal/print.ts'
 import { type KeptExchange, readExchange } from './replay-record.ts'
 
-export const replayHelp = `veritee replay RECEIPT --request FILE --response FILE --model GGUF [options]: run an answer again and compare it token by token
-       veritee replay --bundle FILE --model GGUF [options]
+const options = {
+  request: { type: 'string', value: 'FILE', help: 'the request body, byte for byte' },
+  response: { type: 'string', value: 'FILE', help: 'the response body, byte for byte' },
+  report: {
+    type: 'string',
+    value: 'FILE',
+    help: "the worker's report (GET /v1/aci/attestation of it): its keyset must have signed the receipt. Without it, no signature is checked",
+  },
+  bundle: {
+    type: 'string',
+    value: 'FILE',
+    help: 'an evidence bundle, for what it holds of receipt, report, request and response (veritee bundle create)',
+  },
+  model: { type: 'string', value: 'GGUF', help: 'the model file that you believe was run' },
+  'receipt-key': { type: 'string', value: 'HEX', help: 'X-Veritee-Receipt-Key of the response; without it an answer cannot pass' },
+  calibration: {
+    type: 'string',
+    value: 'FILE',
+    help: 'how far answers of that engine may be from a replay by this one (spec/calibration.md); without it, another engine is inconclusive',
+  },
+  json: shared.json,
+} as const satisfies Options
 
-  RECEIPT            the worker's receipt (through a controller: GET /v1/veritee/receipts/{id}/upstream)
-  --request FILE     the request body, byte for byte
-  --response FILE    the response body, byte for byte
-  --report FILE      the worker's report (GET /v1/aci/attestation of it): its keyset must have signed the receipt. Without it, no signature is checked
-  --bundle FILE      an evidence bundle, for what it holds of receipt, report, request and response (veritee bundle create)
-  --model GGUF       the model file that you believe was run
-  --receipt-key HEX  X-Veritee-Receipt-Key of the response; without it an answer cannot pass
-  --calibration FILE how far answers of that engine may be from a replay by this one (spec/calibration.md); without it, another engine is inconclusive
-  --json
+const enginePackage = 'It needs the package @veritee/services beside this one: the inference engine is in there.'
+const replayExits = { 0: 'pass', 1: 'fail', 2: 'wrong usage', 3: 'inconclusive, or something needed was unavailable' }
 
-veritee replay calibrate --exchanges FILE --model GGUF -o FILE: measure that on answers of workers whose honesty is not in question
+export const replay: Command = command({
+  name: 'replay',
+  operands: '[RECEIPT]',
+  summary: 'run an answer again on your own machine and compare it token by token',
+  options,
+  notes: [
+    "RECEIPT is the worker's receipt (through a controller: GET /v1/veritee/receipts/{id}/upstream); or pass --bundle.",
+    `${enginePackage} Whether a quote binds the keyset that signed is not judged: veritee receipt verify.`,
+  ],
+  exits: replayExits,
+  run,
+})
 
-  --exchanges FILE   records, one a line, of one engine
-  -o, --out FILE     the calibration
+const calibrateOptions = {
+  exchanges: { type: 'string', value: 'FILE', help: 'records, one a line, of one engine' },
+  model: options.model,
+  out: { type: 'string', short: 'o', value: 'FILE', help: 'the calibration' },
+} as const satisfies Options
 
-It needs the package @veritee/services beside this one: the inference engine is in there. Whether a quote binds the keyset that signed is not judged: veritee receipt verify.
-Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, or something needed was unavailable.
-`
+export const replayCalibrate: Command = command({
+  name: 'replay calibrate',
+  summary: 'measure how far honest answers of an engine are from a replay',
+  options: calibrateOptions,
+  notes: [`The answers must be of workers whose honesty is not in question. ${enginePackage}`],
+  exits: replayExits,
+  run: calibrate,
+})
 
 /** What is used of the services package, which this one does not depend on. */
 interface ReplayModule {
@@ -55,18 +87,7 @@ interface ReplayModule {
 
 const exits = { pass: 0, fail: 1, inconclusive: 3 } as const
 
-export async function replayCommand(args: readonly string[]): Promise<number> {
-  if (args[0] === 'calibrate') return calibrateCommand(args.slice(1))
-  const { values, positionals } = readArgs(args, {
-    report: { type: 'string' },
-    bundle: { type: 'string' },
-    request: { type: 'string' },
-    response: { type: 'string' },
-    model: { type: 'string' },
-    'receipt-key': { type: 'string' },
-    calibration: { type: 'string' },
-    json: { type: 'boolean', default: false },
-  })
+async function run({ values, positionals }: Given<typeof options>): Promise<number> {
   const model = required(values.model, '--model', 'an answer is replayed on a model file that you chose')
   const key = values['receipt-key']
   if (key !== undefined && !/^[0-9a-f]{64}$/.test(key)) throw fail('usage', '--receipt-key: expected 64 lower-case hex digits')
@@ -79,9 +100,8 @@ export async function replayCommand(args: readonly string[]): Promise<number> {
   return exits[report.verdict]
 }
 
-async function calibrateCommand(args: readonly string[]): Promise<number> {
-  const { values, positionals } = readArgs(args, { exchanges: { type: 'string' }, model: { type: 'string' }, out: { type: 'string', short: 'o' } })
-  if (positionals.length > 0) throw fail('usage', `expected no further arguments, found ${positionals.length}`)
+async function calibrate({ values, positionals }: Given<typeof calibrateOptions>): Promise<number> {
+  none(positionals)
   const exchanges = required(values.exchanges, '--exchanges', 'a calibration is measured on answers')
   const model = required(values.model, '--model', 'answers are replayed on a model file that you chose')
   const out = required(values.out, '--out', 'the calibration goes to a file')

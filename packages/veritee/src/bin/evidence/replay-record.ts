@@ -1,8 +1,8 @@
-import { fail } from '../errors.ts'
-import { citedSession } from '../receipt/cited-session.ts'
-import { parseBundle, parseReport, type Report } from '../receipt/index.ts'
-import { one, required } from './args.ts'
-import { readBytes, readText } from './files.ts'
+import { fail } from '../../errors.ts'
+import { citedSession } from '../../receipt/cited-session.ts'
+import { parseBundle, parseReport, type Report } from '../../receipt/index.ts'
+import { one, required } from '../terminal/command.ts'
+import { readBytes, readText } from '../terminal/files.ts'
 
 /** What a replay takes of one exchange, wherever it was kept. */
 export interface KeptExchange {

@@ -1,29 +1,27 @@
-import { fail, VeriteeError } from '../errors.ts'
-import { maxFraudProofLength, type ProvenFraud, parseFraudProof, verifyFraudProof } from '../fraud/index.ts'
-import { one, readArgs, required } from './args.ts'
-import { readBytes, readPolicy, readTime, readTrust } from './files.ts'
-import { checkLines, errorOf, writeJson, writeLines } from './print.ts'
+import { VeriteeError } from '../../errors.ts'
+import { maxFraudProofLength, type ProvenFraud, parseFraudProof, verifyFraudProof } from '../../fraud/index.ts'
+import { type Command, command, type Given, type Options, one, required, shared } from '../terminal/command.ts'
+import { readBytes, readPolicy, readTime, readTrust } from '../terminal/files.ts'
+import { checkLines, errorOf, writeJson, writeLines } from '../terminal/print.ts'
 
-export const fraudHelp = `veritee fraud verify FILE --policy FILE [options]: check, offline, that an enclave has contradicted itself
+const options = {
+  policy: { ...shared.policy, help: "whose enclaves count: the accused must be one that its section for the accused's role accepts" },
+  at: { ...shared.at, help: 'RFC 3339 or Unix seconds (default: now); a keyset that is over by then is judged as of its end' },
+  root: { ...shared.root, help: "a further root certificate, such as a simulator's; such a proof stays SIMULATED" },
+  json: shared.json,
+} as const satisfies Options
 
-  FILE           the proof (spec/fraud-proof.md)
-  --policy FILE  whose enclaves count: the accused must be one that its section for the accused's role accepts
-  --at TIME      RFC 3339 or Unix seconds (default: now); a keyset that is over by then is judged as of its end
-  --root FILE    a further root certificate, such as a simulator's; such a proof stays SIMULATED
-  --json
+export const fraudVerify: Command = command({
+  name: 'fraud verify',
+  operands: 'FILE',
+  summary: 'check, offline, that an enclave has contradicted itself',
+  options,
+  notes: ['FILE is the proof (spec/fraud-proof.md). --policy is required.'],
+  exits: { 0: 'proven', 1: 'not proven (nobody is convicted)' },
+  run,
+})
 
-Exit codes: 0 proven, 1 not proven (nobody is convicted), 2 wrong usage or policy, 3 something needed was unavailable.
-`
-
-/** `veritee fraud verify`. */
-export async function fraudCommand(args: readonly string[]): Promise<number> {
-  if (args[0] !== 'verify') throw fail('usage', 'expected: veritee fraud verify FILE --policy FILE')
-  const { values, positionals } = readArgs(args.slice(1), {
-    policy: { type: 'string' },
-    at: { type: 'string' },
-    root: { type: 'string' },
-    json: { type: 'boolean', default: false },
-  })
+async function run({ values, positionals }: Given<typeof options>): Promise<number> {
   const path = one(positionals, 'fraud proof FILE')
   const policy = await readPolicy(required(values.policy, '--policy', 'a proof convicts enclaves only that you accept (spec/policy.md)'))
   const context = { policy, trust: await readTrust(values.root), at: readTime(values.at) }

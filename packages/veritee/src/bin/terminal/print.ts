@@ -1,9 +1,10 @@
-import type { Check } from '../attestation/index.ts'
-import { errorTable, type VeriteeError } from '../errors.ts'
-import type { Verdict } from '../policy/index.ts'
+import type { Check } from '../../attestation/index.ts'
+import { type ErrorCode, errorTable, type VeriteeError } from '../../errors.ts'
+import type { Verdict } from '../../policy/index.ts'
 import { nextStep } from './advice.ts'
 
-const marks = { pass: '✓', fail: '✗', waived: '–' } as const
+/** What stands before a check. */
+export const marks = { pass: '✓', fail: '✗', waived: '–' } as const
 
 export function checkLines(checks: readonly Check[]): string[] {
   const width = Math.max(0, ...checks.map(({ id }) => id.length))
@@ -44,7 +45,8 @@ export function printable(text: string): string {
   return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/g, '')
 }
 
-function oneLine(text: string): string {
+/** A text as one line that no terminal takes for a command. */
+export function oneLine(text: string): string {
   return printable(text.replace(/\s+/g, ' '))
 }
 
@@ -55,7 +57,27 @@ export function writeJson(value: object): void {
 }
 
 export function writeLines(lines: readonly string[]): void {
-  process.stdout.write(`${lines.map(printable).join('\n')}\n`)
+  const shown = lines.map(printable)
+  process.stdout.write(`${(coloured(process.stdout) ? shown.map(colour) : shown).join('\n')}\n`)
+}
+
+/** Colours are for people at a terminal who did not say no (https://no-color.org). */
+function coloured(stream: { readonly isTTY?: boolean }): boolean {
+  return stream.isTTY === true && (process.env.NO_COLOR ?? '') === '' && process.env.TERM !== 'dumb'
+}
+
+const colours = [
+  [/^([│├└─ ]*)(✓)/, '32'],
+  [/^([│├└─ ]*)(✗)/, '31'],
+  [/^()((?:REJECTED|INCOMPLETE)\b)/, '31;1'],
+  [/^()(ACCEPTED, SIMULATED|SIMULATED|warning)/, '33;1'],
+  [/^()(ACCEPTED|GENUINE HARDWARE)/, '32;1'],
+] as const
+
+/** The first word that says how it went. */
+function colour(line: string): string {
+  for (const [pattern, code] of colours) if (pattern.test(line)) return line.replace(pattern, `$1\u001b[${code}m$2\u001b[0m`)
+  return line
 }
 
 /** Lines beside the result: each stays one line, whatever is in it. */
@@ -65,3 +87,8 @@ export function writeNotes(lines: readonly string[]): void {
 
 /** 1 for rejections, 2 for usage and policies, 3 for what was unavailable. */
 export const exitCodes = { untrusted: 1, rejected: 1, configuration: 2, unavailable: 3 } as const
+
+/** The exit code of a verdict, by who must act on its error. */
+export function exitOf(error: { readonly code: ErrorCode } | null): number {
+  return error === null ? 0 : exitCodes[errorTable[error.code][0]]
+}

@@ -1,7 +1,7 @@
-import { sha256Digest } from '../bytes/index.ts'
-import { fail, VeriteeError } from '../errors.ts'
-import { type EvidencePolicy, policyFor, type Role, roles, type Verdict } from '../policy/index.ts'
-import { checkModel } from '../receipt/exchange.ts'
+import { sha256Digest } from '../../bytes/index.ts'
+import { fail, VeriteeError } from '../../errors.ts'
+import { type EvidencePolicy, policyFor, type Role, type Verdict } from '../../policy/index.ts'
+import { checkModel } from '../../receipt/exchange.ts'
 import {
   evaluateReport,
   eventOf,
@@ -13,46 +13,38 @@ import {
   type VerifiedReport,
   verifyReceipt,
   verifyReport,
-} from '../receipt/index.ts'
-import { one, policyWhy, readArgs, required } from './args.ts'
-import { readBytes, readPolicy, readText, readTime, readTrust } from './files.ts'
-import { errorOf, failedVerdict, verdictLines, writeJson, writeLines } from './print.ts'
+} from '../../receipt/index.ts'
+import { type Command, command, type Given, type Options, one, policyWhy, required, shared } from '../terminal/command.ts'
+import { readBytes, readPolicy, readText, readTime, readTrust } from '../terminal/files.ts'
+import { errorOf, failedVerdict, verdictLines, writeJson, writeLines } from '../terminal/print.ts'
 
-export const receiptHelp = `veritee receipt verify FILE --report FILE --policy FILE [options]: check a receipt against the service that signed it
+const options = {
+  report: { type: 'string', value: 'FILE', help: "the service's attestation report, as GET /v1/aci/attestation served it" },
+  policy: shared.policy,
+  role: shared.serviceRole,
+  nonce: { type: 'string', value: 'HEX', help: 'the nonce you drew for the report; without it the report proves no freshness' },
+  request: { type: 'string', value: 'FILE', help: 'the request body you sent, byte for byte; without it the request is not compared' },
+  response: { type: 'string', value: 'FILE', help: 'the response body you received, byte for byte; without it the response is not compared' },
+  at: shared.at,
+  root: shared.root,
+  json: shared.json,
+} as const satisfies Options
 
-  FILE             the receipt, as GET /v1/aci/receipts/{id} served it
-  --report FILE    the service's attestation report, as GET /v1/aci/attestation served it
-  --policy FILE    what you accept (spec/policy.md)
-  --role ROLE      which role the service must have (default: controller)
-  --nonce HEX      the nonce you drew for the report; without it the report proves no freshness
-  --request FILE   the request body you sent, byte for byte; without it the request is not compared
-  --response FILE  the response body you received, byte for byte; without it the response is not compared
-  --at TIME        RFC 3339 or Unix seconds (default: now)
-  --root FILE      a further root certificate, such as a simulator's
-  --json
-
-Exit codes: 0 accepted, 1 rejected, 2 wrong usage or policy, 3 something needed was unavailable.
-`
+export const receipt: Command = command({
+  name: 'receipt verify',
+  operands: 'FILE',
+  summary: 'check a receipt against the report of the service that signed it',
+  options,
+  notes: ['FILE is the receipt, as GET /v1/aci/receipts/{id} served it. --report and --policy are required.'],
+  run,
+})
 
 type Checks = Verdict['checks']
 
-export async function receiptCommand(args: readonly string[]): Promise<number> {
-  if (args[0] !== 'verify') throw fail('usage', 'expected: veritee receipt verify FILE ...')
-  const { values, positionals } = readArgs(args.slice(1), {
-    report: { type: 'string' },
-    policy: { type: 'string' },
-    role: { type: 'string', default: 'controller' },
-    nonce: { type: 'string' },
-    request: { type: 'string' },
-    response: { type: 'string' },
-    at: { type: 'string' },
-    root: { type: 'string' },
-    json: { type: 'boolean', default: false },
-  })
+async function run({ values, positionals }: Given<typeof options>): Promise<number> {
   const path = one(positionals, 'receipt FILE')
   const policy = await readPolicy(required(values.policy, '--policy', policyWhy))
   const reportPath = required(values.report, '--report', 'a receipt is checked against the keys that a report binds')
-  if (!roles.includes(values.role as Role)) throw fail('usage', `--role: expected one of ${roles.join(', ')}`)
   if (values.nonce !== undefined && !/^[0-9a-f]{64}$/.test(values.nonce)) throw fail('usage', '--nonce: expected 64 lower-case hex digits')
   const role = values.role as Role
   const section = policyFor(policy, role)
@@ -62,10 +54,10 @@ export async function receiptCommand(args: readonly string[]): Promise<number> {
   const bodies = { request: await digestOf(values.request), response: await digestOf(values.response) }
 
   let verdict: Verdict
-  let receipt: Receipt | null = null
+  let found: Receipt | null = null
   try {
     const parsed = parseReceipt(texts.receipt)
-    receipt = parsed
+    found = parsed
     const report = await verifyReport(parseReport(texts.report), values.nonce ?? 'stated', trust, at)
     // When the nonce was drawn is not in the report. No earlier than the keyset was made, which is known: at most that old is the attestation.
     const attestedAt = report.fresh ? new Date((report.keyset.not_after - maxKeysetSeconds) * 1000) : null
@@ -80,7 +72,7 @@ export async function receiptCommand(args: readonly string[]): Promise<number> {
     if (!(error instanceof VeriteeError) || error.kind === 'configuration') throw error
     verdict = failedVerdict(error, 'policy')
   }
-  if (values.json) writeJson({ ...verdict, receipt: receipt?.document ?? null })
+  if (values.json) writeJson({ ...verdict, receipt: found?.document ?? null })
   else writeLines(verdictLines(verdict))
   return verdict.verdict === 'accepted' ? 0 : 1
 }

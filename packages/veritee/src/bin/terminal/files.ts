@@ -1,8 +1,8 @@
 import { createReadStream } from 'node:fs'
-import { intelSgxRootCa, parseCertificate, parsePem, type Trust } from '../attestation/index.ts'
-import { concatAll, fromHex, fromUtf8 } from '../bytes/index.ts'
-import { fail } from '../errors.ts'
-import { type Policy, parsePolicy } from '../policy/index.ts'
+import { intelSgxRootCa, parseCertificate, parsePem, type Trust } from '../../attestation/index.ts'
+import { concatAll, fromHex, fromUtf8 } from '../../bytes/index.ts'
+import { fail } from '../../errors.ts'
+import { type Policy, parsePolicy } from '../../policy/index.ts'
 
 const maxFileBytes = 4 << 20
 
@@ -25,8 +25,18 @@ export async function readBytes(path: string, maxBytes: number = maxFileBytes): 
 }
 
 /** A text file as UTF-8. Throws `file_unavailable`, `malformed_encoding`. */
-export async function readText(path: string): Promise<string> {
-  return fromUtf8(await readBytes(path))
+export async function readText(path: string, maxBytes: number = maxFileBytes): Promise<string> {
+  return fromUtf8(await readBytes(path, maxBytes))
+}
+
+/** The same, or null where there is no such file. */
+export async function readTextIfThere(path: string): Promise<string | null> {
+  try {
+    return await readText(path)
+  } catch (error) {
+    if (error instanceof Error && error.cause instanceof Error && 'code' in error.cause && error.cause.code === 'ENOENT') return null
+    throw error
+  }
 }
 
 /** A quote file: raw bytes, or the same as hex text. */

@@ -1,0 +1,35 @@
+import { nodeTransport, type Transport } from '../../client/index.ts'
+import type { Role } from '../../policy/index.ts'
+import { apiKeyFromEnvironment, policyWhy, required } from '../terminal/command.ts'
+import { readPolicy, readTrust } from '../terminal/files.ts'
+import { verifyWhole, type Whole } from './whole.ts'
+
+/** What commands that verify a whole service are told of it. */
+export interface Target {
+  readonly policy?: string | undefined
+  readonly root?: string | undefined
+  readonly role?: string | undefined
+  readonly maxWorkers: number
+}
+
+/** One verification after another of one service, each with a connection and a nonce of its own. The policy is read once; without one it is `usage` (rule S14). */
+export async function wholeVerifier(url: string, target: Target): Promise<() => Promise<Whole>> {
+  const policy = await readPolicy(required(target.policy, '--policy', policyWhy))
+  const trust = await readTrust(target.root)
+  const role = (target.role ?? 'controller') as Role
+  const apiKey = apiKeyFromEnvironment()
+  // A wrong URL is known before anything is done.
+  nodeTransport(url).close()
+  return async () => {
+    const transport: Transport = nodeTransport(url)
+    try {
+      return await verifyWhole(transport, { policy, trust, role, now: () => new Date(), maxWorkers: target.maxWorkers, ...apiKey })
+    } finally {
+      transport.close()
+    }
+  }
+}
+
+/** Workers that are verified one after the other unless more are asked for. */
+export const usualWorkers = 64
+export const mostWorkers = 65_536

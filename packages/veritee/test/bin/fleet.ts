@@ -1,0 +1,72 @@
+import { sessionId } from '../../src/receipt/index.ts'
+import { type Served, serveHttp } from '../client/servers.ts'
+import { createEnclave, type EnclaveOptions, type TestEnclave } from '../receipt/enclaves.ts'
+import { sessionOf } from '../receipt/scenario.ts'
+
+/** A controller in front of several workers, as far as its proofs go. Everything may be changed while it runs. */
+export interface Fleet extends Served {
+  readonly requests: string[]
+  controller: TestEnclave
+  workers: TestEnclave[]
+  models: string[]
+  /** What the relay answers in the place of a worker: a status, or another enclave's report. */
+  relay: number | TestEnclave | null
+  /** Alters the record of a session before it is served. */
+  session: (text: string) => string
+}
+
+export async function fleet(workers: readonly EnclaveOptions[] = [{}]): Promise<Fleet> {
+  const requests: string[] = []
+  const served = await serveHttp((request, response) => {
+    const url = new URL(request.url ?? '/', 'http://x')
+    requests.push(`${request.method} ${url.pathname}`)
+    answer(state, url).then(
+      (found) => response.writeHead(typeof found === 'number' ? found : 200).end(typeof found === 'number' ? '{}' : found),
+      () => response.destroy(),
+    )
+  })
+  const state: Fleet = {
+    ...served,
+    requests,
+    controller: await createEnclave('controller'),
+    workers: await Promise.all(workers.map((options) => createEnclave('worker', options))),
+    models: ['demo-model'],
+    relay: null,
+    session: (text) => text,
+  }
+  return state
+}
+
+/** A document, or the status of a refusal. */
+async function answer(state: Fleet, url: URL): Promise<string | number> {
+  const nonce = url.searchParams.get('nonce')
+  if (url.pathname === '/v1/aci/attestation') return state.controller.report(nonce)
+  if (url.pathname === '/v1/models') return JSON.stringify({ object: 'list', data: state.models.map((id) => ({ id })) })
+  const sessions = await Promise.all(state.workers.map(sessionFor))
+  if (url.pathname === '/v1/aci/sessions') {
+    const listed = sessions.map(({ id, document: { evidence, ...rest } }) => ({ session_id: id, ...rest, evidence: { digest: evidence.digest } }))
+    return JSON.stringify({ api_version: 'aci/1', sessions: listed })
+  }
+  const id = /^\/v1\/(?:aci\/sessions|veritee\/workers)\/([0-9a-f]{64})/.exec(url.pathname)?.[1]
+  const found = sessions.find((session) => session.id === id)
+  if (found === undefined) return 404
+  if (url.pathname.startsWith('/v1/aci')) return state.session(JSON.stringify(found.document))
+  if (typeof state.relay === 'number') return state.relay
+  return (state.relay ?? found.worker).report(nonce)
+}
+
+const kept = new WeakMap<TestEnclave, Promise<Kept>>()
+interface Kept {
+  readonly id: string
+  readonly document: Awaited<ReturnType<typeof sessionOf>>
+  readonly worker: TestEnclave
+}
+
+/** One session for each worker: no two quotes are alike, and an id is a hash of one. */
+function sessionFor(worker: TestEnclave, i: number): Promise<Kept> {
+  const before = kept.get(worker)
+  if (before !== undefined) return before
+  const made = sessionOf(worker, { upstream_name: `worker-${i}` }).then(async (document) => ({ id: await sessionId(document), document, worker }))
+  kept.set(worker, made)
+  return made
+}
