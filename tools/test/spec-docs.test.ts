@@ -127,7 +127,7 @@ describe('spec/verdict.md and spec/policy.md', () => {
 
   test('name every id that the command line adds', () => {
     const listed = new Set(idsOf(read('spec/verdict.md')))
-    const ids = [...read('packages/veritee/src/bin/receipt.ts').matchAll(/id: '(receipt\.[a-z]+)'/g)].map((found) => found[1])
+    const ids = [...read('packages/veritee/src/bin/evidence/receipt.ts').matchAll(/id: '(receipt\.[a-z]+)'/g)].map((found) => found[1])
     expect(ids).toContain('receipt.signature')
     for (const id of ids) expect(listed).toContain(id)
   })
