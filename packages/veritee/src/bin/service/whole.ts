@@ -73,7 +73,7 @@ export async function verifyWhole(transport: Transport, options: WholeOptions): 
     service = await connect(transport, options)
   } catch (error) {
     if (!isRejection(error)) throw error
-    const verdict = error instanceof RejectedError ? error.verdict : failedVerdict(error, 'policy')
+    const verdict = (error instanceof RejectedError ? error.verdict : null) ?? failedVerdict(error, 'policy')
     const nothing = { keysetDigest: null, measurement: null, role: options.role, release: null, configuration: null, keysEnd: null }
     const rest = { workers: [], leftOut: 0, models: [], warnings: verdict.warnings }
     return { ...base, verdict: 'rejected', simulated: verdict.simulated, error: verdict.error, service: { ...nothing, verdict }, ...rest }
