@@ -9,6 +9,7 @@ import { verify } from './evidence/verify.ts'
 import { policyAccept } from './policies/accept.ts'
 import { policyInit } from './policies/init.ts'
 import { policyCheck, policyExplain } from './policies/read.ts'
+import { proxy } from './proxy/proxy.ts'
 import { chat } from './service/chat.ts'
 import { watch } from './service/watch.ts'
 import type { Command } from './terminal/command.ts'
@@ -18,6 +19,7 @@ export const commands: readonly Command[] = [
   verify,
   watch,
   chat,
+  proxy,
   receipt,
   bundleCreate,
   bundleVerify,

@@ -37,7 +37,7 @@ afterAll(() => {
 
 /** The same through one process that is kept for the file. Its death, by whatever nobody caught, fails the test. */
 export function veritee(args: readonly string[], env: { readonly VERITEE_API_KEY?: string } = {}): Promise<Ran> {
-  server ??= fork(fileURLToPath(new URL('./server.ts', import.meta.url)), { execArgv: [conditions] })
+  server ??= fork(fileURLToPath(new URL('./server.ts', import.meta.url)), { execArgv: [conditions], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   const child = server
   const call: Call = { id: ++calls, args, apiKey: env.VERITEE_API_KEY ?? null }
   return new Promise((resolve, reject) => {

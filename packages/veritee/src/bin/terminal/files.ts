@@ -29,6 +29,18 @@ export async function readText(path: string, maxBytes: number = maxFileBytes): P
   return fromUtf8(await readBytes(path, maxBytes))
 }
 
+/** All of standard input, as UTF-8, bounded. Throws `usage`. */
+export async function readStandardInput(): Promise<string> {
+  const parts: Uint8Array[] = []
+  let length = 0
+  for await (const part of process.stdin as AsyncIterable<Uint8Array>) {
+    length += part.length
+    if (length > maxFileBytes) throw fail('usage', `standard input: expected at most ${maxFileBytes} bytes`)
+    parts.push(part)
+  }
+  return fromUtf8(concatAll(parts))
+}
+
 /** The same, or null where there is no such file. */
 export async function readTextIfThere(path: string): Promise<string | null> {
   try {
