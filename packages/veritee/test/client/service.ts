@@ -2,7 +2,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type Json, utf8 } from '../../src/bytes/index.ts'
 import { type ConnectOptions, connect, nodeTransport, type Service } from '../../src/client/index.ts'
 import type { Policy } from '../../src/policy/index.ts'
-import { parseReceipt, type ReceiptEvent, receiptDigest, requestLimits, sessionId, spliceConstraints } from '../../src/receipt/index.ts'
+import {
+  parseReceipt,
+  type ReceiptEvent,
+  receiptDigest,
+  requestLimits,
+  type SessionDocument,
+  sessionId,
+  spliceConstraints,
+} from '../../src/receipt/index.ts'
 import { createEnclave, judgedAt, modelEvent, sha, type TestEnclave, trust } from '../receipt/enclaves.ts'
 import { plainAnswer, policyOf, prefixText, sessionOf, streamEvents, treeOf } from '../receipt/scenario.ts'
 import { readAll, type Served, serveHttp, serveHttps, type TlsIdentity } from './servers.ts'
@@ -24,6 +32,22 @@ export interface Behaviour {
   /** Milliseconds between events. */
   pauseMs?: number
   beforeReport?: () => void
+  /** Edits a document before it is served; null for 404. */
+  document?: (path: string, text: string) => string | null | Promise<string | null>
+  /** What goes over the wire in the place of the events that were signed. */
+  wire?: (events: readonly string[]) => readonly string[]
+  /** What the controller's receipt says, and who signs it. */
+  sealing?: Sealing
+  /** Another keyset for the reports from now on. */
+  reporter?: TestEnclave
+}
+
+export interface Sealing {
+  readonly controllerEvents?: (events: readonly (ReceiptEvent | Json)[]) => readonly (ReceiptEvent | Json)[]
+  readonly workerEvents?: (events: readonly (ReceiptEvent | Json)[]) => readonly (ReceiptEvent | Json)[]
+  readonly controllerReceipt?: { readonly [name: string]: Json }
+  readonly signer?: TestEnclave
+  readonly session?: Partial<SessionDocument>
 }
 
 export interface FakeService extends Served {
@@ -55,13 +79,14 @@ export async function fakeService(behaviour: Partial<Behaviour> = {}, tls: TlsId
     const events = state.stream ?? (body.includes('"stream":true') ? streamEvents : null)
     const text = events === null ? (state.plain ?? plainAnswer) : events.join('')
     const forwarded = sha(spliceConstraints(utf8(body), requestLimits).forwarded)
-    kept = await sign(controller, worker, body, forwarded, text, events, String(request.headers['x-veritee-nonce']))
+    kept = await sign(controller, worker, body, forwarded, text, events, String(request.headers['x-veritee-nonce']), state.sealing)
     response.writeHead(200, {
       'content-type': events === null ? 'application/json' : 'text/event-stream',
       ...(state.keysetDigest === null ? {} : { 'x-aci-keyset-digest': state.keysetDigest ?? controller.digest }),
       ...(state.receiptId === null ? {} : { 'x-receipt-id': state.receiptId ?? 'rcpt-1' }),
     })
-    for (const [i, event] of (events ?? [text]).entries()) {
+    const sent = events ?? [text]
+    for (const [i, event] of (state.wire?.(sent) ?? sent).entries()) {
       if (i === state.cutAfter) return void response.destroy()
       await new Promise((sent) => response.write(event, sent))
       if (state.pauseMs !== undefined) await new Promise((passed) => setTimeout(passed, state.pauseMs))
@@ -92,10 +117,11 @@ export async function fakeService(behaviour: Partial<Behaviour> = {}, tls: TlsId
     if (url.pathname === '/v1/models') return void response.end('{"object":"list","data":[{"id":"demo-model"}]}')
     if (url.pathname === '/v1/aci/attestation') {
       state.beforeReport?.()
-      const report = await controller.report(url.searchParams.get('nonce'))
+      const report = await (state.reporter ?? controller).report(url.searchParams.get('nonce'))
       return void response.end(state.report?.(report) ?? report)
     }
-    const text = await document(url.pathname, url.searchParams.get('prefix'))
+    const made = await document(url.pathname, url.searchParams.get('prefix'))
+    const text = made === null || state.document === undefined ? made : await state.document(url.pathname, made)
     response.writeHead(text === null ? 404 : 200).end(text ?? '{"error":{"message":"no such receipt"}}')
   }
   const handler = (request: IncomingMessage, response: ServerResponse): void => {
@@ -103,6 +129,10 @@ export async function fakeService(behaviour: Partial<Behaviour> = {}, tls: TlsId
   }
   const served = tls === null ? await serveHttp(handler) : await serveHttps(tls, handler)
   return { ...served, behaviour: state, requests, credentials, controller, worker }
+}
+
+function same<T>(value: T): T {
+  return value
 }
 
 async function sign(
@@ -113,15 +143,17 @@ async function sign(
   answer: string,
   events: readonly string[] | null,
   clientNonce: string,
+  sealing: Sealing = {},
 ): Promise<Kept> {
+  const { controllerEvents = same, workerEvents = same, controllerReceipt, signer = controller } = sealing
   const streamed: ReceiptEvent[] = events === null ? [] : [await (await treeOf(events)).event()]
   const echo: ReceiptEvent = { type: 'veritee.request', client_nonce: clientNonce }
   const returned: ReceiptEvent = { type: 'response.returned', body_hash: sha(answer) }
-  const workerReceipt = worker.receipt([{ type: 'request.received', body_hash: forwarded }, echo, modelEvent, ...streamed, returned])
-  const session = await sessionOf(worker)
+  const workerReceipt = worker.receipt(workerEvents([{ type: 'request.received', body_hash: forwarded }, echo, modelEvent, ...streamed, returned]))
+  const session = await sessionOf(worker, sealing.session)
   const id = await sessionId(session)
   const upstream: Json = { type: 'veritee.upstream_receipt', digest: await receiptDigest(parseReceipt(workerReceipt)), result: 'match', reason: null }
-  const receipt = controller.receipt([
+  const log = controllerEvents([
     { type: 'request.received', body_hash: sha(body) },
     echo,
     { type: 'request.forwarded', body_hash: forwarded },
@@ -130,6 +162,7 @@ async function sign(
     ...streamed,
     returned,
   ])
+  const receipt = signer.receipt(log, controllerReceipt)
   return { receipt, workerReceipt, session: { id, text: JSON.stringify(session) } }
 }
 

@@ -14,6 +14,9 @@ export interface Answering {
   hurry(): void
 }
 
+/** Milliseconds that a body may go on after the event that ends its answer, once nobody reads it. */
+const endingMs = 1000
+
 /** Headers that are not of the body as the caller gets it. */
 const notPassedOn = new Set(['content-length', 'content-encoding', 'transfer-encoding', 'connection', 'keep-alive', 'trailer', 'set-cookie'])
 
@@ -42,7 +45,12 @@ export function answerTo(sent: Sent, mode: Mode, proving: () => Proving): Answer
     stopped.abort()
     sent.abort.abort()
   }
-  const outlet = new Outlet(stop)
+  // A reader that leaves after the end of the answer leaves nothing out: the little that follows is taken in, so that the whole is proven.
+  let grace: ReturnType<typeof setTimeout> | undefined
+  const outlet = new Outlet(() => {
+    if (holding.ending) grace = setTimeout(stop, endingMs)
+    else stop()
+  })
   const { signal } = sent.call
   const aborted = (): void => {
     stop()
@@ -70,7 +78,10 @@ export function answerTo(sent: Sent, mode: Mode, proving: () => Proving): Answer
     }
     return judged
   }
-  const judged = run().finally(() => signal.removeEventListener('abort', aborted))
+  const judged = run().finally(() => {
+    clearTimeout(grace)
+    signal.removeEventListener('abort', aborted)
+  })
   // Who does not ask for the proof still gets its failure, as that of the body.
   judged.catch((error: unknown) => outlet.fail(error))
   return { response: responseWith(outlet.stream, sent.response.status, sent.response.headers), judged, hurry: () => outlet.hurry() }

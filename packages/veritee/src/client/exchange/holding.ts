@@ -21,20 +21,17 @@ export class Holding {
 
   /** What may go on now, of whole events or of a part of a plain body. */
   take(pieces: readonly Uint8Array[]): Uint8Array {
+    const last = !this.#streaming ? 0 : this.#ending ? 0 : pieces.findIndex(isEnding)
+    if (this.#streaming && last >= 0) this.#ending = true
     if (this.#mode === 'report') return concatAll(pieces)
-    if (this.#mode === 'buffered' || !this.#streaming) {
-      this.#held.push(...pieces)
-      return concatAll([])
-    }
-    if (!this.#ending) {
-      const last = pieces.findIndex(isEnding)
-      if (last < 0) return concatAll(pieces)
-      this.#ending = true
-      this.#held.push(...pieces.slice(last))
-      return concatAll(pieces.slice(0, last))
-    }
-    this.#held.push(...pieces)
-    return concatAll([])
+    const held = this.#mode === 'buffered' ? 0 : last < 0 ? pieces.length : last
+    this.#held.push(...pieces.slice(held))
+    return concatAll(pieces.slice(0, held))
+  }
+
+  /** True once an event of a stream has said that the answer is whole. */
+  get ending(): boolean {
+    return this.#ending
   }
 
   /** The bytes after the last event. They go with the end. */

@@ -3,6 +3,7 @@ import { isoTime } from '../../bytes/iso-time.ts'
 import { fail } from '../../errors.ts'
 import { policyFor } from '../../policy/index.ts'
 import { type Exchange, maxReceiptBytes, type VerifiedExchange, verifySealedExchange } from '../../receipt/index.ts'
+import { ehbpKeyOf } from '../../seal/ehbp/index.ts'
 import type { Service } from '../establish.ts'
 import { proofError } from '../proof/errors.ts'
 import { checksOf, provenEnclave, provenModel, provenReceipt } from '../proof/facts.ts'
@@ -64,14 +65,29 @@ async function verify(
   const receiptId = receiptIdOf(response.headers)
   const transport = sealed === null ? null : { enc: sealed.request.enc, responseNonce: sealed.opening.sealed.responseNonce }
   const exchange: Exchange = { requestBody, responseHash: await receiving.digest(), stream: receiving.stream, complete, clientNonce, transport }
-  if (sealed === null || sealed.worker === null || transport === null) return proveExchange(get, receiptId, exchange, service, sessions)
+  if (sealed === null || transport === null) return proveExchange(get, receiptId, exchange, service, sessions)
+  const credential = sealed.opening.sealed.receiptCredential
+  if (sealed.worker === null) {
+    if (service.report.descriptor.role !== 'worker') return proveExchange(get, receiptId, exchange, service, sessions)
+    const own = { key: ehbpKeyOf(service.report), sessionId: null }
+    // A worker gives the receipt of a sealed exchange to whoever knows its secret.
+    const sealedGet: GetDocument = (path) =>
+      fetchSealedReceipt(
+        service,
+        own,
+        { receiptId, credential, prefix: path.includes('?prefix=') ? eventsOf(receiving) : null },
+        authorization,
+        signal,
+      )
+    return proveExchange(sealedGet, receiptId, exchange, service, sessions)
+  }
   const { worker } = sealed
-  const question = { receiptId: receiptIdOf(response.headers, 'x-veritee-worker-receipt-id'), credential: sealed.opening.sealed.receiptCredential }
+  const question = { receiptId: receiptIdOf(response.headers, 'x-veritee-worker-receipt-id'), credential }
   const ask = (prefix: number | null): Promise<string> => fetchSealedReceipt(service, worker, { ...question, prefix }, authorization, signal)
   const [receipt, workerReceipt, workerPrefixProof] = await Promise.all([
     get(`/v1/aci/receipts/${receiptId}`, maxReceiptBytes),
     ask(null),
-    complete || receiving.stream === null ? null : ask(receiving.stream.leaves.length),
+    complete ? null : ask(eventsOf(receiving)),
   ])
   const proof = await verifySealedExchange(
     {
@@ -87,6 +103,10 @@ async function verify(
     service.options.now(),
   )
   return { proof, records: { receipt, session: worker.sessionText, workerReceipt } }
+}
+
+function eventsOf({ stream }: Receiving): number | null {
+  return stream?.leaves.length ?? null
 }
 
 async function result(
@@ -119,7 +139,7 @@ async function result(
       request: await sha256Digest(sent.requestBody),
       response: await sha256Digest(responseBody),
       responseLength: responseBody.length,
-      events: receiving.stream?.leaves.length ?? null,
+      events: eventsOf(receiving),
       complete,
       clientNonce: sent.clientNonce,
       encryptedTo: sealed?.to ?? null,

@@ -1,11 +1,10 @@
 import { concatAll, fromUtf8, utf8 } from '../../bytes/bytes.ts'
 import { fail } from '../../errors.ts'
 import { maxReceiptBytes } from '../../receipt/index.ts'
-import { sealRequest } from '../../seal/ehbp/index.ts'
+import { type EhbpKey, sealRequest } from '../../seal/ehbp/index.ts'
 import type { Service } from '../establish.ts'
 import { serviceMessage } from '../fetch-text.ts'
 import { beginOpening } from './opening.ts'
-import type { WorkerKey } from './worker-keys.ts'
 
 export interface ReceiptQuestion {
   readonly receiptId: string
@@ -17,10 +16,10 @@ export interface ReceiptQuestion {
 
 const path = '/v1/veritee/receipts'
 
-/** Asks the worker for a receipt by a body sealed to it (spec/ehbp-binding.md), through its controller. Throws `receipt_missing`, `ehbp_*`, `response_too_large`. */
+/** Asks the worker for a receipt by a body sealed to it (spec/ehbp-binding.md), through its controller where there is a session. Throws `receipt_missing`, `ehbp_*`, `response_too_large`. */
 export async function fetchSealedReceipt(
   service: Service,
-  to: WorkerKey,
+  to: { readonly key: EhbpKey; readonly sessionId: string | null },
   { receiptId, credential, prefix }: ReceiptQuestion,
   headers: { readonly [name: string]: string },
   signal: AbortSignal,
