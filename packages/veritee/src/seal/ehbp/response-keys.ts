@@ -15,9 +15,13 @@ export interface ResponseKeys {
 
 /** Derives the keys of an answer from the exchange and the 32 bytes that the service draws for it (EHBP section 4.4, which is RFC 9458's way). */
 export async function responseKeys(context: HpkeContext, responseNonce: Uint8Array): Promise<ResponseKeys> {
-  if (responseNonce.length !== 32) throw new TypeError('responseKeys: expected 32 bytes')
-  const secret = await exportSecret(context, 'ehbp response', 32)
-  const prk = await extract(concat(context.enc, responseNonce), secret)
+  return deriveResponseKeys(await exportSecret(context, 'ehbp response', 32), context.enc, responseNonce)
+}
+
+/** {@link responseKeys} from what the context exports, as published vectors have it. All three are of 32 bytes. */
+export async function deriveResponseKeys(secret: Uint8Array, enc: Uint8Array, responseNonce: Uint8Array): Promise<ResponseKeys> {
+  if (secret.length !== 32 || enc.length !== 32 || responseNonce.length !== 32) throw new TypeError('deriveResponseKeys: expected 32 bytes each')
+  const prk = await extract(concat(enc, responseNonce), secret)
   const derive = (label: string, length: number): Promise<Uint8Array> => expand(prk, utf8(label), length)
   return {
     response: { key: await derive('key', 32), baseNonce: await derive('nonce', 12) },
