@@ -13,7 +13,7 @@ import type { Told } from './client/service.ts'
 import type { Figure } from './run.ts'
 
 const tokens = 200
-const [warmUp, rounds] = [10, 60]
+const [warmUp, rounds] = [6, 30]
 const milliseconds = { firstToken: 1, share: 3 } as const
 
 interface Timing {
