@@ -5,12 +5,12 @@ import { parseSession, type Session } from './session.ts'
 
 /**
  * The session that a controller's receipt cites: its text hashes to the id cited, and its period covers the time of serving.
- * The worker's evidence inside is not verified here. Throws `session_mismatch`, also where the receipt cites none.
+ * The worker's evidence inside is not verified here. `read` is `parseSession`, or the same with a memory. Throws `session_mismatch`, also where the receipt cites none.
  */
-export async function citedSession(receipt: Receipt, text: string): Promise<Session> {
+export async function citedSession(receipt: Receipt, text: string, read: typeof parseSession = parseSession): Promise<Session> {
   const upstream = upstreamOf(receipt)
   if (upstream?.result !== 'verified') throw fail('session_mismatch', 'expected no session: the receipt cites none')
-  const session = await parseSession(text, upstream.session_id)
+  const session = await read(text, upstream.session_id)
   const { established_at: from, expires_at: to } = session.document
   if (receipt.servedAt < from || receipt.servedAt >= to)
     throw fail('session_mismatch', `expected served_at ${receipt.servedAt} within the session's period ${from}..${to}`)

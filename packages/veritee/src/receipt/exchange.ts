@@ -14,7 +14,7 @@ import { checkReceiptEngine, checkRewrite } from './external/judge.ts'
 import { eventOf, parseReceipt, type Receipt, receiptDigest, upstreamOf, verifyReceipt } from './receipt.ts'
 import { type VerifiedReport, verifyReport } from './report.ts'
 import { checkTransport, type SealedTransport } from './sealed/transport.ts'
-import type { Session } from './session.ts'
+import type { parseSession, Session } from './session.ts'
 import { type PrefixProof, parsePrefixProof, type StreamTree, verifyPrefix } from './stream.ts'
 
 /** Bounds of a request body, the same on both sides so that both splice alike. */
@@ -76,6 +76,8 @@ const ofTheController: ReadonlySet<ErrorCode> = new Set([
 export interface ExchangeOptions extends VerifyOptions {
   /** For the worker's quote, in the place of what the session carries. */
   readonly workerCollateral?: Collateral
+  /** `parseSession`, or the same with a memory: a session is its hash, and reads the same for ever. */
+  readonly readSession?: typeof parseSession
 }
 
 /** A verified answer: who served it, with which weights, over which bytes, and what was waived. */
@@ -181,12 +183,13 @@ async function verifyUpstream(
   if (!upstream.required) throw fail('policy_receipt', 'expected a worker whose verification was required, found best effort')
   if (records.session === null || records.session.id !== upstream.session_id)
     throw fail('session_mismatch', `expected the session ${upstream.session_id} that the receipt cites`)
-  const session = await citedSession(receipt, records.session.text)
+  const { workerCollateral, readSession, ...verifying } = options
+  const session = await citedSession(receipt, records.session.text, readSession)
   checks.push(passed('session', `content address ${session.id}`))
 
   // The controller drew the nonce, not this verifier: the evidence binds keys, and its age is what the controller says.
-  const { workerCollateral = session.report.collateral, ...verifying } = options
-  const report = await verifyReport({ ...session.report, collateral: workerCollateral }, 'stated', trust, at, verifying)
+  const own = workerCollateral === undefined ? session.report : { ...session.report, collateral: workerCollateral }
+  const report = await verifyReport(own, 'stated', trust, at, verifying)
   checkSessionBinding(session, report)
   const attestedAt = new Date(session.document.established_at * 1000)
   const verdict = evaluateReport(report, policy, { role: 'worker', at, attestedAt, channel: 'attested' })

@@ -3,7 +3,7 @@ import { fail, VeriteeError } from '../../errors.ts'
 import { checkStillVerified, type Service } from '../establish.ts'
 import { type Answering, answerTo, responseWith } from '../exchange/answering.ts'
 import { type Call, modelOf, readCall } from '../exchange/call.ts'
-import { type GetDocument, receiptIdOf, SessionTexts } from '../exchange/documents.ts'
+import { type GetDocument, KnownSessions, receiptIdOf } from '../exchange/documents.ts'
 import { streamOf } from '../exchange/outlet.ts'
 import type { Judged, Proving } from '../exchange/proving.ts'
 import { PlainRefusal, type Recipient, type Sent, sendCall } from '../exchange/sending.ts'
@@ -77,7 +77,7 @@ class OpenConnection implements Connection {
   readonly #keeper: ServiceKeeper
   readonly #answers = new WeakMap<Response, Answering>()
   readonly #listeners = new Set<ProofListener>()
-  readonly #sessions = new SessionTexts()
+  readonly #sessions = new KnownSessions()
   readonly #workers = new WorkerKeys()
 
   constructor(base: string, settled: Settled, keeper: ServiceKeeper, onProof: ProofListener | undefined) {

@@ -8,32 +8,39 @@ import {
   maxSessionBytes,
   parseReceipt,
   parseSession,
+  type Session,
   upstreamOf,
   type VerifiedExchange,
   verifyExchange,
 } from '../../receipt/index.ts'
-import type { Service } from '../establish.ts'
+import type { CollateralSource, Service } from '../establish.ts'
 
 /** Fetches one document of a service. Throws `receipt_missing`, `service_unavailable`, `response_too_large`. */
 export type GetDocument = (path: string, maxBytes: number) => Promise<string>
 
-/** Sessions by id, so that each is fetched once: its id is its hash, which is recomputed at every use. */
-export class SessionTexts {
-  readonly #texts = new Map<string, string>()
+/**
+ * Sessions by id, so that each is fetched and read once: a session is its hash, which is recomputed when it is read. What follows from it at a later time, the judgment of
+ * the worker's evidence above all, is made anew for every answer.
+ */
+export class KnownSessions {
+  readonly #known = new Map<string, { readonly text: string; readonly session: Promise<Session> }>()
   readonly #max = 64
 
-  async get(id: string, fetch: () => Promise<string>): Promise<string> {
-    const known = this.#texts.get(id)
-    if (known !== undefined) return known
-    const text = await fetch()
-    const oldest = this.#texts.keys().next().value
-    if (this.#texts.size >= this.#max && oldest !== undefined) this.#texts.delete(oldest)
-    this.#texts.set(id, text)
-    return text
+  /** The text, from memory or as fetched. */
+  async text(id: string, fetch: () => Promise<string>): Promise<string> {
+    return this.#known.get(id)?.text ?? fetch()
   }
 
-  drop(id: string): void {
-    this.#texts.delete(id)
+  /** As `parseSession`. What does not read is not remembered. */
+  readonly read = async (text: string, id: string): Promise<Session> => {
+    const known = this.#known.get(id)
+    if (known?.text === text) return known.session
+    const session = parseSession(text, id)
+    await session
+    const oldest = this.#known.keys().next().value
+    if (this.#known.size >= this.#max && oldest !== undefined) this.#known.delete(oldest)
+    this.#known.set(id, { text, session })
+    return session
   }
 }
 
@@ -64,7 +71,7 @@ export async function proveExchange(
   receiptId: string,
   exchange: Exchange,
   service: Service,
-  sessions: SessionTexts = new SessionTexts(),
+  sessions: KnownSessions = new KnownSessions(),
 ): Promise<{ readonly records: Records; readonly proof: VerifiedExchange }> {
   const prefix = exchange.complete || exchange.stream === null ? null : exchange.stream.leaves.length
   const path = `/v1/aci/receipts/${receiptId}`
@@ -79,30 +86,26 @@ export async function proveExchange(
   const verified = aggregator && upstream?.result === 'verified' ? upstream : null
   // Where the controller itself says that the worker's receipt did not match, there is none to fetch, and verification says so.
   const cited = verified !== null && eventOf(stated, 'veritee.upstream_receipt')?.result === 'match'
-  const fetchSession = (id: string): Promise<string> => sessions.get(id, () => get(`/v1/aci/sessions/${id}`, maxSessionBytes))
+  const fetchSession = (id: string): Promise<string> => sessions.text(id, () => get(`/v1/aci/sessions/${id}`, maxSessionBytes))
   const session = verified === null ? null : { id: verified.session_id, text: await fetchSession(verified.session_id) }
   const [workerReceipt = null, workerPrefixProof = null] = cited ? await Promise.all(early.map((outcome) => outcome())) : []
   const records: ExchangeRecords = { receipt, prefixProof, session, workerReceipt, workerPrefixProof }
   const { policy, trust, now, verifierCache, collateral } = service.options
-  try {
-    const workerCollateral = collateral === undefined || session === null ? null : await ownCollateral(session, collateral)
-    const proof = await verifyExchange(exchange, records, service.report, policy, trust, now(), {
-      ...(verifierCache === undefined ? {} : { cache: verifierCache }),
-      ...(workerCollateral === null ? {} : { workerCollateral }),
-    })
-    return { records: { receipt, session: session?.text ?? null, workerReceipt }, proof }
-  } catch (error) {
-    // What came as that session may not have been it.
-    if (session !== null) sessions.drop(session.id)
-    throw error
-  }
+  const workerCollateral = collateral === undefined || session === null ? null : await ownCollateral(session, collateral, sessions)
+  const proof = await verifyExchange(exchange, records, service.report, policy, trust, now(), {
+    readSession: sessions.read,
+    ...(verifierCache === undefined ? {} : { cache: verifierCache }),
+    ...(workerCollateral === null ? {} : { workerCollateral }),
+  })
+  return { records: { receipt, session: session?.text ?? null, workerReceipt }, proof }
 }
 
 async function ownCollateral(
   session: { readonly id: string; readonly text: string },
-  source: (quote: Uint8Array) => Promise<Collateral>,
+  source: CollateralSource,
+  sessions: KnownSessions,
 ): Promise<Collateral> {
-  return source((await parseSession(session.text, session.id)).report.quote)
+  return source((await sessions.read(session.text, session.id)).report.quote)
 }
 
 /** The outcome of something begun, to be asked for later or never. */

@@ -9,7 +9,7 @@ import { proofError } from '../proof/errors.ts'
 import { checksOf, provenEnclave, provenModel, provenReceipt } from '../proof/facts.ts'
 import type { Proof, ProofStatus, ProvenEnclave } from '../proof/proof.ts'
 import { fetchSealedReceipt } from '../sealed/worker-receipt.ts'
-import { type GetDocument, proveExchange, type Records, receiptIdOf, type SessionTexts } from './documents.ts'
+import { type GetDocument, type KnownSessions, proveExchange, type Records, receiptIdOf } from './documents.ts'
 import type { Receiving } from './receiving.ts'
 import type { Sent } from './sending.ts'
 
@@ -33,7 +33,7 @@ export interface Judged {
 
 export interface Proving {
   readonly get: GetDocument
-  readonly sessions: SessionTexts
+  readonly sessions: KnownSessions
   /** Ends the fetching of documents. */
   readonly signal: AbortSignal
   readonly authorization: { readonly [name: string]: string }
