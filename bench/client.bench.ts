@@ -1,5 +1,6 @@
-// What verification costs a client: the first connection, cold and with a kept report; then time to first token and time in all of a stream of 200 tokens and of a
-// plain answer, through an ordinary fetch and through a connection in each mode, in alternating rounds of one run. The services run in a process of their own.
+// What verification costs a client: the first connection, cold and with a kept report; then, through an ordinary fetch and through a connection in each mode, in
+// alternating rounds of one run, the time to the first token and in all of a stream of 200 tokens and of a plain answer, and the CPU time of this process. The services
+// run in a process of their own. Each round's figure is held against the ordinary fetch of the same round, and the middle of them is told.
 import { fork } from 'node:child_process'
 import { once as event } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -14,11 +15,13 @@ import type { Figure } from './run.ts'
 
 const tokens = 200
 const [warmUp, rounds] = [6, 30]
-const milliseconds = { firstToken: 1, share: 3 } as const
+const allowed = { firstToken: 1, share: 3 } as const
 
+/** Milliseconds. */
 interface Timing {
   readonly first: number
   readonly total: number
+  readonly cpu: number
 }
 interface Contestant {
   readonly name: string
@@ -62,13 +65,12 @@ async function connecting(told: Told, cache: string): Promise<Figure[]> {
 }
 
 async function asking(told: Told, stream: boolean): Promise<Figure[]> {
-  const open_ = async (options: Partial<ConnectionOptions>): Promise<Connection> => open(told, options)
   const connections = {
-    'hold-last': await open_({ mode: 'hold-last' }),
-    buffered: await open_({ mode: 'buffered' }),
-    report: await open_({ mode: 'report' }),
-    'hold-last, encrypted to the controller': await open_({ encryptTo: 'controller' }),
-    'hold-last, encrypted to a worker': await open_({ encryptTo: 'worker' }),
+    'hold-last': await open(told, { mode: 'hold-last' }),
+    buffered: await open(told, { mode: 'buffered' }),
+    report: await open(told, { mode: 'report' }),
+    'hold-last, encrypted to the controller': await open(told, { encryptTo: 'controller' }),
+    'hold-last, encrypted to a worker': await open(told, { encryptTo: 'worker' }),
   }
   const bare: Contestant = { name: 'fetch', fetch: globalThis.fetch, timings: [] }
   const others = Object.entries(connections).map(([name, connection]): Contestant => ({ name, fetch: connection.fetch, timings: [] }))
@@ -84,25 +86,32 @@ async function asking(told: Told, stream: boolean): Promise<Figure[]> {
   }
   for (const connection of Object.values(connections)) connection.close()
   const kind = stream ? `stream of ${tokens} tokens` : `plain answer of ${tokens} tokens`
-  const bareTotal = median(bare.timings.map(({ total }) => total))
-  const bareFirst = median(bare.timings.map(({ first }) => first))
-  return [
-    { name: `${kind}: fetch, in all`, value: bareTotal, unit: 'ms', target: null },
-    ...(stream ? [{ name: `${kind}: fetch, first token`, value: bareFirst, unit: 'ms', target: null }] : []),
-    ...others.flatMap(({ name, timings }) => {
-      const share = (median(timings.map(({ total }) => total)) / bareTotal - 1) * 100
-      const added = median(timings.map(({ first }) => first)) - bareFirst
-      // Targets are lower bounds: what must be small is told as what is left of the allowance.
-      const plain = !name.includes('encrypted')
-      const figures: Figure[] = [{ name: `  ${name}: added in all`, value: share, unit: '%', target: null }]
-      if (plain) figures.push({ name: `    below ${milliseconds.share} % by`, value: milliseconds.share - share, unit: 'points', target: 0 })
-      if (stream && name !== 'buffered') {
-        figures.push({ name: `  ${name}: added to first token`, value: added, unit: 'ms', target: null })
-        if (plain) figures.push({ name: `    below ${milliseconds.firstToken} ms by`, value: milliseconds.firstToken - added, unit: 'ms', target: 0 })
-      }
-      return figures
-    }),
+  const against = ({ timings }: Contestant, difference: (own: Timing, bare: Timing) => number): number =>
+    median(timings.map((own, i) => difference(own, bare.timings[i] ?? own)))
+  const figures: Figure[] = [
+    { name: `${kind}: fetch, in all`, value: median(bare.timings.map(({ total }) => total)), unit: 'ms', target: null },
+    { name: `${kind}: fetch, CPU of the client`, value: median(bare.timings.map(({ cpu }) => cpu)), unit: 'ms', target: null },
   ]
+  if (stream) figures.push({ name: `${kind}: fetch, first token`, value: median(bare.timings.map(({ first }) => first)), unit: 'ms', target: null })
+  for (const other of others) {
+    const { name } = other
+    const share = against(other, (own, fetched) => (own.total / fetched.total - 1) * 100)
+    // Targets are lower bounds: what must be small is told as what is left of its allowance.
+    const demanded = stream && name === 'hold-last'
+    figures.push({ name: `  ${name}: added in all`, value: share, unit: '%', target: null })
+    if (demanded) figures.push({ name: `    below ${allowed.share} % by`, value: allowed.share - share, unit: 'points', target: 0 })
+    figures.push({
+      name: `  ${name}: added CPU of the client`,
+      value: against(other, (own, fetched) => own.cpu - fetched.cpu),
+      unit: 'ms',
+      target: null,
+    })
+    if (!stream || name === 'buffered') continue
+    const first = against(other, (own, fetched) => own.first - fetched.first)
+    figures.push({ name: `  ${name}: added to first token`, value: first, unit: 'ms', target: null })
+    if (demanded) figures.push({ name: `    below ${allowed.firstToken} ms by`, value: allowed.firstToken - first, unit: 'ms', target: 0 })
+  }
+  return figures
 }
 
 /** Of as many tokens every time: the tokens that end answers are ruled out. */
@@ -119,6 +128,7 @@ function bodyOf({ ends }: Told, stream: boolean): string {
 }
 
 async function once(fetcher: typeof fetch, url: string, body: string, stream: boolean): Promise<Timing> {
+  const before = process.cpuUsage()
   const start = performance.now()
   const response = await fetcher(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
   if (response.status !== 200) throw new Error(`the service answered ${response.status}: ${await response.text()}`)
@@ -131,7 +141,9 @@ async function once(fetcher: typeof fetch, url: string, body: string, stream: bo
     // The first event has the role only.
     if (!stream || seen.split('\n\n').length > 2) first = performance.now() - start
   }
-  return { first, total: performance.now() - start }
+  const total = performance.now() - start
+  const { user, system } = process.cpuUsage(before)
+  return { first, total, cpu: (user + system) / 1000 }
 }
 
 function median(values: readonly number[]): number {

@@ -137,7 +137,7 @@ async function result(
     model: found === null ? null : provenModel(found.model),
     bytes: {
       request: await sha256Digest(sent.requestBody),
-      response: await sha256Digest(responseBody),
+      response: await receiving.digest(),
       responseLength: responseBody.length,
       events: eventsOf(receiving),
       complete,

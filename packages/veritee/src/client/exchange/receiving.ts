@@ -14,6 +14,8 @@ export class Receiving {
   readonly #parts: Uint8Array[] = []
   #length = 0
   #ended = false
+  #body: Uint8Array | null = null
+  #digest: string | null = null
 
   constructor(streaming: boolean) {
     this.stream = streaming ? new StreamTree() : null
@@ -50,12 +52,14 @@ export class Receiving {
     return this.stream !== null && this.stream.leaves.length > 0
   }
 
-  /** What came: all bytes of an ended body, the whole events of one that was not. */
+  /** What came: all bytes of an ended body, the whole events of one that was not. To be asked for once nothing more comes. */
   get body(): Uint8Array {
-    return concatAll(this.#parts)
+    this.#body ??= concatAll(this.#parts)
+    return this.#body
   }
 
-  digest(): Promise<string> {
-    return sha256Digest(this.body)
+  async digest(): Promise<string> {
+    this.#digest ??= await sha256Digest(this.body)
+    return this.#digest
   }
 }
