@@ -1,7 +1,7 @@
 import * as crypto from '#crypto'
 import type { Collateral, Trust, VerifierCache } from '../attestation/index.ts'
 import { toHex } from '../bytes/hex.ts'
-import { fail } from '../errors.ts'
+import { fail, type VeriteeError } from '../errors.ts'
 import { policyFor } from '../policy/parse.ts'
 import type { Policy, Role } from '../policy/policy.ts'
 import type { Verdict } from '../policy/verdict.ts'
@@ -114,13 +114,14 @@ function channelOf(transport: Transport, report: VerifiedReport, sealed: boolean
 export function checkStillVerified(service: Service, statedDigest: string | null): void {
   const { report, options, attestedAt } = service
   const now = options.now()
-  if (statedDigest !== null && statedDigest !== report.keysetDigest)
-    throw fail(
-      'keyset_changed',
-      `verified ${report.keysetDigest}, the service now names ${/^sha256:[0-9a-f]{64}$/.test(statedDigest) ? statedDigest : 'something else'}`,
-    )
+  if (statedDigest !== null && statedDigest !== report.keysetDigest) throw keysetChanged(report.keysetDigest, statedDigest)
   if (now.getTime() >= report.keyset.not_after * 1000) throw fail('keyset_expired', 'the keyset has passed its not_after: verify the service again')
   const maxAge = policyFor(options.policy, options.role).maxAttestationAge
   if (maxAge !== 'any' && now.getTime() - attestedAt.getTime() > maxAge * 1000)
     throw fail('policy_attestation_age', `verified more than ${maxAge} s ago: verify the service again`)
+}
+
+/** `stated` is what an answer named: the service's word, shortened to what a digest can be. */
+export function keysetChanged(verified: string, stated: string): VeriteeError {
+  return fail('keyset_changed', `verified ${verified}, the service now names ${/^sha256:[0-9a-f]{64}$/.test(stated) ? stated : 'something else'}`)
 }

@@ -118,6 +118,13 @@ describe('a connection', () => {
     expect(await response.text()).toBe(streamEvents.join(''))
     expect(await c.proofOf(response)).toMatchObject({ status: 'verified', service: { channel: 'attested' }, bytes: { events: 4 } })
   })
+  it('closed, it sends nothing more', async () => {
+    const fake = await fakeService()
+    const c = await open(fake)
+    c.close()
+    expect(await thrown(() => post(c, plain))).toBeInstanceOf(TypeError)
+    expect(posts(fake)).toBe(0)
+  })
   it('URLs with and without /v1 are the same service', async () => {
     const fake = await fakeService()
     for (const end of ['', '/', '/v1', '/v1/']) expect((await open({ url: fake.url + end })).baseURL).toBe(`${fake.url}/v1`)

@@ -1,6 +1,6 @@
 import { platform } from '#platform'
 import { fail, VeriteeError } from '../../errors.ts'
-import { checkStillVerified, type Service } from '../establish.ts'
+import { keysetChanged, type Service } from '../establish.ts'
 import { type Answering, answerTo, responseWith } from '../exchange/answering.ts'
 import { type Call, modelOf, readCall } from '../exchange/call.ts'
 import { type GetDocument, KnownSessions, receiptIdOf } from '../exchange/documents.ts'
@@ -206,19 +206,16 @@ class OpenConnection implements Connection {
 
   /**
    * An answer that names another keyset than the verified one is of a service that has new keys, or of somebody else: the service is verified again over the same kind of
-   * channel, and must then be who answered. Throws `keyset_changed`, `keyset_expired`, `policy_attestation_age`.
+   * channel, and must then be who answered. Throws `keyset_changed`.
    */
   async #underKeyset(held: Held, sent: Sent): Promise<Sent> {
+    const { report, transport } = sent.service
     const stated = sent.response.headers['x-aci-keyset-digest'] ?? 'none'
-    try {
-      checkStillVerified(sent.service, stated)
-      return sent
-    } catch (error) {
-      if (stated === sent.service.report.keysetDigest || sent.sealed !== null) throw error
-      const next = await this.#keeper.refresh(held).catch(() => null)
-      if (next?.service.report.keysetDigest !== stated || next.service.transport.spki !== sent.service.transport.spki) throw error
-      return { ...sent, service: next.service }
-    }
+    if (stated === report.keysetDigest) return sent
+    // A body sealed to the former key was opened under the former keyset, if by anybody.
+    const next = sent.sealed === null ? await this.#keeper.refresh(held).catch(() => null) : null
+    if (next?.service.report.keysetDigest === stated && next.service.transport.spki === transport.spki) return { ...sent, service: next.service }
+    throw keysetChanged(report.keysetDigest, stated)
   }
 
   #proving(call: Call): Proving {

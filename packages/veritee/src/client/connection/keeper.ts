@@ -44,6 +44,7 @@ export class ServiceKeeper {
 
   /** A service that is verified now. Throws every code of `establish`. */
   async current(): Promise<Held> {
+    if (this.#closed) throw new TypeError('the connection was closed')
     const held = this.#held
     if (held === null) return this.#renew(true)
     try {
