@@ -1,0 +1,32 @@
+{{- define "veritee.name" -}}
+{{- default .Release.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Labels that select: dict "root" "component" */}}
+{{- define "veritee.selector" -}}
+app.kubernetes.io/name: veritee
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "veritee.labels" -}}
+{{ include "veritee.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end -}}
+
+{{/* An image by digest. Without one the measurement of what runs cannot be known. */}}
+{{- define "veritee.image" -}}
+{{- if not .image.digest -}}
+{{- fail (printf "%s: image.digest: expected sha256:<64 hex>, found nothing. A tag can be moved; take the digest from the release statement" .component) -}}
+{{- end -}}
+{{ .image.repository }}@{{ .image.digest }}
+{{- end -}}
+
+{{/* The entries of `workers` over `workerDefaults`, as JSON. */}}
+{{- define "veritee.workers" -}}
+{{- $all := list -}}
+{{- range .Values.workers }}{{ $all = append $all (mergeOverwrite (deepCopy $.Values.workerDefaults) (deepCopy .)) }}{{ end -}}
+{{- toJson $all -}}
+{{- end -}}

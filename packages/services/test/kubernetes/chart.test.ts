@@ -1,0 +1,229 @@
+import { spawnSync } from 'node:child_process'
+import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { brokerSchema } from '../../src/config/broker.ts'
+import { controllerSchema } from '../../src/config/controller.ts'
+import { readConfiguration } from '../../src/config/schema.ts'
+import { workerSchema } from '../../src/config/worker.ts'
+import { allValues, chartYaml, faults, helm, leastValues, lint, objects, type Resource, template, type Values } from './chart.ts'
+
+const left = helm === null ? 'Helm is not built: tools/install-helm.sh' : null
+const named = (all: readonly Resource[], kind: string, name: string): Resource => all.find((one) => one.kind === kind && one.metadata.name === name)
+const pods = (all: readonly Resource[]) =>
+  all.filter(({ kind }) => kind === 'StatefulSet').map((set) => ({ name: set.metadata.name as string, pod: set.spec.template }))
+const enclaves = (all: readonly Resource[]) => pods(all).filter(({ name }) => !name.endsWith('-pccs'))
+
+/** Values with one member changed, by its path. */
+function changed(values: Values, path: readonly string[], value: unknown): Values {
+  const [name, ...rest] = path
+  if (name === undefined) return values
+  return { ...values, [name]: rest.length === 0 ? value : changed((values[name] ?? {}) as Values, rest, value) }
+}
+
+describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${left})`}`, () => {
+  for (const [name, values] of [
+    ['the least values', leastValues()],
+    ['all values', allValues()],
+    ['controllers scaled by KEDA', changed(allValues(), ['controller', 'autoscaling'], { kind: 'keda', waiting: 8 })],
+    ['no broker and no network policy', changed(changed(leastValues(), ['broker'], { enabled: false }), ['networkPolicy'], { enabled: false })],
+  ] as const) {
+    it(`passes helm lint with ${name}`, () => {
+      expect(lint(values)).toMatchObject({ code: 0 })
+    })
+
+    it(`makes objects that the pinned schemas know, member for member, of ${name}`, () => {
+      const all = objects(values)
+      expect(all.length).toBeGreaterThan(8)
+      expect(all.flatMap(faults)).toEqual([])
+    })
+  }
+
+  it('is judged by schemas that refuse a member that the API would drop', () => {
+    const set = structuredClone(named(objects(leastValues()), 'StatefulSet', 'release-controller'))
+    set.spec.template.spec.containers[0].readinesProbe = {}
+    expect(faults(set).join()).toContain('readinesProbe')
+    expect(faults({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'x' } })).toEqual(['no schema of Pod'])
+  })
+
+  it('has every kind that it promises', () => {
+    const kinds = new Set(objects(allValues()).map(({ kind }) => kind))
+    expect([...kinds].sort()).toEqual([
+      'ConfigMap',
+      'HorizontalPodAutoscaler',
+      'NetworkPolicy',
+      'PodDisruptionBudget',
+      'PrometheusRule',
+      'ScaledObject',
+      'Service',
+      'ServiceMonitor',
+      'StatefulSet',
+    ])
+  })
+
+  it('asks for the enclave devices, for memory of enclaves, and for nothing that it does not need', () => {
+    for (const { name, pod } of enclaves(objects(allValues()))) {
+      const [container] = pod.spec.containers
+      for (const side of [container.resources.limits, container.resources.requests])
+        expect(side, name).toMatchObject({
+          'sgx.intel.com/enclave': '1',
+          'sgx.intel.com/provision': '1',
+          'sgx.intel.com/epc': expect.stringMatching(/^\d+Gi$/),
+        })
+      expect(pod.spec).toMatchObject({
+        automountServiceAccountToken: false,
+        enableServiceLinks: false,
+        securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
+      })
+      for (const one of [...pod.spec.initContainers, ...pod.spec.containers]) {
+        expect(one.securityContext, name).toEqual({ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } })
+        expect(one.image, name).toMatch(/@sha256:[0-9a-f]{64}$/)
+      }
+      expect(container.command, `${name}: the arguments are measured with the image`).toBeUndefined()
+      expect(container.args, name).toBeUndefined()
+    }
+  })
+
+  it("takes the quote provider of Intel's webhook, or a directory of the node", () => {
+    const [webhook] = enclaves(objects(leastValues()))
+    expect(webhook?.pod.metadata.annotations).toMatchObject({ 'sgx.intel.com/quote-provider': 'aesmd' })
+    const [node] = enclaves(objects(allValues()))
+    expect(node?.pod.metadata.annotations).not.toHaveProperty('sgx.intel.com/quote-provider')
+    expect(node?.pod.spec.volumes).toContainEqual({ name: 'aesm', hostPath: { path: '/var/run/aesmd', type: 'Directory' } })
+  })
+
+  it('writes configurations that the services accept', async () => {
+    for (const values of [leastValues(), allValues()]) {
+      for (const map of objects(values).filter((one) => one.kind === 'ConfigMap' && one.data['config.json'] !== undefined)) {
+        const component: string = map.metadata.labels['app.kubernetes.io/component']
+        const schema = component === 'controller' ? controllerSchema : component === 'broker' ? brokerSchema : workerSchema
+        const { configuration } = await readConfiguration(schema as typeof workerSchema, {
+          args: ['--tee', 'gramine', '--state', '/var/lib/veritee/state', '--config', 'config.json'],
+          environment: {},
+          readText: async () => map.data['config.json'].replaceAll('@ADDRESS@', '10.1.2.3'),
+        })
+        expect(configuration, map.metadata.name).not.toBeNull()
+      }
+    }
+  })
+
+  it('merges what the operator says over what it writes itself', () => {
+    const config = JSON.parse(named(objects(allValues()), 'ConfigMap', 'inference-controller').data['config.json'])
+    expect(config).toMatchObject({
+      routing: { queue_seconds: 20 },
+      api: { tls: true, port: 8000 },
+      store: { url: 'postgres://veritee@database:5432/veritee' },
+    })
+  })
+
+  it('S8: gives each controller a name of its own, up to the most that there may be, and workers register with all of them', () => {
+    const all = objects(allValues())
+    for (let index = 0; index < 8; index++)
+      expect(named(all, 'Service', `inference-${index}`).spec.selector).toMatchObject({
+        'statefulset.kubernetes.io/pod-name': `inference-controller-${index}`,
+      })
+    const config = JSON.parse(named(all, 'ConfigMap', 'inference-worker-small').data['config.json'])
+    expect(config.controllers.urls).toHaveLength(8)
+    expect(config.controllers.urls[7]).toBe('https://inference-controller-7.inference-controller-pods.inference.svc:21005')
+  })
+
+  it('rolls pods when their configuration changes', () => {
+    const hash = (values: Values) =>
+      named(objects(values), 'StatefulSet', 'release-controller').spec.template.metadata.annotations['veritee.dev/configuration']
+    expect(hash(leastValues())).not.toBe(hash(changed(leastValues(), ['controller', 'config'], { routing: { queue_seconds: 3 } })))
+  })
+
+  it('selects no pod of another component', () => {
+    const all = objects(allValues())
+    for (const { name, pod } of enclaves(all)) {
+      const matching = all.filter(
+        ({ kind, spec }) =>
+          kind === 'NetworkPolicy' && Object.entries(spec.podSelector.matchLabels).every(([label, value]) => pod.metadata.labels[label] === value),
+      )
+      expect(
+        matching.map(({ metadata }) => metadata.name),
+        name,
+      ).toEqual([name])
+    }
+  })
+
+  it('S22: workers are reached by controllers only, the broker by this release only', () => {
+    const all = objects(leastValues())
+    expect(named(all, 'NetworkPolicy', 'release-worker-demo').spec.ingress[0].from).toEqual([
+      {
+        podSelector: {
+          matchLabels: { 'app.kubernetes.io/name': 'veritee', 'app.kubernetes.io/instance': 'release', 'app.kubernetes.io/component': 'controller' },
+        },
+      },
+    ])
+    expect(named(all, 'NetworkPolicy', 'release-broker').spec.ingress[0]).toMatchObject({ ports: [{ port: 'kbs' }], from: [{ podSelector: {} }] })
+  })
+
+  it('scales workers by the requests for their models that wait', () => {
+    const [trigger] = named(objects(allValues()), 'ScaledObject', 'inference-worker-small').spec.triggers
+    expect(trigger.metadata.query).toBe('sum(vllm:num_requests_waiting{namespace="inference",job=~"inference-controller.*",model_name=~"small"})')
+    const set = named(objects(allValues()), 'StatefulSet', 'inference-worker-small')
+    expect(set.spec).not.toHaveProperty('replicas')
+  })
+
+  const refused: readonly (readonly [name: string, values: Values, message: RegExp])[] = [
+    ['an unknown value', changed(leastValues(), ['controler'], {}), /controler/],
+    ['an unknown value deep inside', changed(leastValues(), ['controller', 'service', 'tipe'], 'ClusterIP'), /tipe/],
+    ['a tag where a digest must be', changed(leastValues(), ['controller', 'image', 'digest'], 'v1.2.3'), /digest/],
+    ['no digest', changed(leastValues(), ['controller', 'image', 'digest'], ''), /image\.digest: expected sha256/],
+    ['neither API keys nor open', changed(leastValues(), ['controller', 'apiKeys'], false), /controller\.apiKeys/],
+    ['figures without a token', changed(leastValues(), ['controller', 'metricsTokenSecret'], ''), /controller\.metricsTokenSecret/],
+    ['workers that nobody may verify', changed(leastValues(), ['admission', 'configMap'], ''), /admission\.configMap/],
+    [
+      'two workers of one name',
+      changed(leastValues(), ['workers'], [...(leastValues().workers as unknown[]), ...(leastValues().workers as unknown[])]),
+      /expected each name once/,
+    ],
+    ['a worker without a model', changed(leastValues(), ['workers'], [{ name: 'demo', models: [], modelNames: ['a'] }]), /models/],
+    ['17 controllers', changed(leastValues(), ['controller', 'replicas'], 17), /replicas/],
+    ['a PCCS without an image', changed(leastValues(), ['pccs'], { enabled: true, configSecret: 'a', tlsSecret: 'b' }), /pccs\.image/],
+  ]
+  for (const [name, values, message] of refused)
+    it(`refuses ${name}`, () => {
+      const { code, err } = template(values)
+      expect(code).not.toBe(0)
+      expect(err).toMatch(message)
+    })
+
+  it('prepares the configuration of a pod, with its own address, by a script that a shell runs', () => {
+    const [init] = named(objects(allValues()), 'StatefulSet', 'inference-worker-small').spec.template.spec.initContainers
+    for (const [ip, address] of [
+      ['10.1.2.3', '10.1.2.3'],
+      ['fd00::17', '[fd00::17]'],
+    ] as const) {
+      const root = mkdtempSync(join(tmpdir(), 'veritee-init-'))
+      try {
+        for (const folder of ['configuration', 'collateral', 'admission', 'operator', 'etc/veritee'])
+          mkdirSync(join(root, folder), { recursive: true })
+        writeFileSync(join(root, 'configuration/config.json'), '{"advertise": "https://@ADDRESS@:21841"}')
+        writeFileSync(join(root, 'admission/manifest.json'), '{"version": 1}')
+        writeFileSync(join(root, 'operator/operator.key'), 'key')
+        const script = init.args[0].replaceAll(/(?<=[\s>])\/(?=configuration|collateral|admission|operator|etc)/g, `${root}/`)
+        const { status, stderr } = spawnSync('/bin/sh', ['-ec', script], {
+          env: { PATH: process.env.PATH, POD_IP: ip, POD_NAME: 'pod-0' },
+          encoding: 'utf8',
+        })
+        expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+        expect(readFileSync(join(root, 'etc/veritee/config.json'), 'utf8')).toBe(`{"advertise": "https://${address}:21841"}`)
+        expect(readFileSync(join(root, 'etc/veritee/manifest.json'), 'utf8')).toBe('{"version": 1}')
+        expect(lstatSync(join(root, 'etc/veritee/manifest.json')).isSymbolicLink()).toBe(true)
+        expect(readFileSync(join(root, 'etc/veritee/operator.key'), 'utf8')).toBe('key')
+      } finally {
+        chmodSync(root, 0o700)
+        rmSync(root, { recursive: true })
+      }
+    }
+  })
+
+  it('names a version of Kubernetes, of itself and of its dependency that agree', () => {
+    expect(chartYaml('Chart.yaml').dependencies).toEqual([
+      { name: 'pccs', version: chartYaml('charts/pccs/Chart.yaml').version, condition: 'pccs.enabled' },
+    ])
+  })
+})
