@@ -8,9 +8,14 @@ export interface Balancer {
   close(): Promise<void>
 }
 
-/** `named`: the port behind a name. Any other name is the shared one: its connections go to the ports in turn, past those that nobody listens on. */
-export async function startBalancer(named: ReadonlyMap<string, number>): Promise<Balancer> {
-  const ports = [...named.values()]
+/** `named`: the port behind a name. Any other name is the shared one: its connections go to ports that are healthy, in turn. */
+export async function startBalancer(named: ReadonlyMap<string, number>, healthy: (port: number) => Promise<boolean>): Promise<Balancer> {
+  let ports: number[] = []
+  const look = async (): Promise<void> => {
+    const all = await Promise.all([...named.values()].map(async (port) => [port, await healthy(port).catch(() => false)] as const))
+    ports = all.filter(([, well]) => well).map(([port]) => port)
+  }
+  const health = setInterval(() => void look(), 200)
   const connections = new Map<number, number>()
   const open = new Set<Socket>()
   let turn = 0
@@ -53,6 +58,7 @@ export async function startBalancer(named: ReadonlyMap<string, number>): Promise
     port: typeof address === 'object' && address !== null ? address.port : 0,
     connections,
     close: async () => {
+      clearInterval(health)
       for (const socket of open) socket.destroy()
       await new Promise((resolve) => {
         server.close(resolve)
