@@ -8,6 +8,7 @@ export const fastchat: {
   readonly models: Field<readonly string[]>
   readonly networks: Field<readonly string[]>
   readonly advertise: Field<string | null>
+  readonly api: Field<string | null>
   readonly open: Field<boolean>
   readonly behind_tls: Field<boolean>
 } = {
@@ -37,6 +38,12 @@ export const fastchat: {
     pattern: /^https?:\/\/[^/?#@\s]{1,255}$/,
     expected: 'http://address:port',
     about: 'how API servers of FastChat reach this port; what it listens on where not given',
+  }),
+  api: optionalText({
+    flag: 'fastchat-api',
+    pattern: /^https?:\/\/[^/?#@\s]{1,255}$/,
+    expected: 'http://address:port',
+    about: "FastChat's own API server, over which the API serves NAME:unverified too; not served there where not given",
   }),
   open: onSwitch({ flag: 'fastchat-open', about: 'FastChat beyond loopback: it knows no API keys' }),
   behind_tls: onSwitch({ flag: 'fastchat-behind-tls', about: 'FastChat beyond loopback: it speaks plain HTTP' }),

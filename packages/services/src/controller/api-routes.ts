@@ -10,13 +10,15 @@ export interface ApiDeps extends ProofDeps {
   readonly registry: Registry
   /** See `ControllerOptions`. */
   readonly replicas: () => readonly string[]
+  /** Names of models that unattested workers serve, each with its suffix. */
+  readonly unattested: () => readonly string[]
 }
 
 /** Port 8000 without the data plane: models, sessions, and the worker receipts that this controller's receipts cite. */
 export function createApiRoutes(deps: ApiDeps): Hono<Env> {
   const { registry } = deps
   const app = createProofRoutes(deps)
-  addModelRoutes(app, () => registry.routing.models(), deps.identity.keyset.not_after - 86_400)
+  addModelRoutes(app, () => [...registry.routing.models(), ...deps.unattested()], deps.identity.keyset.not_after - 86_400)
   const document = openApi('api')
   app.get('/openapi.json', (c) => text(c, document))
   app.get('/v1/aci/sessions', (c) => {

@@ -18,7 +18,7 @@ import { RegistrationNonces } from './admission/nonces.ts'
 import { keepVerified } from './admission/reverify.ts'
 import { createApiRoutes } from './api-routes.ts'
 import { createControlRoutes } from './control-routes.ts'
-import { handleForward } from './forward.ts'
+import { type ForwardDeps, handleForward } from './forward.ts'
 import { Registry, type RegistryOptions } from './registry.ts'
 import { Router, type RouterOptions } from './routing/router.ts'
 import { withSealedBodies } from './sealed/listener.ts'
@@ -54,6 +54,8 @@ export interface ControllerOptions {
   readonly domains?: readonly string[]
   /** Where clients find replicas of this controller, itself among them; none where it is the only one. */
   readonly replicas?: () => readonly string[]
+  /** See {@link ForwardDeps.unattested}. */
+  readonly unattested?: ForwardDeps['unattested']
   /** API keys and limits; without it everybody is served. */
   readonly access?: Access
   /** Bounds of routing that are not the usual ones. */
@@ -134,9 +136,17 @@ export async function createController(options: ControllerOptions): Promise<Cont
       ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }),
       ...(options.onStore !== undefined && { onStore: options.onStore }),
     })
-    const forward = { ledger, registry, ...(options.access !== undefined && { access: options.access }) }
+    const { access, unattested } = options
+    const forward = { ledger, registry, ...(access !== undefined && { access }), ...(unattested !== undefined && { unattested }) }
     const routes = getRequestListener(
-      createApiRoutes({ identity, kept: () => generations, registry, quoteLimit, replicas: options.replicas ?? (() => []) }).fetch,
+      createApiRoutes({
+        identity,
+        kept: () => generations,
+        registry,
+        quoteLimit,
+        replicas: options.replicas ?? (() => []),
+        unattested: () => namesOf(options),
+      }).fetch,
     )
     const handle: RequestListener = (request, response) =>
       request.method === 'POST' && request.url !== undefined && inferenceEndpoints.has(request.url)
@@ -164,4 +174,10 @@ export async function createController(options: ControllerOptions): Promise<Cont
       await generations.close()
     },
   }
+}
+
+/** Of models that unattested workers serve at the API. */
+function namesOf({ unattested }: ControllerOptions): readonly string[] {
+  const found = unattested?.() ?? null
+  return found === null || found.api === null ? [] : found.models()
 }

@@ -3,6 +3,7 @@ import type { Ledger } from '../enclave/runtime/ledger.ts'
 import { bearer } from '../http/body.ts'
 import { HttpError } from '../http/errors.ts'
 import { network } from '../http/rate-limit.ts'
+import { isUnattested, passUnattested, type UnattestedModels } from './fastchat/openai.ts'
 import type { Registry } from './registry.ts'
 import type { Asker } from './routing/router.ts'
 import type { Access } from './stages/access.ts'
@@ -18,6 +19,8 @@ export interface ForwardDeps {
   readonly registry: Registry
   /** API keys and limits; without it everybody is served. */
   readonly access?: Access
+  /** Models of unattested workers; without it their names are unknown. */
+  readonly unattested?: () => UnattestedModels | null
 }
 
 /**
@@ -29,6 +32,11 @@ export function handleForward(endpoint: string, deps: ForwardDeps, incoming: Inc
   return withTurn(deps, incoming, response, async ({ receipt, signal, admit }) => {
     const request = await readRequest(endpoint, incoming)
     const grant = await admit(request.model, request.bytes)
+    const unattested = isUnattested(request.model) ? (deps.unattested?.() ?? null) : null
+    if (unattested !== null) {
+      receipt.abandon()
+      return { outcome: await passUnattested(unattested, request, response, signal), usage: null }
+    }
     const served = await dispatch(registry, request, grant === null ? askerOf(incoming) : { tenant: grant.tenant, salt: grant.tenant }, signal)
     if (served instanceof HttpError) {
       await refuse(request, served, receipt, response)

@@ -34,7 +34,7 @@ import { limitsOf, queueMetrics, routingMetrics } from './routing.ts'
 import { openRules, refuseUnmeasuredRules, rootDigests } from './rules.ts'
 import type { Renewing } from './run.ts'
 import { controllerFacts, workerRows } from './status/facts.ts'
-import { unattestedNotices, unattestedWorkersOf } from './unattested-workers.ts'
+import { type UnattestedListening, unattestedNotices, unattestedWorkersOf } from './unattested-workers.ts'
 import type { StartOptions } from './worker.ts'
 
 /**
@@ -95,6 +95,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     const keys = await openAccess({ access }, adminToken, { archive, now, report })
     closing.push(() => keys?.close())
     let replicas: RunningReplicas | null = null
+    let fastchat: UnattestedListening | null = null
     const onReceipt = controllerMetrics(metrics, () => controller.registry.counts)
     const controller = await createController({
       quoter,
@@ -106,6 +107,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
       now,
       domains: api.tls ? api.names : [],
       replicas: () => replicas?.urls ?? [],
+      unattested: () => fastchat?.unattested ?? null,
       archive,
       routing: { limits: limitsOf(config), onWaited: queueMetrics(metrics) },
       onReceipt,
@@ -149,7 +151,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     closing.push(() => apiListening.close())
     const controlListening = await listen(bindOf(control.host, control.port, tls, simulated, api), controller.control, controller.keysetDigestOf)
     closing.push(() => controlListening.close())
-    const fastchat = await unattestedWorkersOf({ config, simulated, gate, now, report, attest })
+    fastchat = await unattestedWorkersOf({ config, simulated, gate, now, report, attest })
     closing.push(() => fastchat?.close())
     const adminListening = await listenAdmin(keys, adminToken, adminBind, controller)
     closing.push(() => adminListening?.close())

@@ -1,6 +1,7 @@
 import { fail } from 'veritee/errors'
 import type { ControllerConfig } from '../config/controller.ts'
 import { readNetworks } from '../controller/fastchat/address.ts'
+import type { UnattestedModels } from '../controller/fastchat/openai.ts'
 import { createFastchatSurface, isPassed } from '../controller/fastchat/surface.ts'
 import { UnattestedWorkers } from '../controller/fastchat/workers.ts'
 import type { LegacyAttest } from '../http/legacy-attest.ts'
@@ -20,15 +21,26 @@ export interface UnattestedWorkersParts {
   readonly attest: LegacyAttest | null
 }
 
+export interface UnattestedListening extends Listening {
+  readonly unattested: UnattestedModels
+}
+
 /**
  * Starts the FastChat surface of a controller process where it is configured, on a listener of its own (rule S22); null where it is not.
  * Throws `config_invalid` for a port without a model that is allowed or the other way round, `usage` and `port_unavailable`.
  */
-export async function unattestedWorkersOf({ config, simulated, gate, now, report, attest }: UnattestedWorkersParts): Promise<Listening | null> {
-  const { port, host, models, networks, advertise, open, behind_tls } = config.fastchat
-  if (port === null && models.length === 0) return null
+export async function unattestedWorkersOf({
+  config,
+  simulated,
+  gate,
+  now,
+  report,
+  attest,
+}: UnattestedWorkersParts): Promise<UnattestedListening | null> {
+  const { port, host, models, networks, advertise, api, open, behind_tls } = config.fastchat
+  if (port === null && models.length === 0 && api === null) return null
   if (port === null || models.length === 0)
-    throw fail('config_invalid', 'fastchat: expected --fastchat-port and at least one --fastchat-model together, found one of them')
+    throw fail('config_invalid', 'fastchat: expected --fastchat-port and at least one --fastchat-model together; one of them is missing')
   if (advertise === null && ['0.0.0.0', '::'].includes(host))
     throw fail(
       'usage',
@@ -51,7 +63,7 @@ export async function unattestedWorkersOf({ config, simulated, gate, now, report
   const listening = await listen(bindOf(host, port, null, simulated, said), gate.wrap(surface, isPassed))
   url = listening.url
   report(`FastChat at ${url}: UNATTESTED workers may serve ${models.map(unverifiedName).join(', ')}; nothing of their answers is verified`)
-  return listening
+  return { ...listening, unattested: { api, models: () => workers.models() } }
 }
 
 /** What readiness repeats of it. */

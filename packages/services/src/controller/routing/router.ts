@@ -1,4 +1,5 @@
 import { HttpError } from '../../http/errors.ts'
+import { unverifiedSuffix } from '../../http/unverified.ts'
 import type { AdmittedWorker } from '../registry.ts'
 import { Affinity } from './affinity.ts'
 import type { BreakerState } from './breaker.ts'
@@ -77,7 +78,9 @@ export class Router {
     const breaker = worker.load.breaker(this.limits, (state) => this.#turned(worker.load, state))
     const seat = new Seat(worker, breaker)
     const hash = this.#affinity.ofWorker(report.keysetDigest)
-    const pools = [...new Set(report.descriptor.models.map(({ name }) => name))].map((model) => {
+    // Rule S22: a name is served by attested workers or by others, and this one by others.
+    const names = report.descriptor.models.map(({ name }) => name).filter((name) => !name.endsWith(unverifiedSuffix))
+    const pools = [...new Set(names)].map((model) => {
       const pool = this.#pools.get(model) ?? new Pool(model, this.limits.queueRequests)
       this.#pools.set(model, pool)
       pool.known++

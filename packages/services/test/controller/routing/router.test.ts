@@ -43,6 +43,11 @@ describe('S3: nobody is chosen but workers that the registry admitted, while it 
     expect(choose(wanted('m'))).toBe('unknown')
   })
 
+  test('S22: an attested worker is never asked for a name that says that nothing is verified', () => {
+    router.admitted(admittedWorker('a', ['m', 'm:unverified']))
+    expect([router.models(), choose(wanted('m:unverified'))]).toEqual([['m'], 'unknown'])
+  })
+
   test('S3: nor after its session has ended, pinned or not', () => {
     const worker = admittedWorker('a', ['m'], { expiresAt: 10 })
     router.admitted(worker)
