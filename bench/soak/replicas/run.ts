@@ -28,16 +28,19 @@ const token = 'a-credential-that-nobody-would-guess-0123456789'
 
 /**
  * Three controllers on one PostgreSQL, each a process with keys of its own, and one worker that registers with each and answers those only that it has
- * verified. Under load one of them is killed with SIGKILL, again and again. Afterwards every receipt that a client was told of is fetched from a replica that
+ * verified. The first draws the key of the store, and each hands it to the next. Under load one of them is killed with SIGKILL, again and again, the first too; every other time what it kept of
+ * the key is gone when it comes back, so that another one gives it. Afterwards every receipt that a client was told of is fetched from a replica that
  * did not sign it, and verified under the keyset that did, whose report comes from there too. Clients may have seen only what they can repeat.
  */
 export async function runReplicas(options: {
   readonly answers: number
   readonly kills: number
   readonly clients: number
+  /** Goes on for so long, with a kill about every twenty seconds, in place of so many answers and kills. */
+  readonly minutes?: number
   readonly progress?: (line: string) => void
 }): Promise<ReplicasResult> {
-  const { answers, kills, clients, progress = () => undefined } = options
+  const { answers, kills: most, clients, minutes, progress = () => undefined } = options
   const directory = await mkdtemp(join(tmpdir(), 'veritee-replicas-'))
   const postgres = await startPostgres()
   const agent = new Agent()
@@ -46,27 +49,43 @@ export async function runReplicas(options: {
     const { url } = await postgres.database()
     const path = (name: string): string => join(directory, name)
     await writeFile(path('token'), token)
-    const ports = await Promise.all(Array.from({ length: replicas }, freePortBase))
+    await writeFile(path('secret'), 'a-secret-that-all-replicas-of-one-operator-have')
+    const ports = (await Promise.all(Array.from({ length: replicas }, freePortBase))).map(Number)
     const simulate = (name: string): string[] => ['--tee', 'simulate', '--state', path(name)]
     // It answers controllers that it has verified, so it must know where each is; what they write when they start is read then.
     const known = ports.flatMap((port, i) => ['--controller', `http://127.0.0.1:${port}`, '--root', path(`c${i}/root.pem`)])
-    const answered = ['--controller-policy', path('c0/policy.json'), ...known]
+    const answered = ['--controller-policy', path('policy.json'), ...known]
     const worker = await startService(['worker', ...simulate('w'), '--port', '0', '--model', 'demo', ...answered])
     services.push(worker)
     const roots = new Map<string, Uint8Array>()
-    const controller = async (i: number): Promise<Service> => {
-      const trusting = ['--policy', path('w/policy.json'), '--root', path('w/root.pem')]
-      const stored = ['--store', url, '--store-key', path('shared.key'), '--api-keys', '--admin-port', '0', '--admin-token-file', path('token')]
-      const up = await startService(['controller', ...simulate(`c${i}`), '--port', '0', '--control-port', String(ports[i]), ...trusting, ...stored], {
-        VERITEE_STORE_PASSWORD: postgres.password,
-      })
+    // What one controller writes of its kind is what all demand of each other, since all run the same code.
+    const seed = await startService(
+      ['controller', ...simulate('seed'), '--port', '0', '--control-port', '0'].concat([
+        '--policy',
+        path('w/policy.json'),
+        '--root',
+        path('w/root.pem'),
+      ]),
+    )
+    await writeFile(path('policy.json'), await readFile(path('seed/policy.json')))
+    await seed.stop()
+    const controller = async (i: number, ...more: readonly string[]): Promise<Service> => {
+      const trusting = ['--policy', path('policy.json'), '--root', path('w/root.pem')]
+      const stored = ['--store', url, '--api-keys', '--admin-port', '0', '--admin-token-file', path('token')]
+      const others = ports.flatMap((port, other) =>
+        other === i ? [] : ['--replica', `https://127.0.0.1:${port + 10}`, '--replica-root', path(`c${other}/root.pem`)],
+      )
+      const joined = ['--replicas-port', String((ports[i] ?? 0) + 10), '--replicas-secret-file', path('secret'), ...others]
+      const up = await startService(
+        ['controller', ...simulate(`c${i}`), '--port', '0', '--control-port', String(ports[i]), ...trusting, ...stored, ...joined, ...more],
+        { VERITEE_STORE_PASSWORD: postgres.password },
+      )
       const [root] = parsePem(await readFile(path(`c${i}/root.pem`), 'utf8'))
       if (root !== undefined) roots.set(up.ready.keyset_digest, root)
       services.push(up)
       return up
     }
-    // The first one alone makes the key that all share; whoever is second finds it.
-    const up = [await controller(0)]
+    const up = [await controller(0, '--found-store')]
     for (let i = 1; i < replicas; i++) up.push(await controller(i))
     const at = (i: number): Service => {
       const one = up[i % replicas]
@@ -115,19 +134,22 @@ export async function runReplicas(options: {
       }
     }
     const running = Array.from({ length: clients }, client)
-    for (let kill = 0; kill < kills; kill++) {
-      const goal = Math.ceil(((kill + 1) * answers) / (kills + 1))
-      while (acknowledged.length < goal) await pause(10)
-      // Never the first: the admin interface is asked there.
-      const victim = 1 + (kill % (replicas - 1))
+    const end = minutes === undefined ? null : performance.now() + minutes * 60_000
+    let kills = 0
+    for (; end === null ? kills < most : performance.now() < end; kills++) {
+      const goal = Math.ceil(((kills + 1) * answers) / (most + 1))
+      if (end !== null) await pause(20_000)
+      else while (acknowledged.length < goal) await pause(10)
+      const victim = kills % replicas
       await at(victim).kill()
-      progress(`kill ${kill + 1}: ${acknowledged.length} acknowledged, ${Object.values(retried).reduce((a, b) => a + b, 0)} repeated`)
+      if (kills % 2 === 0) await rm(path(`c${victim}/replicas.key`))
+      progress(`kill ${kills + 1}: ${acknowledged.length} acknowledged, ${Object.values(retried).reduce((a, b) => a + b, 0)} repeated`)
       const before = acknowledged.length
       // The others go on without it; then it comes back, with new keys.
       while (acknowledged.length < before + clients) await pause(10)
       up[victim] = await controller(victim)
     }
-    while (acknowledged.length < answers) await pause(10)
+    while (end === null && acknowledged.length < answers) await pause(10)
     stopped = true
     await Promise.all(running)
 
