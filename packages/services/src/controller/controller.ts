@@ -48,7 +48,8 @@ export interface ControllerOptions {
   /** See {@link RegistryOptions.sawSignedTime}. */
   readonly sawSignedTime?: RegistryOptions['sawSignedTime']
   readonly allowLoopbackWorkers: boolean
-  readonly configuration: Json
+  /** What it runs with, or what gives that where it may change; each keyset's descriptor has the digest of what it was then. */
+  readonly configuration: Json | (() => Json)
   readonly now: () => Date
   /** See {@link IdentityOptions.domains}. */
   readonly domains?: readonly string[]
@@ -120,7 +121,10 @@ export async function createController(options: ControllerOptions): Promise<Cont
       Promise.resolve(handle(request, response)).catch((error: unknown) => sendError(response, error))
     }
   const generation = async (): Promise<Generation> => {
-    const descriptor = await controllerDescriptor(options.configuration, rules.described)
+    const descriptor = await controllerDescriptor(
+      typeof options.configuration === 'function' ? options.configuration() : options.configuration,
+      rules.described,
+    )
     const identity = await createIdentity({
       descriptor,
       quoter,

@@ -33,6 +33,8 @@ export interface ControllerAdmin {
   /** The key itself is in this answer and in no other. */
   create(wanted: Json): Promise<{ readonly key: string; readonly summary: KeySummary; readonly version: number }>
   revoke(id: string): Promise<{ readonly summary: KeySummary; readonly version: number }>
+  /** Other limits for a key, in the place of all it had: within about a second at every replica. */
+  limit(id: string, limits: KeySummary['limits']): Promise<{ readonly summary: KeySummary; readonly version: number }>
   /** Every charge whose receipt is still kept, oldest first. */
   usage(id: string): Promise<readonly KeyCharge[]>
   close(): void
@@ -58,6 +60,10 @@ export async function openControllerAdmin(options: Omit<AdminChannelOptions, 'ro
     },
     revoke: async (id) => {
       const answer = await tell('POST', 'keys/revoke', { id })
+      return { summary: summaryOf(answer), version: shape.integer(answer.version, 'version') }
+    },
+    limit: async (id, limits) => {
+      const answer = await tell('POST', 'keys/limits', { id, limits })
       return { summary: summaryOf(answer), version: shape.integer(answer.version, 'version') }
     },
     usage: async (id) => {

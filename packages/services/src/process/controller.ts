@@ -1,6 +1,7 @@
 import type { RequestListener } from 'node:http'
 import { intelSgxRootCa } from 'veritee/attestation'
 import { certificatePem } from 'veritee/attestation/issue'
+import type { Json } from 'veritee/bytes'
 import { isLoopbackHost } from 'veritee/client'
 import type { ControllerConfig, controllerSchema } from '../config/controller.ts'
 import type { Configuration } from '../config/schema.ts'
@@ -18,6 +19,7 @@ import { accessMetrics, accessReasons, listenAdmin, openAccess } from './access.
 import { bindOf, noticesOf } from './bind.ts'
 import { publish } from './files.ts'
 import { Gate } from './gate.ts'
+import { followLimits } from './limits-file.ts'
 import { logRequests } from './logs/requests.ts'
 import { reportWorkers } from './logs/workers.ts'
 import { followManifest, type ManifestFile } from './manifest-file.ts'
@@ -61,13 +63,14 @@ export async function startControllerProcess(options: StartOptions<Configuration
   const { anchors } = platform
   const { rules, followed, bound } = await openRules({ config: admission, anchors, roots: async () => roots, role: 'worker', files, clock })
   const { quoter, collateral } = platform
-  const configuration = {
-    configured: options.configuration.effective,
+  let configured = options.configuration.effective
+  const configuration = (): Json => ({
+    configured,
     anchors: platform.anchors?.digest ?? null,
     // Not the paths but what was there: whom this controller trusts is bound by its quote.
     admission: bound,
     roots: rootDigests([intelSgxRootCa, ...roots]),
-  }
+  })
   const allowLoopbackWorkers = isLoopbackHost(control.host)
   const metrics = new Metrics()
   const password = options.configuration.secrets.store ?? null
@@ -78,7 +81,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
   const joining = new Joining({
     terms,
     state: enclave.state,
-    descriptor: () => controllerDescriptor(configuration, rules.described),
+    descriptor: () => controllerDescriptor(configuration(), rules.described),
     quoter,
     collateral,
     now,
@@ -203,6 +206,15 @@ export async function startControllerProcess(options: StartOptions<Configuration
       replicas = await runReplicas({ terms, joining, controller, bind, url, clock, ring, manifests, followed, rules, readiness, report })
       closing.push(replicas.close)
     }
+    if (options.reread !== undefined) {
+      const changed = async (next: typeof options.configuration): Promise<void> => {
+        configured = next.effective
+        controller.registry.routing.adjust(limitsOf(next.values))
+        await renew()
+      }
+      const limits = followLimits({ reread: options.reread, configuration: options.configuration, changed, report })
+      closing.push(() => limits.stop())
+    }
     readiness.add('keyset_ended', () => (renewal.reason === null ? [] : [renewal.reason]))
     return {
       renew,
@@ -215,7 +227,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
         admin: adminListening?.url ?? null,
         replicas: replicas?.listening.url ?? null,
         keyset_digest: controller.identity.keysetDigest,
-        configuration_digest: await configurationDigest(configuration),
+        configuration_digest: await configurationDigest(configuration()),
         operations: operations?.url ?? null,
         state: enclave.state,
       },

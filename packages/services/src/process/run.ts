@@ -37,7 +37,8 @@ export async function runService<S extends Sections & { readonly logs: Pick<type
   program: Program,
   start: (options: StartOptions<Configuration<S>>) => Promise<Running>,
 ): Promise<number> {
-  const { asked, configuration } = await readConfiguration(schema, { args, environment: process.env, readText: nodeFiles.readText })
+  const sources = { args, environment: { ...process.env }, readText: nodeFiles.readText }
+  const { asked, configuration } = await readConfiguration(schema, sources)
   if (configuration === null) {
     process.stdout.write(helpText(schema, summary))
     return 0
@@ -59,7 +60,8 @@ export async function runService<S extends Sections & { readonly logs: Pick<type
       stop.resolve()
     })
   const started = performance.now()
-  const running = await Promise.race([start({ configuration, program, files: nodeFiles, report, now: () => new Date() }), stop.promise])
+  const reread = async (): Promise<Configuration<S> | null> => (await readConfiguration(schema, sources)).configuration
+  const running = await Promise.race([start({ configuration, program, files: nodeFiles, report, now: () => new Date(), reread }), stop.promise])
   if (running === undefined) {
     // Nothing is served yet, and what is being loaded lies in memory that nobody else has a name for.
     report('stopped before it was ready')

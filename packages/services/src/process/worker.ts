@@ -39,6 +39,8 @@ export interface StartOptions<C> {
   /** The log: no content, no secret. */
   readonly report: Report
   readonly now: () => Date
+  /** Reads the same sources again: what may change while the process runs is taken from there. */
+  readonly reread?: () => Promise<C | null>
 }
 
 /**

@@ -82,6 +82,17 @@ describe('API keys', () => {
     expect([b.newest, b.find(key)?.revoked === null]).toEqual([3, false])
   })
 
+  test('limits of a key change at every replica, and it stays the same key', async () => {
+    const shared = sharedStore()
+    const [a, b] = [await replica(shared), await replica(shared)]
+    const { key, record } = await a.create(wanted)
+    const limits = { requests_per_minute: 3, tokens_per_minute: null, tokens_per_month: 1000 }
+    await a.limit(record.id, limits)
+    await b.refresh()
+    expect(b.find(key)).toEqual({ ...record, limits })
+    await expect(a.limit('key_0000000000000000', limits)).rejects.toMatchObject({ code: 'api_key_unknown' })
+  })
+
   test('changed at several replicas at once: no change is lost', async () => {
     const shared = sharedStore()
     const replicas = await Promise.all([replica(shared), replica(shared), replica(shared)])

@@ -139,6 +139,7 @@ describe('API keys of a controller', () => {
     expect(listed).not.toContain(key)
     expect(listed).not.toMatch(/"tag"|[0-9a-f]{64}/)
     expect(await runKeys('list', to())).toMatch(new RegExp(`${id} +test +in force .* 60/-/-`))
+    expect(await keys('limit', id, '--tokens-per-month', '500')).toMatchObject({ id, limits: { requests_per_minute: null, tokens_per_month: 500 } })
   })
 
   test('S22: the admin interface is on no other listener, and wants its credential', async () => {

@@ -50,7 +50,8 @@ export async function startController(
   args: readonly string[],
   { anchors, openEngine = openLlamaEngine, report = () => undefined, now = () => new Date() }: Started = {},
 ): Promise<Renewing> {
-  const { configuration } = await readConfiguration(controllerSchema, { args, environment: {}, readText: nodeFiles.readText })
+  const sources = { args, environment: {}, readText: nodeFiles.readText }
+  const { configuration } = await readConfiguration(controllerSchema, sources)
   if (configuration === null) throw new TypeError('no configuration')
   return startControllerProcess({
     configuration,
@@ -58,5 +59,6 @@ export async function startController(
     files: nodeFiles,
     report,
     now,
+    reread: async () => (await readConfiguration(controllerSchema, sources)).configuration,
   })
 }

@@ -12,6 +12,8 @@ const help = `veriteed keys: API keys of a controller, over its admin interface 
       --requests-per-minute N  --tokens-per-minute N  --tokens-per-month N
   veriteed keys list CONTROLLER
   veriteed keys revoke ID CONTROLLER
+  veriteed keys limit ID CONTROLLER             other limits, in the place of all it had; in force within about a second
+      --requests-per-minute N  --tokens-per-minute N  --tokens-per-month N
   veriteed keys usage ID CONTROLLER             tokens that workers signed for, receipt by receipt
       CONTROLLER:  --admin URL                  the admin interface, https only
                    --policy FILE                what you accept as a controller: judged before the credential is sent
@@ -27,6 +29,7 @@ const own = {
   create: ['name', 'model', 'expires-days', 'requests-per-minute', 'tokens-per-minute', 'tokens-per-month'],
   list: [],
   revoke: [],
+  limit: ['requests-per-minute', 'tokens-per-minute', 'tokens-per-month'],
   usage: [],
 } as const
 type Action = keyof typeof own
@@ -54,7 +57,8 @@ export const command: Command = {
       process.stdout.write(help)
       return 0
     }
-    if (!Object.hasOwn(own, name)) throw fail('usage', `keys: expected create, list, revoke or usage, found ${JSON.stringify(name.slice(0, 40))}`)
+    if (!Object.hasOwn(own, name))
+      throw fail('usage', `keys: expected create, list, revoke, limit or usage, found ${JSON.stringify(name.slice(0, 40))}`)
     process.stdout.write(await runKeys(name as Action, rest))
     return 0
   },
@@ -86,11 +90,7 @@ async function run(action: Action, admin: ControllerAdmin, values: Values, id: s
       name: values.name ?? '',
       models: values.model ?? null,
       expires: values['expires-days'] === undefined ? null : Math.floor(Date.now() / 1000) + number(values, 'expires-days', 36_500) * 86_400,
-      limits: {
-        requests_per_minute: limit(values, 'requests-per-minute'),
-        tokens_per_minute: limit(values, 'tokens-per-minute'),
-        tokens_per_month: limit(values, 'tokens-per-month'),
-      },
+      limits: limitsOf(values),
     })
     return { json: { key, ...summary, version }, text: `${key}\n\n${table([summary])}\nThe key is shown this once. Version of the list: ${version}` }
   }
@@ -98,11 +98,24 @@ async function run(action: Action, admin: ControllerAdmin, values: Values, id: s
     const { keys, version } = await admin.list()
     return { json: { keys, version }, text: `${table(keys)}\nVersion of the list: ${version}` }
   }
+  if (action === 'limit') {
+    const { summary, version } = await admin.limit(id, limitsOf(values))
+    return { json: { ...summary, version }, text: `${table([summary])}\nVersion of the list: ${version}` }
+  }
   if (action === 'revoke') {
     const { summary, version } = await admin.revoke(id)
     return { json: { ...summary, version }, text: `${table([summary])}\nVersion of the list: ${version}` }
   }
   return usageOf(id, await admin.usage(id))
+}
+
+/** What is not said is not limited. */
+function limitsOf(values: Values): KeySummary['limits'] {
+  return {
+    requests_per_minute: limit(values, 'requests-per-minute'),
+    tokens_per_minute: limit(values, 'tokens-per-minute'),
+    tokens_per_month: limit(values, 'tokens-per-month'),
+  }
 }
 
 function usageOf(id: string, charges: readonly KeyCharge[]): Result {
@@ -166,7 +179,7 @@ function read(action: Action, args: readonly string[]): { readonly values: Value
     const { values, positionals } = parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
     const allowed: readonly string[] = [...own[action], ...common]
     for (const name of Object.keys(values)) if (!allowed.includes(name)) throw new TypeError(`--${name} is not an option of keys ${action}`)
-    const wanted = action === 'revoke' || action === 'usage' ? 1 : 0
+    const wanted = action === 'create' || action === 'list' ? 0 : 1
     if (positionals.length !== wanted) throw new TypeError(`keys ${action}: expected ${wanted === 1 ? 'the id of one key' : 'no argument'}`)
     if (action === 'create' && values.name === undefined) throw new TypeError('keys create: expected --name')
     return { values, id: positionals[0] ?? '' }

@@ -5,7 +5,7 @@ import type { ReceiptArchive } from '../../enclave/runtime/receipts/archive.ts'
 import { readRequestBody, sendError, sendJson } from '../../http/body.ts'
 import { type CredentialCheck, demandCredential } from '../../http/credential.ts'
 import { HttpError } from '../../http/errors.ts'
-import { type ApiKey, parseWanted } from './api-key.ts'
+import { type ApiKey, parseLimits, parseWanted } from './api-key.ts'
 import type { KeyRing } from './key-ring.ts'
 import { chargesOf } from './usage.ts'
 
@@ -22,7 +22,7 @@ const maxBodyBytes = 65_536
 const shape = new Shape('malformed_document')
 
 /**
- * The admin interface of a controller, for a listener of its own (rule S22): `GET keys`, `POST keys`, `POST keys/revoke`, `GET keys/usage?id=&after=` below
+ * The admin interface of a controller, for a listener of its own (rule S22): `GET keys`, `POST keys`, `POST keys/revoke`, `POST keys/limits`, `GET keys/usage?id=&after=` below
  * `/admin/v1/`, to whoever has the credential; and without it the report of this enclave, so that the credential goes to a verified one. No answer holds a key
  * but the one that makes it. Never throws.
  */
@@ -59,6 +59,10 @@ const routes: { readonly [route: string]: Route } = {
   'POST keys/revoke': async ({ ring }, body) => {
     const { id } = shape.object(body, 'body', ['id'])
     return { ...shown(await ring.revoke(shape.string(id, 'id', 20))), version: ring.version }
+  },
+  'POST keys/limits': async ({ ring }, body) => {
+    const { id, limits } = shape.object(body, 'body', ['id', 'limits'])
+    return { ...shown(await ring.limit(shape.string(id, 'id', 20), parseLimits(limits, 'body.limits', shape))), version: ring.version }
   },
   'GET keys/usage': async ({ ring, archive }, _body, query) => {
     const after = query.get('after') ?? '0'

@@ -71,14 +71,19 @@ function wantedOf(o: Record<string, unknown>, where: string, reader: Shape): Wan
   const name = reader.string(o.name, `${where}.name`, 100)
   // It is shown in tables.
   if (!/^[\x20-\x7e]{1,100}$/.test(name)) throw reader.refuse(`${where}.name`, '1 to 100 visible ASCII characters')
-  const limits = reader.object(o.limits, `${where}.limits`, limitNames)
-  const [requests, minute, month] = limitNames.map((limit) => limitOf(limits[limit], `${where}.limits.${limit}`, reader))
   return {
     name,
     models: o.models === null ? null : modelsOf(reader.array(o.models, `${where}.models`, maxModels), `${where}.models`, reader),
-    limits: { requests_per_minute: requests ?? null, tokens_per_minute: minute ?? null, tokens_per_month: month ?? null },
+    limits: parseLimits(o.limits, `${where}.limits`, reader),
     expires: o.expires === null ? null : reader.integer(o.expires, `${where}.expires`),
   }
+}
+
+/** Reads limits: closed, complete, each at least 1 or null. Throws the code of `reader`. */
+export function parseLimits(value: unknown, where: string, reader: Shape): Limits {
+  const limits = reader.object(value, where, limitNames)
+  const [requests, minute, month] = limitNames.map((limit) => limitOf(limits[limit], `${where}.${limit}`, reader))
+  return { requests_per_minute: requests ?? null, tokens_per_minute: minute ?? null, tokens_per_month: month ?? null }
 }
 
 function limitOf(value: unknown, where: string, reader: Shape): number | null {

@@ -13,12 +13,13 @@ export interface Waiting<W> {
  * Requests that wait for one model, bounded. Tenants take turns, and one has half of the places at most: whoever floods waits behind himself.
  */
 export class Queue<W> {
-  readonly #most: number
+  /** Places; those that wait beyond a lower number keep theirs. */
+  most: number
   readonly #tenants = new Map<string, Set<Waiting<W>>>()
   #length = 0
 
   constructor(most: number) {
-    this.#most = most
+    this.most = most
   }
 
   get length(): number {
@@ -28,7 +29,7 @@ export class Queue<W> {
   /** False where there is no room. */
   add(one: Waiting<W>): boolean {
     const own = this.#tenants.get(one.tenant) ?? new Set()
-    if (this.#length >= this.#most || own.size >= Math.ceil(this.#most / 2)) return false
+    if (this.#length >= this.most || own.size >= Math.ceil(this.most / 2)) return false
     own.add(one)
     this.#tenants.set(one.tenant, own)
     this.#length++

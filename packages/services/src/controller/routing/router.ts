@@ -53,7 +53,7 @@ export type Lacking = 'unknown' | 'unverified' | 'unpinned' | 'busy' | 'unreacha
  * done first. No step takes longer for more workers.
  */
 export class Router {
-  readonly limits: RoutingLimits
+  readonly #limits: RoutingLimits
   readonly figures = new RoutingFigures()
   readonly #options: RouterOptions
   readonly #random: () => number
@@ -69,7 +69,22 @@ export class Router {
   constructor(options: RouterOptions) {
     this.#options = options
     this.#random = options.random ?? Math.random
-    this.limits = { ...defaultLimits, ...options.limits }
+    this.#limits = { ...defaultLimits, ...options.limits }
+  }
+
+  get limits(): RoutingLimits {
+    return this.#limits
+  }
+
+  /**
+   * Other limits from now on, in a running controller. Requests that are with a worker, or wait, keep what they have; connections to workers that were
+   * admitted before stay as many as they are until those come anew.
+   */
+  adjust(limits: Partial<RoutingLimits>): void {
+    // The same object: circuit breakers look at it.
+    Object.assign(this.#limits, limits)
+    for (const pool of this.#pools.values()) pool.queue.most = this.limits.queueRequests
+    for (const seat of this.#seats.values()) seat.refresh(this.limits.workerRequests)
   }
 
   /** From now on the worker may get requests for its models. */

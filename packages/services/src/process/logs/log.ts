@@ -10,6 +10,8 @@ export type EventCode =
   | 'keys.renewal_failed'
   | 'manifest.accepted'
   | 'manifest.refused'
+  | 'limits.accepted'
+  | 'limits.refused'
   | 'manifest.ended'
   | 'replicas.joined'
   | 'replicas.heard'

@@ -31,6 +31,24 @@ function take(asked: Wanted, tried: readonly AdmittedWorker[] = []): Lease {
 
 const soon = new AbortController().signal
 
+describe('limits that change while it runs', () => {
+  test('hold for workers and queues that are there, and what is under way keeps its place', async () => {
+    router.admitted(admittedWorker('a', ['m']))
+    const held = Array.from({ length: 4 }, () => take(wanted('m')))
+    expect(router.take(wanted('m'), [])).toBe('busy')
+    router.adjust({ workerRequests: 6, queueRequests: 1 })
+    held.push(take(wanted('m')), take(wanted('m')))
+    const waiting = router.wait(wanted('m'), [], soon)
+    await expect(router.wait(wanted('m', { tenant: 'b' }), [], soon)).rejects.toMatchObject({ code: 'queue_full' })
+    router.adjust({ workerRequests: 1 })
+    for (const lease of held.slice(1)) lease.end()
+    expect(router.take(wanted('m'), [])).toBe('busy')
+    held[0]?.end()
+    ;(await waiting).end()
+    expect(typeof router.take(wanted('m'), [])).not.toBe('string')
+  })
+})
+
 describe('S3: nobody is chosen but workers that the registry admitted, while it holds on to them', () => {
   test('S3: a worker is chosen for its models only, and not after it was withdrawn or forgotten', () => {
     const worker = admittedWorker('a', ['m', 'n'])
