@@ -46,6 +46,7 @@ function fakeVocabulary(control: readonly string[], userDefined: readonly string
       return tokens
     },
     bytes: () => new Uint8Array(0),
+    text: () => '',
     name: (token) => words[token - 0x200000] ?? '',
     isEndOfGeneration: (token) => token === specials.get('<|im_end|>')?.id,
     ...options,

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { TextStream } from '../../src/enclave/worker/engine/completion/text-stream.ts'
 
@@ -43,6 +44,33 @@ describe('stop strings', () => {
 })
 
 describe('characters', () => {
+  test('a token whose text is known goes as one whose bytes are decoded, whatever was open before it', () => {
+    const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+    const whole = (bytes: Uint8Array): string | null => {
+      try {
+        return strict.decode(bytes)
+      } catch {
+        return null
+      }
+    }
+    const token = fc.oneof(
+      fc.string({ unit: 'binary', maxLength: 4 }).map((text) => encoder.encode(text)),
+      fc.uint8Array({ maxLength: 4 }),
+    )
+    fc.assert(
+      fc.property(fc.array(token), fc.array(fc.string({ minLength: 1, maxLength: 3 }), { maxLength: 2 }), (tokens, stop) => {
+        const [decoded, known] = [new TextStream(stop), new TextStream(stop)]
+        for (const bytes of tokens) {
+          const released = decoded.add(bytes)
+          expect(known.add(bytes, whole(bytes))).toEqual(released)
+          expect(known.position).toBe(decoded.position)
+          if (released.stopped) return
+        }
+        expect(known.end()).toBe(decoded.end())
+      }),
+    )
+  })
+
   test('no piece ends inside a character, for any way to cut the bytes', () => {
     const text = 'a\u00e9\u6771\u{1f642}z'
     const bytes = encoder.encode(text)

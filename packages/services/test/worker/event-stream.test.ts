@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { utf8 } from 'veritee/bytes'
 import { StreamTree } from 'veritee/receipt'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { EventStream } from '../../src/enclave/worker/event-stream.ts'
+import { EventStream, type EventStreamOptions } from '../../src/enclave/worker/event-stream.ts'
 
 const server = createServer()
 let port: number
@@ -16,7 +16,7 @@ beforeAll(async () => {
 })
 afterAll(() => void server.close())
 
-const eventOf = (i: number): Uint8Array => utf8(`data: {"i":${i}}\n\n`)
+const eventOf = (i: number): string => `data: {"i":${i}}\n\n`
 
 /** A response whose writes are counted, and what its reader gets of it. */
 async function opened(): Promise<{ response: ServerResponse; writes: Uint8Array[]; body: Promise<Buffer>; leave: () => void }> {
@@ -40,29 +40,58 @@ async function opened(): Promise<{ response: ServerResponse; writes: Uint8Array[
   return { response, writes, body, leave: () => void request.destroy() }
 }
 
+type Made = () => string
+const streamOf = (response: ServerResponse, prompt: number, rest: Partial<EventStreamOptions<Made>> = {}): EventStream<Made> =>
+  new EventStream(response, prompt, { tell: (make) => make(), ...rest })
+
 test('S9: digest and tree are over all events in their order, which is what the reader gets; the last one only when told', async () => {
   const { response, writes, body } = await opened()
-  const stream = new EventStream(response, 2)
+  const stream = streamOf(response, 2)
   const tree = new StreamTree()
   const all = Array.from({ length: 50 }, (_, i) => eventOf(i))
   for (const event of all) {
     await stream.emit(() => event)
-    await tree.append(event)
+    await tree.append(utf8(event))
   }
   const last = eventOf(50)
-  await tree.append(last)
+  await tree.append(utf8(last))
   const { bodyHash, event, end } = await stream.close(() => last)
   expect(Buffer.concat(writes).includes(Buffer.from(last))).toBe(false)
   end()
-  const bytes = Buffer.concat([...all, last])
+  const bytes = Buffer.from([...all, last].join(''))
   expect(await body).toEqual(bytes)
   expect(bodyHash).toBe(`sha256:${createHash('sha256').update(bytes).digest('hex')}`)
   expect(event).toEqual(await tree.event())
 })
 
+test('S9: of events of any characters, alone or together, digest and tree are over their bytes', async () => {
+  const { response, body } = await opened()
+  const stream = streamOf(response, 1)
+  const all = ['data: plain\n\n', 'data: d\u00e9j\u00e0 vu\n\n', 'data: \u6771\u4eac \u{1f642}\n\n', 'data: plain again\n\n', 'data: \u00ff\n\n']
+  const tree = new StreamTree()
+  for (const event of all) {
+    await stream.emit(() => event)
+    await tree.append(utf8(event))
+  }
+  const { bodyHash, event, end } = await stream.close(null)
+  end()
+  expect((await body).toString()).toBe(all.join(''))
+  expect([bodyHash, event]).toEqual([`sha256:${createHash('sha256').update(all.join('')).digest('hex')}`, await tree.event()])
+})
+
+test('what is left at the end goes out with the last event, in one write', async () => {
+  const { response, writes, body } = await opened()
+  const stream = streamOf(response, 1)
+  for (let i = 0; i < 3; i++) await stream.emit(() => eventOf(i))
+  const { end } = await stream.close(() => eventOf(3))
+  expect(writes.length).toBe(1)
+  end()
+  expect((await body).toString()).toBe([0, 1, 2, 3].map(eventOf).join(''))
+})
+
 test('the first text takes along what is before it, those in quick succession go together, and nothing is kept to the end of a pause', async () => {
   const { response, writes, body } = await opened()
-  const stream = new EventStream(response, 2)
+  const stream = streamOf(response, 2)
   await stream.emit(() => eventOf(0))
   await stream.emit(() => eventOf(1))
   expect(writes.map((bytes) => Buffer.from(bytes).toString())).toEqual(['data: {"i":0}\n\ndata: {"i":1}\n\n'])
@@ -78,7 +107,7 @@ test('the first text takes along what is before it, those in quick succession go
 
 test('S9: what a reader who left was never sent is neither made nor in the receipt', async () => {
   const { response, leave } = await opened()
-  const stream = new EventStream(response, 1)
+  const stream = streamOf(response, 1)
   await stream.emit(() => eventOf(0))
   const closed = once(response, 'close')
   leave()
@@ -96,8 +125,8 @@ test('S9: what a reader who left was never sent is neither made nor in the recei
 
 test('an event that cannot be made fails the stream, and no process', async () => {
   const { response, leave } = await opened()
-  const stream = new EventStream(response, 2)
-  const broken = (): Uint8Array => {
+  const stream = streamOf(response, 2)
+  const broken = (): string => {
     throw new Error('broken')
   }
   await stream.emit(broken)
@@ -109,7 +138,7 @@ test('an event that cannot be made fails the stream, and no process', async () =
 
 test('S9: in silence comments go out, which are events in hash and tree; none while events come, and none after the end', async () => {
   const { response, body } = await opened()
-  const stream = new EventStream(response, 1, { heartbeatMs: 20 })
+  const stream = streamOf(response, 1, { heartbeatMs: 20 })
   await stream.emit(() => eventOf(0))
   // Each is within the time after which silence is broken.
   for (let i = 1; i < 8; i++) {
@@ -130,7 +159,7 @@ test('S9: in silence comments go out, which are events in hash and tree; none wh
 
 test('a reader who takes nothing gets no comments on top, and one who left stops them', async () => {
   const { response, leave } = await opened()
-  const stream = new EventStream(response, 1, { heartbeatMs: 5 })
+  const stream = streamOf(response, 1, { heartbeatMs: 5 })
   const stuck = Promise.withResolvers<void>()
   const write = response.write.bind(response)
   response.write = ((bytes: Uint8Array) => {
@@ -153,7 +182,7 @@ test('a reader who takes nothing gets no comments on top, and one who left stops
 
 test('an event that cannot be made when its time has come fails the stream at its end', async () => {
   const { response, leave } = await opened()
-  const stream = new EventStream(response, 3)
+  const stream = streamOf(response, 3)
   await stream.emit(() => {
     throw new Error('broken')
   })
@@ -164,8 +193,8 @@ test('an event that cannot be made when its time has come fails the stream at it
 
 test('S9: a reader who takes nothing for a while gets everything in order, and the stream waits for it', async () => {
   const { response, body } = await opened()
-  const stream = new EventStream(response, 1)
-  const large = Array.from({ length: 40 }, (_, i) => utf8(`data: ${String(i).repeat(100_000)}\n\n`))
+  const stream = streamOf(response, 1)
+  const large = Array.from({ length: 40 }, (_, i) => `data: ${String(i).repeat(100_000)}\n\n`)
   // As where the transport has no room: what is written after the first is said to be too much.
   const write = response.write.bind(response)
   response.write = ((bytes: Uint8Array) => {
@@ -181,7 +210,7 @@ test('S9: a reader who takes nothing for a while gets everything in order, and t
   }
   const { event, bodyHash, end } = await stream.close(() => eventOf(1))
   end()
-  const bytes = Buffer.concat([...large, eventOf(1)])
+  const bytes = Buffer.from([...large, eventOf(1)].join(''))
   expect((await body).equals(bytes)).toBe(true)
   expect(bodyHash).toBe(`sha256:${createHash('sha256').update(bytes).digest('hex')}`)
   expect(event).toMatchObject({ events: 41, bytes: bytes.length })
@@ -190,14 +219,14 @@ test('S9: a reader who takes nothing for a while gets everything in order, and t
 
 test('S25: padded, everything that goes out together ends at a multiple of 256 bytes, comments are hashed like events, and the end comes last', async () => {
   const { response, writes, body } = await opened()
-  const stream = new EventStream(response, 2, { padded: true })
+  const stream = streamOf(response, 2, { padded: true })
   const tree = new StreamTree()
   // Of all lengths around the steps, those for which a comment would be too short among them.
   for (let length = 240; length < 270; length++) {
-    await stream.emit(() => utf8(`data: ${'x'.repeat(length - 8)}\n\n`))
+    await stream.emit(() => `data: ${'x'.repeat(length - 8)}\n\n`)
     await stream.emit(() => eventOf(length))
   }
-  const { bodyHash, event, end } = await stream.close(() => utf8('data: [DONE]\n\n'))
+  const { bodyHash, event, end } = await stream.close(() => 'data: [DONE]\n\n')
   end()
   const received = await body
   expect(writes.filter((bytes) => bytes.length % 256 !== 0)).toEqual([])

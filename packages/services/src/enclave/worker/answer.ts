@@ -33,11 +33,11 @@ export interface AnswerShape {
   /** After a complete answer, usage included where it was asked for. */
   last(result: CompletionResult): readonly object[]
   /** An object as an event of a stream. */
-  frame(object: object): Uint8Array
+  frame(object: object): string
   /** What tells that the answer failed, before the event that ends the stream. */
   failed(error: HttpError): readonly object[]
   /** The event that ends a stream, whole or failed: what tells its reader that nothing is missing. Made when all before it are framed. */
-  done(result: CompletionResult): () => Uint8Array
+  done(result: CompletionResult): () => string
 }
 
 /** One endpoint that generates text. */
@@ -223,10 +223,14 @@ function attempt<T>(result: CompletionResult, tell: () => T): { readonly result:
 async function stream(answer: Answer): Promise<void> {
   const { completion, shape, response, prepared } = answer
   const first = shape.first()
-  const events = new EventStream(response, first.length + 1, { padded: prepared.transport.length > 0, heartbeatMs: answer.heartbeatMs })
+  const events = new EventStream(response, first.length + 1, {
+    tell: shape.frame,
+    padded: prepared.transport.length > 0,
+    heartbeatMs: answer.heartbeatMs,
+  })
   const send = (objects: readonly object[]): Promise<void> | undefined => {
     let room: Promise<void> | undefined
-    for (const object of objects) room = events.emit(() => shape.frame(object))
+    for (const object of objects) room = events.emit(object)
     return room
   }
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })

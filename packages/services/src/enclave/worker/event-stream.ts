@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
-import { utf8 } from 'veritee/bytes'
 import { type StreamEvent, StreamTree } from 'veritee/receipt'
 import { write } from '../../http/body.ts'
 import { paddingEvent } from '../runtime/ehbp/padding.ts'
@@ -15,9 +14,11 @@ const longestMs = 40
 
 /** Clients, proxies and controllers give up on a stream that says nothing for a minute or two: a comment says nothing either, and keeps it. */
 const defaultHeartbeatMs = 15_000
-const heartbeat = utf8(': keep-alive\n\n')
+const heartbeat = ': keep-alive\n\n'
 
-export interface EventStreamOptions {
+export interface EventStreamOptions<T> {
+  /** An item as an event, up to and including its blank line. Called in the order of the items. */
+  readonly tell: (item: T) => string
   readonly padded?: boolean
   readonly heartbeatMs?: number | undefined
 }
@@ -28,11 +29,12 @@ export interface EventStreamOptions {
  *
  * Nothing here waits while its reader takes what comes: a turn of the event loop for each token would cost more than its hashes.
  */
-export class EventStream {
+export class EventStream<T> {
   readonly tree: StreamTree = new StreamTree()
   readonly #response: ServerResponse
   readonly #hash = createHash('sha256')
-  #held: (() => Uint8Array)[] = []
+  readonly #tell: (item: T) => string
+  #held: T[] = []
   readonly #prompt: number
   readonly #padded: boolean
   #count = 0
@@ -47,8 +49,9 @@ export class EventStream {
    * The event number `prompt`, from 1, goes out at once, and with it those before: it holds the first text, which its reader waits for. `padded`: none does, and a comment
    * behind what goes out together hides how long it is (rule S25 d).
    */
-  constructor(response: ServerResponse, prompt: number, { padded = false, heartbeatMs = defaultHeartbeatMs }: EventStreamOptions = {}) {
+  constructor(response: ServerResponse, prompt: number, { tell, padded = false, heartbeatMs = defaultHeartbeatMs }: EventStreamOptions<T>) {
     this.#response = response
+    this.#tell = tell
     this.#prompt = padded ? 0 : prompt
     this.#padded = padded
     this.#heartbeats = setInterval(() => this.#beat(heartbeatMs), heartbeatMs)
@@ -60,9 +63,9 @@ export class EventStream {
   }
 
   /** Gives a promise only where there is no room for more; it is kept when there is. Does nothing where the reader has gone. Throws `response_too_large`. */
-  emit(event: () => Uint8Array): Promise<void> | undefined {
+  emit(item: T): Promise<void> | undefined {
     if (!this.#response.destroyed && this.#failure === null) {
-      this.#held.push(event)
+      this.#held.push(item)
       const index = ++this.#count
       if (index === this.#prompt || (index > this.#prompt && performance.now() - this.#last >= togetherMs)) this.#flush()
       else this.#timer ??= setTimeout(() => this.#flush(), longestMs)
@@ -72,15 +75,15 @@ export class EventStream {
   }
 
   /**
-   * Sends what is held, and hashes a last event that must not go out before there is a receipt. Gives the digest of the body and the event of the receipt;
-   * `end` sends that last event. Throws `response_too_large`.
+   * Hashes what is held and a last event that must not go out before there is a receipt. Gives the digest of the body and the event of the receipt;
+   * `end` sends all of it: the reader waits for the receipt anyway, and one write costs as much as the digests of many events. Throws `response_too_large`.
    */
-  async close(last: (() => Uint8Array) | null): Promise<{ readonly bodyHash: string; readonly event: StreamEvent; readonly end: () => void }> {
+  async close(last: (() => string) | null): Promise<{ readonly bodyHash: string; readonly event: StreamEvent; readonly end: () => void }> {
     clearInterval(this.#heartbeats)
-    this.#flush()
+    this.#disarm()
     while (this.#full !== null) await this.#full
     this.#check()
-    const rest = this.#take(last)
+    const rest = this.#bytesOf(this.#told(), this.#response.destroyed ? null : (last?.() ?? null))
     const bodyHash = `sha256:${this.#hash.digest('hex')}`
     return { bodyHash, event: await this.tree.event(), end: () => void this.#response.end(rest) }
   }
@@ -89,17 +92,20 @@ export class EventStream {
   #beat(heartbeatMs: number): void {
     if (this.#response.destroyed || this.#failure !== null) return void clearInterval(this.#heartbeats)
     if (this.#full !== null || this.#held.length > 0 || performance.now() - this.#last < heartbeatMs) return
-    this.#held.push(() => heartbeat)
-    this.#flush()
+    this.#send(() => [heartbeat])
   }
 
   #flush(): void {
     this.#disarm()
     // What comes while the reader takes nothing goes out when it does again.
     if (this.#held.length === 0 || this.#full !== null) return
+    this.#send(() => this.#told())
+  }
+
+  #send(events: () => string[]): void {
     this.#last = performance.now()
     try {
-      const written = write(this.#response, this.#take())
+      const written = write(this.#response, this.#bytesOf(events(), null))
       if (written instanceof Promise)
         this.#full = written.then(() => {
           this.#full = null
@@ -111,21 +117,31 @@ export class EventStream {
     }
   }
 
-  /** Everything held, and a last event behind it and its padding. */
-  #take(last: (() => Uint8Array) | null = null): Uint8Array {
-    const gone = this.#response.destroyed
-    const events = gone ? [] : this.#held.map((make) => make())
+  /** Everything held, as events. */
+  #told(): string[] {
+    const events = this.#response.destroyed ? [] : this.#held.map(this.#tell)
     this.#held = []
-    const end = gone || last === null ? null : last()
+    return events
+  }
+
+  /** Events, and a last one behind them and their padding, as the bytes that are sent: hashed, and each in the tree. */
+  #bytesOf(events: string[], last: string | null): Uint8Array {
     if (this.#padded) {
-      const length = events.reduce((sum, event) => sum + event.length, end?.length ?? 0)
-      const padding = paddingEvent(length)
+      const padding = paddingEvent(events.reduce((sum, event) => sum + Buffer.byteLength(event), Buffer.byteLength(last ?? '')))
       if (padding !== null) events.push(padding)
     }
-    if (end !== null) events.push(end)
-    for (const event of events)
-      if (this.tree.append(event) instanceof Promise) throw new TypeError('EventStream: expected hashes that are done at once, as those of Node')
-    const bytes = events.length === 1 ? (events[0] as Uint8Array) : Buffer.concat(events)
+    if (last !== null) events.push(last)
+    const text = events.join('')
+    // One encoding for all of them: where it has as many bytes as characters, so has each of its parts.
+    const bytes = Buffer.from(text)
+    const plain = bytes.length === text.length
+    let at = 0
+    for (const event of events) {
+      const end = at + (plain ? event.length : Buffer.byteLength(event))
+      if (this.tree.append(bytes.subarray(at, end)) instanceof Promise)
+        throw new TypeError('EventStream: expected hashes that are done at once, as those of Node')
+      at = end
+    }
     this.#hash.update(bytes)
     return bytes
   }

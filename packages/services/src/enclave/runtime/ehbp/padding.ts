@@ -1,11 +1,11 @@
 import { paddingBytes } from 'veritee/ehbp'
 
 /** The comment that brings a frame of a stream to a multiple of 256 bytes (rule S25 d); null where it has that length. */
-export function paddingEvent(length: number): Buffer | null {
+export function paddingEvent(length: number): string | null {
   const gap = gapOf(length)
   if (gap === 0) return null
   // A colon and the two line feeds that end an event.
-  return Buffer.from(`:${' '.repeat((gap < 3 ? gap + paddingBytes : gap) - 3)}\n\n`)
+  return `:${' '.repeat((gap < 3 ? gap + paddingBytes : gap) - 3)}\n\n`
 }
 
 /** A JSON text with spaces behind it, to a multiple of 256 bytes. */

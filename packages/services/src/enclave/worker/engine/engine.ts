@@ -87,6 +87,8 @@ export interface Vocabulary {
   encode(text: string): number[]
   /** The exact bytes of a token; empty for control tokens and the unknown token. A character may span several tokens. */
   bytes(token: number): Uint8Array
+  /** The text of {@link bytes}, or null where they are not whole characters. */
+  text(token: number): string | null
   /** The text of a token as the vocabulary writes it, control tokens included. */
   name(token: number): string
   isEndOfGeneration(token: number): boolean

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { utf8 } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import { maxEventBytes } from 'veritee/receipt'
 import { responsesEndpoint } from '../../../http/chat-request.ts'
@@ -44,7 +43,7 @@ function responsesShape({ id, created, model }: AnswerFrame, request: ResponsesR
   const output = new Output(tools?.newReader() ?? null, tools?.format)
   let sequence = 0
   // Numbered as they go out, so that an event that could not be told leaves no gap.
-  const frame = ({ type, ...rest }: OutputEvent): Uint8Array => frameOf({ type, sequence_number: sequence++, ...rest })
+  const frame = ({ type, ...rest }: OutputEvent): string => frameOf({ type, sequence_number: sequence++, ...rest })
   const response = (status: string, rest: object = {}): object => ({
     id,
     object: 'response',
@@ -103,8 +102,8 @@ function responsesShape({ id, created, model }: AnswerFrame, request: ResponsesR
 }
 
 /** Named events, as OpenAI's API sends them. */
-function frameOf(event: OutputEvent): Uint8Array {
-  return utf8(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`)
+function frameOf(event: OutputEvent): string {
+  return `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`
 }
 
 /** Of the number. */
@@ -112,7 +111,7 @@ const maxNumberBytes = 64
 
 /** Those that tell an answer whole may be longer than an event is allowed to be. Throws `response_too_large`. */
 function bounded(events: readonly OutputEvent[]): readonly OutputEvent[] {
-  if (events.some((event) => frameOf(event).length > maxEventBytes - maxNumberBytes))
+  if (events.some((event) => Buffer.byteLength(frameOf(event)) > maxEventBytes - maxNumberBytes))
     throw fail('response_too_large', `expected an answer that fits an event of ${maxEventBytes} bytes; ask for it without a stream`)
   return events
 }

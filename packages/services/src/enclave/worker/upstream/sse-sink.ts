@@ -36,7 +36,7 @@ export class SseSink {
   /** Waits until the client can take more, which is what holds the engine back. Gives false where nobody takes it any more. */
   async emit(event: Uint8Array): Promise<boolean> {
     if (this.#response.destroyed) return false
-    const padding = this.#padded ? paddingEvent(event.length) : null
+    const padding = this.#padding(event)
     await this.#take(event)
     if (padding === null) return write(this.#response, event)
     await this.#take(padding)
@@ -45,10 +45,15 @@ export class SseSink {
 
   /** Takes the last event into hash and tree, behind its padding; the caller sends what this gives later. */
   async commit(event: Uint8Array): Promise<Uint8Array> {
-    const padding = this.#padded ? paddingEvent(event.length) : null
+    const padding = this.#padding(event)
     if (padding !== null) await this.#take(padding)
     await this.#take(event)
     return padding === null ? event : Buffer.concat([padding, event])
+  }
+
+  #padding(event: Uint8Array): Uint8Array | null {
+    const padding = this.#padded ? paddingEvent(event.length) : null
+    return padding === null ? null : utf8(padding)
   }
 
   async #take(event: Uint8Array): Promise<void> {

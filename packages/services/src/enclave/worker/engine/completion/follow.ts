@@ -1,4 +1,3 @@
-import { fromUtf8 } from 'veritee/bytes'
 import type { GeneratedToken, Vocabulary } from '../engine.ts'
 import { TextStream } from './text-stream.ts'
 
@@ -66,7 +65,8 @@ export async function* follow(
     for await (const generated of tokens) {
       progress.completionTokens.push(generated.token)
       const start = stream.position
-      const released = stream.add(written?.get(generated.token) ?? vocabulary.bytes(generated.token))
+      const own = written?.get(generated.token)
+      const released = own === undefined ? stream.add(vocabulary.bytes(generated.token), vocabulary.text(generated.token)) : stream.add(own)
       stopped = released.stopped || vocabulary.isEndOfGeneration(generated.token)
       if (wanted) pending.push({ start, logprob: describe(generated, vocabulary) })
       const piece = delta(released.text)
@@ -98,15 +98,5 @@ function describe(generated: GeneratedToken, vocabulary: Vocabulary): Completion
 
 /** A token as logprobs name it: its text, or its name where it has none by itself. */
 export function toldToken(token: number, vocabulary: Vocabulary): string {
-  return printable(vocabulary.bytes(token)) ?? vocabulary.name(token)
-}
-
-/** The text of a token, or null when it has none by itself: a control token, or a part of a character. */
-function printable(bytes: Uint8Array): string | null {
-  if (bytes.length === 0) return null
-  try {
-    return fromUtf8(bytes)
-  } catch {
-    return null
-  }
+  return vocabulary.text(token) || vocabulary.name(token)
 }

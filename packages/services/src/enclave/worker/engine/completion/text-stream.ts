@@ -13,6 +13,8 @@ export class TextStream {
   readonly #stop: readonly string[]
   #withheld = ''
   #decoded = 0
+  /** The decoder may hold the beginning of a character. */
+  #open = false
 
   constructor(stop: readonly string[]) {
     this.#stop = stop
@@ -23,10 +25,16 @@ export class TextStream {
     return this.#decoded
   }
 
-  /** Adds one token. After `stopped` there is nothing more to add: the text ends just before the earliest stop string. */
-  add(bytes: Uint8Array): Released {
-    const text = this.#decoder.decode(bytes, { stream: true })
+  /**
+   * Adds one token; `whole` is its text where its bytes are whole characters, so that nothing has to be decoded. After `stopped` there is nothing more to
+   * add: the text ends just before the earliest stop string.
+   */
+  add(bytes: Uint8Array, whole: string | null = null): Released {
+    const text = whole === null || this.#open ? this.#decoder.decode(bytes, { stream: true }) : whole
+    // Whole characters end whatever was open before them, and no bytes leave it open.
+    if (bytes.length > 0) this.#open = whole === null
     this.#decoded += text.length
+    if (this.#stop.length === 0) return { text, stopped: false }
     this.#withheld += text
     const found = this.#stop.map((stop) => this.#withheld.indexOf(stop)).filter((at) => at !== -1)
     if (found.length > 0) return { text: this.#release(Math.min(...found)), stopped: true }

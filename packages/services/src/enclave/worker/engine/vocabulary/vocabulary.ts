@@ -79,6 +79,12 @@ export function vocabularyOf(table: VocabularyTable, encode: (text: string) => n
   }
   // Asked for at every token of an answer, and for each candidate of a constrained one.
   const known: (Uint8Array | undefined)[] = Array.from({ length: names.length })
+  const texts: (string | null | undefined)[] = Array.from({ length: names.length })
+  const bytes = (token: number): Uint8Array => {
+    const found = known[token] ?? bytesOf(token)
+    known[token] = found
+    return found
+  }
   return {
     size: names.length,
     bos,
@@ -86,13 +92,26 @@ export function vocabularyOf(table: VocabularyTable, encode: (text: string) => n
     addsBos,
     specials,
     encode: (text) => (text === '' ? [] : encodePieces(text)),
-    bytes: (token) => {
-      const bytes = known[token] ?? bytesOf(token)
-      known[token] = bytes
-      return bytes
+    bytes,
+    text: (token) => {
+      const found = texts[token]
+      if (found !== undefined) return found
+      const text = wholeText(bytes(token))
+      texts[token] = text
+      return text
     },
     name: (token) => names[token] ?? '',
     isEndOfGeneration: (token) => ends.has(token),
+  }
+}
+
+const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+function wholeText(bytes: Uint8Array): string | null {
+  try {
+    return strict.decode(bytes)
+  } catch {
+    return null
   }
 }
 
