@@ -1,4 +1,4 @@
-import { integer, optionalText, texts, type ValuesOf } from './field.ts'
+import { integer, optionalInteger, optionalText, texts, type ValuesOf } from './field.ts'
 import { logs } from './logs.ts'
 import { address, enclave, metrics, operations, publicBind } from './parts.ts'
 import type { Schema } from './schema.ts'
@@ -37,6 +37,47 @@ const sections = {
       expected: "the URL of Intel's service or of a PCCS: https, or http on loopback",
       about:
         "where to fetch the vendor's signed data for evidence that comes without, as that of Trustee's clients; none where not given, and such evidence is refused",
+    }),
+  },
+  log: {
+    url: optionalText({
+      flag: 'log',
+      pattern: /^https?:\/\/[^?#@\s]{1,255}$/,
+      expected: 'https://host/path or http://host/path',
+      about:
+        'the log in which revocations are; nothing is released without a checkpoint of it that enough witnesses have seen lately. None is asked for where not given',
+    }),
+    origin: optionalText({
+      flag: 'log-origin',
+      pattern: /^[^\s+]{1,255}$/,
+      expected: 'a name without spaces and +',
+      about: 'its origin; in simulation only, an enclave has log and witnesses measured',
+    }),
+    key: optionalText({
+      flag: 'log-key',
+      pattern: /^[\x21-\x7e]{1,512}$/,
+      expected: 'a verifier key',
+      about: 'its verifier key; in simulation only',
+    }),
+    witnesses: texts({
+      flag: 'log-witness',
+      maxItems: 64,
+      pattern: /^[\x21-\x7e]{1,512}$/,
+      expected: 'a verifier key',
+      about: 'verifier key of a witness; in simulation only',
+    }),
+    quorum: optionalInteger({
+      flag: 'log-quorum',
+      min: 1,
+      max: 64,
+      about: 'how many of the witnesses must have seen a checkpoint; in simulation only',
+    }),
+    max_policy_age: integer({
+      flag: 'max-policy-age',
+      min: 10,
+      max: 86_400,
+      fallback: 3600,
+      about: 'seconds since witnesses have seen the checkpoint, at most, for something to be released',
     }),
   },
   metrics,

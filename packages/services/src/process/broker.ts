@@ -8,11 +8,13 @@ import type { Configuration } from '../config/schema.ts'
 import { simulatedEnclave } from '../demo/measure.ts'
 import { brokerPolicy, releasePolicy } from '../demo/policy.ts'
 import { createBroker, type Decision, openStore } from '../enclave/broker/index.ts'
+import { flooredClock } from '../enclave/runtime/admission/clock.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
 import { openFileSealingKey, openGramineSealingKey } from '../enclave/runtime/sealing-key.ts'
 import { checkBind, listen } from '../http/listen.ts'
 import { anchorFromOutside } from './anchor.ts'
 import { bindOf, noticesOf } from './bind.ts'
+import { brokerLog } from './broker-log.ts'
 import { brokerMetrics } from './broker-metrics.ts'
 import { type Files, publish } from './files.ts'
 import { Gate } from './gate.ts'
@@ -34,7 +36,9 @@ import type { StartOptions } from './worker.ts'
  * Throws what its parts throw, with everything closed again.
  */
 export async function startBrokerProcess(options: StartOptions<Configuration<(typeof brokerSchema)['sections']>>): Promise<Running> {
-  const { program, files, report, now } = options
+  const { program, files, report } = options
+  const clock = flooredClock(options.now)
+  const { now } = clock
   const config: BrokerConfig = options.configuration.values
   const { enclave, admin } = config
   // It always has TLS, and never API keys: evidence is what the protocol asks for, and the admin interface its credential.
@@ -56,6 +60,7 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
       'release-policy.json': text(releasePolicy(simulatedEnclave('worker', await program.codeDigest()))),
     })
   const file = config.store.file ?? join(enclave.state, 'store')
+  const log = await brokerLog(config, platform.anchors)
   const store = await openStore(file, simulated ? await openFileSealingKey(`${file}.key`) : await openGramineSealingKey())
   if (store.source === 'file')
     report(`the store is NOT SEALED to anything: its key is in ${file}.key, and who reads that can read the keys in ${file}`, {
@@ -81,6 +86,8 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
       adminToken,
       configuration,
       now,
+      clock,
+      log,
       onDecision: (decision) => {
         count(decision)
         const line = lineOf(decision)
@@ -92,6 +99,7 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
     const readiness = new Readiness([...noticesOf(simulated, said), ...(store.source === 'file' ? ['the key of the store is in a file'] : [])])
     readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
     readiness.add('store_not_written', () => (store.failure === null ? [] : [`the store cannot be written: ${store.failure}`]))
+    readiness.add('log_not_followed', () => (broker.log?.stale ? [`${broker.log.stale}; the last attempt: ${broker.log.failure ?? 'none'}`] : []))
     // Model owners would refuse its report; keys last a day and are made at start.
     readiness.add('keyset_ended', () => (now().getTime() < broker.identity.keyset.not_after * 1000 ? [] : ['the keyset has expired: start anew']))
     const { tls } = broker.identity

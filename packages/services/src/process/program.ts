@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { type AdmissionTrust, parseAdmissionTrust } from 'veritee/admission'
 import { type Json, jcs, parseJson, Shape } from 'veritee/bytes'
+import type { LogPolicy } from 'veritee/log'
 import { type Policy, parsePolicy } from 'veritee/policy'
 import type { Engine } from '../enclave/worker/engine/index.ts'
 import type { EngineProcessOptions } from '../engine-process/index.ts'
@@ -29,19 +30,21 @@ export interface Anchors {
   readonly policy: Policy | null
   /** Whose admission manifests are accepted; null: none. */
   readonly admission: AdmissionTrust | null
+  /** The log that a key broker follows, and its witnesses; null: none. */
+  readonly log: LogPolicy | null
   /** Of the text, as `sha256:` and hex: a member of the effective configuration. */
   readonly digest: string
 }
 
 const shape = new Shape('config_invalid')
 
-/** Reads `anchors.json` of a bundle: `{"version":"veritee.anchors.v1","publishers":[...],"minimum_version":0,"policy":{...}|null,"models":[[...]],"admission":{...}}`, the last two may be absent. Throws `config_invalid`, `policy_invalid`. */
+/** Reads `anchors.json` of a bundle: `{"version":"veritee.anchors.v1","publishers":[...],"minimum_version":0,"policy":{...}|null,"models":[[...]],"admission":{...},"log":{...}}`, the last three may be absent. Throws `config_invalid`, `policy_invalid`. */
 export function parseAnchors(text: string): Anchors {
   const o = shape.object(
     parseJson(text, { maxLength: 1 << 20, maxDepth: 12 }),
     'anchors',
     ['version', 'publishers', 'minimum_version', 'policy'],
-    ['models', 'admission'],
+    ['models', 'admission', 'log'],
   )
   shape.oneOf(o.version, 'anchors.version', ['veritee.anchors.v1'])
   return {
@@ -50,7 +53,19 @@ export function parseAnchors(text: string): Anchors {
     models: o.models === undefined ? [] : shape.array(o.models, 'anchors.models', 64).map(hashes),
     policy: o.policy === null ? null : parsePolicy(jcs(o.policy as Json)),
     admission: o.admission === undefined ? null : parseAdmissionTrust(o.admission, 'anchors.admission', shape),
+    log: o.log === undefined ? null : logOf(o.log),
     digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
+  }
+}
+
+/** Its keys are read where they are used. */
+function logOf(value: unknown): LogPolicy {
+  const o = shape.object(value, 'anchors.log', ['origin', 'key', 'witnesses', 'quorum'])
+  return {
+    origin: shape.string(o.origin, 'anchors.log.origin', 512),
+    key: shape.string(o.key, 'anchors.log.key', 512),
+    witnesses: shape.array(o.witnesses, 'anchors.log.witnesses', 64).map((key, i) => shape.string(key, `anchors.log.witnesses[${i}]`, 512)),
+    quorum: shape.integer(o.quorum, 'anchors.log.quorum', 64),
   }
 }
 

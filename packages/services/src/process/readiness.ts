@@ -11,6 +11,7 @@ export type ReasonCode =
   | 'receipts_not_kept'
   | 'api_keys_not_current'
   | 'store_not_written'
+  | 'log_not_followed'
   | 'keyset_ended'
   | 'clock_behind'
   | 'replicas_differ'

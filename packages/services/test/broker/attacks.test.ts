@@ -178,13 +178,17 @@ describe('nonces and sessions', () => {
 
   it('S22: sessions are bounded, the oldest go first, and an attested one counts apart from those that wait', async () => {
     const { Sessions } = await import('../../src/enclave/broker/sessions.ts')
-    const sessions = new Sessions(() => new Date())
+    const sessions = new Sessions(
+      () => new Date(0),
+      () => 0,
+    )
     const [first, second] = [sessions.challenge('sgx'), sessions.challenge('sgx')]
-    const whole = sessions.attest({ id: second.id } as unknown as Parameters<typeof sessions.attest>[0])
+    const drawn = { drawnAt: new Date(0), drawnMs: 0 }
+    const whole = sessions.attest({ id: second.id, ...drawn } as unknown as Parameters<typeof sessions.attest>[0])
     for (let i = 0; i < 4096; i++) sessions.challenge('sgx')
     expect(() => sessions.take(first.id)).toThrowError(expect.objectContaining({ code: 'kbs_session_unknown' }))
     expect(sessions.ofSession(second.id)).toBe(whole)
-    for (let i = 0; i < 1024; i++) sessions.attest({ id: `${i}` } as unknown as Parameters<typeof sessions.attest>[0])
+    for (let i = 0; i < 1024; i++) sessions.attest({ id: `${i}`, ...drawn } as unknown as Parameters<typeof sessions.attest>[0])
     expect(() => sessions.ofSession(second.id)).toThrowError(expect.objectContaining({ code: 'kbs_session_unknown' }))
     expect(() => sessions.ofToken(whole.tokenId)).toThrowError(expect.objectContaining({ code: 'kbs_token_invalid' }))
   })

@@ -96,7 +96,7 @@ export interface RunningBroker {
 }
 
 export async function startBroker(
-  changes: Partial<BrokerOptions> & { readonly platform?: SimPlatform; readonly clock?: Clock } = {},
+  changes: Omit<Partial<BrokerOptions>, 'clock'> & { readonly platform?: SimPlatform; readonly clock?: Clock } = {},
 ): Promise<RunningBroker> {
   const { platform: shared, clock = clockFrom(new Date()), ...options } = changes
   const platform = shared ?? (await createSimPlatform({ at: clock.now() }))
@@ -111,6 +111,8 @@ export async function startBroker(
     configuration: { test: true },
     now: clock.now,
     rateLimit: { perSecond: 1000, burst: 1000 },
+    // Tests move the other clock.
+    elapsedMs: () => 0,
     ...options,
   })
   const bind = { host: '127.0.0.1', port: 0, tls: broker.identity.tls, simulated: true, apiKeys: true }

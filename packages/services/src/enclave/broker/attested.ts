@@ -15,8 +15,9 @@ export interface Attested {
   readonly checks: readonly Check[]
   /** Bound by the quote, with its digest; null where the evidence binds none. */
   readonly bound: { readonly descriptor: ServiceDescriptor; readonly digest: string } | null
-  /** When the nonce was drawn. */
-  readonly attestedAt: Date
+  /** When the nonce was drawn; and on the clock of what goes by. */
+  readonly drawnAt: Date
+  readonly drawnMs: number
   /** When session and token end. */
   readonly expires: Date
 }

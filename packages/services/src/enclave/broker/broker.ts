@@ -8,11 +8,13 @@ import { sendError } from '../../http/body.ts'
 import { createProofRoutes, type Kept } from '../../http/proof-routes.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { release } from '../../release.ts'
+import { type FlooredClock, flooredClock } from '../runtime/admission/clock.ts'
 import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
 import { protocolVersion } from '../runtime/kbs/index.ts'
 import type { Quoter } from '../runtime/quote.ts'
 import { handleAdmin, isAdminPath } from './admin-handler.ts'
 import type { Decision } from './decision.ts'
+import { WitnessedLog, type WitnessedLogOptions } from './freshness/index.ts'
 import { handleKbs, isKbsPath } from './kbs-handler.ts'
 import { Places } from './places.ts'
 import { Sessions } from './sessions.ts'
@@ -35,6 +37,12 @@ export interface BrokerOptions {
   /** Effective configuration, without secrets; its digest is bound into the quote. */
   readonly configuration: Json
   readonly now: () => Date
+  /** Enclave time (rule S11), for what else in the process follows it. Default one of its own over `now`. */
+  readonly clock?: FlooredClock
+  /** Milliseconds of a clock that nobody sets back. Default Node's. */
+  readonly elapsedMs?: () => number
+  /** The log in which revocations are, and how old a witnessed checkpoint of it may be at a release; without one, releases ask for none. */
+  readonly log?: Pick<WitnessedLogOptions, 'trust' | 'read' | 'maxAgeSeconds'> | null
   /** Requests of one address: 10 a second with a burst of 60 where not given. */
   readonly rateLimit?: { readonly perSecond: number; readonly burst: number }
   /** Told of every release and refusal, after the answer was sent; what it throws is the caller's. */
@@ -47,17 +55,21 @@ export interface Broker {
   readonly kbs: RequestListener
   /** The admin interface and the broker's report, for TLS with `identity.tls` only; null where there is no credential. */
   readonly admin: RequestListener | null
+  /** Null where none is configured. */
+  readonly log: WitnessedLog | null
   /** Writes what was only noted, and closes the store. */
   close(): Promise<void>
 }
 
 const flushMs = 2000
+const mostFollowMs = 60_000
 
 /**
  * A key broker enclave: gives resources (model keys) to enclaves whose evidence satisfies the policy that came with the resource, encrypted to a key which
  * that evidence binds.
  *
- * It does not show that its store is the newest (rule S11, see `openStore`), and time is the host's clock. Wrong options are `TypeError`.
+ * It does not show that its store is the newest (rule S11, see `openStore`), except for what a log revokes. Time is the host's clock, and never earlier than what was signed before. Wrong options
+ * are `TypeError`.
  */
 export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const {
@@ -67,12 +79,15 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     peerCollateral,
     store,
     adminToken,
-    now,
+    clock = flooredClock(options.now),
+    elapsedMs = () => performance.now(),
     rateLimit = { perSecond: 10, burst: 60 },
     onDecision = () => undefined,
   } = options
   if (adminToken !== null && !/^[\x21-\x7e]{32,512}$/.test(adminToken))
     throw new TypeError('createBroker: expected an admin credential of 32 to 512 printable characters')
+  const { now } = clock
+  const log = options.log ? new WitnessedLog({ ...options.log, clock, elapsedMs }) : null
   const tokens = createTokenIssuer()
   const descriptor: ServiceDescriptor = {
     version: 'veritee.descriptor.v1',
@@ -88,6 +103,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
         protocol: protocolVersion,
         token_key: tokens.keyDigest,
         store: store.source,
+        ...(options.log && { log: { origin: options.log.trust.origin, max_age: options.log.maxAgeSeconds } }),
         simulated_roots: (options.simulatedRoots ?? null) !== null,
         roots: trust.roots.map((root) => `sha256:${createHash('sha256').update(root).digest('hex')}`),
       },
@@ -104,12 +120,14 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   }
   const evidence = { trust: roots, collateral: peerCollateral, cache: createVerifierCache(), now }
   const kbs = {
-    sessions: new Sessions(now),
+    sessions: new Sessions(now, elapsedMs),
     evidence,
     store,
     tokens,
     rateLimit: new RateLimit({ ...rateLimit, now }),
     places: new Places(),
+    log,
+    sawSignedTime: clock.raise,
     now,
     onDecision,
   }
@@ -118,6 +136,10 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   // Refusals are noted and not waited for; so are they at most this old when a crash loses them. A failure is the next release's to report.
   const flushing = setInterval(() => void store.commit((state) => state).catch(() => undefined), flushMs)
   flushing.unref()
+  void log?.refresh()
+  // Also where nobody asks for anything, so that readiness tells in time that the log cannot be read.
+  const following = setInterval(() => void log?.refresh(), Math.min(mostFollowMs, ((options.log?.maxAgeSeconds ?? 3600) * 1000) / 4))
+  following.unref()
 
   const listener =
     (mine: (...args: Parameters<RequestListener>) => Promise<void> | null): RequestListener =>
@@ -130,8 +152,10 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     identity,
     kbs: listener((request, response) => (isKbsPath(request.url) ? handleKbs(kbs, request, response) : null)),
     admin: admin === null ? null : listener((request, response) => (isAdminPath(request.url) ? handleAdmin(admin, request, response) : null)),
+    log,
     close: async () => {
       clearInterval(flushing)
+      clearInterval(following)
       await store.close()
     },
   }

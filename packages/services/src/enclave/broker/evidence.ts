@@ -85,7 +85,8 @@ export async function verifyEvidence(
     claims,
     checks,
     bound: descriptor === null || bound === null ? null : { descriptor, digest: bound },
-    attestedAt: challenge.drawnAt,
+    drawnAt: challenge.drawnAt,
+    drawnMs: challenge.drawnMs,
   }
 }
 

@@ -13,7 +13,7 @@ import { type Resource, resourcePolicy } from './store/index.ts'
  */
 export function judge(attested: Attested, resource: Resource, at: Date): Verdict {
   const { section } = resourcePolicy(resource.policy, resource.evidence)
-  const { claims, checks, bound, attestedAt } = attested
+  const { claims, checks, bound, drawnAt: attestedAt } = attested
   if (bound !== null)
     return evaluateReport({ claims, checks, descriptor: bound.descriptor }, section, { role: 'worker', at, attestedAt, channel: 'stored' })
   if (resource.evidence === 'veritee') throw fail('kbs_descriptor_missing', 'expected evidence that binds a service descriptor')

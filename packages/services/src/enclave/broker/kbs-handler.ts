@@ -9,6 +9,7 @@ import { extensionName, extensionVersion, kbsPrefix, sealJwe, sessionCookie } fr
 import { type Attested, measurementOf } from './attested.ts'
 import type { Decision } from './decision.ts'
 import { type EvidenceTrust, maxRequestBytes, readAuth, verifyEvidence } from './evidence.ts'
+import type { WitnessedLog } from './freshness/index.ts'
 import { judge } from './judge.ts'
 import type { Places } from './places.ts'
 import { type ProblemType, problemOf, sendProblem } from './problem.ts'
@@ -24,6 +25,10 @@ export interface KbsDeps {
   readonly tokens: TokenIssuer
   readonly rateLimit: RateLimit
   readonly places: Places
+  /** What must not be older than the policy of the broker allows; null where no log is configured. */
+  readonly log: WitnessedLog | null
+  /** Told of times that the vendor has signed, as far as verified evidence holds them. */
+  readonly sawSignedTime: (at: Date) => void
   readonly now: () => Date
   readonly onDecision: (decision: Decision) => void
 }
@@ -97,6 +102,7 @@ async function attest(deps: KbsDeps, request: IncomingMessage, response: ServerR
     leave()
   }
   asked.attested = attested
+  deps.sawSignedTime(attested.claims.collateral.latestIssue)
   setCookie(request, response, attested.id, attested.expires)
   sendJson(response, JSON.stringify({ token: deps.tokens.issue(attested, deps.now()) }))
 }
@@ -107,13 +113,15 @@ async function release(deps: KbsDeps, request: IncomingMessage, response: Server
   asked.attested = attested
   const resource = readResourceName(name)
   asked.resource = resource
+  await deps.log?.ready()
   let sealed = ''
   let released: Omit<AuditEntry, 'seq'> | null = null
   // In one commit with the record: what is revoked or rotated before it is not released, and nothing is released of which the disk does not know.
   await deps.store.commit((state) => {
     const found = live(state, resource)
     asked.policy = policyDigest(found.policy)
-    const verdict = judge(attested, found, deps.now())
+    deps.log?.demand(resource, found.version)
+    const verdict = judge(attested, found, deps.sessions.timeOf(attested))
     asked.verdict = verdict
     if (verdict.error !== null) throw fail(verdict.error.code, verdict.error.message)
     const value = Buffer.from(found.value, 'base64')
