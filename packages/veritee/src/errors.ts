@@ -179,7 +179,10 @@ export const errorTable = {
   kbs_token_invalid: ['untrusted', 'the attestation token is not of this key broker, was changed, or has expired'],
   kbs_resource_unknown: ['rejected', 'the key broker has no resource of this name'],
   kbs_resource_revoked: ['rejected', 'the resource was revoked'],
-  kbs_log_stale: ['unavailable', 'the key broker has no checkpoint of its log that enough witnesses have seen lately, and releases nothing without one'],
+  kbs_log_stale: [
+    'unavailable',
+    'the key broker has no checkpoint of its log that enough witnesses have seen lately, and releases nothing without one',
+  ],
   kbs_busy: ['unavailable', 'too many requests to the key broker from this address; retry later'],
   kbs_refused: ['rejected', 'the key broker did not release the resource; its reason is in the message'],
   kbs_answer_malformed: ['untrusted', 'the answer of the key broker is not of the protocol spoken'],

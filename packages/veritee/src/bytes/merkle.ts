@@ -4,12 +4,12 @@ import { concat, equal } from './bytes.ts'
 
 /** The hash tree of RFC 6962 section 2.1 (RFC 9162 section 2.1) with SHA-256. Leaves are passed as their hashes. */
 
-const leafPrefix = Uint8Array.of(0)
+const leafPrefix = 0
 const nodePrefix = Uint8Array.of(1)
 
 /** SHA-256(0x00 || data). */
 export function leafHash(data: Uint8Array): MaybePromise<Uint8Array> {
-  return crypto.sha256(concat(leafPrefix, data))
+  return crypto.sha256Behind(leafPrefix, data)
 }
 
 function nodeHash(left: Uint8Array, right: Uint8Array): MaybePromise<Uint8Array> {

@@ -29,6 +29,14 @@ export function sha256(bytes: Uint8Array): Uint8Array {
   return plain.decodeHex(hash('sha256', bytes, 'hex')) as Uint8Array
 }
 
+export function sha256Behind(first: number, bytes: Uint8Array): Uint8Array {
+  // From Node's pool: memory of its own for each event of a stream would cost as much as its hash.
+  const message = Buffer.allocUnsafe(bytes.length + 1)
+  message[0] = first
+  message.set(bytes, 1)
+  return sha256(message)
+}
+
 export function hmacSha256(key: Uint8Array, bytes: Uint8Array): Uint8Array {
   return new Uint8Array(createHmac('sha256', key).update(bytes).digest())
 }

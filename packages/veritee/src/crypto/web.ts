@@ -15,6 +15,13 @@ export async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
   return new Uint8Array(await crypto.subtle.digest('SHA-256', view(bytes)))
 }
 
+export async function sha256Behind(first: number, bytes: Uint8Array): Promise<Uint8Array> {
+  const message = new Uint8Array(bytes.length + 1)
+  message[0] = first
+  message.set(bytes, 1)
+  return sha256(message)
+}
+
 export async function hmacSha256(key: Uint8Array, bytes: Uint8Array): Promise<Uint8Array> {
   // WebCrypto refuses an empty key. HMAC pads keys with zeros, so one zero byte is the same key.
   const raw = key.length === 0 ? new Uint8Array(1) : key

@@ -58,6 +58,15 @@ describe.each(implementations)('%s: the primitives', (_, crypto) => {
       { numRuns: 40 },
     )
   })
+  it('SHA-256 of a byte and what is behind it is that of both together, of any length', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.nat(255), fc.uint8Array({ maxLength: 9000, size: 'max' }), async (first, bytes) => {
+        const expected = createHash('sha256').update(Uint8Array.of(first)).update(bytes).digest('hex')
+        expect(toHex(await crypto.sha256Behind(first, bytes))).toBe(expected)
+      }),
+      { numRuns: 40 },
+    )
+  })
   it('hashes a view and not the buffer behind it', async () => {
     const whole = utf8('xxabcxx')
     expect(await crypto.sha256(whole.subarray(2, 5))).toEqual(await crypto.sha256(utf8('abc')))
