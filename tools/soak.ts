@@ -3,6 +3,7 @@
 // `npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]`: a worker under load and under kill -9, see bench/soak/worker.
 // `npm run soak -- replicas [--answers N] [--kills N]`: three controllers on one PostgreSQL, killed in turn, see bench/soak/replicas.
 // `npm run soak -- scale [--connections N]`: bookkeeping and selection among 100, 1,000 and 10,000 simulated workers, and idle connections.
+// `npm run soak -- scoring [--epochs N] [--seed N]`: random epochs scored by both implementations, 10,000 in some minutes.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
 // returns is noticed here and named.
 import { spawnSync } from 'node:child_process'
@@ -30,7 +31,7 @@ const hungAfterMs = 180_000
 
 function usage(message: string): never {
   process.stderr.write(
-    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N]\n`,
+    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n`,
   )
   process.exit(2)
 }
@@ -109,6 +110,18 @@ async function scale(connections: number): Promise<void> {
   if (findings.length > 0) process.exitCode = 1
 }
 
+/** Some minutes. */
+async function scoring(epochs: number, seed: number): Promise<void> {
+  const { compareEpochs } = await import('../packages/veritee/test/scoring/compare-epochs.ts')
+  const commit = commitOf('packages/veritee')
+  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.versions.node }
+  const result = await compareEpochs({ from: seed, epochs }, (done) => {
+    if (done % 500 === 0) process.stderr.write(`soak: ${done} of ${epochs} epochs\n`)
+  })
+  process.stdout.write(`${JSON.stringify({ soak: 'scoring', date: new Date().toISOString(), machine, commit, seed, ...result }, null, 2)}\n`)
+  if (result.difference !== null) process.exitCode = 1
+}
+
 async function main(): Promise<void> {
   const [name, ...rest] = process.argv.slice(2)
   if (name === 'worker') {
@@ -125,13 +138,17 @@ async function main(): Promise<void> {
     const { values } = parseArgs({ args: rest, options: { connections: { type: 'string' } } })
     return scale(whole(values.connections, 'connections', 10_000))
   }
+  if (name === 'scoring') {
+    const { values } = parseArgs({ args: rest, options: { epochs: { type: 'string' }, seed: { type: 'string' } } })
+    return scoring(whole(values.epochs, 'epochs', 10_000), whole(values.seed, 'seed', 0))
+  }
   const { values, positionals } = parseArgs({
     options: { iterations: { type: 'string' }, seed: { type: 'string' }, only: { type: 'string' }, freeze: { type: 'boolean', default: false } },
     allowPositionals: true,
   })
   if (positionals.length === 1 && positionals[0] === 'replay')
     return replay(whole(values.iterations, 'iterations', 500), whole(values.seed, 'seed', 1))
-  if (positionals.length !== 1 || positionals[0] !== 'attestation') usage("expected 'attestation', 'replay', 'replicas' or 'worker'")
+  if (positionals.length !== 1 || positionals[0] !== 'attestation') usage("expected 'attestation', 'replay', 'replicas', 'scoring' or 'worker'")
   if (values.freeze) {
     writeFileSync(new URL('../bench/soak/corpus.json', import.meta.url), await makeCorpus(new Date('2026-05-06T07:08:09.000Z')))
     process.stderr.write('soak: bench/soak/corpus.json has new seeds\n')

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { parseAdmissionManifest } from 'veritee/admission'
 import { parsePolicy } from 'veritee/policy'
 import { parseDescriptor, parseReceipt, parseReport, parseSession } from 'veritee/receipt'
-import { faults, obstacles, parseAuditRecord } from 'veritee/scoring'
+import { faults, obstacles, parseAuditRecord, parseState } from 'veritee/scoring'
 import { parseManifest } from 'veritee/seal'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { type Documents, digestOf, makeDocuments } from './documents.ts'
@@ -136,6 +136,18 @@ describe('documents of the running code are valid', () => {
     expect($defs.obstacle.enum).toEqual([...obstacles])
     const page = readFileSync(new URL('../../spec/audit-record.md', import.meta.url), 'utf8')
     for (const reason of [...$defs.fault.enum, ...$defs.obstacle.enum]) expect(page).toContain(`\`${reason}\``)
+  })
+
+  test('scoring: policies and states', () => {
+    const vectors = JSON.parse(readFileSync(new URL('../../spec/vectors/scoring-epochs.json', import.meta.url), 'utf8')) as {
+      policy: unknown
+      epochs: { after: { network: string } }[]
+    }
+    expect(complaints('scoring-policy', vectors.policy)).toEqual([])
+    for (const { after } of vectors.epochs) {
+      expect(complaints('scoring-state', after)).toEqual([])
+      expect(() => parseState(JSON.stringify(after), after.network)).not.toThrow()
+    }
   })
 
   test('verdicts: accepted, with quote, failed early', () => {

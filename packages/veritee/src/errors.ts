@@ -153,6 +153,14 @@ export const errorTable = {
   // validators: audits, scores, epochs (spec/audit-record.md, spec/scoring.md, spec/epoch.md)
   audit_record_malformed: ['untrusted', 'the audit record is not a well-formed veritee.audit.v1 document, or contradicts itself'],
   audit_record_signature_invalid: ['untrusted', 'the audit record is not signed by the validator that it names: a field was changed'],
+  scoring_policy_malformed: ['untrusted', 'the scoring policy is not a well-formed veritee.scoring-policy.v1 document'],
+  scoring_policy_signature_invalid: ['untrusted', 'a signature of a key you trust does not hold over this scoring policy: a field was changed'],
+  scoring_policy_rejected: [
+    'rejected',
+    'the scoring policy is of another network, not in force, too old, or signed by too few of the keys you trust',
+  ],
+  scoring_state_malformed: ['untrusted', 'the state of scores is not a well-formed veritee.scoring-state.v1 document'],
+  scoring_input_invalid: ['untrusted', 'a record does not belong into this epoch, or the state is not that of the epoch before'],
 
   // sealed models (spec/sealed-model.md)
   sealed_manifest_malformed: ['untrusted', 'the manifest of the sealed model is not a well-formed veritee.sealed-model.v1 document'],

@@ -77,7 +77,7 @@ export async function parseAdmissionManifest(text: string): Promise<SignedAdmiss
   if (new Set(Object.values(manifest.roles).map(({ simulated }) => simulated)).size > 1)
     throw shape.refuse('roles', 'the same word for simulated in every section: a network is simulated or it is not')
   const { signatures: _, ...document } = o as { readonly [name: string]: Json }
-  return { manifest, signatures: signatures(o.signatures), digest: await jcsDigest(document), document }
+  return { manifest, signatures: manifestSignatures(o.signatures), digest: await jcsDigest(document), document }
 }
 
 /** The text of a manifest with signatures, as it is stored (JCS). */
@@ -115,12 +115,13 @@ function platforms(value: unknown): ManifestPlatforms {
   return { salt: shape.hex(o.salt, 'platforms.salt', 32), allow, deny: list('deny'), shared: list('shared') }
 }
 
-function signatures(value: unknown): readonly ManifestSignature[] {
-  const found = shape.array(value, 'signatures', 64).map((item, i) => {
-    const o = shape.object(item, `signatures[${i}]`, ['key', 'signature'])
-    return { key: shape.hex(o.key, `signatures[${i}].key`, 32), signature: shape.hex(o.signature, `signatures[${i}].signature`, 64) }
+/** Reads the `signatures` of a document that several people sign, by rising key, each key once. `by` says with which code it refuses. */
+export function manifestSignatures(value: unknown, by: Shape = shape): readonly ManifestSignature[] {
+  const found = by.array(value, 'signatures', 64).map((item, i) => {
+    const o = by.object(item, `signatures[${i}]`, ['key', 'signature'])
+    return { key: by.hex(o.key, `signatures[${i}].key`, 32), signature: by.hex(o.signature, `signatures[${i}].signature`, 64) }
   })
   // Strictly rising, so that no key counts twice and one manifest has one form.
-  if (found.some(({ key }, i) => i > 0 && key <= (found[i - 1]?.key ?? ''))) throw shape.refuse('signatures', 'keys in rising order, each once')
+  if (found.some(({ key }, i) => i > 0 && key <= (found[i - 1]?.key ?? ''))) throw by.refuse('signatures', 'keys in rising order, each once')
   return found
 }

@@ -14,3 +14,23 @@ export {
   type WorkerId,
 } from './audit/record.ts'
 export { signAuditRecord, type VerifiedAuditRecord, verifyAuditRecord } from './audit/sign.ts'
+export type { NetworkScores } from './network/combine.ts'
+export type { Conviction, Ground, ProvenKeyset } from './network/convictions.ts'
+export { formatNano } from './numbers/decimal.ts'
+export { divideShares } from './numbers/shares.ts'
+export { parseScoringPolicy } from './policy/parse.ts'
+export {
+  epochWindow,
+  maxScoringPolicyLength,
+  type PolicyLog,
+  type PolicyModel,
+  type PolicyValidator,
+  type ScoringPolicy,
+  type SignedScoringPolicy,
+} from './policy/policy.ts'
+export { signScoringPolicy, type VerifiedScoringPolicy, verifyScoringPolicy } from './policy/verify.ts'
+export type { NotCounted, OperatorScore, ValidatorScores, WorkerScore } from './rules/validator.ts'
+export { type EpochInput, type EpochScores, scoreEpoch } from './score.ts'
+export { scoresToJson } from './scores-json.ts'
+export { parseState, stateToJson } from './state/json.ts'
+export { emptyState, type ScoringState, workerKey } from './state/state.ts'
