@@ -75,6 +75,7 @@ describe('error reference', () => {
     const prefixes = /^(?:policy|report|receipt|session|keyset|channel|collateral|chain|crl|tcb|quote|qe|certificate|malformed)_/
     const notCodes = new Set([
       'report_data_scheme',
+      'policy_version',
       'chain_forked',
       'tcb_info',
       'tcb_info_signature',

@@ -160,6 +160,12 @@ export const errorTable = {
     'the scoring policy is of another network, not in force, too old, or signed by too few of the keys you trust',
   ],
   scoring_state_malformed: ['untrusted', 'the state of scores is not a well-formed veritee.scoring-state.v1 document'],
+  epoch_malformed: ['untrusted', 'a file of the epoch bundle is not of the form of veritee.epoch.v1, is not listed, or has no place there'],
+  epoch_file_changed: ['untrusted', 'a file of the epoch bundle is not the one that its manifest lists'],
+  epoch_signature_invalid: ['untrusted', 'no validator of the policy signed the manifest of the epoch bundle, or a signature does not hold'],
+  epoch_beacon_invalid: ['untrusted', 'a round of the beacon is not the one that the policy and the log fix for this epoch'],
+  epoch_log_invalid: ['untrusted', 'the leaves of the epoch do not stand between two witnessed checkpoints of the log that the policy names'],
+  epoch_mismatch: ['untrusted', 'a number, a commitment or an accusation in the epoch bundle does not follow from its evidence'],
   scoring_input_invalid: ['untrusted', 'a record does not belong into this epoch, or the state is not that of the epoch before'],
 
   // sealed models (spec/sealed-model.md)

@@ -10,7 +10,10 @@ import type { AdmissionManifest } from './manifest.ts'
  * The name of a machine in a network (rule S17): HMAC-SHA-256 under the network's salt over the processor's identity, and the platform instance where the
  * certificate states one, since a PPID alone is wrong for machines of several packages. 32 bytes hex.
  */
-export async function platformId(salt: string, { ppid, platformInstanceId }: QuoteClaims['platform']): Promise<string> {
+export async function platformId(
+  salt: string,
+  { ppid, platformInstanceId }: Pick<QuoteClaims['platform'], 'ppid' | 'platformInstanceId'>,
+): Promise<string> {
   const identity = jcs({ instance: platformInstanceId, ppid, purpose: 'veritee.platform.v1' })
   return toHex(await crypto.hmacSha256(fromHex(salt), utf8(identity)))
 }

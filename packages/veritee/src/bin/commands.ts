@@ -1,6 +1,7 @@
 import { audit } from './evidence/audit.ts'
 import { bundleCreate, bundleVerify } from './evidence/bundle.ts'
 import { collateral } from './evidence/collateral.ts'
+import { epochVerify } from './evidence/epoch.ts'
 import { fraudVerify } from './evidence/fraud.ts'
 import { inspect } from './evidence/inspect.ts'
 import { receipt } from './evidence/receipt.ts'
@@ -25,6 +26,7 @@ export const commands: readonly Command[] = [
   bundleVerify,
   audit,
   fraudVerify,
+  epochVerify,
   replay,
   replayCalibrate,
   policyInit,

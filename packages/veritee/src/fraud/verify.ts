@@ -1,3 +1,4 @@
+import type { QuoteClaims } from '../attestation/claims.ts'
 import type { Trust } from '../attestation/index.ts'
 import { sha256Digest } from '../bytes/digest.ts'
 import { jcs } from '../bytes/jcs.ts'
@@ -28,8 +29,8 @@ export interface ProvenFraud {
     readonly keysetDigest: string
     /** The operator that the keyset names; null where it names none. Whom a ban is for (rule S17). */
     readonly operatorKey: string | null
-    /** PCK platform id, 16 bytes hex, as the quote's certificate names it. */
-    readonly ppid: string
+    /** The machine, as the quote's certificate names it: what `platformId` of `veritee/admission` makes the name in a network of. */
+    readonly platform: Pick<QuoteClaims['platform'], 'ppid' | 'platformInstanceId'>
   }
   readonly simulated: boolean
   /** Digests of the receipts, in the order of the proof. */
@@ -64,10 +65,11 @@ export async function verifyFraudProof(proof: FraudProof, { trust, policy, at }:
   for (const receipt of proof.receipts)
     await verifyReceipt(receipt, report.keyset, report.keysetDigest, { requestHash: null, responseHash: null, clientNonce: null })
   const contradiction = await findContradiction(proof, report.descriptor)
+  const { ppid, platformInstanceId } = report.claims.platform
   return {
     kind: proof.kind,
     contradiction,
-    accused: { role, keysetDigest: report.keysetDigest, operatorKey, ppid: report.claims.platform.ppid },
+    accused: { role, keysetDigest: report.keysetDigest, operatorKey, platform: { ppid, platformInstanceId } },
     simulated: report.claims.simulated,
     receipts: await Promise.all(proof.receipts.map(receiptDigest)),
     verdict,

@@ -87,7 +87,7 @@ describe('S5: what only the accused can have signed convicts', () => {
       role: 'worker',
       keysetDigest: worker.digest,
       operatorKey: '7'.repeat(64),
-      ppid: expect.stringMatching(/^[0-9a-f]{32}$/),
+      platform: expect.objectContaining({ ppid: expect.stringMatching(/^[0-9a-f]{32}$/) as string }) as object,
     })
     expect(proven.receipts).toHaveLength(evidence.receipts.length)
     expect(proven.contradiction).not.toContain('yes')

@@ -64,6 +64,7 @@ RECORDS = [
     ("evidence that is not accepted", changed(PASS, index=5, path=[], view=None, replay=None, timings=None, output_tokens=0, attestation={"verdict": "rejected", "code": "policy_tcb_status", "evidence": digest(0xE3), "collateral": digest(0xE4)}, verdict="fail", reason="attestation_rejected", charged="worker")),
     ("an engine that cannot be replayed", changed(PASS, index=6, replay=None, verdict="inconclusive", reason="engine_not_replayable")),
     ("a confirmation", changed(PASS, index=7, kind="confirmation", path=[], timings=None, replay={**LEVEL2, "level": 1, "calibration": None, "tokens": {"total": 64, "equal": 20, "near": None}}, verdict="fail", reason="replay_mismatch", charged="worker")),
+    ("organic traffic whose view nobody gives out", changed(PASS, index=9, kind="organic", path=[], timings=None, replay=None, worker=None, keyset=None, model=None, attestation=None, output_tokens=0, view={"digest": None, "log": PASS["view"]["log"]}, verdict="inconclusive", reason="view_unavailable")),
     ("organic traffic whose view is not signed by its keyset", changed(PASS, index=8, kind="organic", path=[], timings=None, replay=None, verdict="unattributable", reason="receipt_signature_invalid")),
 ]
 
@@ -85,6 +86,9 @@ MALFORMED = [
     ("organic traffic through a controller", {"kind": "organic", "timings": None}),
     ("organic traffic with timings", {"kind": "organic", "path": []}),
     ("organic traffic outside of the log", {"kind": "organic", "path": [], "timings": None, "view": {**PASS["view"], "log": None}}),
+    ("organic traffic without a leaf", {"kind": "organic", "path": [], "timings": None, "view": None, "verdict": "inconclusive", "reason": "view_unavailable"}),
+    ("a probe without digest of the view", {"view": {**PASS["view"], "digest": None}}),
+    ("inconclusive about nobody", {"worker": None, "keyset": None, "replay": None, "verdict": "inconclusive", "reason": "replay_unavailable"}),
     ("a confirmation without replay", {"kind": "confirmation", "path": [], "timings": None, "replay": None}),
     ("a calibration at level 1", {"replay": {**PASS["replay"], "calibration": digest(1)}}),
     ("level 2 without calibration", {"replay": {**LEVEL2, "outcome": "pass", "calibration": None}}),

@@ -130,7 +130,9 @@ function randomRecord(random: (below: number) => number, policy: ScoringPolicy, 
           : 'controller'
   const faults = ['refused', 'timeout', 'answer_error', 'model_mismatch', 'response_mismatch', 'attestation_rejected', 'keyset_expired']
   const outcome = verdict === 'pass' ? 'pass' : mismatch ? 'fail' : pick<'pass' | 'inconclusive'>('pass', 'inconclusive')
-  const unknown = charged === 'controller' && random(4) === 0
+  const obstacle = verdict === 'inconclusive' ? pick(...obstacles) : null
+  const hidden = kind === 'organic' && obstacle === 'view_unavailable'
+  const unknown = hidden || (charged === 'controller' && random(4) === 0)
   return auditRecordFromJson({
     version: 'veritee.audit.v1',
     network: 'test',
@@ -144,13 +146,13 @@ function randomRecord(random: (below: number) => number, policy: ScoringPolicy, 
     model: { name: 'm', weights: pick(digest(0xd1), digest(0xd2), digest(0xd2), digest(0xd3)) },
     path,
     attestation: { verdict: 'accepted', code: null, evidence: digest(2), collateral: digest(3) },
-    view,
+    view: hidden ? { ...view, digest: null } : view,
     replay: kind === 'organic' && !mismatch && random(2) === 0 ? null : replay(outcome),
     timings: asked ? { worker: pick(null, timing(), timing()), validator: timing() } : null,
     output_tokens: random(300),
     canary: kind === 'canary' ? digest(4) : null,
     verdict,
-    reason: verdict === 'pass' ? null : verdict === 'inconclusive' ? pick(...obstacles) : mismatch ? 'replay_mismatch' : pick(...faults),
+    reason: verdict === 'pass' ? null : obstacle !== null ? obstacle : mismatch ? 'replay_mismatch' : pick(...faults),
     charged,
     signature: '00'.repeat(64),
   })

@@ -125,9 +125,9 @@ describe('scores of an epoch', () => {
           before = found.after
         }
       }),
-      { numRuns: 60 },
+      { numRuns: 30 },
     )
-  })
+  }, 180_000)
 
   it('S18: no split of the same work over more workers or platforms raises the total of an operator', async () => {
     await fc.assert(
@@ -163,9 +163,9 @@ describe('scores of an epoch', () => {
         for (const [epoch, totals] of split.entries())
           for (const [i, total] of totals.entries()) expect(total).toBeLessThanOrEqual(whole[epoch]?.[i] as bigint)
       }),
-      { numRuns: 60 },
+      { numRuns: 30 },
     )
-  })
+  }, 180_000)
 
   it('S18: two workers with the same work as one share the score of one', () => {
     const records = times(40)
@@ -191,13 +191,13 @@ describe('scores of an epoch', () => {
           before = found.after
         }
       }),
-      { numRuns: 60 },
+      { numRuns: 30 },
     )
     const two = score([...times(50), ...times(2, { worker: worker(b, 0xc1) })])
     expect(share(two, a)).toBe(500_000_000n)
     expect(share(two, b)).toBeLessThan(100_000_000n)
     expect(two.network.unassigned.share).toBe(500_000_000n - share(two, b))
-  })
+  }, 180_000)
 
   it('S18: requests that others make earn nothing', () => {
     const organic = times(100, { kind: 'organic', path: [], timings: null, replay: null, worker: worker(b, 0xc1) })

@@ -45,12 +45,12 @@ function documentOf({ kind, contradiction, accused, simulated, receipts, verdict
 }
 
 function linesOf({ kind, contradiction, accused, simulated, verdict }: ProvenFraud): string[] {
-  const { role, keysetDigest, operatorKey, ppid } = accused
+  const { role, keysetDigest, operatorKey, platform } = accused
   return [
     ...checkLines(verdict.checks),
     '',
     `accused: ${role} ${keysetDigest}`,
-    `operator: ${operatorKey ?? 'none named'}; platform: ${ppid}`,
+    `operator: ${operatorKey ?? 'none named'}; platform: ${platform.ppid}`,
     `what: ${kind}: ${contradiction}`,
     '',
     simulated ? 'PROVEN, SIMULATED: this says nothing about hardware' : 'PROVEN',

@@ -126,7 +126,7 @@ function attestation(value: unknown): AuditedAttestation {
 
 function view(value: unknown): AuditedView {
   const o = shape.object(value, 'view', ['digest', 'log'])
-  const digest = shape.digest(o.digest, 'view.digest')
+  const digest = o.digest === null ? null : shape.digest(o.digest, 'view.digest')
   if (o.log === null) return { digest, log: null }
   const log = shape.object(o.log, 'view.log', ['origin', 'index', 'leaf'])
   return {

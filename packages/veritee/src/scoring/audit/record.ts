@@ -19,9 +19,12 @@ export type AuditedAttestation =
   | { readonly verdict: 'rejected'; readonly code: string; readonly evidence: string; readonly collateral: string | null }
   | { readonly verdict: 'unavailable'; readonly code: string; readonly evidence: null; readonly collateral: null }
 
-/** The audit view of the receipt, and where it stands in the log; `log` null where it was not found there. */
+/**
+ * The audit view of the receipt, and where it stands in the log; `log` null where it was not found there. `digest` is null exactly for organic traffic whose view
+ * nobody gives out: the leaf that was chosen is known all the same.
+ */
 export type AuditedView = {
-  readonly digest: string
+  readonly digest: string | null
   readonly log: { readonly origin: string; readonly index: number; readonly leaf: string } | null
 }
 

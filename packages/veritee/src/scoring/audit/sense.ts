@@ -17,7 +17,13 @@ export function checkSense(record: AuditRecord, shape: Shape): void {
     need(path.length === 0, 'path', 'no controllers: nothing was asked')
     need(timings === null, 'timings', 'null: nothing was asked')
   }
-  if (kind === 'organic') need(view === null || view.log !== null, 'view.log', 'the leaf that was chosen')
+  const hidden = kind === 'organic' && reason === 'view_unavailable'
+  if (kind === 'organic') need(view !== null && view.log !== null, 'view.log', 'the leaf that was chosen')
+  need(
+    view === null || (view.digest === null) === hidden,
+    'view.digest',
+    'a digest, and null exactly for organic traffic whose view is not given out',
+  )
   if (kind === 'confirmation') need(view !== null && replay?.level === 1, 'replay', 'a replay at level 1 of a named view')
   if (replay !== null) {
     need((replay.level === 2) === (replay.calibration !== null), 'replay.calibration', 'a digest at level 2, null at level 1')
@@ -37,7 +43,7 @@ export function checkSense(record: AuditRecord, shape: Shape): void {
     case 'inconclusive':
       need((obstacles as readonly (string | null)[]).includes(reason), 'reason', 'what kept the audit from an end')
       need(charged === null, 'charged', 'null: nothing was established')
-      need(worker !== null, 'worker', 'the worker that the audit was of')
+      need((worker === null) === hidden, 'worker', 'the worker that the audit was of, null exactly where the view would have told it')
       return
     case 'fail':
     case 'unattributable':

@@ -1,0 +1,127 @@
+import { createReadStream } from 'node:fs'
+import { join } from 'node:path'
+import { platformId } from '../../admission/index.ts'
+import { parseAdmissionTrust } from '../../admission/trust.ts'
+import type { Trust } from '../../attestation/index.ts'
+import { concatAll, parseDocument, Shape, sha256Digest } from '../../bytes/index.ts'
+import { fail } from '../../errors.ts'
+import { maxFraudProofLength, parseFraudProof, verifyFraudProof } from '../../fraud/index.ts'
+import type { Policy } from '../../policy/index.ts'
+import { type EpochContext, type EpochVerdict, type ReadFile, scoresToJson, verifyEpoch } from '../../scoring/index.ts'
+import { type Command, command, type Given, type Options, one, shared } from '../terminal/command.ts'
+import { readBytes, readPolicy, readText, readTrust } from '../terminal/files.ts'
+import { checkLines, writeJson, writeLines } from '../terminal/print.ts'
+
+const options = {
+  trust: {
+    type: 'string',
+    value: 'FILE',
+    help: 'whose scoring policies count: {"network", "keys", "threshold", "minimum_version"}; without it that is not judged',
+  },
+  policy: { ...shared.policy, help: 'whose enclaves count: fraud proofs are verified under it; without it they are not' },
+  root: { ...shared.root, help: "a further root certificate for fraud proofs, such as a simulator's" },
+  previous: { type: 'string', value: 'DIR', help: 'the bundle of the epoch before, whose state this one must begin from' },
+  json: shared.json,
+} as const satisfies Options
+
+export const epochVerify: Command = command({
+  name: 'epoch verify',
+  operands: 'DIR|URL',
+  summary: "recompute an epoch of a network's validators from its records",
+  options,
+  notes: ['DIR or URL is the bundle (spec/epoch.md). What was not judged is listed, and the last line says so.'],
+  exits: { 0: 'everything that was judged follows from the records', 1: 'something does not; the first is named' },
+  run,
+})
+
+async function run({ values, positionals }: Given<typeof options>): Promise<number> {
+  const from = one(positionals, 'epoch bundle DIR or URL')
+  const context: EpochContext = {
+    trust: values.trust === undefined ? null : await readAdmissionTrust(values.trust),
+    verifyProof: values.policy === undefined ? null : proofVerifier(await readPolicy(values.policy), await readTrust(values.root)),
+    roster: null,
+    previous: values.previous === undefined ? null : await sha256Digest(await readBytes(join(values.previous, 'after.json'), 1 << 28)),
+  }
+  const verdict = await verifyEpoch(/^https?:/.test(from) ? readSite(from) : readDirectory(from), context)
+  if (values.json) writeJson(documentOf(verdict))
+  else writeLines(linesOf(verdict))
+  return verdict.verdict === 'verified' ? 0 : 1
+}
+
+async function readAdmissionTrust(path: string): Promise<EpochContext['trust']> {
+  const value = parseDocument(await readText(path), { maxLength: 1 << 16, maxDepth: 4, integersOnly: true }, 'usage', '--trust')
+  return parseAdmissionTrust(value, '--trust', new Shape('usage'))
+}
+
+function proofVerifier(policy: Policy, trust: Trust): NonNullable<EpochContext['verifyProof']> {
+  return async (text, { salt, at }) => {
+    if (text.length > maxFraudProofLength) throw fail('fraud_proof_malformed', `expected at most ${maxFraudProofLength} characters`)
+    const { accused } = await verifyFraudProof(parseFraudProof(text), { policy, trust, at })
+    if (accused.operatorKey === null) throw fail('fraud_not_shown', 'the accused names no operator: there is nobody to convict')
+    return { keyset: accused.keysetDigest, operator: accused.operatorKey, platform: await platformId(salt, accused.platform) }
+  }
+}
+
+/** As much of a file as may be looked at: one that is longer than its manifest says is cut, and found to differ. */
+function readDirectory(directory: string): ReadFile {
+  return async (path, maxBytes) => {
+    const parts: Uint8Array[] = []
+    try {
+      for await (const part of createReadStream(join(directory, path), { end: maxBytes - 1, highWaterMark: 1 << 20 }) as AsyncIterable<Uint8Array>)
+        parts.push(part)
+    } catch (cause) {
+      throw fail(
+        'file_unavailable',
+        `cannot read ${join(directory, path)}: ${cause instanceof Error && 'code' in cause ? String(cause.code) : 'failed'}`,
+        cause,
+      )
+    }
+    return concatAll(parts)
+  }
+}
+
+const siteDeadlineMs = 120_000
+
+function readSite(base: string): ReadFile {
+  const root = new URL(base.endsWith('/') ? base : `${base}/`)
+  if (root.protocol !== 'https:' && root.hostname !== '127.0.0.1' && root.hostname !== 'localhost') throw fail('usage', 'expected an https address')
+  return async (path, maxBytes) => {
+    const address = new URL(path, root)
+    const failed = (why: string, cause?: unknown): Error => fail('file_unavailable', `cannot get ${address.href}: ${why}`, cause)
+    try {
+      const response = await fetch(address, { redirect: 'error', signal: AbortSignal.timeout(siteDeadlineMs) })
+      if (response.status !== 200 || response.body === null) throw failed(`status ${response.status}`)
+      const parts: Uint8Array[] = []
+      let length = 0
+      for await (const part of response.body as unknown as AsyncIterable<Uint8Array>) {
+        parts.push(part.subarray(0, maxBytes - length))
+        length += part.length
+        if (length >= maxBytes) break
+      }
+      return concatAll(parts)
+    } catch (cause) {
+      throw cause instanceof Error && 'code' in cause && cause.code === 'file_unavailable' ? cause : failed('no answer', cause)
+    }
+  }
+}
+
+function documentOf({ scores, epoch, ...verdict }: EpochVerdict): object {
+  return { ...verdict, epoch, scores: scores === null || epoch === null ? null : scoresToJson(epoch, scores) }
+}
+
+function linesOf({ verdict, network, epoch, checks, first, missed, scores }: EpochVerdict): string[] {
+  const lines = checkLines(checks)
+  if (first !== null) {
+    const where = first.record === null ? first.file : `${first.file}, record ${first.record.line} of validator ${first.record.validator}`
+    return [...lines, '', `REJECTED: ${where}: ${first.code}: ${first.message}`]
+  }
+  for (const { validator, duty, detail } of missed) lines.push(`validator ${validator} counts for nothing: ${duty}: ${detail}`)
+  for (const { operator, until, grounds } of scores?.convictions ?? [])
+    lines.push(`convicted: operator ${operator}, banned through epoch ${until}, for ${[...new Set(grounds.map(({ kind }) => kind))].join(', ')}`)
+  const waived = checks.filter(({ status }) => status === 'waived').map(({ id }) => id)
+  lines.push(
+    '',
+    `${verdict.toUpperCase()}: epoch ${epoch} of ${network} follows from its records${waived.length === 0 ? '' : `; NOT JUDGED: ${waived.join(', ')}`}`,
+  )
+  return lines
+}

@@ -1,0 +1,233 @@
+import fc from 'fast-check'
+import { beforeAll, describe, expect, it, vi } from 'vitest'
+import { sha256Digest, toHex, utf8 } from '../../src/bytes/index.ts'
+import { generateEd25519 } from '../../src/crypto/index.ts'
+import { fail } from '../../src/errors.ts'
+import {
+  type EpochContext,
+  type EpochParts,
+  type EpochVerdict,
+  parseState,
+  readFrom,
+  verifyEpoch,
+  type WrittenEpoch,
+  writeEpoch,
+} from '../../src/scoring/index.ts'
+import { type Dishonest, makeEpoch, makeWorld, type World } from './epoch-world.ts'
+import { digest, hex } from './random-epoch.ts'
+
+// Two pairings for each bundle, on machines that others use too.
+vi.setConfig({ testTimeout: 180_000 })
+const context: EpochContext = { trust: null, verifyProof: null, roster: null, previous: null }
+let world: World
+let parts: EpochParts
+let written: WrittenEpoch
+beforeAll(async () => {
+  world = await makeWorld()
+  parts = await makeEpoch(world, 20)
+  written = await writeEpoch(parts, world.keys)
+}, 120_000)
+
+type Files = ReadonlyMap<string, string | Uint8Array>
+const verify = (files: Files, with_: Partial<EpochContext> = {}): Promise<EpochVerdict> => verifyEpoch(readFrom(files), { ...context, ...with_ })
+const changed = (path: string, change: (text: string) => string): Files =>
+  new Map([...written.bundle, [path, change(written.bundle.get(path) ?? '')]])
+const recordsPath = (i = 0): string => `validators/${toHex((world.keys[i] as { publicKey: Uint8Array }).publicKey)}/records.jsonl`
+
+describe('the bundle of an epoch', () => {
+  it('verifies, with every number recomputed and every duty done', async () => {
+    const trust = { network: 'test', keys: [toHex(world.signer.publicKey)], threshold: 1, minimumVersion: 1 }
+    const found = await verify(written.bundle, { trust, roster: parts.roster })
+    expect(found).toMatchObject({ verdict: 'verified', network: 'test', epoch: 0, first: null, missed: [] })
+    expect(found.checks.filter(({ status }) => status !== 'pass')).toEqual([])
+    expect(found.scores?.network.workers.length).toBeGreaterThan(0)
+    expect(found.scores?.network.controllers.length).toBe(1)
+  })
+
+  it('tells what was not judged', async () => {
+    const found = await verify(written.bundle)
+    expect([found.verdict, found.checks.filter(({ status }) => status === 'waived').map(({ id }) => id)]).toEqual(['verified', ['policy', 'roster']])
+  })
+
+  it('any byte of a record that is changed makes it fail, with that record named', async () => {
+    const path = recordsPath()
+    const text = written.bundle.get(path) as string
+    await fc.assert(
+      fc.asyncProperty(fc.nat(text.length - 1), fc.integer({ min: 1, max: 127 }), async (at, by) => {
+        const bytes = utf8(text)
+        bytes[at] = (bytes[at] as number) ^ by
+        const found = await verify(new Map<string, string | Uint8Array>([...written.bundle, [path, bytes]]))
+        expect(found.verdict).toBe('rejected')
+        expect(found.first?.file).toBe(path)
+        expect(found.first?.record?.line).toBe(text.slice(0, at).split('\n').length - 1)
+      }),
+      { numRuns: 100 },
+    )
+  }, 120_000)
+
+  it('any byte of any file that is changed makes it fail', async () => {
+    const paths = [...written.bundle.keys()]
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...paths), fc.nat(), fc.integer({ min: 1, max: 127 }), async (path, where, by) => {
+        const bytes = utf8(written.bundle.get(path) as string)
+        const at = where % bytes.length
+        bytes[at] = (bytes[at] as number) ^ by
+        const files = new Map<string, string | Uint8Array>([...written.bundle, [path, bytes]])
+        // A manifest that names another file asks for what is not there.
+        const found = await verify(files).catch((error: { readonly code?: string }) => ({ verdict: error.code }))
+        expect(['rejected', 'file_unavailable']).toContain(found.verdict)
+      }),
+      { numRuns: 30 },
+    )
+  }, 300_000)
+
+  it('the first of two wrong records is the one that is named', async () => {
+    const found = await verify(changed(recordsPath(), (text) => text.replace('"index":3', '"index":9').replace('"index":7', '"index":9')))
+    expect(found.first).toMatchObject({ record: { line: 3 }, code: 'audit_record_signature_invalid' })
+  })
+
+  /** The same bundle with other documents, its manifest written and signed anew by its validators: only what does not follow is left to find. */
+  async function forged(
+    change: (parts: EpochParts) => EpochParts,
+    also: (files: Map<string, string>) => void = () => undefined,
+  ): Promise<EpochVerdict> {
+    const again = await writeEpoch(change(parts), world.keys)
+    const files = new Map(again.bundle)
+    also(files)
+    const { manifestText, signaturesText, signManifest } = await import('../../src/scoring/epoch/files.ts')
+    files.delete('manifest.json')
+    files.delete('signatures.json')
+    const manifest = await manifestText('test', 0, files)
+    const signatures = await Promise.all(world.keys.map((key) => signManifest(utf8(manifest), key)))
+    return verify(new Map([...files, ['manifest.json', manifest], ['signatures.json', signaturesText(signatures)]]))
+  }
+  const put = (path: string, from: string | RegExp, to: string) => (files: Map<string, string>) => {
+    const text = files.get(path) as string
+    expect(text.replace(from, to)).not.toBe(text)
+    files.set(path, text.replace(from, to))
+  }
+  const same = (one: EpochParts): EpochParts => one
+
+  it('numbers that do not follow are named by their place, though everybody signed them', async () => {
+    expect((await forged(same)).verdict).toBe('verified')
+    const weights = await forged(same, put('weights.json', /"weight":\d+/, '"weight":65535'))
+    expect(weights.first).toMatchObject({
+      file: 'weights.json',
+      code: 'epoch_mismatch',
+      message: expect.stringMatching(/^\/weights\/0\/weight: expected/),
+    })
+    for (const [path, from, to] of [
+      ['scores.json', /"goodness":"[0-9.]+"/, '"goodness":"1.000000000"'],
+      ['scores.json', /"raw":"[0-9.]+"/, '"raw":"1.000000000"'],
+      ['after.json', /"score":"[0-9.]+"/, '"score":"1.000000000"'],
+      ['missed.json', '"missed":[]', `"missed":[{"detail":"","duty":"indices","record":null,"validator":"${hex(1)}"}]`],
+    ] as const)
+      expect((await forged(same, put(path, from, to))).first).toMatchObject({ file: path, code: 'epoch_mismatch' })
+  })
+
+  it('files that nothing follows from, are missing, or are of others are refused', async () => {
+    expect((await forged(same, (files) => files.set('notes.txt', 'hello'))).first?.code).toBe('epoch_malformed')
+    expect((await forged(same, (files) => files.delete('weights.json'))).first?.code).toBe('epoch_malformed')
+    expect((await forged(same, (files) => files.set(`validators/${hex(1)}/records.jsonl`, ''))).first?.code).toBe('epoch_malformed')
+  })
+
+  it('a log or beacon that does not fit is refused', async () => {
+    const other = await world.beacon.round(parts.rounds.opened.round + 1)
+    const { closed } = parts.rounds
+    const codes = async (files: (files: Map<string, string>) => void) => (await forged(same, files)).first?.code
+    const text = (round: unknown) => JSON.stringify({ version: 'veritee.epoch-beacon.v1', opened: round, closed })
+    expect(await codes((files) => files.set('beacon.json', text(other)))).toBe('epoch_beacon_invalid')
+    expect(await codes((files) => files.set('beacon.json', text({ ...other, round: other.round - 1 })))).toBe('beacon_signature_invalid')
+    expect(
+      await codes((files) =>
+        files.set('beacon.json', JSON.stringify({ version: 'veritee.epoch-beacon.v1', opened: parts.rounds.opened, closed: other })),
+      ),
+    ).toBe('epoch_beacon_invalid')
+    expect(await codes(put('leaves.txt', /^..../, '0000'))).toBe('epoch_log_invalid')
+    expect(await codes(put('leaves.txt', /^.*\n/, ''))).toBe('epoch_log_invalid')
+    expect(await codes(put('log.json', /"before":\["..../, '"before":["0000'))).toBe('epoch_log_invalid')
+    expect(await codes((files) => files.delete('log.json'))).toBe('epoch_log_invalid')
+  })
+
+  it('is signed by at least one validator of the policy, and by nobody else', async () => {
+    const { signaturesText, signManifest } = await import('../../src/scoring/epoch/files.ts')
+    const manifest = utf8(written.bundle.get('manifest.json') as string)
+    const by = async (keys: readonly Parameters<typeof signManifest>[1][]): Promise<string | undefined> => {
+      const text = signaturesText(await Promise.all(keys.map((key) => signManifest(manifest, key))))
+      return (await verify(new Map([...written.bundle, ['signatures.json', text]]))).first?.code
+    }
+    expect(await by(world.keys.slice(0, 1))).toBeUndefined()
+    expect(await by([])).toBe('epoch_signature_invalid')
+    expect(await by([...world.keys, await generateEd25519()])).toBe('epoch_signature_invalid')
+  })
+
+  it('the policy, the operators and the epoch before are those that the verifier brings', async () => {
+    const trust = { network: 'test', keys: [toHex(world.signer.publicKey)], threshold: 1, minimumVersion: 1 }
+    expect((await verify(written.bundle, { trust: { ...trust, keys: [hex(1)] } })).first?.code).toBe('scoring_policy_rejected')
+    expect((await verify(written.bundle, { trust: { ...trust, minimumVersion: 2 } })).first?.code).toBe('scoring_policy_rejected')
+    expect((await verify(written.bundle, { roster: { ...parts.roster, operators: [hex(1)] } })).first?.code).toBe('epoch_mismatch')
+    expect((await verify(written.bundle, { roster: { ...parts.roster, manifest: digest(1) } })).first?.code).toBe('epoch_mismatch')
+    expect((await verify(written.bundle, { previous: digest(1) })).first?.code).toBe('epoch_mismatch')
+    const previous = await sha256Digest(utf8(written.bundle.get('before.json') as string))
+    expect((await verify(written.bundle, { previous })).verdict).toBe('verified')
+  })
+})
+
+describe('S16: duties of validators', () => {
+  it.each<[string, Dishonest, string]>([
+    ['does not open its seed', { hideSeed: true }, 'seed_opened'],
+    ['commits to its seed after the opening round', { lateSeed: true }, 'seed_logged'],
+    ['leaves out an audit that it drew', { skipChosen: true }, 'organic_missing'],
+    ['audits what it did not draw', { extraOrganic: true }, 'organic_unchosen'],
+    ['leaves out a record', { gap: true }, 'indices'],
+    ['publishes other records than it committed to', { swapRecords: true }, 'records_opened'],
+  ])('one that %s counts for nothing, and the bundle says so', async (_, dishonest, duty) => {
+    const here = await makeWorld()
+    const found = await writeEpoch(await makeEpoch(here, 6, dishonest), here.keys)
+    const last = toHex((here.keys[1] as { publicKey: Uint8Array }).publicKey)
+    expect([...found.missed].map(([validator, missed]) => [validator, missed.duty])).toEqual([[last, duty]])
+    expect(found.scores.validators.map(({ weight }) => weight)).toEqual([1n, 0n])
+    expect(found.scores.after.disqualified.get(last)).toBe(1)
+    expect((await verify(found.bundle)).verdict).toBe('verified')
+  })
+
+  it('one that hands in nothing has missed them', async () => {
+    const found = await writeEpoch({ ...parts, validators: parts.validators.slice(0, 1) }, world.keys)
+    expect(found.missed.size).toBe(1)
+    expect((await verify(found.bundle)).verdict).toBe('verified')
+  })
+
+  it('without a log, nothing can be chosen, and it is told that time is not shown', async () => {
+    const here = await makeWorld({ withLog: false, validators: 1 })
+    const found = await writeEpoch(await makeEpoch(here, 6), here.keys)
+    const verdict = await verify(found.bundle)
+    expect([verdict.verdict, verdict.checks.find(({ id }) => id === 'log')?.status]).toEqual(['verified', 'waived'])
+  })
+})
+
+describe('canaries and proofs', () => {
+  it('an opening that is of no canary of the epoch is refused', async () => {
+    const part = parts.validators[0] as EpochParts['validators'][0]
+    const other = { ...(part.openings[0] as (typeof part.openings)[0]), expected: 'Five.' }
+    for (const openings of [[other], [...part.openings, ...part.openings]]) {
+      const found = await writeEpoch({ ...parts, validators: [{ ...part, openings }, ...parts.validators.slice(1)] }, world.keys)
+      expect((await verify(found.bundle)).first?.code).toBe('epoch_mismatch')
+    }
+  })
+
+  it('a conviction rests on a proof that the verifier judges, and on nobody else`s word', async () => {
+    const accused = { keyset: digest(0x70), operator: hex(0xa0), platform: hex(0xc0) }
+    const found = await writeEpoch({ ...parts, proofs: [{ text: '{"proof":1}', ...accused }] }, world.keys)
+    expect(found.scores.convictions).toMatchObject([{ operator: hex(0xa0), platforms: [hex(0xc0)] }])
+    const by = (verifyProof: EpochContext['verifyProof']) => verify(found.bundle, { verifyProof })
+    expect((await by(null)).checks.find(({ id }) => id === 'proofs')?.status).toBe('waived')
+    expect((await by(async () => accused)).verdict).toBe('verified')
+    expect((await by(async () => ({ ...accused, operator: hex(0xa1) }))).first).toMatchObject({ file: 'proofs/00000.json', code: 'epoch_mismatch' })
+    const refused = await by(() => Promise.reject(fail('fraud_not_shown', 'no')))
+    expect(refused.first).toMatchObject({ file: 'proofs/00000.json', code: 'fraud_not_shown' })
+  })
+
+  it('hands its state on', () => {
+    expect(parseState(written.bundle.get('after.json') as string, 'test').epoch).toBe(0)
+  })
+})
