@@ -166,6 +166,10 @@ export const errorTable = {
   epoch_beacon_invalid: ['untrusted', 'a round of the beacon is not the one that the policy and the log fix for this epoch'],
   epoch_log_invalid: ['untrusted', 'the leaves of the epoch do not stand between two witnessed checkpoints of the log that the policy names'],
   epoch_mismatch: ['untrusted', 'a number, a commitment or an accusation in the epoch bundle does not follow from its evidence'],
+  uid_map_invalid: [
+    'configuration',
+    'the map of uids is not well-formed, names somebody twice, or leaves weights without a uid; see spec/epoch.md, "Export"',
+  ],
   scoring_input_invalid: ['untrusted', 'a record does not belong into this epoch, or the state is not that of the epoch before'],
 
   // sealed models (spec/sealed-model.md)

@@ -13,6 +13,7 @@ const commands: Readonly<Record<string, readonly [string, () => Promise<{ readon
   keys: ['API keys of a controller: create, list, revoke, usage', () => import('./commands/keys.ts')],
   status: ['whether a service that runs is ready, and why not', () => import('./commands/status.ts')],
   workers: ['the workers of a running controller', () => import('./commands/workers.ts')],
+  weights: ['the weights of a verified epoch, as uids or a table', () => import('./commands/weights.ts')],
   demo: ['a whole network on this machine, SIMULATED', () => import('./commands/demo.ts')],
 }
 
