@@ -138,17 +138,18 @@ class OpenConnection implements Connection {
   }
 
   async #post(call: Call): Promise<Response> {
-    const { result, held, release } = await this.#overVerified((service) => this.#send(service, call)).catch((error: unknown) => {
-      if (error instanceof PlainRefusal) return { result: plainRefusal(error), held: null, release: () => undefined }
+    const outcome = await this.#overVerified((service) => this.#send(service, call)).catch((error: unknown) => {
+      if (error instanceof PlainRefusal) return plainRefusal(error)
       throw error
     })
-    if (result instanceof Response) return result
+    if (outcome instanceof Response) return outcome
+    const { result, held, release } = outcome
     // An error of the service is its word over the verified channel, or encrypted by it. It has no proof, and there is no answer to prove.
     if (result.response.status < 200 || result.response.status > 299) return passedOn(result.body, result.response, release)
     try {
-      const sent = held === null ? result : await this.#underKeyset(held, result)
+      const sent = await this.#underKeyset(held, result)
       receiptIdOf(sent.response.headers)
-      const answering = answerTo(sent, this.#settled.mode, () => this.#proving(call))
+      const answering = answerTo(sent, this.#settled.mode, () => this.#proving(held, call))
       this.#answers.set(answering.response, answering)
       answering.judged
         .then((judged) => this.#tell(judged))
@@ -218,18 +219,28 @@ class OpenConnection implements Connection {
     throw keysetChanged(report.keysetDigest, stated)
   }
 
-  #proving(call: Call): Proving {
+  #proving(held: Held, call: Call): Proving {
     const signal = AbortSignal.timeout(this.#settled.proofTimeoutMs)
     const authorization = this.#authorization(call)
     const request = (service: Service, path: string, maxBytes: number): Promise<string> =>
       fetchText(service.transport, { method: 'GET', path, headers: authorization, signal }, maxBytes, 'receipt_missing')
+    const underWay = new Set<Promise<unknown>>()
     const get: GetDocument = async (path, maxBytes) => {
-      const held = await this.#keeper.current()
+      const first = request(held.service, path, maxBytes)
+      underWay.add(first)
       try {
-        return await request(held.service, path, maxBytes).catch(async (error: unknown) => {
-          if (!isStale(error)) throw error
-          return request((await this.#keeper.refresh(held)).service, path, maxBytes)
-        })
+        return await first
+          .catch(async (error: unknown) => {
+            underWay.delete(first)
+            if (!isStale(error)) throw error
+            // A balancer has led a second connection elsewhere. The one that carried the answer leads to who has the receipt, and is free when the others are done.
+            await Promise.allSettled(underWay)
+            return request(held.service, path, maxBytes)
+          })
+          .catch(async (error: unknown) => {
+            if (!isStale(error)) throw error
+            return request((await this.#keeper.refresh(held)).service, path, maxBytes)
+          })
       } catch (error) {
         if (!signal.aborted) throw error
         throw fail('receipt_missing', `expected ${path.split('?')[0]} within ${this.#settled.proofTimeoutMs} ms, found nothing`, error)
