@@ -38,6 +38,8 @@ export interface Behaviour {
   wire?: (events: readonly string[]) => readonly string[]
   /** What the controller's receipt says, and who signs it. */
   sealing?: Sealing
+  /** Where it says that its replicas are. */
+  replicas?: readonly string[]
   /** Another keyset for the reports from now on. */
   reporter?: TestEnclave
 }
@@ -114,6 +116,10 @@ export async function fakeService(behaviour: Partial<Behaviour> = {}, tls: TlsId
       return void response.writeHead(instead.status, { 'x-aci-keyset-digest': controller.digest, ...instead.headers }).end(instead.body)
     }
     if (url.pathname === '/v1/chat/completions') return chat(request, response)
+    if (url.pathname === '/v1/veritee/replicas' && state.replicas !== undefined) {
+      const replicas = state.replicas.map((replica) => ({ url: replica }))
+      return void response.end(JSON.stringify({ version: 'veritee.replicas.v1', replicas }))
+    }
     if (url.pathname === '/v1/models') return void response.end('{"object":"list","data":[{"id":"demo-model"}]}')
     if (url.pathname === '/v1/aci/attestation') {
       state.beforeReport?.()

@@ -50,7 +50,7 @@ export async function openConnection(url: string | URL, options: ConnectionOptio
     const keeper = new ServiceKeeper({
       url: base,
       connect: settled.connect,
-      open: (pin) => openTransport(base, pin),
+      open: openTransport,
       keep: cache === undefined ? null : platform.keepReports(cache, settled.connect.now),
     })
     await keeper.current()
@@ -133,19 +133,22 @@ class OpenConnection implements Connection {
 
   async #get(call: Call): Promise<Response> {
     const { method, path, headers, signal } = call
-    const { result, release } = await this.#overVerified((service) => service.transport.send({ method, path, headers, signal }))
+    const { result, release } = await this.#overVerified(signal, (service) => service.transport.send({ method, path, headers, signal }))
     return passedOn(result.body, result, release)
   }
 
   async #post(call: Call): Promise<Response> {
-    const outcome = await this.#overVerified((service) => this.#send(service, call)).catch((error: unknown) => {
+    const outcome = await this.#overVerified(call.signal, (service) => this.#send(service, call)).catch((error: unknown) => {
       if (error instanceof PlainRefusal) return plainRefusal(error)
       throw error
     })
     if (outcome instanceof Response) return outcome
     const { result, held, release } = outcome
     // An error of the service is its word over the verified channel, or encrypted by it. It has no proof, and there is no answer to prove.
-    if (result.response.status < 200 || result.response.status > 299) return passedOn(result.body, result.response, release)
+    const { status } = result.response
+    // It stops, or has no workers: whoever tries again is led to another replica, where there is one.
+    if (status === 503) this.#keeper.suspect(held)
+    if (status < 200 || status > 299) return passedOn(result.body, result.response, release)
     try {
       const sent = await this.#underKeyset(held, result)
       receiptIdOf(sent.response.headers)
@@ -163,14 +166,15 @@ class OpenConnection implements Connection {
     }
   }
 
-  /** Sends over a service that is verified, once more where it turned out to have other keys: nobody has read anything then. */
-  async #overVerified<T>(send: (service: Service) => Promise<T>): Promise<{ readonly result: T; readonly held: Held; readonly release: () => void }> {
-    const attempt = async (held: Held): Promise<{ readonly result: T; readonly held: Held; readonly release: () => void }> => {
+  /** Sends over a service that is verified, once more where it turned out to have other keys, or to be gone: nobody has read anything then. */
+  async #overVerified<T>(signal: AbortSignal, send: (service: Service) => Promise<T>): Promise<Carried<T>> {
+    const attempt = async (held: Held): Promise<Carried<T>> => {
       const release = this.#keeper.acquire(held)
       try {
         return { result: await send(held.service), held, release }
       } catch (error) {
         release()
+        if (!signal.aborted && isGone(error)) this.#keeper.suspect(held)
         throw error
       }
     }
@@ -178,7 +182,7 @@ class OpenConnection implements Connection {
     try {
       return await attempt(first)
     } catch (error) {
-      if (!isStale(error)) throw error
+      if (!isStale(error) && !isUnreached(error)) throw error
       return attempt(await this.#keeper.refresh(first))
     }
   }
@@ -274,6 +278,25 @@ function passedOn(
   release: () => void,
 ): Response {
   return responseWith(streamOf(body, release), status, headers)
+}
+
+/** What a verified service gave, and how to let go of its transport. */
+interface Carried<T> {
+  readonly result: T
+  readonly held: Held
+  readonly release: () => void
+}
+
+/** It does not answer, or somebody on the way says that it does not. */
+function isGone(error: unknown): boolean {
+  return error instanceof VeriteeError && (error.code === 'service_unavailable' || (error instanceof PlainRefusal && error.status === 503))
+}
+
+/** No connection was made, so nothing was sent. */
+function isUnreached(error: unknown): boolean {
+  if (!(error instanceof VeriteeError) || error.code !== 'service_unavailable') return false
+  const { cause } = error
+  return cause instanceof Error && 'code' in cause && ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND'].includes(String(cause.code))
 }
 
 /** Verifying the service again may help: it has other keys than those it was verified with, and read nothing. */

@@ -4,11 +4,14 @@ import { VeriteeError } from '../../errors.ts'
 import { policyFor } from '../../policy/index.ts'
 import { type ConnectOptions, checkStillVerified, establish, judgeReport, type Service } from '../establish.ts'
 import type { Transport } from '../transport.ts'
+import { replicaHints } from './replicas.ts'
 import type { ReportKeep, ReportKey } from './report-keep.ts'
 
 /** A verified service, and how many requests are under way over its transport. */
 export interface Held {
   readonly service: Service
+  /** Where it is: the entry that the caller named, or a replica that was found there. */
+  readonly url: string
   users: number
   retired: boolean
 }
@@ -16,9 +19,11 @@ export interface Held {
 export interface KeeperOptions {
   readonly url: string
   readonly connect: ConnectOptions
-  readonly open: (pin: string | null) => Transport
+  readonly open: (url: string, pin: string | null) => Transport
   readonly keep: ReportKeep | null
 }
+
+type Found = Pick<Held, 'url' | 'service'>
 
 /** Part of the age a policy allows after which the service is verified again beside the requests, so that none has to wait for it. */
 const refreshAt = 0.8
@@ -30,6 +35,9 @@ const refreshAt = 0.8
 export class ServiceKeeper {
   readonly #options: KeeperOptions
   #held: Held | null = null
+  #last: Service | null = null
+  /** Where somebody did not answer. */
+  #avoided: string | null = null
   #running: Promise<Held> | null = null
   #closed = false
 
@@ -39,14 +47,14 @@ export class ServiceKeeper {
 
   /** The service as verified last, whether or not that still stands; null before the first time. */
   get last(): Service | null {
-    return this.#held?.service ?? null
+    return this.#last
   }
 
   /** A service that is verified now. Throws every code of `establish`. */
   async current(): Promise<Held> {
     if (this.#closed) throw new TypeError('the connection was closed')
     const held = this.#held
-    if (held === null) return this.#renew(true)
+    if (held === null) return this.#renew(this.#last === null)
     try {
       checkStillVerified(held.service, null)
     } catch {
@@ -80,6 +88,14 @@ export class ServiceKeeper {
     }
   }
 
+  /** It did not answer: whoever asks next gets one that is verified anew, elsewhere where there is an elsewhere. */
+  suspect(held: Held): void {
+    if (this.#held !== held) return
+    this.#held = null
+    this.#avoided = held.url
+    this.#retire(held)
+  }
+
   close(): void {
     this.#closed = true
     this.#held?.service.transport.close()
@@ -101,44 +117,65 @@ export class ServiceKeeper {
 
   async #establish(kept: boolean): Promise<Held> {
     if (this.#closed) throw new TypeError('the connection was closed')
-    const service = (kept ? await this.#fromKept() : null) ?? (await this.#fromService())
-    const held: Held = { service, users: 0, retired: false }
+    const found = (kept ? await this.#fromKept() : null) ?? (await this.#fromService())
+    const held: Held = { ...found, users: 0, retired: false }
     const former = this.#held
     this.#held = held
-    if (former !== null) {
-      former.retired = true
-      if (former.users === 0) former.service.transport.close()
-    }
-    if (this.#closed) service.transport.close()
+    this.#last = held.service
+    if (former !== null) this.#retire(former)
+    if (this.#closed) held.service.transport.close()
     return held
   }
 
-  async #fromService(): Promise<Service> {
-    const { open, connect, keep } = this.#options
-    const transport = open(null)
+  #retire(held: Held): void {
+    held.retired = true
+    if (held.users === 0) held.service.transport.close()
+  }
+
+  async #fromService(): Promise<Found> {
+    const { url, keep } = this.#options
+    const found = await this.#replica({ url, service: await this.#verify(url) })
+    const { reportText, nonce, attestedAt, transport } = found.service
+    if (keep !== null) await keep.put(await this.#key(), { reportText, nonce, attestedAt, spki: transport.spki, url: found.url })
+    return found
+  }
+
+  async #verify(url: string): Promise<Service> {
+    const { open, connect } = this.#options
+    const transport = open(url, null)
     try {
-      const service = await establish(transport, connect)
-      const { reportText, nonce, attestedAt } = service
-      if (keep !== null) await keep.put(await this.#key(), { reportText, nonce, attestedAt, spki: transport.spki })
-      return service
+      return await establish(transport, connect)
     } catch (error) {
       transport.close()
       throw error
     }
   }
 
+  /** Where the entry leads to several, one of them under its own name, to stay with it: each connection to the entry may end at another (rule S8). Else the entry. */
+  async #replica(entry: Found): Promise<Found> {
+    const hints = await replicaHints(entry.service)
+    const elsewhere = hints.filter((url) => url !== this.#avoided)
+    for (const url of hints.length < 2 ? [] : elsewhere) {
+      const service = await this.#verify(url).catch(() => null)
+      if (service === null) continue
+      entry.service.transport.close()
+      return { url, service }
+    }
+    return entry
+  }
+
   /** From a report that an earlier process kept, if it is still good; the TLS key is then pinned before the first byte. */
-  async #fromKept(): Promise<Service | null> {
+  async #fromKept(): Promise<Found | null> {
     const { open, connect, keep } = this.#options
     if (keep === null) return null
     const key = await this.#key()
     const report = await keep.get(key)
     if (report === null) return null
-    const transport = open(report.spki)
+    const transport = open(report.url, report.spki)
     try {
       const service = await judgeReport(transport, connect, report)
       checkStillVerified(service, null)
-      return service
+      return { url: report.url, service }
     } catch (error) {
       transport.close()
       if (!(error instanceof VeriteeError)) throw error

@@ -11,6 +11,8 @@ export interface ReportKey {
 /** A report as it came, over a nonce of this machine, with the TLS key it came over. Evidence, not a verdict: it is verified and judged anew at each use. */
 export interface KeptReport extends ChallengedReport {
   readonly spki: string | null
+  /** Where it came from: the entry, or a replica behind it. */
+  readonly url: string
 }
 
 /** Keeps the last report of a service between processes. */

@@ -40,7 +40,7 @@ async function readEntry(path: string, name: string, now: Date): Promise<KeptRep
     const found = await lstat(path)
     if (!found.isFile() || found.size > maxFileBytes) return null
     const document = parseJson(await readFile(path, 'utf8'), { maxLength: maxFileBytes, maxDepth: 4 })
-    const o = shape.object(document, 'entry', ['version', 'key', 'attested_at', 'nonce', 'spki', 'report'])
+    const o = shape.object(document, 'entry', ['version', 'key', 'attested_at', 'nonce', 'spki', 'url', 'report'])
     shape.oneOf(o.version, 'version', [version])
     const attestedAt = new Date(shape.integer(o.attested_at, 'attested_at', 8_640_000_000_000_000))
     // From the future: the clock went back, and its age is unknown.
@@ -49,6 +49,7 @@ async function readEntry(path: string, name: string, now: Date): Promise<KeptRep
       attestedAt,
       nonce: shape.hex(o.nonce, 'nonce', 32),
       spki: o.spki === null ? null : shape.hex(o.spki, 'spki', 32),
+      url: shape.string(o.url, 'url', 2048),
       reportText: shape.string(o.report, 'report', maxReportBytes),
     }
   } catch {
@@ -58,11 +59,11 @@ async function readEntry(path: string, name: string, now: Date): Promise<KeptRep
 }
 
 async function writeEntry(directory: string, path: string, key: string, report: KeptReport): Promise<void> {
-  const { attestedAt, nonce, spki, reportText } = report
+  const { attestedAt, nonce, spki, url, reportText } = report
   const temporary = `${path}.${randomUUID()}.tmp`
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 })
-    const entry = { version, key, attested_at: attestedAt.getTime(), nonce, spki, report: reportText }
+    const entry = { version, key, attested_at: attestedAt.getTime(), nonce, spki, url, report: reportText }
     await writeFile(temporary, JSON.stringify(entry), { flag: 'wx', mode: 0o600 })
     await rename(temporary, path)
   } catch {
