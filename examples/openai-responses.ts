@@ -1,7 +1,10 @@
-// The official OpenAI client over /v1/responses, unmodified. Nothing is kept by the service, so the whole conversation is sent each time; nothing is verified here.
+// The official OpenAI client over /v1/responses, every answer verified. Nothing is kept by the service, so the whole conversation is sent each time.
 import OpenAI from 'openai'
+import { connect } from 'veritee/client'
+import { policy, trust, url } from './demo.ts'
 
-const client = new OpenAI({ baseURL: process.env.VERITEE_URL ?? 'http://127.0.0.1:8000/v1', apiKey: 'unused' })
+const veritee = await connect(url, { policy, trust, onProof: ({ status, model }) => console.log(`[${status}: ${model?.name}]`) })
+const client = new OpenAI({ baseURL: veritee.baseURL, apiKey: process.env.VERITEE_API_KEY ?? 'unused', fetch: veritee.fetch })
 const stream = await client.responses.create({
   model: 'veritee-demo',
   instructions: 'Answer in one sentence.',
@@ -12,3 +15,4 @@ for await (const event of stream) {
   if (event.type === 'response.output_text.delta') process.stdout.write(event.delta)
   if (event.type === 'response.completed') process.stdout.write(`\n${event.response.usage?.total_tokens} tokens\n`)
 }
+veritee.close()

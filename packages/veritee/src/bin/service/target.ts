@@ -23,11 +23,17 @@ export async function wholeVerifier(url: string, target: Target): Promise<() => 
   return async () => {
     const transport: Transport = nodeTransport(url)
     try {
-      return await verifyWhole(transport, { policy, trust, role, now: () => new Date(), maxWorkers: target.maxWorkers, ...apiKey })
+      return await verifyWhole(transport, { policy, trust, role, now: () => new Date(), maxWorkers: target.maxWorkers, ...apiKey, ...progress() })
     } finally {
       transport.close()
     }
   }
+}
+
+/** At a terminal a line that is written over; elsewhere nothing. */
+function progress(): { readonly onProgress?: (done: number, of: number) => void } {
+  if (process.stderr.isTTY !== true) return {}
+  return { onProgress: (done, of) => void process.stderr.write(`\rworker ${done + 1} of ${of} ...\u001b[K${done + 1 === of ? '\r\u001b[K' : ''}`) }
 }
 
 /** Workers that are verified one after the other unless more are asked for. */

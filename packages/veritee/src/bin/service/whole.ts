@@ -53,6 +53,8 @@ export interface Whole {
 
 export interface WholeOptions extends ConnectOptions {
   readonly maxWorkers: number
+  /** Called before each worker, for people who wait: how many were verified, and how many will be. */
+  readonly onProgress?: (done: number, of: number) => void
 }
 
 const mark = ':unverified'
@@ -83,7 +85,11 @@ export async function verifyWhole(transport: Transport, options: WholeOptions): 
   const listed = report.serving === 'aggregator' ? await listSessions(transport, headers) : []
   const workers: WholeWorker[] = []
   // One after the other: each challenge costs a worker a quote, and a service limits them by address.
-  for (const session of listed.slice(0, options.maxWorkers)) workers.push(await verifyWorker(service, session, headers))
+  const some = listed.slice(0, options.maxWorkers)
+  for (const session of some) {
+    options.onProgress?.(workers.length, some.length)
+    workers.push(await verifyWorker(service, session, headers))
+  }
   const accepted = report.serving === 'direct' ? [{ models: modelsOf(report) }] : workers.filter((worker) => worker.verdict.error === null)
   const backed = new Set(accepted.flatMap(({ models }) => models.map(({ name }) => name)))
   const models = offersModels(report) ? (await modelNames(transport, headers)).map((name) => standingOf(name, backed)) : []

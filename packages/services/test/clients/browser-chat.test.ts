@@ -1,0 +1,264 @@
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Browser, chromium, type Page } from 'playwright-core'
+import { certificatePem } from 'veritee/attestation/issue'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { buildForBrowser } from '../../../veritee/test/browser/build.ts'
+import { type Network, startNetwork } from '../e2e/network.ts'
+
+/** The chat page in a real browser, against a whole network; between the two a server that reads along and may change everything. */
+
+const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path))
+const secret = 'what is the capital of japan'
+
+/** What the server between page and controller does to what passes. */
+interface Meddling {
+  readonly onAnswer?: (path: string, headers: { [name: string]: string | string[] | undefined }, body: Buffer) => Buffer
+}
+
+let network: Network
+let directory: string
+let server: Server
+let browser: Browser
+let meddling: Meddling = {}
+const seen: { path: string; body: Buffer }[] = []
+
+describe.skipIf(executablePath === undefined)(
+  `the chat page in Chromium${executablePath === undefined ? ' (left out: no Chromium is installed)' : ''}`,
+  { timeout: 60_000 },
+  () => {
+    beforeAll(async () => {
+      network = await startNetwork()
+      directory = await mkdtemp(join(tmpdir(), 'veritee-chat-page-'))
+      await writeFile(join(directory, 'policy.json'), JSON.stringify(network.policy))
+      const { controller, worker } = network.policy.roles
+      const other = { ...network.policy, roles: { worker, controller: { ...controller, identity: worker?.identity } } }
+      await writeFile(join(directory, 'other.json'), JSON.stringify(other))
+      await writeFile(join(directory, 'root.pem'), certificatePem(network.machine.platform.root))
+      const files = new Map((await buildForBrowser({ folder: 'examples/browser/chat' })).map(({ name, content }) => [`/${name}`, content]))
+      server = createServer((incoming, response) => {
+        const path = incoming.url === '/' ? '/index.html' : (incoming.url ?? '')
+        const content = files.get(path)
+        if (content === undefined) return void pass(incoming, response)
+        response.writeHead(200, { 'content-type': path.endsWith('.js') ? 'text/javascript' : 'text/html; charset=utf-8' }).end(content)
+      })
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      browser = await chromium.launch({
+        executablePath: executablePath ?? '',
+        args: [
+          '--no-sandbox',
+          '--disable-gpu',
+          '--disable-quic',
+          '--no-first-run',
+          '--disable-background-networking',
+          '--disable-component-update',
+          '--disable-sync',
+        ],
+      })
+    }, 120_000)
+    afterAll(async () => {
+      await browser.close()
+      server.closeAllConnections()
+      server.close()
+      await network.close()
+      await rm(directory, { recursive: true, force: true })
+    })
+    afterEach(() => {
+      meddling = {}
+      seen.length = 0
+    })
+
+    /** Everything that passes is read, and changed as the test wants it. */
+    async function pass(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+      const parts: Buffer[] = []
+      for await (const part of incoming as AsyncIterable<Buffer>) parts.push(part)
+      const path = incoming.url ?? ''
+      seen.push({ path, body: Buffer.concat(parts) })
+      const { host: _host, origin: _origin, ...headers } = incoming.headers
+      const onward = request(new URL(path, network.controller.api.url), { method: incoming.method ?? 'GET', headers }, async (answer) => {
+        const { onAnswer } = meddling
+        if (onAnswer === undefined) {
+          response.writeHead(answer.statusCode ?? 502, answer.headers)
+          answer.pipe(response)
+          return
+        }
+        const body: Buffer[] = []
+        for await (const part of answer as AsyncIterable<Buffer>) body.push(part)
+        const changed = { ...answer.headers }
+        delete changed['transfer-encoding']
+        delete changed['content-length']
+        delete changed.trailer
+        const edited = onAnswer(path.split('?')[0] ?? '', changed, Buffer.concat(body))
+        response.writeHead(answer.statusCode ?? 502, changed).end(edited)
+      })
+      onward.on('error', () => response.destroy())
+      onward.end(Buffer.concat(parts))
+    }
+
+    async function opened(
+      whom: 'controller' | 'worker',
+      files: readonly string[] = ['policy.json', 'root.pem'],
+    ): Promise<{ page: Page; errors: string[] }> {
+      const page = await browser.newPage()
+      const errors: string[] = []
+      page.on('pageerror', (error) => errors.push(error.message))
+      await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`)
+      const [policy = '', root] = files
+      await page.setInputFiles('#policy', join(directory, policy))
+      if (root !== undefined) await page.setInputFiles('#root', join(directory, root))
+      await page.selectOption('#whom', whom)
+      await page.click('#connect button')
+      await page.waitForFunction(() => !/verif(?:ying|ied$).*…|^not verified$/.test(document.getElementById('service')?.textContent ?? ''))
+      return { page, errors }
+    }
+
+    async function asked(page: Page, prompt = secret): Promise<{ badge: string; classes: string; text: string }> {
+      await page.fill('#prompt', prompt)
+      await page.click('#send')
+      await page.waitForFunction(() => document.querySelector('#conversation details') !== null)
+      const line = page.locator('.said').last()
+      return {
+        badge: (await line.locator('.badge').textContent()) ?? '',
+        classes: (await line.locator('.badge').getAttribute('class')) ?? '',
+        text: (await line.textContent()) ?? '',
+      }
+    }
+    const posts = (): { path: string; body: Buffer }[] => seen.filter(({ path }) => path === '/v1/chat/completions')
+
+    test.each(['controller', 'worker'] as const)(
+      'encrypted to the %s: verified in the page, SIMULATED, and the server between reads nothing',
+      async (whom) => {
+        const { page, errors } = await opened(whom)
+        expect(await page.textContent('#service')).toBe('SIMULATED verified')
+        const { badge, classes, text } = await asked(page)
+        expect([badge, classes]).toEqual(['SIMULATED verified', 'badge simulated'])
+        expect(text).toContain('Tokyo')
+        expect(text).toContain('This is exactly the answer that was signed')
+        expect(text).toContain(`Encrypted to the ${whom}`)
+        expect(posts()).toHaveLength(1)
+        expect(seen.some(({ body }) => body.includes('capital'))).toBe(false)
+        expect(errors).toEqual([])
+        await page.close()
+      },
+    )
+
+    test('each badge has its meaning beside it', async () => {
+      const { page } = await opened('controller')
+      expect(await page.locator('#legend dt .badge').allTextContents()).toEqual([
+        'verified',
+        'verified beginning',
+        'SIMULATED',
+        'REJECTED',
+        'not proven',
+      ])
+      expect((await page.locator('#legend dd').allTextContents()).every((text) => text.length > 40)).toBe(true)
+      await page.close()
+    })
+
+    test.each<[string, readonly string[], string]>([
+      ['S15: the real root alone', ['policy.json'], 'chain_untrusted'],
+      ['a policy for other code', ['other.json', 'root.pem'], 'policy_identity'],
+      ['S14: a policy that is none', ['root.pem', 'root.pem'], 'policy_invalid'],
+    ])('%s: the service is refused and nothing is sent', async (_, files, code) => {
+      const { page } = await opened('controller', files)
+      expect(await page.textContent('#service')).toBe('REJECTED')
+      expect(await page.textContent('#why')).toMatch(new RegExp(`^${code}: [^]*\\nNext: `))
+      expect(await page.isHidden('#ask')).toBe(true)
+      expect(posts()).toEqual([])
+      await page.close()
+    })
+
+    const attestation = '/v1/aci/attestation'
+    test.each<[string, Meddling, string]>([
+      [
+        'another key in the keyset',
+        { onAnswer: edit(attestation, (text) => text.replace(/("e2ee_public_keys":\[\{[^}]*"public_key":")[0-9a-f]{2}/, '$1ff')) },
+        'report_keyset_mismatch',
+      ],
+      ['a report for another nonce', { onAnswer: edit(attestation, (text) => text.replace(/("nonce":")[0-9a-f]{2}/, '$1ff')) }, 'never'],
+      ['an edited descriptor', { onAnswer: edit(attestation, (text) => text.replace('"role":"controller"', '"role":"validator"')) }, 'report_'],
+      ['a page in the place of the report', { onAnswer: edit(attestation, () => '<html></html>') }, 'report_malformed'],
+    ])('a hostile server with %s', async (_, hostile, code) => {
+      meddling = hostile
+      const { page } = await opened('controller')
+      if (code === 'never') {
+        // The nonce beside the quote is nobody's proof: the quote binds the one that was drawn, and only that counts.
+        expect(await page.textContent('#service')).toBe('SIMULATED verified')
+      } else {
+        expect([await page.textContent('#service'), await page.textContent('#why')]).toEqual(['REJECTED', expect.stringContaining(code)])
+        expect(posts()).toEqual([])
+      }
+      await page.close()
+    })
+
+    test('a report that was good for another visitor is no report for this one', async () => {
+      let recorded: string | null = null
+      meddling = {
+        onAnswer: edit(attestation, (text) => {
+          recorded ??= text
+          return recorded
+        }),
+      }
+      const first = await opened('controller')
+      expect(await first.page.textContent('#service')).toBe('SIMULATED verified')
+      const second = await opened('controller')
+      expect(await second.page.textContent('#why')).toContain('report_nonce_mismatch')
+      await first.page.close()
+      await second.page.close()
+    })
+
+    const chat = '/v1/chat/completions'
+    test.each<[string, Meddling]>([
+      [
+        'changes a byte of the answer',
+        { onAnswer: on(chat, (_, body) => Buffer.from(body.map((byte, i) => (i === body.length - 1 ? byte ^ 1 : byte)))) },
+      ],
+      ['cuts the answer', { onAnswer: on(chat, (_, body) => body.subarray(0, Math.floor(body.length / 2))) }],
+      [
+        'takes away the nonce of the encryption',
+        {
+          onAnswer: on(chat, (headers, body) => {
+            delete headers['ehbp-response-nonce']
+            return body
+          }),
+        },
+      ],
+      [
+        'answers in clear itself',
+        {
+          onAnswer: on(chat, (headers) => {
+            delete headers['ehbp-response-nonce']
+            headers['content-type'] = 'text/event-stream'
+            return Buffer.from('data: {"choices":[{"delta":{"content":"Kyoto, trust me"}}]}\n\ndata: [DONE]\n\n')
+          }),
+        },
+      ],
+      ['keeps the receipt back', { onAnswer: on('/v1/aci/receipts', () => Buffer.from('{}')) }],
+    ])('a hostile server that %s: no answer is shown as one', async (_, hostile) => {
+      const { page, errors } = await opened('controller')
+      meddling = hostile
+      const { classes, text } = await asked(page)
+      expect(classes).toMatch(/badge (?:rejected|unproven|simulated)/)
+      // A beginning that was proven may be shown, and says that it is one.
+      if (classes === 'badge simulated') expect(text).toContain('Verified as far as it goes')
+      else expect(text).not.toMatch(/Kyoto|Tokyo/)
+      expect(errors).toEqual([])
+      await page.close()
+    })
+  },
+)
+
+type Headers = { [name: string]: string | string[] | undefined }
+
+/** Changes one document as text. */
+function edit(wanted: string, change: (text: string) => string): NonNullable<Meddling['onAnswer']> {
+  return (path, _, body) => (path === wanted ? Buffer.from(change(body.toString('utf8'))) : body)
+}
+
+function on(wanted: string, change: (headers: Headers, body: Buffer) => Buffer): NonNullable<Meddling['onAnswer']> {
+  return (path, headers, body) => (path.startsWith(wanted) ? change(headers, body) : body)
+}
