@@ -1,7 +1,7 @@
 import { fail } from 'veritee/errors'
 import type { EngineFacts } from 'veritee/receipt'
 import { type Calibration, countNear, decimalUp } from './calibration.ts'
-import { type ExchangeRecord, readClaim } from './claim.ts'
+import { type ExchangeRecord, readClaim, readExchange } from './claim.ts'
 import { checkModel, type ReplayModel } from './model.ts'
 import { Ended } from './report.ts'
 import { rerun } from './rerun.ts'
@@ -68,7 +68,7 @@ export async function calibrate(
 
 async function measure(record: ExchangeRecord, model: ReplayModel): Promise<Measured | null> {
   try {
-    const claim = await readClaim(record, [])
+    const claim = readClaim(await readExchange(record, []))
     checkModel(claim, model, [])
     const reruns = await rerun(claim, model, [])
     if (reruns.some(({ known }) => known === null)) return null

@@ -31,15 +31,22 @@ export interface ExchangeRecord {
   readonly signer: Signer | null
 }
 
-/** What a receipt claims, and the bytes that it claims it of. */
-export interface Claim {
+/** One exchange whose receipt is over exactly its bytes. */
+export interface Exchange {
   readonly receipt: Receipt
   readonly inference: InferenceEvent
   readonly model: ModelEvent
+  /** The parsed request. */
+  readonly body: unknown
+  readonly response: Uint8Array
+  readonly receiptKey: Uint8Array | null
+}
+
+/** What the receipt of an answer claims, and the bytes that it claims it of. */
+export interface Claim extends Exchange {
   readonly asked: Asked
   /** As many as the request asked for. */
   readonly choices: readonly ClaimedChoice[]
-  readonly receiptKey: Uint8Array | null
 }
 
 /** One answer: what the receipt counts, and what the response holds. */
@@ -55,7 +62,7 @@ export interface ClaimedChoice {
  * The receipt's signature comes first, under the keyset of the worker's report where there is one.
  * Throws `receipt_malformed`, {@link Ended}.
  */
-export async function readClaim(record: ExchangeRecord, checks: ReplayCheck[]): Promise<Claim> {
+export async function readExchange(record: ExchangeRecord, checks: ReplayCheck[]): Promise<Exchange> {
   const receipt = parseReceipt(record.receipt)
   await checkSignature(receipt, record.signer, checks)
   const inference = eventOf(receipt, 'veritee.inference')
@@ -72,11 +79,17 @@ export async function readClaim(record: ExchangeRecord, checks: ReplayCheck[]): 
   const found = await sha256Digest(record.response)
   if (found !== returned) throw new Ended('response_differs', 'replay.response', `expected ${returned}, found ${found}`)
   checks.push({ id: 'replay.response', status: 'pass', detail: 'over exactly these response bytes' })
+  return { receipt, inference, model, body, response: record.response, receiptKey: record.receiptKey }
+}
+
+/** The answers of an exchange. Throws {@link Ended}. */
+export function readClaim(exchange: Exchange): Claim {
+  const { receipt, inference, body, response } = exchange
   const asked = readAsked(receipt.endpoint, body)
   const counted = countedChoices(receipt, inference, asked.request.n)
-  const answers = readAnswers(record.response, asked, inference)
+  const answers = readAnswers(response, asked, inference)
   const choices = counted.flatMap((choice, i) => answers.slice(i, i + 1).map((answer) => ({ ...choice, answer })))
-  return { receipt, inference, model, asked, choices, receiptKey: record.receiptKey }
+  return { ...exchange, asked, choices }
 }
 
 /** What the receipt counts of each answer: `veritee.choices` where there are several. Throws {@link Ended}. */

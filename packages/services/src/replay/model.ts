@@ -1,7 +1,7 @@
 import type { EngineFacts } from 'veritee/receipt'
 import { type ChatTemplate, type Engine, loadChatTemplate, openLlamaEngine } from '../enclave/worker/engine/index.ts'
 import type { Calibration } from './calibration.ts'
-import type { Claim } from './claim.ts'
+import type { Exchange } from './claim.ts'
 import { Ended, type ReplayCheck } from './report.ts'
 
 /** A model of the verifier's own, loaded for replays. */
@@ -25,7 +25,7 @@ export async function openReplayModel(path: string, maxContext: number): Promise
 }
 
 /** Compares what the receipt says of the weights with the file at hand: hash and size of the whole file, and the template inside. Throws {@link Ended}. */
-export function checkModel({ model }: Claim, { engine, template }: ReplayModel, checks: ReplayCheck[]): void {
+export function checkModel({ model }: Exchange, { engine, template }: ReplayModel, checks: ReplayCheck[]): void {
   const [file] = model.files
   const here = `sha256:${engine.model.sha256}`
   if (model.files.length !== 1 || file === undefined || file.sha256 !== here || file.size !== engine.model.size)
@@ -44,7 +44,7 @@ export function checkModel({ model }: Claim, { engine, template }: ReplayModel, 
  * The level at which an answer can be judged. 1: the same build, on the same CPU variant, under the canonical profile, so that equal bits can be demanded.
  * 2: otherwise, under a calibration for these weights and these two engines. Throws {@link Ended} where neither is.
  */
-export function levelOf({ inference }: Claim, { engine, facts }: ReplayModel, calibration: Calibration | null, checks: ReplayCheck[]): 1 | 2 {
+export function levelOf({ inference }: Exchange, { engine, facts }: ReplayModel, calibration: Calibration | null, checks: ReplayCheck[]): 1 | 2 {
   const id = 'replay.engine'
   const { engine: claimed, profile } = inference
   const differing = difference(claimed, facts)

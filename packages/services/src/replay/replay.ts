@@ -1,7 +1,9 @@
 import { parseReceipt } from 'veritee/receipt'
+import { embeddingsEndpoint } from '../http/chat-request.ts'
 import type { Calibration } from './calibration.ts'
-import { type Claim, type ExchangeRecord, readClaim } from './claim.ts'
+import { type Exchange, type ExchangeRecord, readClaim, readExchange } from './claim.ts'
 import { checkEqual, checkNear, checkText, countTokens } from './compare.ts'
+import { checkVectors } from './embeddings.ts'
 import { checkModel, levelOf, openReplayModel, type ReplayModel } from './model.ts'
 import { Ended, isFault, type ReplayCheck, type ReplayReport, signatureOf } from './report.ts'
 import { rerun } from './rerun.ts'
@@ -15,7 +17,7 @@ import { rerun } from './rerun.ts'
  * Not checked: that a quote binds the keyset which signed the receipt. Throws `receipt_malformed`, what opening a model throws, and `engine_failed`, `context_overflow`.
  */
 export async function replayFile(record: ExchangeRecord, modelPath: string, calibration: Calibration | null = null): Promise<ReplayReport> {
-  const open = (claim: Claim): Promise<ReplayModel> => openReplayModel(modelPath, contextOf(claim))
+  const open = (exchange: Exchange): Promise<ReplayModel> => openReplayModel(modelPath, contextOf(exchange))
   return report(record, { open, close: (model) => model.engine.dispose(), calibration })
 }
 
@@ -24,9 +26,9 @@ export async function replayWith(record: ExchangeRecord, model: ReplayModel, cal
   return report(record, { open: () => Promise.resolve(model), close: () => Promise.resolve(), calibration })
 }
 
-/** What prompt and answer take; the engine wants 16 at least, and takes no more than the model was trained for. */
-function contextOf({ inference }: Claim): number {
-  return Math.min(1 << 20, Math.max(16, inference.prompt_tokens + inference.completion_tokens))
+/** What prompt and answer take, or the longest text; the engine wants 16 at least, keeps some places of a text, and takes no more than the model was trained for. */
+function contextOf({ inference }: Exchange): number {
+  return Math.min(1 << 20, Math.max(16, inference.prompt_tokens + inference.completion_tokens + 3))
 }
 
 /** A report as it comes to be. */
@@ -41,7 +43,7 @@ interface Draft {
 }
 
 interface How {
-  readonly open: (claim: Claim) => Promise<ReplayModel>
+  readonly open: (exchange: Exchange) => Promise<ReplayModel>
   readonly close: (model: ReplayModel) => Promise<void>
   readonly calibration: Calibration | null
 }
@@ -55,12 +57,21 @@ async function report(record: ExchangeRecord, { open, close, calibration }: How)
   try {
     // Whatever becomes of it, the report says which receipt it is about.
     draft.receiptId = parseReceipt(record.receipt).receiptId
-    const claim = await readClaim(record, draft.checks)
-    const model = await open(claim)
+    const exchange = await readExchange(record, draft.checks)
+    const vectors = exchange.receipt.endpoint === embeddingsEndpoint
+    const claim = vectors ? null : readClaim(exchange)
+    const model = await open(exchange)
     try {
-      draft.engines = { receipt: claim.inference.engine, here: model.facts }
-      checkModel(claim, model, draft.checks)
-      const level = levelOf(claim, model, calibration, draft.checks)
+      draft.engines = { receipt: exchange.inference.engine, here: model.facts }
+      checkModel(exchange, model, draft.checks)
+      // How near two vectors are is not calibrated.
+      const level = levelOf(exchange, model, vectors ? null : calibration, draft.checks)
+      if (claim === null) {
+        draft.level = level
+        draft.choice = await checkVectors(exchange, model, draft.checks)
+        if (draft.choice !== null) throw new Ended('vectors_differ', 'replay.vectors', `the vector of input ${draft.choice} is another one here`)
+        return finished('pass', null)
+      }
       const reruns = await rerun(claim, model, draft.checks)
       const first = reruns.findIndex(({ position }) => position !== null)
       const tokens = countTokens(reruns)

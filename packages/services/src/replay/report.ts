@@ -13,6 +13,7 @@ export type Fault =
   | 'prompt_differs'
   | 'token_differs'
   | 'text_differs'
+  | 'vectors_differ'
   | 'outcome_differs'
   | 'too_far'
 
@@ -47,7 +48,7 @@ export interface ReplayReport {
   readonly receiptId: string
   /** Of the receipt, under the keyset of the worker's report; without a report nobody checked it. */
   readonly signature: 'valid' | 'invalid' | 'not checked'
-  /** The answer, and in it the token, that differs first, counted from 0; null where none does, or where that is not known. */
+  /** The answer (or input, of vectors), and in it the token, that differs first, counted from 0; null where none does, or where that is not known. */
   readonly choice: number | null
   readonly position: number | null
   /** Tokens of the answer by its receipt, those that were chosen here too, and at level 2 those that are near. */
@@ -79,6 +80,7 @@ const faults: readonly (Fault | Obstacle)[] = [
   'prompt_differs',
   'token_differs',
   'text_differs',
+  'vectors_differ',
   'outcome_differs',
   'too_far',
 ] satisfies readonly Fault[]

@@ -1,13 +1,13 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, createSecretKey } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { InferenceEvent, Outcome } from 'veritee/receipt'
 import { embeddingsEndpoint } from '../../http/chat-request.ts'
 import { errorBody, toHttpError } from '../../http/errors.ts'
 import { endPlain, offerReceipt } from '../../http/receipt-trailer.ts'
 import { type AnswerDeps, announce, bodyOf, digest, type Prepared, prepare, refuse, requestEvents } from './answer.ts'
-import { type Embedding, type EmbeddingRequest, parseEmbeddingRequest, promptTokensOf, RequestError } from './engine/index.ts'
+import { type Embedding, type EmbeddingRequest, type Engine, parseEmbeddingRequest, promptTokensOf, RequestError } from './engine/index.ts'
 import { openReceipt } from './sealed/open-receipt.ts'
-import { tokensHmac } from './served-model.ts'
+import { type ServedModel, tokensHmac } from './served-model.ts'
 
 /**
  * `POST /v1/embeddings` of a worker: the vectors of texts, and a receipt of how they were made. Never throws.
@@ -20,7 +20,7 @@ export async function handleEmbeddings(deps: AnswerDeps, incoming: IncomingMessa
   try {
     const prepared = await prepare(deps, incoming, (body) => parseEmbeddingRequest(body, { handled: ['provider'] }))
     const { request, model } = prepared
-    const inputs = await tokensOf(prepared)
+    const inputs = await inputTokens(request, model)
     offerReceipt(incoming, response)
     const receiptKey = announce(receipt, response)
     const { embeddings, outcome, error } = await embedAll(inputs, prepared, abort.signal)
@@ -39,7 +39,11 @@ export async function handleEmbeddings(deps: AnswerDeps, incoming: IncomingMessa
   }
 }
 
-async function tokensOf({ request, model: { engine, template } }: Prepared<EmbeddingRequest>): Promise<(readonly number[])[]> {
+/** The tokens of each input, bounded before it is tokenized. Throws {@link RequestError}. */
+export async function inputTokens(
+  request: EmbeddingRequest,
+  { engine, template }: Pick<ServedModel, 'engine' | 'template'>,
+): Promise<(readonly number[])[]> {
   const { contextSize } = engine.facts
   const size = engine.model.embeddingSize
   if (request.dimensions !== null && request.dimensions !== size)
@@ -101,31 +105,40 @@ function embeddingEvent(
   receiptKey: Uint8Array,
 ): InferenceEvent {
   const tokens = embeddings.flatMap((embedding) => embedding.tokens)
-  const vectors = createHmac('sha256', receiptKey)
-  for (const { vector } of embeddings) vectors.update(floatBytes(vector))
   return {
     type: 'veritee.inference',
     engine: model.describedEngine,
-    // Bit-equal repetition has been shown for logits only.
-    profile: 'tolerant',
+    profile: model.engine.facts.profile,
     prompt_tokens: tokens.length,
     completion_tokens: 0,
     prompt_tokens_hmac: tokensHmac(receiptKey, tokens),
     completion_tokens_hmac: tokensHmac(receiptKey, []),
-    parameters: {
-      dimensions: model.engine.model.embeddingSize,
-      encoding_format: request.encoding,
-      inputs: request.inputs.length,
-      vectors_hmac: vectors.digest('hex'),
-    },
+    parameters: toldEmbedding(request, model.engine, embeddings, receiptKey),
     seed: null,
     ignored_parameters: request.ignored,
     outcome,
   }
 }
 
+/** The parameters of an embedding, and the digest of its vectors, as its receipt tells them. */
+export function toldEmbedding(
+  request: EmbeddingRequest,
+  engine: Engine,
+  embeddings: readonly Embedding[],
+  receiptKey: Uint8Array,
+): { readonly dimensions: number; readonly encoding_format: string; readonly inputs: number; readonly vectors_hmac: string } {
+  const vectors = createHmac('sha256', createSecretKey(receiptKey))
+  for (const { vector } of embeddings) vectors.update(floatBytes(vector))
+  return {
+    dimensions: engine.model.embeddingSize,
+    encoding_format: request.encoding,
+    inputs: request.inputs.length,
+    vectors_hmac: vectors.digest('hex'),
+  }
+}
+
 /** IEEE 754 single precision, little-endian. */
-function floatBytes(vector: Float32Array): Buffer {
+export function floatBytes(vector: Float32Array): Buffer {
   const bytes = Buffer.alloc(4 * vector.length)
   for (const [i, value] of vector.entries()) bytes.writeFloatLE(value, 4 * i)
   return bytes
