@@ -87,10 +87,11 @@ function bodyOf(events: number | null, paceMs = 4): string {
   return JSON.stringify({ model: 'bench', messages, temperature: 0.7, ...more })
 }
 
-function openOrder({ port, tls, headers }: Contestant, connections: number): Extract<LoadOrder, { order: 'open' }> {
-  const nonce = `x-veritee-nonce: ${'5a'.repeat(32)}\r\n`
+function openOrder({ port, tls, headers, ehbp }: Contestant, connections: number): Extract<LoadOrder, { order: 'open' }> {
+  // One whose body is encrypted brings its own.
+  const nonce = ehbp === null ? `x-veritee-nonce: ${'5a'.repeat(32)}\r\n` : ''
   const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-type: application/json\r\n${nonce}${headers}`
-  return { order: 'open', port, tls, connections, head }
+  return { order: 'open', port, tls, connections, head, ehbp }
 }
 
 async function oneRound(load: Load, tally: Tally, sizes: Sizes, counts: boolean): Promise<void> {

@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { BareOrder } from './bare.ts'
-import type { ControllerOrder } from './controller.ts'
+import type { ControllerOrder, ControllerReady } from './controller.ts'
 import type { PassthroughOrder } from './passthrough.ts'
 import { type Program, startNode, startProgram } from './process.ts'
 import type { WorkerReady } from './worker.ts'
@@ -23,6 +23,8 @@ export interface Contestant {
   readonly program: Program | null
   /** Headers that it needs beside those of every request. */
   readonly headers: string
+  /** The key to which it wants bodies encrypted, hex; null: in clear. */
+  readonly ehbp: string | null
   /** Throws where what was measured is not what should have been. */
   readonly check: () => Promise<void>
 }
@@ -43,7 +45,7 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
   const contestants: Contestant[] = []
   const add = (name: string, column: Column, port: number, program: Program | null, more: Partial<Contestant> = {}): void => {
     if (program !== null) started.push(program)
-    contestants.push({ name, column, port, program, tls: false, headers: '', check: fine, ...more })
+    contestants.push({ name, column, port, program, tls: false, headers: '', ehbp: null, check: fine, ...more })
   }
   const folder = async (name: string): Promise<string> => {
     const path = join(directory, name)
@@ -58,14 +60,15 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
     const { port } = await program.ask(order)
     add(name, column, port, program, { tls: order.tls !== null })
   }
-  const ours = async (name: string, column: Column, tls: boolean): Promise<void> => {
-    const program = startNode<ControllerOrder | 'state', { port: number; quarantine: string | null }>('gateway', './controller.ts')
-    const { port } = await program.ask({ worker, tls, directory: await folder(name) })
+  const ours = async (name: string, column: Column, tls: boolean, more: { readonly keys?: true; readonly ehbp?: true } = {}): Promise<void> => {
+    const program = startNode<ControllerOrder | 'state', ControllerReady & { quarantine: string | null }>('gateway', './controller.ts')
+    const { port, key, ehbp } = await program.ask({ worker, tls, directory: await folder(name), keys: more.keys === true })
+    const headers = key === null ? '' : `authorization: Bearer ${key}\r\n`
     const check = async (): Promise<void> => {
       const { quarantine } = await program.ask('state')
       if (quarantine !== null) throw new Error(`the controller found its worker wanting: ${quarantine}`)
     }
-    add(name, column, port, program, { tls, check })
+    add(name, column, port, program, { tls, check, headers, ehbp: more.ehbp === true ? ehbp : null })
   }
   if (wanted.includes('bare')) {
     add('direct', 'bare', worker.plainPort, null)
@@ -94,6 +97,7 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
   if (wanted.includes('proofs')) {
     await passthrough('passthrough with proofs', 'proofs', { upstream: plain, tls: null, directory: await folder('passthrough') })
     await ours('controller', 'proofs', false)
+    await ours('controller with API keys and limits', 'proofs', false, { keys: true })
   }
   if (wanted.includes('proofs, TLS')) {
     add('direct, TLS', 'proofs, TLS', worker.tlsPort, null, { tls: true })
@@ -103,6 +107,8 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
       directory: await folder('passthrough-tls'),
     })
     await ours('controller, TLS', 'proofs, TLS', true)
+    await ours('controller with API keys and limits, TLS', 'proofs, TLS', true, { keys: true })
+    await ours('controller with API keys, limits and EHBP, TLS', 'proofs, TLS', true, { keys: true, ehbp: true })
   }
   return { contestants, leftOut }
 }

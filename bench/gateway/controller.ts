@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { Pool } from 'undici'
 import { createSimPlatform } from 'veritee/attestation/sim'
+import { openAccessControl } from '../../packages/services/src/controller/access/index.ts'
 import { createController } from '../../packages/services/src/controller/controller.ts'
 import { simulatedEnclave } from '../../packages/services/src/demo/measure.ts'
 import { policyRules } from '../../packages/services/src/enclave/runtime/admission/rules.ts'
@@ -17,6 +18,15 @@ export interface ControllerOrder {
   /** TLS 1.3 on both sides. Without it the worker is admitted over TLS all the same, and its connections are then replaced: no option of a controller does that. */
   readonly tls: boolean
   readonly directory: string
+  /** Serves by API keys with limits, too high to be reached; the answer to the order has one. */
+  readonly keys?: boolean
+}
+
+export interface ControllerReady {
+  readonly port: number
+  readonly key: string | null
+  /** To which bodies can be encrypted, hex. */
+  readonly ehbp: string
 }
 
 const now = (): Date => new Date()
@@ -24,9 +34,16 @@ const now = (): Date => new Date()
 process.on('disconnect', () => process.exit())
 process.once('message', (order: ControllerOrder) => void start(order))
 
-async function start({ worker, tls, directory }: ControllerOrder): Promise<void> {
+async function start({ worker, tls, directory, keys = false }: ControllerOrder): Promise<void> {
   // Not the demo's machine, with which an engine would come into memory that no controller has.
   const platform = await createSimPlatform({ at: now() })
+  const archive = await openReceiptArchive({
+    path: join(directory, 'receipts.db'),
+    sealing: await openFileSealingKey(join(directory, 'sealing.key')),
+  })
+  const access = keys ? await openAccessControl({ archive, now, minimumVersion: 0, report: () => undefined }) : null
+  const limits = { requests_per_minute: 1_000_000_000, tokens_per_minute: 1_000_000_000_000, tokens_per_month: 1_000_000_000_000 }
+  const made = await access?.ring.create({ name: 'bench', models: ['bench'], limits, expires: null })
   const controller = await createController({
     quoter: createQuoter(createSimDevice(platform, simulatedEnclave('controller', 'bench'))),
     collateral: () => platform.collateral,
@@ -34,7 +51,8 @@ async function start({ worker, tls, directory }: ControllerOrder): Promise<void>
     allowLoopbackWorkers: true,
     configuration: {},
     now,
-    archive: await openReceiptArchive({ path: join(directory, 'receipts.db'), sealing: await openFileSealingKey(join(directory, 'sealing.key')) }),
+    archive,
+    ...(access !== null && { access: access.access }),
   })
   const admitted = await controller.registry.admit(`https://127.0.0.1:${worker.tlsPort}`, worker.keysetDigest)
   if (!tls) admitted.pool = new Pool(`http://127.0.0.1:${worker.plainPort}`, { connections: 1024 })
@@ -44,5 +62,6 @@ async function start({ worker, tls, directory }: ControllerOrder): Promise<void>
     // Asked for after each measurement: had a worker's receipt not matched, the worker would serve no more, and the figures would be of refusals.
     process.send?.({ quarantine: admitted.quarantine, figures: controller.ledger.figures })
   })
-  process.send?.({ port })
+  const ehbp = controller.identity.keyset.e2ee_public_keys[0]?.public_key ?? ''
+  process.send?.({ port, key: made?.key ?? null, ehbp } satisfies ControllerReady)
 }

@@ -2,9 +2,18 @@
 // is whole, and that its stream has as many events as were asked for.
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
+import { fromHex } from 'veritee/bytes'
+import { openResponse, type SealedRequest, sealRequest } from 'veritee/ehbp'
 
 export type LoadOrder =
-  | { readonly order: 'open'; readonly port: number; readonly tls: boolean; readonly connections: number; readonly head: string }
+  | {
+      readonly order: 'open'
+      readonly port: number
+      readonly tls: boolean
+      readonly connections: number
+      readonly head: string
+      readonly ehbp: string | null
+    }
   /** Asks `requests` times in all, over the first `concurrency` connections. */
   | { readonly order: 'run'; readonly body: string; readonly requests: number; readonly concurrency: number; readonly events: number }
   /** Opens connections, begins a stream on each at once (a gateway closes those that ask nothing), and leaves them open. */
@@ -25,6 +34,7 @@ interface Connection {
 
 let connections: Connection[] = []
 let requestHead = ''
+let recipient: string | null = null
 
 process.on('disconnect', () => process.exit())
 process.on('message', (order: LoadOrder) => {
@@ -50,13 +60,14 @@ async function perform(order: LoadOrder): Promise<number[]> {
     case 'run':
       return run(order.body, order.requests, order.concurrency, order.events)
     case 'hold':
-      await openAll(order.open, (connection) => begin(connection, requestOf(order.body)))
+      await openAll(order.open, async (connection) => begin(connection, await requestOf(order.body)))
       return []
   }
 }
 
 async function openAll(order: Extract<LoadOrder, { order: 'open' }>, first: (connection: Connection) => Promise<void>): Promise<void> {
   requestHead = order.head
+  recipient = order.ehbp
   // Not all at once: a backlog that overflows costs a second.
   while (connections.length < order.connections) {
     const more = Math.min(25, order.connections - connections.length)
@@ -79,22 +90,60 @@ function open(port: number, tls: boolean): Promise<Connection> {
   })
 }
 
-function requestOf(body: string): Buffer {
-  return Buffer.from(`${requestHead}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+interface Sending {
+  readonly bytes: Buffer
+  /** What opens the answer; null where it comes in clear. */
+  readonly sealed: SealedRequest | null
+}
+
+/** Each body that is encrypted is so once, as a client does it; in clear they are all the same. */
+async function requestOf(body: string): Promise<Sending> {
+  if (recipient === null) return { bytes: Buffer.from(`${requestHead}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`), sealed: null }
+  const binding = { method: 'POST', model: 'bench', path: '/v1/chat/completions', session_id: null }
+  const sealed = await sealRequest({ publicKey: fromHex(recipient), keysetDigest: '' }, binding, Buffer.from(body))
+  const headers = Object.entries(sealed.headers).map(([name, value]) => `${name}: ${value}\r\n`)
+  const head = `${requestHead}${headers.join('')}content-length: ${sealed.body.length}\r\n\r\n`
+  return { bytes: Buffer.concat([Buffer.from(head), sealed.body]), sealed }
+}
+
+/** The answer with its body in clear. */
+async function opened(answer: Buffer, sealed: SealedRequest | null): Promise<string> {
+  const text = answer.toString('latin1')
+  if (sealed === null || !text.startsWith('HTTP/1.1 200 ')) return text
+  const end = text.indexOf('\r\n\r\n') + 4
+  const head = text.slice(0, end)
+  const headers = Object.fromEntries([...head.matchAll(/\r\n([^:\r]+): ([^\r]*)/g)].map(([, name = '', value = '']) => [name.toLowerCase(), value]))
+  const { frames } = await openResponse(sealed, 200, headers)
+  const body = /\r\ntransfer-encoding: chunked/i.test(head) ? chunks(answer.subarray(end)) : [answer.subarray(end)]
+  const plain: Uint8Array[] = []
+  for (const part of body) plain.push(...(await frames.push(part)))
+  return head + Buffer.concat(plain).toString('latin1')
+}
+
+function chunks(body: Buffer): Buffer[] {
+  const found: Buffer[] = []
+  for (let at = 0; ; ) {
+    const line = body.indexOf('\r\n', at)
+    const size = Number.parseInt(body.toString('latin1', at, line), 16)
+    if (!(size > 0)) return found
+    found.push(body.subarray(line + 2, line + 2 + size))
+    at = line + 4 + size
+  }
 }
 
 async function run(body: string, requests: number, concurrency: number, events: number): Promise<number[]> {
-  const bytes = requestOf(body)
+  const same = recipient === null ? await requestOf(body) : null
   const latencies: number[] = []
   let left = requests
   await Promise.all(
     connections.slice(0, concurrency).map(async (connection) => {
       while (left > 0) {
         left--
+        const { bytes, sealed } = same ?? (await requestOf(body))
         const start = performance.now()
         const answer = await ask(connection, bytes)
         latencies.push(performance.now() - start)
-        check(answer, events)
+        check(await opened(answer, sealed), events)
       }
     }),
   )
@@ -108,7 +157,7 @@ function check(answer: string, events: number): void {
   if (events > 0 && !answer.includes('data: [DONE]')) throw new Error('expected the end of a stream, found none')
 }
 
-function ask(connection: Connection, bytes: Buffer): Promise<string> {
+function ask(connection: Connection, bytes: Buffer): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = []
     let whole: (tail: Buffer) => boolean = () => false
@@ -128,20 +177,21 @@ function ask(connection: Connection, bytes: Buffer): Promise<string> {
         whole = size === undefined ? (tail) => tail.toString('latin1').endsWith('\r\n0\r\n\r\n') : () => length >= end + 4 + Number(size)
       }
       const tail = part.length >= 7 ? part.subarray(-7) : Buffer.concat(parts.slice(-8)).subarray(-7)
-      if (whole(tail)) resolve(Buffer.concat(parts).toString('latin1'))
+      if (whole(tail)) resolve(Buffer.concat(parts))
     }
     connection.socket.write(bytes)
   })
 }
 
 /** Resolves with the first event of a stream. */
-function begin(connection: Connection, bytes: Buffer): Promise<void> {
+function begin(connection: Connection, { bytes, sealed }: Sending): Promise<void> {
   return new Promise((resolve, reject) => {
     let text = ''
     connection.failed = reject
     connection.heard = (part) => {
       text += part.toString('latin1')
-      if (!text.includes('data: ')) return
+      // Encrypted, an event shows only in that there is something behind the headers.
+      if (sealed === null ? !text.includes('data: ') : !/\r\n\r\n./s.test(text)) return
       connection.heard = () => undefined
       resolve()
     }

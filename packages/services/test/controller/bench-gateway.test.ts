@@ -5,14 +5,22 @@ import { expect, test } from 'vitest'
 import { contest } from '../../../../bench/gateway/contest.ts'
 import { figuresOf } from '../../../../bench/gateway/figures.ts'
 
-test('the benchmark of the gateway runs: a worker without a model whose receipts a controller accepts, plain answers and streams, over TLS', async () => {
+test('the benchmark of the gateway runs: a worker without a model whose receipts a controller accepts, plain answers and streams, over TLS', {
+  timeout: 120_000,
+}, async () => {
   const directory = await mkdtemp(join(tmpdir(), 'veritee-bench-gateway-'))
   try {
     const { tallies } = await contest(
       { warmUp: 0, rounds: 1, requests: 4, alone: 2, concurrency: 2, shortStream: 1, longStream: 3, open: 3, settleMs: 0, columns: ['proofs, TLS'] },
       directory,
     )
-    expect(tallies.map(({ contestant }) => contestant.name)).toEqual(['direct, TLS', 'passthrough with proofs, TLS', 'controller, TLS'])
+    expect(tallies.map(({ contestant }) => contestant.name)).toEqual([
+      'direct, TLS',
+      'passthrough with proofs, TLS',
+      'controller, TLS',
+      'controller with API keys and limits, TLS',
+      'controller with API keys, limits and EHBP, TLS',
+    ])
     const figures = figuresOf({ tallies, leftOut: [] })
     const of = (name: string): number | undefined => figures.find((figure) => figure.name === name)?.value
     expect(of('controller, TLS: a request')).toBeGreaterThan(0)
