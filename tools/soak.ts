@@ -1,8 +1,9 @@
 // `npm run soak -- replay [--iterations N] [--seed N]`: answers of a worker under load, replayed in another process; see bench/replay/suite.ts.
 // `npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]`: mutation fuzzing of every parser and of verifyQuote.
 // `npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]`: a worker under load and under kill -9, see bench/soak/worker.
-// `npm run soak -- replicas [--answers N] [--kills N]`: three controllers on one PostgreSQL, killed in turn, see bench/soak/replicas.
-// `npm run soak -- scale [--connections N]`: bookkeeping and selection among 100, 1,000 and 10,000 simulated workers, and idle connections.
+// `npm run soak -- replicas [--answers N] [--kills N] [--minutes N]`: three controllers on one PostgreSQL, killed in turn, see bench/soak/replicas.
+// `npm run soak -- scale [--connections N] [--registrations N]`: bookkeeping and selection among 100, 1,000 and 10,000 simulated workers, idle connections,
+// 10,000 workers that really register, and what a database is asked for as many.
 // `npm run soak -- scoring [--epochs N] [--seed N]`: random epochs scored by both implementations, 10,000 in some minutes.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
 // returns is noticed here and named.
@@ -95,15 +96,15 @@ async function replay(count: number, seed: number): Promise<void> {
   if (result.passed !== result.answers) process.exitCode = 1
 }
 
-/** A minute or two. */
-async function scale(connections: number): Promise<void> {
+/** Some minutes. */
+async function scale(connections: number, registrations: number): Promise<void> {
   const { notFlat, soakScale } = await import('../bench/soak/scale/main.ts')
   setFlagsFromString('--expose-gc')
   globalThis.gc = runInNewContext('gc') as typeof globalThis.gc
   const commit = commitOf('packages', 'bench/soak')
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.versions.node }
   const progress = (line: string): void => void process.stderr.write(`soak: ${line}\n`)
-  const result = await soakScale({ sizes: [100, 1000, 10_000], operations: 20_000, connections, progress })
+  const result = await soakScale({ sizes: [100, 1000, 10_000], operations: 20_000, connections, registrations, rows: 10_000, progress })
   const findings = [...result.findings, ...notFlat(result.scales)]
   process.stdout.write(`${JSON.stringify({ soak: 'scale', date: new Date().toISOString(), machine, commit, ...result, findings }, null, 2)}\n`)
   process.stderr.write(`soak: ${findings.length} findings\n`)
@@ -135,8 +136,8 @@ async function main(): Promise<void> {
     return
   }
   if (name === 'scale') {
-    const { values } = parseArgs({ args: rest, options: { connections: { type: 'string' } } })
-    return scale(whole(values.connections, 'connections', 10_000))
+    const { values } = parseArgs({ args: rest, options: { connections: { type: 'string' }, registrations: { type: 'string' } } })
+    return scale(whole(values.connections, 'connections', 10_000), whole(values.registrations, 'registrations', 10_000))
   }
   if (name === 'scoring') {
     const { values } = parseArgs({ args: rest, options: { epochs: { type: 'string' }, seed: { type: 'string' } } })

@@ -1,6 +1,8 @@
 import { startNetwork } from '../../../packages/services/test/e2e/network.ts'
 import { measureScale, type Scale } from './bookkeeping.ts'
+import { type DatabaseLoad, databaseLoad } from './database.ts'
 import { type Idle, leaveIdle } from './idle.ts'
+import { type Registrations, registerMany } from './registrations.ts'
 
 /** What an operation may cost among a hundred times as many workers: caches of the processor miss, and there is more to collect, but nothing is searched. */
 const flatFactor = 8
@@ -10,14 +12,19 @@ const selectionLimit = 20
 export interface ScaleResult {
   readonly scales: readonly Scale[]
   readonly idle: Idle
+  readonly registrations: Registrations
+  readonly database: DatabaseLoad
   readonly findings: readonly string[]
 }
 
-/** Many workers and models, simulated; then many connections that are left idle, to a real listener. */
+/** Many workers and models, simulated; then many connections that are left idle, to a real listener; then workers that really register; then what the database is asked. */
 export async function soakScale(options: {
   readonly sizes: readonly number[]
   readonly operations: number
   readonly connections: number
+  /** Workers that really register, and workers whose hints and bans lie in a database. */
+  readonly registrations: number
+  readonly rows: number
   readonly progress?: (line: string) => void
 }): Promise<ScaleResult> {
   const network = await startNetwork()
@@ -34,7 +41,12 @@ export async function soakScale(options: {
     const findings = scales.flatMap((scale) => scale.findings.map((finding) => `${scale.workers} workers: ${finding}`))
     if (idle.failed > 0) findings.push(`${idle.failed} requests were not answered while connections were idle`)
     if (idle.opened !== options.connections) findings.push(`${options.connections - idle.opened} connections could not be opened`)
-    return { scales, idle, findings }
+    const registrations = await registerMany(options.registrations, options.progress)
+    const database = await databaseLoad(options.rows)
+    options.progress?.(JSON.stringify(database))
+    findings.push(...registrations.findings)
+    if (database.workers !== options.rows) findings.push(`${options.rows} hints were told, ${database.workers} are there`)
+    return { scales, idle, registrations, database, findings }
   } finally {
     await network.close()
   }
