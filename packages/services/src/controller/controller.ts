@@ -156,7 +156,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
       request.method === 'POST' && request.url !== undefined && inferenceEndpoints.has(request.url)
         ? handleForward(request.url, forward, request, response)
         : routes(request, response)
-    const sealed = identity.ehbp === null ? handle : withSealedBodies(identity.ehbp, forward, handle)
+    const sealed = identity.ehbp === null ? handle : withSealedBodies(identity.ehbp, forward, () => generations, handle)
     return { identity, ledger, handler: named(() => identity.keysetDigest, sealed) }
   }
   const generations = new Generations(await generation(), now)
