@@ -40,6 +40,7 @@ const services: Layers = {
     'enclave/runtime',
     'enclave/sealed',
     'http',
+    'log',
     'enclave/broker',
     'enclave/worker',
     'engine-process',

@@ -14,6 +14,8 @@ const commands: Readonly<Record<string, readonly [string, () => Promise<{ readon
   status: ['whether a service that runs is ready, and why not', () => import('./commands/status.ts')],
   workers: ['the workers of a running controller', () => import('./commands/workers.ts')],
   weights: ['the weights of a verified epoch, as uids or a table', () => import('./commands/weights.ts')],
+  log: ['a transparency log: appends, signs, serves', () => import('./commands/log.ts')],
+  witness: ['cosigns checkpoints of transparency logs', () => import('./commands/witness.ts')],
   demo: ['a whole network on this machine, SIMULATED', () => import('./commands/demo.ts')],
 }
 

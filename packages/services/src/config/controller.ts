@@ -1,6 +1,6 @@
 import { integer, onSwitch, optionalText, texts, type ValuesOf } from './field.ts'
 import { logs } from './logs.ts'
-import { address, enclave, manifest, metrics, operations, publicBind, receipts, store, storeSecret } from './parts.ts'
+import { address, enclave, manifest, metrics, operations, publicBind, receipts, store, storeSecret, transparency } from './parts.ts'
 import { replicas, replicasSecret } from './replicas.ts'
 import type { Schema } from './schema.ts'
 import { fastchat } from './unattested.ts'
@@ -95,6 +95,7 @@ const sections = {
   },
   receipts,
   store,
+  transparency,
   metrics,
   logs,
   operations,

@@ -80,6 +80,39 @@ export const manifest: {
   }),
 }
 
+export const transparency: {
+  readonly url: Field<string | null>
+  readonly origin: Field<string | null>
+  readonly promise_seconds: Field<number>
+  readonly outbox: Field<string | null>
+} = {
+  url: optionalText({
+    flag: 'log-url',
+    pattern: /^https?:\/\/[^\s?#@]{1,255}[^\s?#@/]$/,
+    expected: 'http:// or https:// URL without a slash at its end',
+    about: 'the transparency log (veriteed log) that gets the audit view of every receipt; none where not given, and receipts promise none',
+  }),
+  origin: optionalText({
+    flag: 'log-origin',
+    pattern: /^[^\s+\p{Cc}]{1,512}$/u,
+    expected: 'a name without white space and +',
+    about: 'name of that log, which receipts promise',
+  }),
+  promise_seconds: integer({
+    flag: 'log-promise-seconds',
+    min: 60,
+    max: 86_400,
+    fallback: 600,
+    about: 'how long after a receipt its audit view stands in the log at the latest',
+  }),
+  outbox: optionalText({
+    flag: 'log-outbox',
+    pattern: path,
+    expected: 'a path',
+    about: 'file in which audit views wait for the log; log-outbox in the state directory where not given',
+  }),
+}
+
 export const metrics: { readonly host: Field<string>; readonly port: Field<number | null> } = {
   host: address('metrics-host', 'address of /metrics, /healthz and /readyz; beyond loopback with a token only'),
   port: optionalInteger({ flag: 'metrics-port', min: 0, max: 65_535, about: 'port of /metrics, /healthz and /readyz; off where not given' }),

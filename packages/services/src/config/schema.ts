@@ -4,7 +4,7 @@ import type { Field, Secret, Sections, ValuesOf } from './field.ts'
 
 /** The configuration of one role: what may be said, where, and within which bounds. One schema makes the reader, the help and the documentation. */
 export interface Schema<S extends Sections> {
-  readonly role: 'worker' | 'controller' | 'broker'
+  readonly role: 'worker' | 'controller' | 'broker' | 'log' | 'witness'
   readonly sections: S
   readonly secrets: { readonly [name: string]: Secret }
 }
@@ -70,7 +70,9 @@ export async function readConfiguration<S extends Sections>(
   // Every machine but a simulated one, by whatever name: what is added later must not escape for want of being listed here.
   const tee = plain.enclave?.tee
   const simulated = typeof tee === 'string' && tee.startsWith('simulate')
-  const environment = simulated ? {} : enclaveEnvironment(sources.environment, known)
+  // Logs and witnesses are no enclaves: nobody measures them, and nothing is bound to their surroundings.
+  const measured = plain.enclave !== undefined && !simulated
+  const environment = !measured ? {} : enclaveEnvironment(sources.environment, known)
   const effective = { ...plain, secrets: origins, environment }
   return { asked, configuration: { values, secrets, effective } }
 }

@@ -69,6 +69,8 @@ export interface ControllerOptions {
   readonly onReceipt?: LedgerOptions['onReceipt']
   /** See {@link LedgerOptions.onStore}. */
   readonly onStore?: LedgerOptions['onStore']
+  /** See {@link LedgerOptions.log}. */
+  readonly log?: LedgerOptions['log']
 }
 
 export interface Controller {
@@ -139,6 +141,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
       report: await identity.report(null),
       ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }),
       ...(options.onStore !== undefined && { onStore: options.onStore }),
+      ...(options.log !== undefined && { log: options.log }),
     })
     const { access, unattested } = options
     const forward = { ledger, registry, ...(access !== undefined && { access }), ...(unattested !== undefined && { unattested }) }

@@ -36,6 +36,7 @@ import { limitsOf, queueMetrics, routingMetrics } from './routing.ts'
 import { openRules, refuseUnmeasuredRules, rootDigests } from './rules.ts'
 import type { Renewing } from './run.ts'
 import { controllerFacts, workerRows } from './status/facts.ts'
+import { checkTransparency, openTransparency, showTransparency } from './transparency.ts'
 import { type UnattestedListening, unattestedNotices, unattestedWorkersOf } from './unattested-workers.ts'
 import type { StartOptions } from './worker.ts'
 
@@ -52,6 +53,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
   const simulated = enclave.tee === 'simulate'
   if (!simulated) refuseUnmeasuredRules(admission)
   checkReceipts(enclave.tee, config)
+  checkTransparency(config.transparency)
   const willHaveTls = api.tls ? { key: '', cert: '' } : null
   checkBind(bindOf(api.host, api.port, willHaveTls, simulated, api, config.access.keys))
   checkBind(bindOf(control.host, control.port, willHaveTls, simulated, api))
@@ -100,6 +102,13 @@ export async function startControllerProcess(options: StartOptions<Configuration
     let replicas: RunningReplicas | null = null
     let fastchat: UnattestedListening | null = null
     const onReceipt = controllerMetrics(metrics, () => controller.registry.counts)
+    const inMemory = config.receipts.in_memory
+    const log = await openTransparency({ config: config.transparency, state: enclave.state, inMemory, operator: null, report, now })
+    const closeArchive = closing[0]
+    closing[0] = async () => {
+      await closeArchive?.()
+      await log?.stop()
+    }
     const controller = await createController({
       quoter,
       collateral,
@@ -116,10 +125,14 @@ export async function startControllerProcess(options: StartOptions<Configuration
       onReceipt,
       onStore: storeReports(report),
       onWorker: reportWorkers(report),
+      ...(log !== null && { log }),
       ...(config.access.keys && keys !== null && { access: keys.access }),
     })
     // Which closes the archive, after what is signed is in it.
-    closing[0] = () => controller.close()
+    closing[0] = async () => {
+      await controller.close()
+      await log?.stop()
+    }
     const bans = new SharedBans({ rows: archive.authority, registry: controller.registry, now, report })
     closing.push(() => bans.stop())
     // Before a worker can come: what was found out before this process began still holds.
@@ -134,6 +147,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     const gate = new Gate()
     const readiness = new Readiness([...noticesOf(simulated, api, config.access.keys), ...receiptNotices(config), ...unattestedNotices(config)])
     if (config.access.keys && keys !== null) accessReasons(readiness, keys)
+    showTransparency(log, metrics, readiness)
     readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
     readiness.add(
       'receipts_not_kept',

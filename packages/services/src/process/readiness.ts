@@ -15,6 +15,8 @@ export type ReasonCode =
   | 'keyset_ended'
   | 'clock_behind'
   | 'replicas_differ'
+  | 'log_not_witnessed'
+  | 'log_promises_at_risk'
 
 interface Check {
   readonly code: ReasonCode

@@ -31,6 +31,7 @@ import { keepRenewed } from './renewal.ts'
 import type { Renewing } from './run.ts'
 import type { StatusFacts } from './status/document.ts'
 import { workerFacts } from './status/facts.ts'
+import { checkTransparency, openTransparency, showTransparency } from './transparency.ts'
 
 export interface StartOptions<C> {
   readonly configuration: C
@@ -55,6 +56,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
   const simulated = isSimulated(config.enclave.tee)
   refuseUnmeasured(config)
   checkReceipts(config.enclave.tee, config)
+  checkTransparency(config.transparency)
   const said = { ...config.listen }
   // Before the model is loaded: a wrong address should not take minutes to be refused. The key is not there yet, TLS will be.
   checkBind(bindOf(said.host, said.port, { key: '', cert: '' }, simulated, said))
@@ -94,6 +96,10 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const operator = config.operator.key === null ? null : await readPublisherKey(config.operator.key)
     const archive = await openReceipts({ config, password, state: config.enclave.state, simulated, files, report })
     closing.push(() => archive.close())
+    const inMemory = config.receipts.in_memory
+    const log = await openTransparency({ config: config.transparency, state: config.enclave.state, inMemory, operator, report, now })
+    closing.push(() => log?.stop())
+    showTransparency(log, metrics, readiness)
     const worker = await createWorker({
       quoter,
       collateral,
@@ -106,6 +112,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       archive,
       onReceipt: workerMetrics(metrics, models),
       onStore: storeReports(report),
+      ...(log !== null && { log }),
     })
     closing.push(() => worker.close())
     facts = () => workerFacts(worker.identity, gate, models)

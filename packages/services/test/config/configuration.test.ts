@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { brokerSchema } from '../../src/config/broker.ts'
 import { controllerSchema } from '../../src/config/controller.ts'
 import { helpText, markdownTable } from '../../src/config/describe.ts'
+import { logSchema, witnessSchema } from '../../src/config/log.ts'
 import { fieldsOf, readConfiguration } from '../../src/config/schema.ts'
 import { workerSchema } from '../../src/config/worker.ts'
 
@@ -168,7 +169,7 @@ describe('a configuration', () => {
   })
 })
 
-describe.each([workerSchema, controllerSchema, brokerSchema])('the schema of a $role', (schema) => {
+describe.each([workerSchema, controllerSchema, brokerSchema, logSchema, witnessSchema])('the schema of a $role', (schema) => {
   it('is what docs/configuration.md says', async () => {
     const page = await readFile(new URL('../../../../docs/configuration.md', import.meta.url), 'utf8')
     expect(page).toContain(markdownTable(schema as typeof workerSchema))

@@ -4,6 +4,7 @@ import { collateral } from './evidence/collateral.ts'
 import { epochVerify } from './evidence/epoch.ts'
 import { fraudVerify } from './evidence/fraud.ts'
 import { inspect } from './evidence/inspect.ts'
+import { logFork, logInclusion, logVerify } from './evidence/log.ts'
 import { receipt } from './evidence/receipt.ts'
 import { replay, replayCalibrate } from './evidence/replay.ts'
 import { verify } from './evidence/verify.ts'
@@ -27,6 +28,9 @@ export const commands: readonly Command[] = [
   audit,
   fraudVerify,
   epochVerify,
+  logInclusion,
+  logVerify,
+  logFork,
   replay,
   replayCalibrate,
   policyInit,

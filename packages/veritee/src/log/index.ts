@@ -17,7 +17,9 @@ export {
   verifyNote,
 } from './key.ts'
 export { maxNoteLength, type Note, type NoteSignature, noteText, parseNote, parseSignatureLine, signatureLine } from './note.ts'
+export { type GetLogFile, getConsistency, getInclusion } from './offer.ts'
 export { isPromiseDue, type LoggedReceipt, type OfferedInclusion, verifyInclusion } from './receipt-inclusion.ts'
+export { parseSeen, seenText } from './seen.ts'
 export {
   type ChainHead,
   type LogStatement,

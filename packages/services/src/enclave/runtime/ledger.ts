@@ -5,6 +5,7 @@ import type { ReceiptEvent, StreamTree, UnsignedReceipt } from 'veritee/receipt'
 import type { Identity } from './identity.ts'
 import { type DocumentKind, ReceiptArchive } from './receipts/archive.ts'
 import { GroupCommit } from './receipts/group-commit.ts'
+import { keepHead, keepViews, type LogLink, promiseEvents, type ReceiptToLog } from './receipts/log-link.ts'
 import type { ReceiptRecord } from './receipts/record.ts'
 
 /** What a finished exchange says of itself; the ledger adds id, chain, key and signature. */
@@ -15,6 +16,8 @@ export interface ReceiptFacts {
   readonly events: readonly ReceiptEvent[]
   /** The tree behind a `veritee.stream` event, kept for prefix proofs. */
   readonly stream: StreamTree | null
+  /** The key that went out with the answer: content digests of the audit view are keyed with it (rule S6). Absent where there was none. */
+  readonly receiptKey?: Uint8Array
   /** At a controller: the worker's receipt that this one cites. */
   readonly upstream?: UpstreamReceipt
   /** At a controller: the session that this one cites, kept as long as it. */
@@ -63,6 +66,8 @@ export interface LedgerOptions {
   readonly archive?: ReceiptArchive
   /** The report of this keyset without a nonce: kept beside its receipts, for who verifies them when the keyset is gone. */
   readonly report?: string
+  /** Where every receipt promises to be logged; without one, none does. */
+  readonly log?: LogLink
   /** Told of every receipt once it is signed, with the time since its request came; for figures. It must not throw. */
   readonly onReceipt?: (facts: ReceiptFacts, elapsedMs: number) => void
   /** Told, for the operator, why commits fail, and with null when they succeed again. It must not throw. */
@@ -86,7 +91,11 @@ interface Signed {
   readonly entry: Entry
   readonly record: ReceiptRecord
   readonly session: ReceiptFacts['session']
+  readonly toLog: ReceiptToLog
 }
+
+/** How often the head of the chain is logged, so that what is missing before it shows. */
+const headMs = 3600_000
 
 /** Of how many receipts it is remembered whom to ask for the rest of a worker's stream. */
 const maxAsked = 1024
@@ -105,6 +114,7 @@ export class Ledger {
   readonly #asked = new Map<string, UpstreamReceipt['prefixProof']>()
   readonly #commits: GroupCommit<Signed>
   readonly #sweep: NodeJS.Timeout
+  readonly #heads: NodeJS.Timeout
   #removed = 0
   #sequence = 0
   #previous: string | null = null
@@ -121,6 +131,9 @@ export class Ledger {
     // Receipts also grow old where nothing happens.
     this.#sweep = setInterval(() => void this.#trim(), 60_000)
     this.#sweep.unref()
+    // A head that could not be kept is followed by another.
+    this.#heads = setInterval(() => void this.#logHead().catch(() => undefined), headMs)
+    this.#heads.unref()
   }
 
   /** `credential` is the bearer token of the request, or null; only a keyed tag of it is kept. Throws `receipt_store_unavailable` while commits fail. */
@@ -135,9 +148,9 @@ export class Ledger {
     return {
       id,
       finish: async (facts) => {
-        const record = this.#sign(id, entry, facts)
+        const { record, toLog } = this.#sign(id, entry, facts)
         this.#options.onReceipt?.(facts, performance.now() - opened)
-        await guarded(this.#commits.add({ entry, record, session: facts.session }))
+        await guarded(this.#commits.add({ entry, record, session: facts.session, toLog }))
         return record.text
       },
       abandon: () => {
@@ -221,11 +234,13 @@ export class Ledger {
   /** Commits what is signed; the archive goes on under another keyset. Throws what the last commit threw. */
   async retire(): Promise<void> {
     clearInterval(this.#sweep)
+    clearInterval(this.#heads)
     await this.#commits.drain()
+    await this.#logHead()
   }
 
   /** Synchronous from numbering to its place in the queue, so that no two receipts can take one place in the chain and commits follow the chain. */
-  #sign(id: string, entry: Entry, facts: ReceiptFacts): ReceiptRecord {
+  #sign(id: string, entry: Entry, facts: ReceiptFacts): { readonly record: ReceiptRecord; readonly toLog: ReceiptToLog } {
     if (entry.signed) throw new TypeError('finish: this receipt is signed already')
     const { identity } = this.#options
     const at = this.#seconds()
@@ -238,7 +253,11 @@ export class Ledger {
       endpoint: facts.endpoint,
       method: 'POST',
       served_at: at,
-      event_log: [...facts.events, { type: 'veritee.chain', sequence: this.#sequence, previous: this.#previous }],
+      event_log: [
+        ...facts.events,
+        ...promiseEvents(this.#options.log, at),
+        { type: 'veritee.chain', sequence: this.#sequence, previous: this.#previous },
+      ],
       key_id: identity.receiptKeyId,
     }
     const signed = jcs(unsigned as unknown as Json)
@@ -246,7 +265,8 @@ export class Ledger {
     const place = signed.lastIndexOf(',"workload_keyset_digest":')
     const text = `${signed.slice(0, place)},"signature":"${toHex(identity.signReceipt(utf8(signed)))}"${signed.slice(place)}`
     this.#sequence++
-    this.#previous = `sha256:${createHash('sha256').update(text).digest('hex')}`
+    const digest = `sha256:${createHash('sha256').update(text).digest('hex')}`
+    this.#previous = digest
     entry.signed = true
     // A chat id comes from a worker: the first receipt under it keeps it, so that no later answer takes another requester's place.
     if (facts.chatId !== null && !this.#byChatId.has(facts.chatId)) {
@@ -255,7 +275,7 @@ export class Ledger {
     }
     const { upstream = null, session = null, stream } = facts
     if (upstream !== null && upstream.events !== null && upstream.events > (stream?.leaves.length ?? 0)) this.#ask(id, upstream.prefixProof)
-    return {
+    const record: ReceiptRecord = {
       id,
       chatId: facts.chatId,
       credential: entry.credential,
@@ -267,10 +287,19 @@ export class Ledger {
       leaves: stream?.leaves ?? null,
       upstream: upstream === null ? null : { text: upstream.text, events: upstream.events },
     }
+    const viewed = { digest, keysetDigest: identity.keysetDigest, keyId: unsigned.key_id, servedAt: at, events: unsigned.event_log }
+    return { record, toLog: { viewed, receiptKey: facts.receiptKey ?? null } }
   }
 
   async #write(group: readonly Signed[]): Promise<void> {
-    const { identity, report } = this.#options
+    const { identity, report, log } = this.#options
+    // First what was promised: a promise that a crash makes forgotten would be broken.
+    if (log !== undefined)
+      await keepViews(
+        log,
+        identity,
+        group.map(({ toLog }) => toLog),
+      )
     const documents = new Map<string, string>()
     if (report !== undefined) documents.set(identity.keysetDigest, report)
     for (const { session } of group) if (session !== undefined) documents.set(session.id, session.text)
@@ -281,6 +310,11 @@ export class Ledger {
       if (entry.chatId !== null) this.#byChatId.delete(entry.chatId)
       entry.settle(record)
     }
+  }
+
+  async #logHead(): Promise<void> {
+    const { identity, log } = this.#options
+    if (log !== undefined) await keepHead(log, identity, { at: this.#seconds(), receipts: this.#sequence, last: this.#previous })
   }
 
   /** What fails here is tried again after the next commit, and shows in the figures as what is not removed. */

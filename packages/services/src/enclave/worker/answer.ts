@@ -261,7 +261,7 @@ function facts(
   answer: Answer,
   result: CompletionResult,
   responseHash: string,
-): { chatId: string; model: string; endpoint: string; events: ReceiptEvent[] } {
+): { chatId: string; model: string; endpoint: string; receiptKey: Uint8Array; events: ReceiptEvent[] } {
   const { endpoint, prepared, completion, shape, receiptKey } = answer
   const { model, request } = prepared
   const { promptTokens, parameters } = completion
@@ -269,6 +269,7 @@ function facts(
     chatId: shape.id,
     model: request.model,
     endpoint,
+    receiptKey,
     events: [
       ...requestEvents(prepared),
       inferenceEvent({ model, promptTokens, parameters, result, outcome: result.outcome, ignored: request.ignored, receiptKey }),

@@ -32,7 +32,7 @@ export async function handleEmbeddings(deps: AnswerDeps, incoming: IncomingMessa
       embeddingEvent(prepared, embeddings, outcome, receiptKey),
       { type: 'response.returned' as const, body_hash: digest(sent) },
     ]
-    const text = await receipt.finish({ chatId: null, model: model.name, endpoint: embeddingsEndpoint, stream: null, events })
+    const text = await receipt.finish({ chatId: null, model: model.name, endpoint: embeddingsEndpoint, stream: null, events, receiptKey })
     if (outcome !== 'aborted') endPlain(response, failed ? toHttpError(error).status : 200, body, text)
   } catch (error) {
     refuse(error, receipt, response)

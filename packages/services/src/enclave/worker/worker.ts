@@ -53,6 +53,8 @@ export interface WorkerOptions {
   readonly onReceipt?: LedgerOptions['onReceipt']
   /** See {@link LedgerOptions.onStore}. */
   readonly onStore?: LedgerOptions['onStore']
+  /** See {@link LedgerOptions.log}. */
+  readonly log?: LedgerOptions['log']
 }
 
 export interface Worker {
@@ -118,6 +120,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       report: await identity.report(null),
       ...(options.onReceipt !== undefined && { onReceipt: options.onReceipt }),
       ...(options.onStore !== undefined && { onStore: options.onStore }),
+      ...(options.log !== undefined && { log: options.log }),
     })
     const deps: AnswerDeps = {
       ledger,

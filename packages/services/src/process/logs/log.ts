@@ -25,6 +25,7 @@ export type EventCode =
   | 'store.recovered'
   | 'store.opened'
   | 'broker.decision'
+  | 'witness.fork'
   | 'request.finished'
 
 export type Level = 'info' | 'warn' | 'error'

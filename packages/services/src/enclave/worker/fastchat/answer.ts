@@ -133,6 +133,7 @@ async function send(sending: Sending): Promise<void> {
     model: asked.modelName,
     endpoint: route,
     stream: null,
+    receiptKey,
     events: events(sending, result, receiptKey, responseHash),
   })
   wire.end()

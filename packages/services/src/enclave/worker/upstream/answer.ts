@@ -176,7 +176,7 @@ async function finish(answering: Answering, outcome: Outcome, responseHash: stri
     ...(sink === null ? [] : [await sink.tree.event()]),
     { type: 'response.returned', body_hash: responseHash },
   ]
-  return receipt.finish({ chatId, model: placed.model.name, endpoint: chatEndpoint, events, stream: sink?.tree ?? null })
+  return receipt.finish({ chatId, model: placed.model.name, endpoint: chatEndpoint, events, stream: sink?.tree ?? null, receiptKey })
 }
 
 function digest(bytes: Uint8Array): string {

@@ -1,0 +1,41 @@
+import { fromHex, fromUtf8, leafHash, toHex } from 'veritee/bytes'
+import { chatBody, nodeTransport, readBody } from 'veritee/client'
+import { auditViewOf, logEntry, verifyInclusion } from 'veritee/log'
+import { parseReceipt, parseReport, verifyReceipt } from 'veritee/receipt'
+import { expect, it } from 'vitest'
+import { startWorker } from '../process/start.ts'
+import { origin, scratch } from './logs.ts'
+import { system } from './served-log.ts'
+
+it('S21: a worker that is given a log promises it in the receipt of an answer, and whoever asked finds it there', async () => {
+  const { url, publisher, get, trust } = await system()
+  const state = await scratch()
+  const worker = await startWorker([
+    ...['--tee', 'simulate', '--state', state, '--port', '0', '--model', 'demo', '--metrics-port', '0'],
+    ...['--log-url', url, '--log-origin', origin],
+  ])
+  const transport = nodeTransport(worker.ready.url)
+  const send = async (method: 'GET' | 'POST', path: string, body?: Uint8Array) => {
+    const response = await transport.send({ method, path, ...(body === undefined ? {} : { body }) })
+    return { headers: response.headers, text: fromUtf8(await readBody(response, 1 << 22)) }
+  }
+  const answer = await send('POST', '/v1/chat/completions', chatBody('veritee-demo', 'Who are you?', { temperature: 0, maxTokens: 4, stream: false }))
+  const header = (name: string): string => String(answer.headers[name])
+  const receipt = parseReceipt((await send('GET', `/v1/aci/receipts/${header('x-receipt-id')}`)).text)
+  const report = parseReport((await send('GET', '/v1/aci/attestation')).text)
+  const metrics = nodeTransport(String(worker.ready.operations))
+  const figures = fromUtf8(await readBody(await metrics.send({ method: 'GET', path: '/metrics' }), 1 << 22))
+  expect(figures).toContain('veritee_log_outbox_statements')
+  transport.close()
+  metrics.close()
+  await worker.close()
+  await publisher.round()
+  const verified = await verifyReceipt(receipt, report.keyset, receipt.keysetDigest, { requestHash: null, responseHash: null, clientNonce: null })
+  const receiptKey = fromHex(header('x-veritee-receipt-key'))
+  const leaf = toHex(await leafHash(await logEntry(await auditViewOf(verified, receiptKey))))
+  const proof = await get(`proof/${leaf}`)
+  expect(proof.status).toBe(200)
+  const logged = await verifyInclusion(verified, receiptKey, { proof: fromUtf8(proof.bytes), consistency: [] }, trust, null)
+  // Its head came after it.
+  expect([logged.index, logged.checkpoint.size]).toEqual([0, 2])
+})
