@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { parseAdmissionManifest } from 'veritee/admission'
+import { parseLogStatement } from 'veritee/log'
 import { parsePolicy } from 'veritee/policy'
 import { parseDescriptor, parseReceipt, parseReport, parseSession } from 'veritee/receipt'
 import { faults, obstacles, parseAuditRecord, parseState } from 'veritee/scoring'
@@ -147,6 +148,32 @@ describe('documents of the running code are valid', () => {
     for (const { after } of vectors.epochs) {
       expect(complaints('scoring-state', after)).toEqual([])
       expect(() => parseState(JSON.stringify(after), after.network)).not.toThrow()
+    }
+  })
+
+  test('statements for the log: those of the vectors, and what their reader refuses for their shape', () => {
+    const { statements } = JSON.parse(readFileSync(new URL('../../spec/vectors/log.json', import.meta.url), 'utf8')) as {
+      statements: { view: { text: string }; head: { text: string } }
+    }
+    const changes: readonly (readonly [of: string, path: string, ...value: [unknown?]])[] = [
+      [statements.view.text, 'version', 'veritee.audit-view.v2'],
+      [statements.view.text, 'log/origin'],
+      [statements.view.text, 'tokens/prompt', 37],
+      [statements.view.text, 'parameters/stop', ['x']],
+      [statements.view.text, 'content/request_received', `sha256:${'a1'.repeat(32)}`],
+      [statements.view.text, 'model/files', []],
+      [statements.view.text, 'sequence', -1],
+      [statements.view.text, 'signature', 'AA'],
+      [statements.head.text, 'receipts', 0],
+      [statements.head.text, 'last', null],
+      [statements.head.text, 'last'],
+      [statements.head.text, 'tokens', null],
+    ]
+    for (const { text } of [statements.view, statements.head]) expect(complaints('log-statement', JSON.parse(text))).toEqual([])
+    for (const [of, path, ...value] of changes) {
+      const changed = edited(JSON.parse(of), (copy) => put(copy, path, ...value))
+      expect(complaints('log-statement', changed), path).not.toEqual([])
+      expect(() => parseLogStatement(JSON.stringify(changed)), path).toThrow()
     }
   })
 

@@ -2,6 +2,7 @@
 # python3 packages/veritee/test/log/make-vectors.py > spec/vectors/log.json
 import base64
 import hashlib
+import hmac
 import json
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -116,6 +117,110 @@ def tiles(size):
     return found
 
 
+def jcs(value):
+    # All texts here are ASCII and all numbers whole, where this is RFC 8785.
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+enclave_private, enclave_public = key("enclave")
+keyset = {
+    "not_after": 1800000000,
+    "receipt_signing_keys": [{"key_id": "receipt-1", "algo": "ed25519", "public_key": enclave_public.hex()}],
+    "e2ee_public_keys": [],
+    "tls_public_keys": [],
+}
+keyset_digest = digest(jcs(keyset).encode())
+receipt_key = bytes(range(32))
+bodies = {name: digest(name.encode()) for name in ("request.received", "request.forwarded", "response.returned")}
+files = [{"name": "demo.gguf", "sha256": digest(b"weights"), "size": 7}]
+engine = {"name": "llama.cpp", "version": "1", "build": digest(b"build"), "cpu_variant": "x64-avx2"}
+model = {"name": "demo", "format": "gguf", "sealed": False, "provenance": "hashed_while_loading", "chat_template_digest": None}
+shown = {"temperature": "0.7", "top_k": 40, "seed_source": "client"}
+promise = {"origin": ORIGIN, "promised_by": 1700000600}
+receipt = {
+    "api_version": "aci/1",
+    "receipt_id": "rcpt-0",
+    "chat_id": None,
+    "model": "demo",
+    "workload_keyset_digest": keyset_digest,
+    "endpoint": "/v1/chat/completions",
+    "method": "POST",
+    "served_at": 1700000000,
+    "event_log": [
+        {"type": "request.received", "body_hash": bodies["request.received"]},
+        {"type": "request.forwarded", "body_hash": bodies["request.forwarded"]},
+        {"type": "veritee.model", "files": files, **model},
+        {
+            "type": "veritee.inference",
+            "engine": engine,
+            "profile": "canonical",
+            "prompt_tokens": 37,
+            "completion_tokens": 8,
+            "prompt_tokens_hmac": "11" * 32,
+            "completion_tokens_hmac": "22" * 32,
+            "parameters": {**shown, "stop": ["x"], "max_tokens": 475},
+            "seed": "000000000000002a",
+            "ignored_parameters": [],
+            "outcome": "complete",
+        },
+        {"type": "response.returned", "body_hash": bodies["response.returned"]},
+        {"type": "veritee.log", **promise},
+        {"type": "veritee.chain", "sequence": 3, "previous": digest(b"receipt before")},
+    ],
+    "key_id": "receipt-1",
+}
+receipt["signature"] = enclave_private.sign(jcs(receipt).encode()).hex()
+
+
+def keyed(name):
+    return hmac.new(receipt_key, bytes.fromhex(bodies[name][7:]), hashlib.sha256).hexdigest()
+
+
+def statement(document):
+    message = (document["version"] + "\n" + jcs(document)).encode()
+    return {
+        "text": jcs({**document, "signature": enclave_private.sign(message).hex()}),
+        "entry": hashlib.sha256(message).hexdigest(),
+        "leaf": leaf(hashlib.sha256(message).digest()).hex(),
+    }
+
+
+view = {
+    "version": "veritee.audit-view.v1",
+    "log": promise,
+    "workload_keyset_digest": keyset_digest,
+    "key_id": "receipt-1",
+    "sequence": 3,
+    "previous": digest(b"receipt before"),
+    "receipt_digest": digest(jcs(receipt).encode()),
+    "served_at": 1700000000,
+    "outcome": "complete",
+    "model": {**model, "weights": digest(jcs(files).encode())},
+    "engine": engine,
+    "profile": "canonical",
+    "parameters": shown,
+    "tokens": {"prompt": 64, "completion": 8},
+    "content": {
+        "request_received": keyed("request.received"),
+        "request_forwarded": keyed("request.forwarded"),
+        "response_returned": keyed("response.returned"),
+    },
+    "upstream": None,
+}
+head = {
+    "version": "veritee.chain-head.v1",
+    "log": promise,
+    "workload_keyset_digest": keyset_digest,
+    "key_id": "receipt-1",
+    "at": 1700000000,
+    "receipts": 4,
+    "last": view["receipt_digest"],
+}
+
 forked = leaves[:599] + [leaf(b"another")]
 print(
     json.dumps(
@@ -141,6 +246,13 @@ print(
                 for m, n in ((1, 2), (255, 256), (256, 600), (257, 599), (511, 600), (600, 600))
             ],
             "tiles": tiles(600),
+            "statements": {
+                "keyset": keyset,
+                "receipt": jcs(receipt),
+                "receipt_key": receipt_key.hex(),
+                "view": statement(view),
+                "head": statement(head),
+            },
         },
         indent=2,
         ensure_ascii=False,

@@ -5,13 +5,16 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { consistencyProof, fromHex, leafHash, merkleRoot, toHex, utf8, verifyConsistency } from '../../src/bytes/index.ts'
 import {
   addCheckpointText,
+  auditViewOf,
   entryBundle,
   inclusionProof,
   type LogTrust,
+  logEntry,
   noteText,
   parseAddCheckpoint,
   parseCheckpoint,
   parseCosignatures,
+  parseLogStatement,
   parseNote,
   parseTilePath,
   parseTlogProof,
@@ -26,10 +29,12 @@ import {
   verifierKeyText,
   verifyCheckpoint,
   verifyCheckpointOfLog,
+  verifyLogStatement,
   verifyNote,
   verifyTlogProof,
   widthIn,
 } from '../../src/log/index.ts'
+import { keysetDigest, parseKeyset, parseReceipt, ReceiptKeys, verifyReceipt } from '../../src/receipt/index.ts'
 import { c2spAddCheckpoint, c2spAnswer, c2spCosigned, c2spNote, litewitness } from './published.ts'
 import { entry, vectors, vectorTrust } from './vectors.ts'
 
@@ -128,6 +133,19 @@ describe('vectors of the specification', () => {
     const { size, cosignatures, witnessedAt } = await verifyCheckpoint(vectors.checkpoint, trust)
     expect({ size, witnessedAt }).toEqual({ size: 600, witnessedAt: vectors.witnessed_at })
     expect(cosignatures.map(({ name }) => name)).toEqual(['witness1.example', 'witness3.example'])
+  })
+
+  it('S6: the view of a receipt, the head of a chain, their entries and leaves', async () => {
+    const { keyset, receipt: text, receipt_key: key, view, head } = vectors.statements
+    const keys = new ReceiptKeys(parseKeyset(keyset))
+    const digest = await keysetDigest(keys.keyset)
+    const receipt = await verifyReceipt(parseReceipt(text), keys, digest, { requestHash: null, responseHash: null, clientNonce: null })
+    expect((await verifyLogStatement(parseLogStatement(view.text), keys, digest)).statement).toEqual(await auditViewOf(receipt, fromHex(key)))
+    await verifyLogStatement(parseLogStatement(head.text), keys, digest)
+    for (const one of [view, head]) {
+      const entryOf = await logEntry(parseLogStatement(one.text).statement)
+      expect([toHex(entryOf), toHex(await leafHash(entryOf))]).toEqual([one.entry, one.leaf])
+    }
   })
 
   it('tiles: names and contents, and every proof from tiles is that from leaves', async () => {

@@ -12,6 +12,19 @@ export interface Vectors {
   readonly proofs: readonly { readonly index: number; readonly size: number; readonly text: string }[]
   readonly consistency: readonly { readonly first: number; readonly second: number; readonly proof: readonly string[] }[]
   readonly tiles: { readonly [path: string]: string }
+  readonly statements: {
+    readonly keyset: unknown
+    readonly receipt: string
+    readonly receipt_key: string
+    readonly view: LogVector
+    readonly head: LogVector
+  }
+}
+
+interface LogVector {
+  readonly text: string
+  readonly entry: string
+  readonly leaf: string
 }
 
 export const vectors = JSON.parse(readFileSync(new URL('../../../../spec/vectors/log.json', import.meta.url), 'utf8')) as Vectors
