@@ -1,5 +1,6 @@
 export { type AddCheckpoint, addCheckpointText, maxAddCheckpointLength, parseAddCheckpoint, parseCosignatures } from './add-checkpoint.ts'
 export { type AuditView, auditView, auditViewOf, type LogPromise, type ViewedReceipt, viewedParameters } from './audit-view.ts'
+export { type ChainFault, chainFaults } from './chain.ts'
 export { type Checkpoint, checkpointText, parseCheckpoint, signCheckpoint } from './checkpoint.ts'
 export { cosign, verifyCosignature } from './cosignature.ts'
 export { type ForkEvidence, forkText, verifyFork } from './fork.ts'
