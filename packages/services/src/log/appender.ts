@@ -25,6 +25,8 @@ const maxSubmission = 512
 /** Beyond this nothing more is promised: it is minutes of a busy service, or a day of a quiet one. */
 const maxKept = 65_536
 const timeoutMs = 15_000
+/** A process has ten seconds to close. */
+const stopMs = 3_000
 
 /**
  * Brings what an enclave has promised to the log, in order, again and again until the log has it. The service gives no receipt whose statement is not kept here. Where half of the promised time
@@ -78,12 +80,14 @@ export class Appender implements LogLink {
     return [`${outbox.kept.length} statements wait for the log, the first for more than half of the promised time: ${this.#failure ?? 'it is slow'}`]
   }
 
-  /** Sends what is left, once, and stops. */
+  /** Sends what is left, once and in little time, and stops. What the log does not take by then waits in the outbox for the next process. */
   async stop(): Promise<void> {
     this.#stopped = true
     if (this.#timer !== null) clearTimeout(this.#timer)
-    await this.#running
-    await this.#submitAll()
+    const late = Promise.withResolvers<void>()
+    const timer = setTimeout(late.resolve, stopMs)
+    await Promise.race([(this.#running ?? Promise.resolve()).then(() => this.#submitAll()), late.promise])
+    clearTimeout(timer)
     await this.#options.outbox.close()
   }
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { fromHex, fromUtf8, leafHash, toHex } from 'veritee/bytes'
 import { VeriteeError } from 'veritee/errors'
-import { parseTilePath, tilePath, tileWidth } from 'veritee/log'
+import { entryBundle, parseEntryBundle, parseTilePath, type Tile, tileWidth, widthIn } from 'veritee/log'
 import { readRequestBody, sendError, sendJson } from '../http/body.ts'
 import { demandCredential } from '../http/credential.ts'
 import { HttpError } from '../http/errors.ts'
@@ -61,15 +61,19 @@ async function checkpoint({ publisher }: LogRoutesDeps, response: ServerResponse
   send(response, 'text/plain; charset=utf-8', 'no-cache', published.note)
 }
 
-/** Only what belongs to a published checkpoint: what is written beyond it may still change. */
+/** Only what belongs to the published checkpoint, cut from its own tile: beyond it, and in files of other widths, lies what a process left that was killed. */
 async function tile({ files, publisher }: LogRoutesDeps, path: string, response: ServerResponse): Promise<void> {
   const wanted = parseTilePath(path)
-  const size = publisher.published?.size ?? 0
-  const level = wanted?.level === 'entries' ? 0 : (wanted?.level ?? 0)
-  const there = wanted !== null && (wanted.index * tileWidth + wanted.width) * tileWidth ** level <= size
-  const bytes = wanted === null || !there ? null : wanted.level === 'entries' ? await files.read(tilePath(wanted)) : await files.tile(wanted)
+  const width = wanted === null ? 0 : widthIn(publisher.published?.size ?? 0, wanted.level === 'entries' ? 0 : wanted.level, wanted.index)
+  const bytes = wanted === null || wanted.width > width ? null : await cut(files, { ...wanted, width }, wanted.width)
   if (bytes === null) throw new HttpError(404, 'not_found', 'there is no such tile')
   send(response, 'application/octet-stream', immutable, bytes)
+}
+
+async function cut(files: TileFiles, there: Tile, width: number): Promise<Uint8Array | null> {
+  const bytes = there.level === 'entries' ? await files.bundle(there.index, there.width) : await files.tile(there)
+  if (bytes === null || width === there.width) return bytes
+  return there.level === 'entries' ? entryBundle(parseEntryBundle(bytes, there.width).slice(0, width)) : bytes.subarray(0, 32 * width)
 }
 
 async function proof(

@@ -33,6 +33,7 @@ export class Outbox {
   #kept: Kept[] = []
   #last: Submitter | null = null
   #bytes = 0
+  #closed = false
   /** One write at a time. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -81,12 +82,14 @@ export class Outbox {
   remove(count: number): Promise<void> {
     return this.#inTurn(async () => {
       this.#kept = this.#kept.slice(count)
+      if (this.#closed) return
       if (this.#path !== null && (this.#kept.length === 0 || this.#bytes > maxWasteBytes)) await this.#rewrite()
     })
   }
 
   async close(): Promise<void> {
     await this.#turn
+    this.#closed = true
     await this.#file?.close()
     this.#file = null
   }

@@ -1,4 +1,5 @@
-import { fromUtf8 } from 'veritee/bytes'
+import { fromUtf8, verifyConsistency } from 'veritee/bytes'
+import { fail } from 'veritee/errors'
 import { type NoteSigner, type SignedCheckpoint, signatureLine, verifyCheckpointOfLog } from 'veritee/log'
 import type { Sequencer } from './sequencer.ts'
 import type { TileFiles } from './tile-files.ts'
@@ -40,12 +41,21 @@ export class Publisher {
     this.#published = published
   }
 
-  /** Takes up what was published last. Throws what `verifyCheckpointOfLog` throws where that is of another key. */
+  /** Takes up what was published last. Throws `log_store_invalid` where the tree does not hold that any more (its state was put back), and what `verifyCheckpointOfLog` throws. */
   static async open(options: PublisherOptions): Promise<Publisher> {
-    const { files, signer } = options
+    const { files, signer, sequencer } = options
     const bytes = await files.read(checkpointPath)
-    const log = { origin: signer.verifier.name, key: signer.verifier }
-    return new Publisher(options, bytes === null ? null : await verifyCheckpointOfLog(fromUtf8(bytes), log))
+    if (bytes === null) return new Publisher(options, null)
+    const published = await verifyCheckpointOfLog(fromUtf8(bytes), { origin: signer.verifier.name, key: signer.verifier })
+    const { head } = sequencer
+    // By the tiles of the head: narrower ones may be there that an earlier history has left.
+    const held =
+      published.size <= head.size &&
+      (published.size === 0 ||
+        (await verifyConsistency(published.size, published.root, head.size, head.root, await sequencer.tree(head.size).consistency(published.size))))
+    if (!held)
+      throw fail('log_store_invalid', `readers were shown ${published.size} leaves that the tree does not begin with: its state was put back`)
+    return new Publisher(options, published)
   }
 
   /** What readers see; null before the first. */

@@ -101,7 +101,9 @@ export class Sequencer {
       if (toHex(await edge.root()) !== toHex(head.root)) throw fail('log_store_invalid', 'the tiles have another root than the last head')
       const index = Math.floor(head.size / tileWidth)
       const width = widthIn(head.size, 0, index)
-      const entries = width === 0 ? [] : parseEntryBundle(await bundle(files, index, width), width)
+      const bundle = width === 0 ? new Uint8Array(0) : await files.bundle(index, width)
+      if (bundle === null) throw fail('log_store_invalid', `expected the last ${width} entries, found nothing`)
+      const entries = parseEntryBundle(bundle, width)
       const views = width === 0 ? [] : await viewsOf(state, index, width)
       const sequencer = new Sequencer(options, edge, head, entries, views)
       await sequencer.#fillIndex()
@@ -283,13 +285,4 @@ async function viewsOf(files: TileFiles, index: number, width: number): Promise<
   const bytes = await files.read(viewsPath(index))
   const lines = bytes === null ? [] : fromUtf8(bytes).split('\n')
   return Array.from({ length: width }, (_, i) => lines[i] || null)
-}
-
-/** A bundle of entries: as wide as it must be, or the first of the whole one. */
-async function bundle(files: TileFiles, index: number, width: number): Promise<Uint8Array> {
-  const exact = await files.read(tilePath({ level: 'entries', index, width }))
-  if (exact !== null) return exact
-  const whole = await files.read(tilePath({ level: 'entries', index, width: tileWidth }))
-  if (whole === null) throw fail('log_store_invalid', `expected the last ${width} entries, found nothing`)
-  return entryBundle(parseEntryBundle(whole, tileWidth).slice(0, width))
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { verifyOperator } from 'veritee/admission'
 import { parseJson, Shape, utf8 } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
@@ -21,6 +22,8 @@ export const maxSubmissionLength = 8 << 20
 /** Whose statements a log takes: those of enclaves of these operators (Ed25519, hex), or anybody's. */
 export type Submitters = readonly string[] | 'any'
 
+/** A keyset has a quarter of a megabyte at most. */
+const maxKnown = 128
 const shape = new Shape('malformed_document')
 
 /** Keysets that were checked already, by their text: an enclave sends its own with every batch. */
@@ -66,7 +69,9 @@ export class Submissions {
   }
 
   async #keysetOf(keyset: unknown, operator: unknown): Promise<{ digest: string; keys: ReceiptKeys }> {
-    const id = JSON.stringify([keyset, operator])
+    const id = createHash('sha256')
+      .update(JSON.stringify([keyset, operator]))
+      .digest('hex')
     const known = this.#known.get(id)
     if (known !== undefined) return known
     const parsed = parseKeyset(keyset)
@@ -75,7 +80,7 @@ export class Submissions {
     const found = { digest, keys: new ReceiptKeys(parsed) }
     this.#known.set(id, found)
     const [oldest] = this.#known.keys()
-    if (this.#known.size > 1024 && oldest !== undefined) this.#known.delete(oldest)
+    if (this.#known.size > maxKnown && oldest !== undefined) this.#known.delete(oldest)
     return found
   }
 

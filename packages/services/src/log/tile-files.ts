@@ -1,7 +1,7 @@
 import { constants, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fail } from 'veritee/errors'
-import { type ReadTile, type Tile, tileHashes, tilePath, tileWidth } from 'veritee/log'
+import { entryBundle, parseEntryBundle, type ReadTile, type Tile, tileHashes, tilePath, tileWidth } from 'veritee/log'
 
 /** How many files are written at once: the disk syncs them side by side. */
 const writers = 16
@@ -67,6 +67,14 @@ export class TileFiles {
     if (exact !== null || tile.width === tileWidth) return exact
     const whole = await this.read(tilePath({ ...tile, width: tileWidth }))
     return whole === null ? null : whole.subarray(0, 32 * tileHashes(whole, tileWidth).slice(0, tile.width).length)
+  }
+
+  /** A bundle of entries, cut from the whole one where the narrower is no longer there; null where it is missing. */
+  async bundle(index: number, width: number): Promise<Uint8Array | null> {
+    const exact = await this.read(tilePath({ level: 'entries', index, width }))
+    if (exact !== null || width === tileWidth) return exact
+    const whole = await this.read(tilePath({ level: 'entries', index, width: tileWidth }))
+    return whole === null ? null : entryBundle(parseEntryBundle(whole, tileWidth).slice(0, width))
   }
 
   async #makeDirectory(directory: string, changed: Set<string>): Promise<void> {

@@ -100,5 +100,5 @@ export async function system(submitters: Submitters = 'any', tokens: { write: st
     })
     return { status, answer: JSON.parse(fromUtf8(bytes)) as { indices?: number[]; index?: number; leaf?: string; error?: { code: string } } }
   }
-  return { sequencer, publisher, witnesses, trust, get, post, signer, url, away }
+  return { files, sequencer, publisher, witnesses, trust, get, post, signer, url, away }
 }

@@ -19,7 +19,7 @@ import { Enclave, inference } from '../../../veritee/test/log/signed-receipt.ts'
 import { Publisher } from '../../src/log/publisher.ts'
 import { Sequencer } from '../../src/log/sequencer.ts'
 import { submissionText } from '../../src/log/submission.ts'
-import { filesIn, numbered, origin, scratch } from './logs.ts'
+import { filesIn, logSigner, numbered, origin, scratch } from './logs.ts'
 import { clock, forks, now, system, token } from './served-log.ts'
 
 describe('a log that is served', () => {
@@ -127,6 +127,44 @@ describe('a log that is served', () => {
     expect((await verifyCheckpoint(before, trust)).size).toBe(10)
   })
 
+  it('a tile is of the history that is published, whatever else lies on the disk', async () => {
+    const { files, get, sequencer, publisher } = await system()
+    // As a process leaves it that is killed between tiles and head.
+    const foreign = new Uint8Array(64).fill(7)
+    await files.write(
+      new Map([
+        ['tile/0/000.p/2', foreign],
+        ['tile/entries/000.p/2', foreign],
+      ]),
+    )
+    await sequencer.append(numbered(0, 3))
+    await publisher.round()
+    const [tile, bundle] = [(await get('tile/0/000.p/3')).bytes, (await get('tile/entries/000.p/3')).bytes]
+    expect(toHex((await get('tile/0/000.p/2')).bytes)).toBe(toHex(tile.slice(0, 64)))
+    expect(toHex((await get('tile/entries/000.p/2')).bytes)).toBe(toHex(bundle.slice(0, 18)))
+  })
+
+  it('a log whose state is older than what readers were shown does not start', async () => {
+    const { files, state } = filesIn(await scratch())
+    const signer = await logSigner()
+    const open = async (of: typeof state) => {
+      const sequencer = await Sequencer.open({ files, state: of, signer })
+      return {
+        sequencer,
+        publisher: () => Publisher.open({ sequencer, files, signer, witnesses: [], quorum: 0, intervalMs: 10, renewMs: 60_000, now }),
+      }
+    }
+    const first = await open(state)
+    await first.sequencer.append(numbered(0, 3))
+    await (await first.publisher()).round()
+    await expect((await open(state)).publisher()).resolves.toBeDefined()
+    const older = filesIn(await scratch()).state
+    const back = await open(older)
+    await expect(back.publisher()).rejects.toMatchObject({ code: 'log_store_invalid' })
+    await back.sequencer.append(numbered(50, 5))
+    await expect(back.publisher()).rejects.toMatchObject({ code: 'log_store_invalid' })
+  })
+
   it('takes statements of operators that it knows only, signed by the keyset that they name', async () => {
     const operator = await generateEd25519()
     const { post } = await system([toHex(operator.publicKey)])
@@ -190,7 +228,6 @@ describe('a log that is served', () => {
     await sequencer.append(numbered(0, 3))
     await publisher.round()
     expect((await get(path, token)).status).toBeGreaterThanOrEqual(400)
-    expect((await get('tile/0/000.p/2')).status).toBe(404)
     expect((await get('tile/0/000.p/3')).status).toBe(200)
   })
 })
