@@ -1,17 +1,16 @@
 import { platform } from '#platform'
 import { fail, VeriteeError } from '../../errors.ts'
 import { keysetChanged, type Service } from '../establish.ts'
-import { type Answering, answerTo, responseWith } from '../exchange/answering.ts'
+import { type Answering, answerTo } from '../exchange/answering.ts'
 import { type Call, modelOf, readCall } from '../exchange/call.ts'
-import { type GetDocument, KnownSessions, receiptIdOf } from '../exchange/documents.ts'
-import { streamOf } from '../exchange/outlet.ts'
+import { KnownSessions, receiptIdOf } from '../exchange/documents.ts'
 import type { Judged, Proving } from '../exchange/proving.ts'
+import { passedOn, plainRefusal } from '../exchange/refusal.ts'
 import { PlainRefusal, type Recipient, type Sent, sendCall } from '../exchange/sending.ts'
-import { fetchText } from '../fetch-text.ts'
 import { typedError } from '../proof/errors.ts'
 import type { Proof } from '../proof/proof.ts'
 import { WorkerKeys } from '../sealed/worker-keys.ts'
-import type { TransportResponse } from '../transport.ts'
+import { documentsFrom, sendVerified } from './carrying.ts'
 import { type Held, ServiceKeeper } from './keeper.ts'
 import { type ConnectionOptions, type ProofListener, type Settled, settle } from './options.ts'
 
@@ -133,12 +132,12 @@ class OpenConnection implements Connection {
 
   async #get(call: Call): Promise<Response> {
     const { method, path, headers, signal } = call
-    const { result, release } = await this.#overVerified(signal, (service) => service.transport.send({ method, path, headers, signal }))
+    const { result, release } = await sendVerified(this.#keeper, signal, (service) => service.transport.send({ method, path, headers, signal }))
     return passedOn(result.body, result, release)
   }
 
   async #post(call: Call): Promise<Response> {
-    const outcome = await this.#overVerified(call.signal, (service) => this.#send(service, call)).catch((error: unknown) => {
+    const outcome = await sendVerified(this.#keeper, call.signal, (service) => this.#send(service, call)).catch((error: unknown) => {
       if (error instanceof PlainRefusal) return plainRefusal(error)
       throw error
     })
@@ -163,27 +162,6 @@ class OpenConnection implements Connection {
       result.abort.abort()
       release()
       throw error
-    }
-  }
-
-  /** Sends over a service that is verified, once more where it turned out to have other keys, or to be gone: nobody has read anything then. */
-  async #overVerified<T>(signal: AbortSignal, send: (service: Service) => Promise<T>): Promise<Carried<T>> {
-    const attempt = async (held: Held): Promise<Carried<T>> => {
-      const release = this.#keeper.acquire(held)
-      try {
-        return { result: await send(held.service), held, release }
-      } catch (error) {
-        release()
-        if (!signal.aborted && isGone(error)) this.#keeper.suspect(held)
-        throw error
-      }
-    }
-    const first = await this.#keeper.current()
-    try {
-      return await attempt(first)
-    } catch (error) {
-      if (!isStale(error) && !isUnreached(error)) throw error
-      return attempt(await this.#keeper.refresh(first))
     }
   }
 
@@ -224,33 +202,10 @@ class OpenConnection implements Connection {
   }
 
   #proving(held: Held, call: Call): Proving {
-    const signal = AbortSignal.timeout(this.#settled.proofTimeoutMs)
+    const { proofTimeoutMs } = this.#settled
+    const signal = AbortSignal.timeout(proofTimeoutMs)
     const authorization = this.#authorization(call)
-    const request = (service: Service, path: string, maxBytes: number): Promise<string> =>
-      fetchText(service.transport, { method: 'GET', path, headers: authorization, signal }, maxBytes, 'receipt_missing')
-    const underWay = new Set<Promise<unknown>>()
-    const get: GetDocument = async (path, maxBytes) => {
-      const first = request(held.service, path, maxBytes)
-      underWay.add(first)
-      try {
-        return await first
-          .catch(async (error: unknown) => {
-            underWay.delete(first)
-            if (!isStale(error)) throw error
-            // A balancer has led a second connection elsewhere. The one that carried the answer leads to who has the receipt, and is free when the others are done.
-            await Promise.allSettled(underWay)
-            return request(held.service, path, maxBytes)
-          })
-          .catch(async (error: unknown) => {
-            if (!isStale(error)) throw error
-            return request((await this.#keeper.refresh(held)).service, path, maxBytes)
-          })
-      } catch (error) {
-        if (!signal.aborted) throw error
-        throw fail('receipt_missing', `expected ${path.split('?')[0]} within ${this.#settled.proofTimeoutMs} ms, found nothing`, error)
-      }
-    }
-    return { get, sessions: this.#sessions, signal, authorization }
+    return { get: documentsFrom(this.#keeper, held, authorization, signal, proofTimeoutMs), sessions: this.#sessions, signal, authorization }
   }
 
   /** Receipts are given to whoever made the request. */
@@ -269,46 +224,4 @@ class OpenConnection implements Connection {
       }
     }
   }
-}
-
-/** An answer as it came; what it was sent over is let go when its body has been read or given up. */
-function passedOn(
-  body: AsyncIterable<Uint8Array>,
-  { status, headers }: Pick<TransportResponse, 'status' | 'headers'>,
-  release: () => void,
-): Response {
-  return responseWith(streamOf(body, release), status, headers)
-}
-
-/** What a verified service gave, and how to let go of its transport. */
-interface Carried<T> {
-  readonly result: T
-  readonly held: Held
-  readonly release: () => void
-}
-
-/** It does not answer, or somebody on the way says that it does not. */
-function isGone(error: unknown): boolean {
-  return error instanceof VeriteeError && (error.code === 'service_unavailable' || (error instanceof PlainRefusal && error.status === 503))
-}
-
-/** No connection was made, so nothing was sent. */
-function isUnreached(error: unknown): boolean {
-  if (!(error instanceof VeriteeError) || error.code !== 'service_unavailable') return false
-  const { cause } = error
-  return cause instanceof Error && 'code' in cause && ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND'].includes(String(cause.code))
-}
-
-/** Verifying the service again may help: it has other keys than those it was verified with, and read nothing. */
-function isStale(error: unknown): boolean {
-  return error instanceof VeriteeError && (error.code === 'channel_mismatch' || error.code === 'ehbp_stale_key')
-}
-
-/** In OpenAI's shape, so that SDKs retry or give up by the status, which is a hint; what was said beside it was nobody's word. */
-function plainRefusal({ status, message, retryAfter }: PlainRefusal): Response {
-  const body = JSON.stringify({ error: { message, type: 'veritee_error', param: null, code: 'service_refused' } })
-  return responseWith(body, status < 400 ? 502 : status, {
-    'content-type': 'application/json',
-    ...(retryAfter === null ? {} : { 'retry-after': retryAfter }),
-  })
 }
