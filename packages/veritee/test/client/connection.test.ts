@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { complaints } from '../../../../tools/test/schemas.ts'
+import type { Collateral } from '../../src/attestation/index.ts'
 import {
   ConfigurationError,
   type Connection,
@@ -12,7 +13,7 @@ import {
   UntrustedError,
 } from '../../src/client/index.ts'
 import type { Policy } from '../../src/policy/index.ts'
-import { nonceOf, sha, trust } from '../receipt/enclaves.ts'
+import { machine, nonceOf, sha, trust } from '../receipt/enclaves.ts'
 import { plainAnswer, policyOf, streamEvents } from '../receipt/scenario.ts'
 import { tlsIdentity } from './servers.ts'
 import { apiKey, type FakeService, fakeService, strictChannel } from './service.ts'
@@ -86,6 +87,27 @@ describe('a connection', () => {
       expect((await c.proofOf(response)).bytes.request).toBe(sha(plain))
       expect(await response.text()).toBe(plainAnswer)
     }
+  })
+  it('S10: two equal requests have nonces of their own', async () => {
+    const c = await open(await fakeService())
+    const nonces: string[] = []
+    for (let i = 0; i < 2; i++) nonces.push((await c.proofOf(await post(c, plain))).bytes.clientNonce)
+    expect(new Set(nonces).size).toBe(2)
+  })
+  it('S25: judges service and worker by collateral of its own, where it is told to, and by no other', async () => {
+    const quotes: Uint8Array[] = []
+    const { collateral } = await machine()
+    const source = async (quote: Uint8Array): Promise<Collateral> => {
+      quotes.push(quote)
+      return collateral
+    }
+    // What the service serves beside its quote would not do.
+    const fake = await fakeService({ report: (text) => text.replace(/"tcb_info_signature":"../, '"tcb_info_signature":"00') })
+    expect(await thrown(() => open(fake))).toMatchObject({ code: 'tcb_info_signature_invalid' })
+    const c = await open(fake, { collateral: source })
+    expect((await c.proofOf(await post(c, plain))).status).toBe('verified')
+    expect(quotes).toHaveLength(2)
+    expect(quotes[0]).not.toEqual(quotes[1])
   })
   it('passes GET on without a proof', async () => {
     const c = await open(await fakeService())
