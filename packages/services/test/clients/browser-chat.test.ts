@@ -1,18 +1,17 @@
-import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
 import { certificatePem } from 'veritee/attestation/issue'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { buildForBrowser } from '../../../veritee/test/browser/build.ts'
+import { chromiumPath, launchChromium } from '../../../veritee/test/browser/chromium.ts'
 import { type Network, startNetwork } from '../e2e/network.ts'
 
 /** The chat page in a real browser, against a whole network; between the two a server that reads along and may change everything. */
 
-const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path))
 const secret = 'what is the capital of japan'
 
 /** What the server between page and controller does to what passes. */
@@ -27,8 +26,8 @@ let browser: Browser
 let meddling: Meddling = {}
 const seen: { path: string; body: Buffer }[] = []
 
-describe.skipIf(executablePath === undefined)(
-  `the chat page in Chromium${executablePath === undefined ? ' (left out: no Chromium is installed)' : ''}`,
+describe.skipIf(chromiumPath === undefined)(
+  `the chat page in Chromium${chromiumPath === undefined ? ' (left out: no Chromium is installed)' : ''}`,
   { timeout: 60_000 },
   () => {
     beforeAll(async () => {
@@ -47,18 +46,7 @@ describe.skipIf(executablePath === undefined)(
         response.writeHead(200, { 'content-type': path.endsWith('.js') ? 'text/javascript' : 'text/html; charset=utf-8' }).end(content)
       })
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      browser = await chromium.launch({
-        executablePath: executablePath ?? '',
-        args: [
-          '--no-sandbox',
-          '--disable-gpu',
-          '--disable-quic',
-          '--no-first-run',
-          '--disable-background-networking',
-          '--disable-component-update',
-          '--disable-sync',
-        ],
-      })
+      browser = await launchChromium()
     }, 120_000)
     afterAll(async () => {
       await browser.close()

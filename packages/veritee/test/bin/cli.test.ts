@@ -54,4 +54,14 @@ describe('a process of its own', () => {
     expect([ran.code, ran.stdout]).toEqual([0, 'hi\n'])
     expect(ran.stderr).toContain('SIMULATED verified')
   })
+  it('takes the prompt from standard input where there is none in the arguments', async () => {
+    const fake = await fakeService({ stream: ['data: {"choices":[{"delta":{"content":"hi"}}]}\n\n', 'data: [DONE]\n\n'] })
+    const root = files.write('other-root.pem', certificatePem((await machine()).root))
+    const own = files.write('chat-policy.json', JSON.stringify(policyOf()))
+    const args = ['chat', '--url', fake.url, '--policy', own, '--root', root, '--json']
+    const ran = await fresh(args, {}, 'what is\n2 + 2?\n')
+    const { request } = JSON.parse(ran.stdout) as { request: string }
+    expect([ran.code, JSON.parse(request)]).toMatchObject([0, { messages: [{ role: 'user', content: 'what is\n2 + 2?\n' }] }])
+    expect((await fresh(args)).code).toBe(2)
+  })
 })

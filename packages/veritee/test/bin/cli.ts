@@ -16,9 +16,10 @@ export interface Ran {
 }
 
 /** The command line as a user runs it, in a process of its own. */
-export function fresh(args: readonly string[], env: { readonly [name: string]: string } = {}): Promise<Ran> {
+export function fresh(args: readonly string[], env: { readonly [name: string]: string } = {}, input = ''): Promise<Ran> {
   const { VERITEE_API_KEY: _, ...inherited } = process.env
   const child = spawn(process.execPath, [conditions, program, ...args], { env: { ...inherited, ...env } })
+  child.stdin.end(input)
   const out = { stdout: '', stderr: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     out.stdout += text

@@ -21,7 +21,7 @@ describe('the table of commands', () => {
       const { code, stdout } = await veritee([...name.split(' '), '--help'])
       expect([code, stdout.includes(summary)]).toEqual([0, true])
       for (const option of Object.keys(options)) expect(stdout).toContain(`--${option}`)
-      for (const exit of [0, 1, 2, 3]) expect(stdout).toMatch(new RegExp(`[ ,\\n]${exit} `))
+      for (const exit of [0, 1, 2, 3]) expect(stdout.replace(/\s+/g, ' ')).toContain(` ${exit} `)
       expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThan(150)
     }
   })

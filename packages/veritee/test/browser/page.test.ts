@@ -5,17 +5,17 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { formatCollateral } from '../../src/attestation/index.ts'
 import { certificatePem } from '../../src/attestation/pki/issue.ts'
 import { createSimPlatform } from '../../src/attestation/sim/index.ts'
 import { createBundle } from '../../src/receipt/index.ts'
 import { buildForBrowser } from './build.ts'
+import { chromiumPath, launchChromium } from './chromium.ts'
 
 /** The example page in a real browser: the same verifier over WebCrypto. */
 
-const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path))
 const vectors = fileURLToPath(new URL('../../../../../shared/vectors/', import.meta.url))
 const at = new Date('2026-06-01T00:00:00Z')
 
@@ -25,8 +25,8 @@ let browser: Browser
 let page: Page
 const errors: string[] = []
 
-describe.skipIf(executablePath === undefined)(
-  `the page in Chromium${executablePath === undefined ? ' (left out: no Chromium is installed)' : ''}`,
+describe.skipIf(chromiumPath === undefined)(
+  `the page in Chromium${chromiumPath === undefined ? ' (left out: no Chromium is installed)' : ''}`,
   () => {
     beforeAll(async () => {
       directory = await mkdtemp(join(tmpdir(), 'veritee-page-'))
@@ -45,16 +45,7 @@ describe.skipIf(executablePath === undefined)(
         response.writeHead(content === undefined ? 404 : 200, { 'content-type': type }).end(content)
       })
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      const args = [
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-      ]
-      browser = await chromium.launch({ executablePath: executablePath ?? '', args })
+      browser = await launchChromium()
     }, 120_000)
     afterAll(async () => {
       await browser.close()
