@@ -1,7 +1,7 @@
 import { VeriteeError } from 'veritee/errors'
 
 /** The code with which `run` refuses, or 'accepted'. Whatever else is thrown is a defect and passes through. */
-export async function codeOf(run: () => Promise<unknown>): Promise<string> {
+export async function codeOf(run: () => unknown): Promise<string> {
   try {
     await run()
     return 'accepted'

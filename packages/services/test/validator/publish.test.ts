@@ -6,24 +6,14 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { fromHex, toHex } from 'veritee/bytes'
 import { generateEd25519, verifyEd25519 } from 'veritee/crypto'
-import { VeriteeError } from 'veritee/errors'
 import type { NetworkScores } from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readBundle, writeBundle } from '../../src/validator/publish/directory.ts'
 import { parseUidMap, type UidMap, uidOf, weightsByUid, weightsCsv } from '../../src/validator/publish/uids.ts'
 import { postWebhook } from '../../src/validator/publish/webhook.ts'
+import { codeOf } from '../sealed/code-of.ts'
 
 const hex = (n: number): string => n.toString(16).padStart(2, '0').repeat(32)
-const codeOf = async (run: () => unknown): Promise<string> => {
-  try {
-    await run()
-    return 'accepted'
-  } catch (error) {
-    if (error instanceof VeriteeError) return error.code
-    throw error
-  }
-}
-
 /** Shares do not matter here: weights are exported as they stand in the bundle. */
 function networkOf(weights: readonly number[]): { readonly network: NetworkScores } {
   const workers = weights.map((weight, i) => ({ id: { operator: hex(i % 4), platform: hex(0xc0 + i), slot: i % 2 }, share: 0n, weight }))

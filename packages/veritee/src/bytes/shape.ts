@@ -56,6 +56,13 @@ export class Shape {
     return value as number
   }
 
+  /** A value, all of whose numbers are safe integers. What holds others has no canonical form, and can be neither signed nor committed to. */
+  hashable<T>(value: T, where: string): T {
+    if (typeof value === 'number') this.safeInteger(value, where)
+    if (value !== null && typeof value === 'object') for (const item of Object.values(value)) this.hashable(item, where)
+    return value
+  }
+
   oneOf<const T extends string>(value: unknown, where: string, allowed: readonly T[]): T {
     if (!allowed.includes(value as T)) throw this.refuse(where, `one of ${allowed.map((word) => JSON.stringify(word)).join(', ')}`)
     return value as T

@@ -65,15 +65,8 @@ export function parseDescriptor(value: unknown): ServiceDescriptor {
       version: shape.string(release.version, 'descriptor.release.version', 64),
       commit: shape.nullableString(release.commit, 'descriptor.release.commit', 64),
     },
-    extensions: hashable(shape.record(o.extensions, 'descriptor.extensions'), 'descriptor.extensions'),
+    extensions: shape.hashable(shape.record(o.extensions, 'descriptor.extensions'), 'descriptor.extensions'),
   }
-}
-
-/** Only integer numbers have a canonical form (aci/1 Appendix A); what has none cannot be bound. */
-function hashable<T>(value: T, at: string): T {
-  if (typeof value === 'number') shape.safeInteger(value, at)
-  if (value !== null && typeof value === 'object') for (const item of Object.values(value)) hashable(item, at)
-  return value
 }
 
 function describedModel(value: unknown, at: string): DescribedModel {

@@ -215,6 +215,28 @@ describe('canaries and proofs', () => {
     }
   })
 
+  it('an opening with a number that has no canonical form is refused, and is no defect of the verifier', async () => {
+    const { parseOpening } = await import('../../src/scoring/epoch/documents.ts')
+    const { refusal } = await import('../bytes/refusal.ts')
+    const line = `{"prompt":"","parameters":{"a":[${'9'.repeat(30)}]},"expected":"","salt":"${hex(1)}"}`
+    expect(await refusal(() => parseOpening(line))).toBe('epoch_malformed')
+  })
+
+  it('an epoch that begins from nothing in the middle of a network is told', async () => {
+    const [policy, epoch] = [JSON.parse(parts.policy) as { epoch: { genesis: number } }, 1]
+    expect(policy.epoch.genesis).toBeGreaterThan(0)
+    const files = new Map(written.bundle)
+    files.set('manifest.json', (files.get('manifest.json') as string).replace('"epoch":0', `"epoch":${epoch}`))
+    const found = await verify(files)
+    expect(found.checks.find(({ id }) => id === 'previous')).toMatchObject({
+      status: 'waived',
+      detail: expect.stringContaining('begins from nothing'),
+    })
+    expect(found.first).toMatchObject({ record: { line: 0 }, code: 'scoring_input_invalid' })
+    files.set('manifest.json', (written.bundle.get('manifest.json') as string).replace('"epoch":0', '"epoch":4294967295'))
+    expect((await verify(files)).verdict).toBe('rejected')
+  })
+
   it('a conviction rests on a proof that the verifier judges, and on nobody else`s word', async () => {
     const accused = { keyset: digest(0x70), operator: hex(0xa0), platform: hex(0xc0) }
     const found = await writeEpoch({ ...parts, proofs: [{ text: '{"proof":1}', ...accused }] }, world.keys)

@@ -38,6 +38,7 @@ describe('a scoring policy', () => {
     ['an old version', { ...trust, minimumVersion: 2 }, at],
     ['a time before', trust, new Date(999_999_000)],
     ['a time after', trust, new Date(2_000_000_000)],
+    ['no time at all', trust, new Date(Number.NaN)],
   ])('is refused for %s', async (_, by, when) => {
     expect(await refusal(async () => verifyScoringPolicy(await signed(), by, when))).toBe('scoring_policy_rejected')
   })
@@ -86,6 +87,7 @@ describe('a scoring policy', () => {
   }
   const also: readonly (readonly [string, unknown])[] = [
     ['cap', 0.2],
+    ['beacon', { period: 1e30 }],
     ['z', '1.96e0'],
     ['validators', [{ ...validator, weight: 0 }]],
     ['validators', [{ ...validator, key: hex(2) }, validator]],

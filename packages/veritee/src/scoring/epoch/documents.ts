@@ -109,7 +109,7 @@ export function parseOpening(line: string): CanaryOpening {
   const o = shape.object(value, 'opening', ['prompt', 'parameters', 'expected', 'salt'])
   return {
     prompt: shape.string(o.prompt, 'opening.prompt', 1 << 19),
-    parameters: shape.record(o.parameters, 'opening.parameters') as { readonly [name: string]: Json },
+    parameters: shape.hashable(shape.record(o.parameters, 'opening.parameters'), 'opening.parameters') as { readonly [name: string]: Json },
     expected: shape.string(o.expected, 'opening.expected', 1 << 19),
     salt: shape.hex(o.salt, 'opening.salt', 32),
   }

@@ -173,6 +173,8 @@ async function policyOf(bundle: Bundle, { trust }: EpochContext, progress: Progr
   const signed = await parseScoringPolicy(text)
   const { network, epoch } = bundle.manifest
   if (signed.policy.network !== network) throw fail('epoch_malformed', `expected a policy of ${network}, found one of ${signed.policy.network}`)
+  // What comes after the last time that there is would be judged as of no time.
+  if (epochWindow(signed.policy, epoch).closes > maxSeconds) throw fail('epoch_malformed', `expected an epoch that ends by ${maxSeconds}`)
   if (trust === null) {
     progress.pass(`${signed.digest}; whose policies count was not said: its signatures were not judged`, 'waived')
     return signed.policy
@@ -203,7 +205,9 @@ async function partiesOf(
   const digest = await sha256Digest(utf8(text))
   if (context.previous !== null && context.previous !== digest)
     throw fail('epoch_mismatch', `expected the state ${context.previous}, found ${digest}`)
-  if (before.epoch === null) progress.pass('the first epoch of the network')
+  if (before.epoch === null && context.previous === null && bundle.manifest.epoch > 0)
+    progress.pass('it begins from nothing, as if there had been no bans and no scores; that it may was not shown', 'waived')
+  else if (before.epoch === null) progress.pass('the first epoch of the network')
   else if (context.previous === null) progress.pass(`${digest}; the epoch before was not given`, 'waived')
   else progress.pass(digest)
   return { roster, before }
@@ -319,6 +323,9 @@ async function proofsOf(
   else progress.pass(`${proven.length} not verified: which evidence counts was not said, and convictions rest on them`, 'waived')
   return proven
 }
+
+/** The last second of a `Date`. */
+const maxSeconds = 8_640_000_000_000
 
 const recordsPath = (validator: string): string => `validators/${validator}/records.jsonl`
 const openingsPath = (validator: string): string => `validators/${validator}/openings.jsonl`

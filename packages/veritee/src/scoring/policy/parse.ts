@@ -71,7 +71,7 @@ export async function parseScoringPolicy(text: string): Promise<SignedScoringPol
     validators: validators(o.validators),
     models: models(o.models),
     log: o.log === 'any' ? 'any' : log(o.log),
-    beacon: shape.record(o.beacon, 'beacon') as { readonly [name: string]: Json },
+    beacon: shape.hashable(shape.record(o.beacon, 'beacon'), 'beacon') as { readonly [name: string]: Json },
     organic: { probability: part(organic.probability, 'organic.probability') },
     halfLife: within(o.half_life, 'half_life', 60, 31_536_000),
     z: decimal(o.z, 'z', 0n, 10n * one),

@@ -43,7 +43,8 @@ export async function verifyScoringPolicy(text: string, trust: AdmissionTrust, a
   if (signers < trust.threshold) throw reject(`signatures of ${trust.threshold} of ${keys.size} trusted keys, found ${signers}`)
   if (policy.policyVersion < trust.minimumVersion) throw reject(`version ${trust.minimumVersion} or later, found ${policy.policyVersion}`)
   const seconds = at.getTime() / 1000
-  if (seconds < policy.issued || seconds >= policy.expires)
+  // The other way round, a time that is none would be in force.
+  if (!(seconds >= policy.issued && seconds < policy.expires))
     throw reject(`a policy in force at ${seconds}, found one from ${policy.issued} until before ${policy.expires}`)
   return signed as VerifiedScoringPolicy
 }
