@@ -12,7 +12,7 @@ let network: Network
 const open: Connection[] = []
 beforeAll(async () => {
   network = await startNetwork()
-})
+}, 60_000)
 afterAll(() => network.close())
 afterEach(() => {
   for (const connection of open.splice(0)) connection.close()

@@ -217,3 +217,33 @@ it('explain says the same in plain English, for a proof and for none', async () 
   expect(complaints('proof', JSON.parse(JSON.stringify(proof)))).toEqual([])
   expect(explain(proof)).toMatch(/NOT PROVEN[\s\S]+Why: [\s\S]+\(receipt_missing\)\nNext: do not rely on this answer/)
 })
+
+it('the schema of a proof is closed and complete: no member may be missing or added, and what is proven has no error', async () => {
+  const c = await open(await fakeService())
+  const proof = JSON.parse(JSON.stringify(await c.proofOf(await post(c, plain)))) as Record<string, unknown>
+  expect(complaints('proof', proof)).toEqual([])
+  const error = { code: 'receipt_missing', kind: 'unavailable', message: 'none', expected: null, found: null, next: 'ask again' }
+  for (const part of [proof, proof.service, proof.worker, proof.model, proof.bytes, proof.receipts, (proof.checks as unknown[])[0]] as Record<
+    string,
+    unknown
+  >[]) {
+    for (const [name, value] of Object.entries(part)) {
+      delete part[name]
+      expect(complaints('proof', proof), name).not.toEqual([])
+      part[name] = value
+    }
+    part.more = 1
+    expect(complaints('proof', proof)).not.toEqual([])
+    delete part.more
+  }
+  for (const [status, code] of [
+    ['verified', true],
+    ['verified-prefix', true],
+    ['rejected', false],
+    ['unproven', false],
+  ] as const)
+    expect([complaints('proof', { ...proof, status }).length === 0, complaints('proof', { ...proof, status, error }).length === 0]).toEqual([
+      code,
+      !code,
+    ])
+})
