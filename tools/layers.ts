@@ -21,6 +21,7 @@ const library: Layers = {
     'attestation/sim',
     'policy',
     'admission',
+    'release',
     'receipt',
     'log',
     'fraud',

@@ -3,6 +3,7 @@ import { parseAdmissionManifest } from 'veritee/admission'
 import { parseLogStatement } from 'veritee/log'
 import { parsePolicy } from 'veritee/policy'
 import { parseDescriptor, parseReceipt, parseReport, parseSession } from 'veritee/receipt'
+import { parseRelease } from 'veritee/release'
 import { faults, obstacles, parseAuditRecord, parseState } from 'veritee/scoring'
 import { parseManifest } from 'veritee/seal'
 import { beforeAll, describe, expect, test } from 'vitest'
@@ -97,6 +98,34 @@ describe('documents of the running code are valid', () => {
       const changed = edited(manifest, (copy) => put(copy, path, value))
       expect(complaints('sealed-model', changed), path).not.toEqual([])
       expect(() => parseManifest(JSON.stringify(changed)), path).toThrow()
+    }
+  })
+
+  test('release statement: that of the vectors, and what its reader refuses for its shape', async () => {
+    const vectors = JSON.parse(readFileSync(new URL('../../spec/vectors/release-statement.json', import.meta.url), 'utf8')) as { statement: string }
+    const statement = JSON.parse(vectors.statement) as unknown
+    expect(complaints('release-statement', statement)).toEqual([])
+    const mutations: readonly (readonly [string, unknown?])[] = [
+      ['version', 'veritee.release-statement.v2'],
+      ['product', 'two words'],
+      ['sequence', 0],
+      ['issued', -1],
+      ['commit', 'abc'],
+      ['enclaves', []],
+      ['enclaves/0/role', 'robot'],
+      ['enclaves/0/mrenclave', 'c0'],
+      ['enclaves/0/inputs', 'c0'],
+      ['enclaves/0/isv_svn', 65_536],
+      ['svn_floor/robot', 1],
+      ['withdrawn', ['1.1.0', '1.1.0']],
+      ['signatures/0/key', '00'],
+      ['note', 'trust me'],
+      ...['release', 'svn_floor', 'withdrawn', 'signatures', 'enclaves/0/gramine', 'enclaves/0/bundle'].map((path) => [path] as const),
+    ]
+    for (const [path, ...value] of mutations) {
+      const changed = edited(statement, (copy) => put(copy, path, ...value))
+      expect(complaints('release-statement', changed), path).not.toEqual([])
+      await expect(parseRelease(JSON.stringify(changed)), path).rejects.toMatchObject({ code: 'release_statement_malformed' })
     }
   })
 

@@ -68,6 +68,15 @@ export const errorTable = {
   policy_receipt: ['rejected', 'the receipt states something the policy does not accept'],
 
   // admission (spec/admission-manifest.md)
+  release_statement_malformed: ['untrusted', 'the release statement is not a well-formed veritee.release-statement.v1 document'],
+  release_signature_invalid: ['untrusted', 'a key you trust did not make its signature over this release statement: it was changed'],
+  release_signatures_missing: ['rejected', 'fewer of the keys you trust have signed the release statement than you demand'],
+  release_product: ['rejected', 'the release statement is of another product'],
+  release_rolled_back: ['rejected', 'the release statement is older than one that was seen'],
+  release_expired: ['rejected', 'the release statement is older than you accept, or of the future: get the newest one'],
+  release_withdrawn: ['rejected', 'the release was withdrawn by its makers: use another one'],
+  release_measurement_unknown: ['rejected', 'the code that runs is not of this release, in this role'],
+  release_svn: ['rejected', 'the security version of the code is not that of the release, or below the lowest that is still good'],
   admission_manifest_malformed: ['untrusted', 'the admission manifest is not a well-formed veritee.admission-manifest.v1 document'],
   admission_manifest_signature_invalid: [
     'untrusted',

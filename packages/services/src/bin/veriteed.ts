@@ -7,6 +7,7 @@ import { type Command, exitCodes } from './command.ts'
 const commands: Readonly<Record<string, readonly [string, () => Promise<{ readonly command: Command }>]>> = {
   model: ['sealed models: make keys, seal, inspect, verify, open; their keys at a broker', () => import('./commands/model.ts')],
   manifest: ['who may take part in a network: make, sign, verify, inspect; of enclaves: render and lint', () => import('./commands/manifest.ts')],
+  release: ['what the makers of a release say of it: measure, create, sign, verify', () => import('./commands/release.ts')],
   worker: ['runs models and signs what it answers', () => import('./commands/worker.ts')],
   broker: ['releases model keys to attested enclaves', () => import('./commands/broker.ts')],
   controller: ['verifies workers and routes to them', () => import('./commands/controller.ts')],

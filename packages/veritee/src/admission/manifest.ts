@@ -4,6 +4,7 @@ import { parseDocument } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
 import { policySections } from '../policy/parse.ts'
 import type { Any, Policy } from '../policy/policy.ts'
+import { type DocumentSignature, parseSignatures } from './signatures.ts'
 
 /** Machines by the name they have in this network: see `platformId`. */
 export type ManifestPlatforms = {
@@ -30,7 +31,7 @@ export type AdmissionManifest = {
   readonly platforms: ManifestPlatforms
 }
 
-export type ManifestSignature = { readonly key: string; readonly signature: string }
+export type ManifestSignature = DocumentSignature
 
 /** A manifest as it is written; nobody has verified its signatures. */
 export interface SignedAdmissionManifest {
@@ -77,7 +78,7 @@ export async function parseAdmissionManifest(text: string): Promise<SignedAdmiss
   if (new Set(Object.values(manifest.roles).map(({ simulated }) => simulated)).size > 1)
     throw shape.refuse('roles', 'the same word for simulated in every section: a network is simulated or it is not')
   const { signatures: _, ...document } = o as { readonly [name: string]: Json }
-  return { manifest, signatures: manifestSignatures(o.signatures), digest: await jcsDigest(document), document }
+  return { manifest, signatures: parseSignatures(o.signatures, shape), digest: await jcsDigest(document), document }
 }
 
 /** The text of a manifest with signatures, as it is stored (JCS). */
@@ -113,15 +114,4 @@ function platforms(value: unknown): ManifestPlatforms {
   const allow = o.allow === 'any' ? 'any' : list('allow')
   if (allow.length === 0) throw shape.refuse('platforms.allow', '"any", or at least one machine')
   return { salt: shape.hex(o.salt, 'platforms.salt', 32), allow, deny: list('deny'), shared: list('shared') }
-}
-
-/** Reads the `signatures` of a document that several people sign, by rising key, each key once. `by` says with which code it refuses. */
-export function manifestSignatures(value: unknown, by: Shape = shape): readonly ManifestSignature[] {
-  const found = by.array(value, 'signatures', 64).map((item, i) => {
-    const o = by.object(item, `signatures[${i}]`, ['key', 'signature'])
-    return { key: by.hex(o.key, `signatures[${i}].key`, 32), signature: by.hex(o.signature, `signatures[${i}].signature`, 64) }
-  })
-  // Strictly rising, so that no key counts twice and one manifest has one form.
-  if (found.some(({ key }, i) => i > 0 && key <= (found[i - 1]?.key ?? ''))) throw by.refuse('signatures', 'keys in rising order, each once')
-  return found
 }

@@ -1,11 +1,10 @@
-import * as crypto from '#crypto'
 import type { Verified } from '../attestation/claims.ts'
 import { utf8 } from '../bytes/bytes.ts'
-import { fromHex, toHex } from '../bytes/hex.ts'
 import { jcs } from '../bytes/jcs.ts'
 import type { SigningKey } from '../crypto/types.ts'
 import { fail } from '../errors.ts'
 import { manifestText, manifestVersion, parseAdmissionManifest, type SignedAdmissionManifest } from './manifest.ts'
+import { addSignature, checkSignatures } from './signatures.ts'
 import type { AdmissionTrust } from './trust.ts'
 
 /** A manifest that enough of the trusted keys have signed. */
@@ -22,9 +21,7 @@ const clockSkewSeconds = 300
 /** Adds a signature to a manifest, or puts a new one in the place of that key's old one; gives its text. Signers sign one after the other, in any order. Throws what reading throws. */
 export async function signAdmissionManifest(text: string, key: SigningKey): Promise<string> {
   const { document, signatures } = await parseAdmissionManifest(text)
-  const own = toHex(key.publicKey)
-  const others = signatures.filter((one) => one.key !== own)
-  return manifestText(document, [...others, { key: own, signature: toHex(await key.sign(signedBytes(document))) }])
+  return manifestText(document, await addSignature(signatures, key, signedBytes(document)))
 }
 
 /**
@@ -36,26 +33,13 @@ export async function signAdmissionManifest(text: string, key: SigningKey): Prom
  * `admission_manifest_signatures_missing`, `admission_manifest_rolled_back`, `admission_manifest_expired`; `TypeError` for a trust in nobody.
  */
 export async function verifyAdmissionManifest(text: string, trust: AdmissionTrust, at: Date): Promise<VerifiedManifest> {
-  const keys = new Set(trust.keys)
-  if (!Number.isInteger(trust.threshold) || trust.threshold < 1 || trust.threshold > keys.size)
-    throw new TypeError('verifyAdmissionManifest: expected a threshold that the keys can reach')
   const signed = await parseAdmissionManifest(text)
   const { manifest, signatures, document } = signed
   if (manifest.network !== trust.network)
     throw fail('admission_manifest_network', `expected a manifest of ${JSON.stringify(trust.network)}, found ${JSON.stringify(manifest.network)}`)
-  const message = signedBytes(document)
-  const signers: string[] = []
-  for (const { key, signature } of signatures) {
-    if (!keys.has(key)) continue
-    if (!(await crypto.verifyEd25519(fromHex(key), fromHex(signature), message)))
-      throw fail('admission_manifest_signature_invalid', `the signature of ${key} does not hold over this manifest`)
-    signers.push(key)
-  }
-  if (signers.length < trust.threshold)
-    throw fail(
-      'admission_manifest_signatures_missing',
-      `expected signatures of ${trust.threshold} of ${keys.size} trusted keys, found ${signers.length}`,
-    )
+  const { keys, threshold } = trust
+  const demand = { keys, threshold, invalid: 'admission_manifest_signature_invalid', missing: 'admission_manifest_signatures_missing' } as const
+  const signers = await checkSignatures(signatures, signedBytes(document), demand)
   if (manifest.manifest_version < trust.minimumVersion)
     throw fail('admission_manifest_rolled_back', `expected version ${trust.minimumVersion} or later, found ${manifest.manifest_version}`)
   checkManifestWindow(signed, at)

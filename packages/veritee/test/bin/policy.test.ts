@@ -343,9 +343,9 @@ describe('policy accept', () => {
     expect(await readFile(path('draft.json'), 'utf8')).toBe(before)
   })
 
-  test('S14: a release statement cannot be checked yet, and is not passed over', async () => {
+  test('S14: a release statement says nothing without the keys of its makers', async () => {
     await draft()
-    expect(await accept('--release', path('root.pem'))).toMatchObject({ code: 2, stderr: expect.stringContaining('policy_unsupported') as string })
+    expect(await accept('--release', path('root.pem'))).toMatchObject({ code: 2, stderr: expect.stringContaining('--threshold') as string })
     expect((await accept()).code).toBe(2)
     await writeFile(path('draft.json'), '{"x":"UNREVIEWED:y"}')
     expect((await accept('--value', 'y')).code).toBe(2)

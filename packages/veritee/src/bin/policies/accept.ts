@@ -1,6 +1,7 @@
 import { parseJson } from '../../bytes/index.ts'
 import { fail } from '../../errors.ts'
 import { parsePolicy, unreviewed } from '../../policy/index.ts'
+import { acceptRelease, type VerifiedRelease, verifyRelease } from '../../release/index.ts'
 import { type Command, command, type Given, type Options, one, shared } from '../terminal/command.ts'
 import { readText } from '../terminal/files.ts'
 import { writeOutput } from '../terminal/output.ts'
@@ -8,7 +9,11 @@ import { writeJson, writeNotes } from '../terminal/print.ts'
 
 const options = {
   value: { type: 'string', multiple: true, value: 'VALUE', help: 'a value from your own build or a release you trust; may be given several times' },
-  release: { type: 'string', value: 'FILE', help: 'a signed release statement; not supported by this version' },
+  release: { type: 'string', value: 'FILE', help: 'a signed release statement: it says which measurements are right (spec/release-statement.md)' },
+  signer: { type: 'string', multiple: true, value: 'KEY', help: 'with --release: a key of its makers, 64 hex digits; given once for each' },
+  threshold: { type: 'string', value: 'N', help: 'with --release: how many of them must have signed' },
+  'max-age': { type: 'string', value: 'SECONDS', help: 'with --release: how old it may be, so that a withdrawal reaches you; 604800 is a week' },
+  product: { type: 'string', value: 'NAME', default: 'veritee', help: 'with --release: of which product' },
   output: { type: 'string', short: 'o', value: 'FILE', help: 'default: the policy itself' },
   json: { ...shared.json, help: 'what was accepted and what remains, as JSON' },
 } as const satisfies Options
@@ -22,17 +27,18 @@ export const policyAccept: Command = command({
     'Only a marked value that equals one of yours loses its mark; one of yours that the draft does not hold is refused, and nothing is written.',
     'What the draft says is never a reason: give the values that you have from elsewhere.',
   ],
-  exits: { 0: 'no mark is left', 1: 'a value is not in the draft, or marks remain', 2: 'wrong usage, or no policy', 3: 'file unavailable' },
+  exits: { 0: 'no mark is left', 1: 'a value is not in the draft, the release is not accepted or another, or marks remain', 2: 'wrong usage, or no policy', 3: 'file unavailable' },
   run: accept,
 })
 
 async function accept({ values, positionals }: Given<typeof options>): Promise<number> {
   const path = one(positionals, 'policy FILE')
-  if (values.release !== undefined)
-    throw fail('policy_unsupported', '--release: this version cannot check release statements; compare by hand and pass --value')
   const known = new Set(values.value ?? [])
-  if (known.size === 0) throw fail('usage', '--value is required: what you have compared with your build or release')
-  const text = await readText(path)
+  if (known.size === 0 && values.release === undefined)
+    throw fail('usage', '--value or --release is required: what you have compared with your build, or who says what is right')
+  const given = await readText(path)
+  const released = values.release === undefined ? null : acceptRelease(given, await releaseOf(values.release, values))
+  const text = released?.text ?? given
   let draft: unknown
   try {
     draft = parseJson(text, { maxLength: 1 << 20, maxDepth: 12 })
@@ -49,14 +55,28 @@ async function accept({ values, positionals }: Given<typeof options>): Promise<n
   // With the last mark gone it must be a policy, or the draft was none.
   if (remaining.length === 0) parsePolicy(written)
   await writeOutput(values.output ?? path, written)
-  if (values.json) writeJson({ accepted: [...used], remaining })
+  if (values.json) writeJson({ accepted: [...used], released: released?.filled ?? [], remaining })
   else
     writeNotes([
+      ...(released?.filled ?? []).map((role) => `measurements of the ${role}: those of the release`),
       ...[...used].map((value) => `accepted: ${value}`),
       ...remaining.map((value) => `still ${unreviewed} ${value}`),
       remaining.length === 0 ? `${values.output ?? path}: a policy that can be used` : 'refused by every command until nothing is marked',
     ])
   return remaining.length === 0 ? 0 : 1
+}
+
+/** A verified statement of the makers that the command line names. */
+function releaseOf(file: string, { signer = [], threshold, 'max-age': maxAge, product }: Given<typeof options>['values']): Promise<VerifiedRelease> {
+  const whole = (value: string | undefined, name: string): number => {
+    if (value === undefined || !/^[1-9][0-9]{0,8}$/.test(value)) throw fail('usage', `${name}: expected a whole number from 1 with --release`)
+    return Number(value)
+  }
+  if (!signer.every((key) => /^[0-9a-f]{64}$/.test(key))) throw fail('usage', '--signer: expected 64 lower-case hex digits')
+  const wanted = whole(threshold, '--threshold')
+  if (wanted > new Set(signer).size) throw fail('usage', `--threshold: expected at most ${new Set(signer).size}, the number of --signer`)
+  const trust = { product: product ?? 'veritee', keys: signer, threshold: wanted, maxReleaseAge: whole(maxAge, '--max-age') }
+  return readText(file).then((text) => verifyRelease(text, trust, new Date()))
 }
 
 /** The document with the mark taken from every value, or name of a model, that is known; what keeps it is added to `remaining`. */

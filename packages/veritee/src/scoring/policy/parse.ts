@@ -1,4 +1,5 @@
-import { manifestSignatures, networkName } from '../../admission/manifest.ts'
+import { networkName } from '../../admission/manifest.ts'
+import { parseSignatures } from '../../admission/signatures.ts'
 import { jcsDigest } from '../../bytes/digest.ts'
 import type { Json } from '../../bytes/jcs.ts'
 import { parseDocument } from '../../bytes/json.ts'
@@ -101,7 +102,7 @@ export async function parseScoringPolicy(text: string): Promise<SignedScoringPol
   if (policy.sprt.maxP0Upper >= policy.sprt.p1) throw shape.refuse('sprt.max_p0_upper', 'less than p1')
   if (policy.sprt.alpha + policy.sprt.beta >= one) throw shape.refuse('sprt.alpha', 'less than 1 together with beta')
   const { signatures: _, ...document } = o as { readonly [name: string]: Json }
-  return { policy, signatures: manifestSignatures(o.signatures, shape), digest: await jcsDigest(document), document }
+  return { policy, signatures: parseSignatures(o.signatures, shape), digest: await jcsDigest(document), document }
 }
 
 function within(value: unknown, at: string, low: number, high: number): number {
