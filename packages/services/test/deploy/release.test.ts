@@ -50,7 +50,7 @@ async function fakeSigner(mrenclave: string): Promise<string> {
   const path = file('gramine-sgx-sign')
   await writeFile(
     path,
-    `#!/bin/sh\nset -e\ngrep -q 'sgx.debug = false' "$2"\ngrep -q 'RSA PRIVATE KEY' "$4"\nprintf 'Attributes:\\n    size: 1\\nMeasurement:\\n    ${mrenclave}\\n'\n`,
+    `#!/bin/sh\nset -e\nif [ "$1" = --help ]; then exit; fi\ngrep -q 'sgx.debug = false' "$2"\ngrep -q 'RSA PRIVATE KEY' "$4"\nprintf 'Attributes:\\n    size: 1\\nMeasurement:\\n    ${mrenclave}\\n'\n`,
   )
   await chmod(path, 0o755)
   return path
