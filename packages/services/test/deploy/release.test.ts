@@ -115,7 +115,8 @@ it('S14, S25: measured, signed by two of three, verified, compared with another 
     const worker = workerPolicy({ mrenclave, mrsigner: '00'.repeat(32), isvProdId: 2, isvSvn: 1 }, { m: [`sha256:${'0'.repeat(64)}`] })
     await writeFile(file('policy.json'), JSON.stringify({ version: 'veritee.policy.v1', roles: { worker } }))
   }
-  const accept = (...args: readonly string[]): Promise<Done> => run('veritee', 'policy', 'accept', file('policy.json'), '--release', statement, ...args, '--json')
+  const accept = (...args: readonly string[]): Promise<Done> =>
+    run('veritee', 'policy', 'accept', file('policy.json'), '--release', statement, ...args, '--json')
   await draft(`UNREVIEWED:${'e0'.repeat(32)}`)
   expect(await accept(...trust)).toMatchObject({ code: 0, result: { released: ['worker'], remaining: [] } })
   expect(parsePolicy(await readFile(file('policy.json'), 'utf8')).roles.worker?.identity).toEqual([{ mrenclave: 'e0'.repeat(32) }])

@@ -27,7 +27,12 @@ export const policyAccept: Command = command({
     'Only a marked value that equals one of yours loses its mark; one of yours that the draft does not hold is refused, and nothing is written.',
     'What the draft says is never a reason: give the values that you have from elsewhere.',
   ],
-  exits: { 0: 'no mark is left', 1: 'a value is not in the draft, the release is not accepted or another, or marks remain', 2: 'wrong usage, or no policy', 3: 'file unavailable' },
+  exits: {
+    0: 'no mark is left',
+    1: 'a value is not in the draft, the release is not accepted or another, or marks remain',
+    2: 'wrong usage, or no policy',
+    3: 'file unavailable',
+  },
   run: accept,
 })
 
@@ -55,7 +60,7 @@ async function accept({ values, positionals }: Given<typeof options>): Promise<n
   // With the last mark gone it must be a policy, or the draft was none.
   if (remaining.length === 0) parsePolicy(written)
   await writeOutput(values.output ?? path, written)
-  if (values.json) writeJson({ accepted: [...used], released: released?.filled ?? [], remaining })
+  if (values.json) writeJson({ accepted: [...used], ...(released !== null && { released: released.filled }), remaining })
   else
     writeNotes([
       ...(released?.filled ?? []).map((role) => `measurements of the ${role}: those of the release`),
