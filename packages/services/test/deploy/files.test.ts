@@ -1,0 +1,179 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { homedir, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { controllerSchema } from '../../src/config/controller.ts'
+import { readConfiguration } from '../../src/config/schema.ts'
+import { workerSchema } from '../../src/config/worker.ts'
+import { argumentsOf } from '../../src/deploy/layout.ts'
+import { nodeFiles } from '../../src/process/files.ts'
+
+const deploy = fileURLToPath(new URL('../../../../deploy/', import.meta.url))
+const at = (path: string): string => join(deploy, path)
+/** Where tools/install-deploy-tools.sh puts what Debian does not have. */
+const installed = join(process.env.DEPLOY_TOOLS ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'veritee/deploy-tools'), 'bin')
+const systemTools = ['/usr/bin', '/bin']
+
+function tool(name: string): string | null {
+  return [installed, ...systemTools].map((directory) => join(directory, name)).find((path) => existsSync(path)) ?? null
+}
+
+/** A test by a real tool; where it is not installed the test names itself as left out. */
+function by(name: string, title: string, run: (tool: string) => void | Promise<void>, timeout = 30_000): void {
+  const path = tool(name)
+  it.skipIf(path === null)(`${name}: ${title}${path === null ? ` (left out: ${name} is not installed)` : ''}`, () => run(path ?? ''), timeout)
+}
+
+function output(program: string, ...args: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', HOME: '/nonexistent' }, cwd: deploy })
+  expect({ status, stderr: status === 0 ? '' : stdout + stderr }).toEqual({ status: 0, stderr: '' })
+  return stdout
+}
+
+let directory: string
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'veritee-deploy-'))
+})
+afterAll(() => rm(directory, { recursive: true, force: true }))
+
+describe('files of deploy/ are what their own tools take', () => {
+  by('hadolint', 'Dockerfiles', (hadolint) => {
+    for (const name of readdirSync(at('containers')).filter((one) => /ockerfile$/.test(one)))
+      output(hadolint, '--failure-threshold', 'warning', at(`containers/${name}`))
+  })
+  by('shellcheck', 'shell', (shellcheck) => {
+    output(shellcheck, at('containers/entrypoint.sh'), fileURLToPath(new URL('../../../../tools/install-deploy-tools.sh', import.meta.url)))
+  })
+  by('promtool', 'the configuration of Prometheus', (promtool) => {
+    output(promtool, 'check', 'config', '--syntax-only', at('observability/prometheus.yaml'))
+  })
+  by('compose-spec', 'the compose file; enclaves get two devices and the socket, and nothing with privileges', (compose) => {
+    const { services } = JSON.parse(output(compose, '-format', 'json', at('compose.yaml'))) as {
+      services: {
+        [name: string]: {
+          profiles?: string[]
+          privileged?: boolean
+          devices?: { source: string }[]
+          cap_drop?: string[]
+          volumes?: { target: string }[]
+        }
+      }
+    }
+    const profiles = new Set(Object.values(services).flatMap((service) => service.profiles ?? []))
+    expect([...profiles].sort()).toEqual(['observability', 'postgres', 'sgx', 'simulate'])
+    for (const name of ['controller', 'worker']) {
+      expect(services[name]?.devices?.map(({ source }) => source)).toEqual(['/dev/sgx_enclave', '/dev/sgx_provision'])
+      expect(services[name]?.cap_drop).toEqual(['ALL'])
+      expect(services[name]?.volumes?.map(({ target }) => target)).toContain('/var/run/aesmd/aesm.socket')
+    }
+    expect(Object.values(services).filter(({ privileged }) => privileged === true)).toEqual([])
+  })
+  by('systemd-analyze', 'units: verified, and exposed as little as 2.0 of 10', async (analyze) => {
+    // The programs are not installed here; everything else is judged.
+    for (const name of readdirSync(at('systemd'))) {
+      const text = readFileSync(at(`systemd/${name}`), 'utf8').replace(/^ExecStart=\/usr\/bin\/[a-z-]+/m, 'ExecStart=/bin/true')
+      await writeFile(join(directory, name.replace('@.', '@worker.')), text)
+    }
+    const services = ['veritee@worker.service', 'veritee-collateral.service'].map((name) => join(directory, name))
+    output(analyze, 'verify', '--man=no', ...services, join(directory, 'veritee-collateral.timer'))
+    for (const service of services) output(analyze, 'security', '--offline=true', '--no-pager', '--threshold=20', service)
+  })
+})
+
+describe('the entrypoint keeps the contract of the upstream image', () => {
+  let run: (args: readonly string[], env?: { readonly [name: string]: string }) => { status: number | null; stdout: string; stderr: string }
+  let config: string
+  beforeAll(async () => {
+    const stub = join(directory, 'bin')
+    await mkdir(stub)
+    await writeFile(join(stub, 'gramine-sgx'), '#!/bin/sh\necho "started $*"\n')
+    await chmod(join(stub, 'gramine-sgx'), 0o755)
+    run = (args, env = {}) => {
+      const configuration = join(directory, 'etc')
+      execFileSync('rm', ['-rf', configuration])
+      execFileSync('mkdir', [configuration])
+      config = join(configuration, 'config.json')
+      const own = {
+        PATH: `${stub}:/usr/bin:/bin`,
+        VERITEE_CONFIGURATION: configuration,
+        VERITEE_HOME: directory,
+        VERITEE_QCNL: join(directory, 'qcnl.conf'),
+      }
+      return spawnSync('/bin/sh', [at('containers/entrypoint.sh'), ...args], { encoding: 'utf8', env: { ...own, ...env } })
+    }
+  })
+
+  const upstream = { CONTROLLER_HOST: '0.0.0.0', CONTROLLER_PORT: '21005', API_HOST: '0.0.0.0', API_PORT: '8000' }
+
+  it('as a controller: its variables become a configuration that the program takes, closed unless somebody says otherwise', async () => {
+    expect(run(['-m', 'controller'], upstream)).toMatchObject({ status: 0, stdout: 'started enclave\n' })
+    const read = async () =>
+      readConfiguration(controllerSchema, {
+        args: [...argumentsOf('controller', 4096).slice(4, -3), '--config', config],
+        environment: {},
+        readText: nodeFiles.readText,
+      })
+    expect((await read()).configuration?.values).toMatchObject({
+      api: { host: '0.0.0.0', port: 8000, tls: true, open: false },
+      control: { port: 21_005 },
+      access: { keys: true },
+    })
+    run(['--mode', 'controller'], { ...upstream, VERITEE_OPEN: 'true', ENABLE_ATTESTATION_API: 'true', VERITEE_METRICS_PORT: '9090' })
+    expect((await read()).configuration?.values).toMatchObject({
+      api: { open: true, legacy_attest: true },
+      access: { keys: false },
+      metrics: { port: 9090 },
+    })
+    run(['-m', 'controller'])
+    expect((await read()).configuration?.values).toMatchObject({ api: { host: '127.0.0.1' }, control: { port: 21_001 } })
+  })
+
+  it('as a worker: model, threads and addresses', async () => {
+    const env = {
+      ...upstream,
+      CONTROLLER_HOST: 'controller',
+      WORKER_HOST: '10.0.0.7',
+      WORKER_PORT: '21841',
+      MODEL_PATH: '/var/lib/veritee/models/m.gguf',
+      OMP_NUM_THREADS: '16',
+    }
+    expect(run(['-m', 'worker'], { ...env, PCCS_URL: 'https://pccs:8081' }).status).toBe(0)
+    const { configuration } = await readConfiguration(workerSchema, {
+      args: ['--tee', 'gramine', '--state', '/s', '--config', config],
+      environment: {},
+      readText: nodeFiles.readText,
+    })
+    expect(configuration?.values).toMatchObject({
+      listen: { host: '10.0.0.7', port: 21_841, advertise: 'https://10.0.0.7:21841' },
+      models: { sources: ['/var/lib/veritee/models/m.gguf'] },
+      engine: { threads: 16 },
+      controllers: { urls: ['https://controller:21005'] },
+    })
+    expect(JSON.parse(await readFile(join(directory, 'qcnl.conf'), 'utf8'))).toMatchObject({ pccs_url: 'https://pccs:8081/sgx/certification/v4/' })
+  })
+
+  it.each([
+    ['no model', ['-m', 'worker'], {}, 'MODEL_PATH'],
+    ['a value that would end a string', ['-m', 'worker'], { MODEL_PATH: 'x","admission":{"direct":true},"y":"' }, 'MODEL_PATH'],
+    ['a port that is none', ['-m', 'controller'], { API_PORT: '8000,"tls":false' }, 'API_PORT'],
+    ['a switch that is none', ['-m', 'controller'], { VERITEE_OPEN: 'yes' }, 'VERITEE_OPEN'],
+    ['another role than that of the image', ['-m', 'controller'], { VERITEE_ROLE: 'worker' }, 'worker'],
+    ['another mode', ['-m', 'shell'], {}, 'controller, worker or broker'],
+    ['something else', ['--mod', 'worker'], {}, '-h'],
+  ])('refuses %s', (_, args, env, named) => {
+    const { status, stdout, stderr } = run(args, env)
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
+    expect(stderr).toContain(named)
+  })
+
+  it('says which variables of the upstream image it does not use, takes a configuration that is there as it is, and runs a command', async () => {
+    expect(run(['-m', 'controller'], { ATTESTATION: 'true', DISPATCH_METHOD: 'lottery' }).stderr).toMatch(
+      /ATTESTATION is not used[\s\S]*DISPATCH_METHOD is not used/,
+    )
+    expect(run(['--', 'echo', 'x y']).stdout).toBe('x y\n')
+    expect(run([]).stdout).toContain('-m|--mode')
+  })
+})
