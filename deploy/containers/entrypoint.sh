@@ -12,6 +12,7 @@ entrypoint.sh -m|--mode controller|worker|broker    starts the enclave of that r
 entrypoint.sh --health                              0 where the role listens
 entrypoint.sh -h|--help                             this text
 entrypoint.sh -- COMMAND...                         runs COMMAND and no enclave
+entrypoint.sh                                       starts the role that the image holds
 
 config.json in /etc/veritee is used as it is. Where there is none, it is written from:
   controller  API_HOST (localhost) API_PORT (8000) CONTROLLER_HOST (localhost) CONTROLLER_PORT (21001) ENABLE_ATTESTATION_API (false) VERITEE_OPEN (false)
@@ -105,6 +106,8 @@ start() { # role
   exec gramine-sgx enclave
 }
 
+# Without a word the image starts the role that it holds, as the chart expects.
+if [ $# = 0 ] && [ -n "${VERITEE_ROLE:-}" ]; then set -- -m "$VERITEE_ROLE"; fi
 case ${1:-} in
   -m | --mode) start "${2:-}" ;;
   --health)

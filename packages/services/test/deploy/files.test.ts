@@ -175,5 +175,6 @@ describe('the entrypoint keeps the contract of the upstream image', () => {
     )
     expect(run(['--', 'echo', 'x y']).stdout).toBe('x y\n')
     expect(run([]).stdout).toContain('-m|--mode')
+    expect(run([], { VERITEE_ROLE: 'broker' }).stdout).toBe('started enclave\n')
   })
 })
