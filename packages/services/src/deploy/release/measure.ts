@@ -6,25 +6,11 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type Json, jcs, parseJson, Shape } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
-import { type Role, roles } from 'veritee/policy'
+import { roles } from 'veritee/policy'
+import type { ReleasedEnclave } from 'veritee/release'
 import { gramineVersions, paths, productIds } from '../layout.ts'
 import { type EnclaveInputs, inputsDigest } from '../manifest/inputs.ts'
 import { readTemplate, renderManifest } from '../manifest/render.ts'
-
-/** One enclave as `measurements.json` and a release statement say it. */
-export interface Measurement {
-  readonly role: Role
-  readonly cpu_variant: string | null
-  readonly gramine: string
-  readonly edmm: boolean
-  readonly inputs: string
-  readonly manifest: string
-  readonly bundle: string
-  /** Null where `gramine-sgx-sign` is not installed. */
-  readonly mrenclave: string | null
-  readonly isv_prod_id: number
-  readonly isv_svn: number
-}
 
 const shape = new Shape('enclave_input_malformed')
 
@@ -55,8 +41,8 @@ export function parseInputs(text: string): EnclaveInputs {
 /** Computes MRENCLAVE of a manifest; null where that cannot be done here. */
 export type Measure = (manifest: string) => Promise<string | null>
 
-/** What is said of one enclave: digests of its inputs, its manifest, its bundle, and its measurement where it can be computed. Throws as rendering does. */
-export async function measureEnclave(inputs: EnclaveInputs, measure: Measure): Promise<Measurement> {
+/** What is said of one enclave: digests of its inputs, its manifest, its bundle, and its measurement where it can be computed: a member of `measurements.json` and of release statements. Throws as rendering does. */
+export async function measureEnclave(inputs: EnclaveInputs, measure: Measure): Promise<ReleasedEnclave> {
   const manifest = renderManifest(await readTemplate(), inputs)
   const { role, gramine, cpuVariant, sizing, isvsvn, files } = inputs
   const bundle = files[`${paths.bundle}/bundle.json`]
@@ -76,8 +62,8 @@ export async function measureEnclave(inputs: EnclaveInputs, measure: Measure): P
 }
 
 /** The text of `measurements.json`: by role and variant, so that it is the same for everybody. */
-export function measurementsText(measurements: readonly Measurement[]): string {
-  const key = ({ role, cpu_variant: variant, gramine, edmm }: Measurement): string => [role, variant ?? '', gramine, String(edmm)].join(' ')
+export function measurementsText(measurements: readonly ReleasedEnclave[]): string {
+  const key = ({ role, cpu_variant: variant, gramine, edmm }: ReleasedEnclave): string => [role, variant ?? '', gramine, String(edmm)].join(' ')
   const sorted = [...measurements].sort((a, b) => (key(a) < key(b) ? -1 : 1))
   return `${JSON.stringify(JSON.parse(jcs({ version: 'veritee.measurements.v1', enclaves: sorted as unknown as Json })), null, 2)}\n`
 }
