@@ -9,7 +9,6 @@ const commands: Readonly<Record<string, readonly [string, () => Promise<{ readon
   manifest: ['who may take part in a network: make, sign, verify, inspect; of enclaves: render and lint', () => import('./commands/manifest.ts')],
   release: ['what the makers of a release say of it: measure, create, sign, verify', () => import('./commands/release.ts')],
   doctor: ['whether an enclave can run on this machine, and what mends it if not; sizes of enclaves', () => import('./commands/doctor.ts')],
-  release: ['what the makers of a release say of it: measure, create, sign, verify', () => import('./commands/release.ts')],
   worker: ['runs models and signs what it answers', () => import('./commands/worker.ts')],
   broker: ['releases model keys to attested enclaves', () => import('./commands/broker.ts')],
   controller: ['verifies workers and routes to them', () => import('./commands/controller.ts')],
