@@ -53,7 +53,9 @@ it('S25: whatever byte of a signed statement is changed, it is refused', async (
       const other = String.fromCharCode(32 + ((statement.charCodeAt(place) - 32 + by) % 95))
       const changed = statement.slice(0, place) + other + statement.slice(place + 1)
       // A changed key is a stranger's, and then there are too few. The product is looked at first.
-      expect(await refusal(() => verifyRelease(changed, trust, at))).toMatch(/^release_(?:statement_malformed|signature_invalid|signatures_missing|product)$/)
+      expect(await refusal(() => verifyRelease(changed, trust, at))).toMatch(
+        /^release_(?:statement_malformed|signature_invalid|signatures_missing|product)$/,
+      )
     }),
     { numRuns: 300 },
   )
