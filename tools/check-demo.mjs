@@ -39,6 +39,35 @@ const isSignedManifest = ({ signature, ...manifest }) => {
   return verify(null, Buffer.from(`veritee.sealed-model.v1\n${jcs(manifest)}`), key, Buffer.from(signature, 'hex'))
 }
 
+const isSigned = (text, key, signature) =>
+  verify(
+    null,
+    Buffer.from(text),
+    createPublicKey({ key: Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), Buffer.from(key, 'hex')]), format: 'der', type: 'spki' }),
+    Buffer.from(signature, 'hex'),
+  )
+const honest = demo.epoch.workers.filter(({ cheats }) => !cheats)
+const cheats = demo.epoch.workers.filter((worker) => worker.cheats)
+const recordsOf = (operator) => demo.validator.records.filter((record) => record.worker?.operator === operator)
+const scoreOf = (operator) => demo.epoch.scores.validators[0].operators.find((one) => one.operator === operator)?.score ?? '0.000000000'
+const convicts = ({ kind, accused, proof: { report, receipts } }) => {
+  const [{ signature, ...receipt }] = receipts
+  const { descriptor, nonce } = report.attestation.evidence
+  const key = report.attestation.workload_keyset.receipt_signing_keys.find(({ key_id }) => key_id === receipt.key_id).public_key
+  const [event] = events(receipt, 'veritee.model')
+  return (
+    kind === 'model_contradicted' &&
+    binds(report, nonce) &&
+    receipt.workload_keyset_digest === `sha256:${sha256(jcs(report.attestation.workload_keyset))}` &&
+    receipt.workload_keyset_digest === cheats[0].keyset &&
+    isSigned(jcs(receipt), key, signature) &&
+    descriptor.operator_key === cheats[0].operator &&
+    accused.operatorKey === descriptor.operator_key &&
+    descriptor.models.every(({ name, files }) => name !== event.name || files[0].sha256 !== event.files[0].sha256) &&
+    descriptor.models.some(({ files }) => files[0].sha256 === `sha256:${weights}`)
+  )
+}
+
 const { broker } = demo
 const [, workerEvidence] = demo.session.document.evidence.data.split(',')
 const worker = JSON.parse(Buffer.from(workerEvidence, 'base64').toString())
@@ -92,8 +121,35 @@ const claims = {
     (receipt) => events(receipt, 'response.returned')[0].body_hash === `sha256:${sha256(demo.exchange.response)}`,
   ),
   'the exchange was verified': demo.exchange.outcome === 'verified' && demo.exchange.answer.length > 0,
-  'the validator scored the worker':
-    demo.validator.scores.length === 1 && demo.validator.scores[0].score > 0 && demo.validator.scores[0].worker === demo.worker.keysetDigest,
+  'the validator committed to its seed, and the round that opened the epoch is the hash of a signature':
+    demo.validator.commitment ===
+      `sha256:${sha256(jcs({ epoch: 0, purpose: 'veritee.seed.v1', seed: demo.validator.seed, validator: demo.validator.key }))}` &&
+    demo.validator.beacon.opened.randomness === sha256(Buffer.from(demo.validator.beacon.opened.signature, 'hex')),
+  'the validator signed every record, in order':
+    demo.validator.records.length > 0 &&
+    demo.validator.records.every(
+      ({ signature, ...record }, i) =>
+        record.index === i && record.validator === demo.validator.key && isSigned(`veritee.audit.v1\n${jcs(record)}`, record.validator, signature),
+    ),
+  'workers that do not cheat passed and have a score; the first is the one that answered the client':
+    honest.length === 2 &&
+    honest[0].keyset === demo.worker.keysetDigest &&
+    honest.every(({ operator }) => recordsOf(operator).every(({ verdict, replay }) => verdict === 'pass' && replay.level === 1)) &&
+    honest.some(({ operator }) => Number(scoreOf(operator)) > 0),
+  'the one that cheats failed, has no score, and is the only one convicted':
+    cheats.length === 1 &&
+    recordsOf(cheats[0].operator).some(({ verdict, charged }) => verdict === 'fail' && charged === 'worker') &&
+    recordsOf(cheats[0].operator).every(({ verdict }) => verdict !== 'pass') &&
+    scoreOf(cheats[0].operator) === '0.000000000' &&
+    demo.epoch.scores.convictions.map(({ operator }) => operator).join() === cheats[0].operator,
+  'the fraud proof: signed by a key that a quote binds, over other weights than that keyset announces, by the operator that cheats':
+    demo.epoch.fraud.length > 0 && demo.epoch.fraud.every(convicts),
+  'the bundle of the epoch was verified':
+    demo.epoch.verified.verdict === 'verified' && demo.epoch.verified.checks.every(({ status }) => status !== 'fail'),
+  'where the bundle was kept, it holds these records':
+    demo.epoch.dir === null ||
+    readFileSync(`${demo.epoch.dir}/validators/${demo.validator.key}/records.jsonl`, 'utf8') ===
+      demo.validator.records.map((record) => `${jcs(record)}\n`).join(''),
   'it lists its ports': ['api', 'control', 'broker'].every((name) => Number.isInteger(demo.ports[name])) && demo.ports.workers.length === 1,
   'it was ready in time': demo.readyMs < 1000 * Number(seconds),
 }

@@ -156,6 +156,10 @@ export const errorTable = {
   beacon_signature_invalid: ['untrusted', 'the round of the randomness beacon is not signed by the key of its chain'],
   beacon_unavailable: ['unavailable', 'the randomness beacon did not give the round'],
 
+  // validators
+  epoch_late: ['configuration', 'the epoch has begun and its seed was not committed to before: begin with the next one'],
+  validator_store_unavailable: ['unavailable', 'the store of the validator cannot be read or written; it is tried again'],
+
   // encrypted bodies (spec/ehbp-binding.md)
   ehbp_malformed: ['untrusted', 'an encrypted body, its headers or the line that binds it are not of the form of veritee.ehbp.v1'],
   ehbp_not_authentic: ['untrusted', 'an encrypted body does not open: it was changed, or is for another key'],

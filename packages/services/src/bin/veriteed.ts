@@ -18,6 +18,7 @@ const commands: Readonly<Record<string, readonly [string, () => Promise<{ readon
   weights: ['the weights of a verified epoch, as uids or a table', () => import('./commands/weights.ts')],
   log: ['a transparency log: appends, signs, serves', () => import('./commands/log.ts')],
   witness: ['cosigns checkpoints of transparency logs', () => import('./commands/witness.ts')],
+  validator: ['audits the workers of a network and scores them', () => import('./commands/validator.ts')],
   demo: ['a whole network on this machine, SIMULATED', () => import('./commands/demo.ts')],
 }
 

@@ -128,16 +128,18 @@ export async function checkUpstream(
         : parsePrefixProof(await fetchFromWorker(worker, `${path}?prefix=${stream.leaves.length}`, timeoutMs))
       await verifyPrefix(stream, signed, proof)
     }
+    const kept = { text, events: signed?.events ?? null, prefixProof: proofOf(worker, path) }
     const model = eventOf(receipt, 'veritee.model')
     const bound = report.descriptor.models.find(({ name }) => name === model?.name)
     if (bound === undefined || bound.files.map((file) => file.sha256).join() !== model?.files.map((file) => file.sha256).join())
-      return failed('mismatch', "the worker's receipt names other weights than its evidence")
+      // What the worker signed convicts it (spec/fraud-proof.md), so whoever asked gets it.
+      return { ...failed('mismatch', "the worker's receipt names other weights than its evidence"), receipt: kept }
     const digest = await receiptDigest(receipt)
     if (offered !== null && 'digest' in offered && offered.digest !== digest)
       return failed('mismatch', "the worker's receipt is not the one that it announced with its answer")
     return {
       event: { type: 'veritee.upstream_receipt', digest, result: 'match', reason: null },
-      receipt: { text, events: signed?.events ?? null, prefixProof: proofOf(worker, path) },
+      receipt: kept,
       usage: usageOf(receipt),
     }
   } catch (error) {

@@ -1,14 +1,22 @@
-import { randomBytes } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { certificatePem } from 'veritee/attestation/issue'
-import { type Answer, ask, chatBody, connect, nodeTransport, type Service } from 'veritee/client'
+import type { Json } from 'veritee/bytes'
+import { type Answer, ask, chatBody, establish, nodeTransport, type Service } from 'veritee/client'
+import { generateEd25519 } from 'veritee/crypto'
 import { fail } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
-import { type Round, runRound } from '../validator/round.ts'
+import { leaveController } from '../enclave/worker/register.ts'
+import { checkEmpty, writeBundleFiles } from '../validator/epoch/bundle-files.ts'
 import { type DemoAdmission, signDemoAdmission } from './admission.ts'
+import { type DemoEpoch, type DemoValidator, judgeFleet, runDemoEpoch, startDemoValidator } from './epoch.ts'
+import { type FleetWorker, replayModelOf, startFleet } from './fleet.ts'
+import { startDemoLog } from './log.ts'
 import type { DemoOptions } from './options.ts'
+import { describeCommitment, describeEpoch, describeFleet } from './present-epoch.ts'
 import { provideModel, type Release } from './provide.ts'
+import { keyOf } from './scoring-policy.ts'
 import { type SealingPlaces, sealingPlaces } from './sealed-model.ts'
 import { type Step, Steps } from './steps.ts'
 import {
@@ -37,7 +45,9 @@ export interface DemoResult {
   readonly worker: RunningWorker
   readonly service: Service
   readonly answer: Answer
-  readonly round: Round
+  readonly validator: DemoValidator
+  readonly fleet: readonly FleetWorker[]
+  readonly epoch: DemoEpoch
   /** Where policy, root and proofs lie, for the command line. */
   readonly directory: string
   close(): Promise<void>
@@ -54,6 +64,8 @@ export async function runDemo(
   { signal, places = sealingPlaces }: { readonly signal?: AbortSignal; readonly places?: SealingPlaces } = {},
 ): Promise<DemoResult> {
   const now = (): Date => new Date()
+  const directory = join('.veritee', `demo-${options.ports.api}`)
+  if (options.out !== null) await checkEmpty(options.out)
   const steps = new Steps(print, () => performance.now())
   const closing: (() => Promise<unknown>)[] = []
   const close = async (): Promise<void> => {
@@ -70,16 +82,23 @@ export async function runDemo(
         `MRENCLAVE broker     ${enclaves.broker.mrenclave}`,
       ],
     )
-    const { model, release } = await provideModel(options, { machine, steps, closing, now, stderr, signal, places })
+    const { model, release, path } = await provideModel(options, { machine, steps, closing, now, stderr, signal, places })
     const policy = policyOf(machine, [model])
     const admission = await steps.run(
       'admission manifest signed',
       () => signDemoAdmission(machine, policy, now),
       ({ anchors: { keys, network } }) => [`network ${network}, version 1, signed by 2 of ${keys.length} keys, made for this run`],
     )
+    const log = await steps.run(
+      'transparency log up',
+      () => startDemoLog(closing),
+      ({ key }) => [`${key}, without a witness`],
+    )
+    const validator = await steps.run('validator: commits to the seed of its epoch', () => startDemoValidator(now, log, closing), describeCommitment)
+    const operator = await generateEd25519()
     const worker = await steps.run(
       'worker enclave up',
-      async () => startWorker(machine, [model.served], options.ports.workers[0] ?? 0, now, await admission.rules()),
+      async () => startWorker(machine, [model.served], options.ports.workers[0] ?? 0, now, await admission.rules(), { operator, log: log.link }),
       (up) => [`${up.server.url}, keyset ${up.worker.identity.keysetDigest}`],
     )
     closing.push(() => worker.server.close())
@@ -109,22 +128,75 @@ export async function runDemo(
     closing.push(async () => transport.close())
     const service = await steps.run(
       'client: controller verified with a fresh nonce',
-      () => connect(transport, { policy, trust: machine.trust, role: 'controller', now }),
+      () => establish(transport, { policy, trust: machine.trust, role: 'controller', now }),
       describeService,
     )
     const body = chatBody(model.served.name, question, { stream: true, maxTokens: 64, temperature: 0 })
     const answer = await steps.run(`client: "${question}"`, () => ask(service, '/v1/chat/completions', body), describeAnswer)
-    const seed = new Uint8Array(randomBytes(32))
-    const round = await steps.run(
-      'validator: one round of probes',
-      () => runRound({ service, model: model.served.name, seed, probes: 3 }),
-      describeRound,
+    const setting = {
+      // Served plain, the weights lie on the disk anyway.
+      memoryDirectory: typeof release === 'string' ? tmpdir() : places.memoryDirectory,
+      machine,
+      rules: () => admission.rules(),
+      controller,
+      model,
+      path,
+      log: log.link,
+      now,
+      closing,
+    }
+    const others = await steps.run('two more operators: an honest worker, and one that runs other weights', () => startFleet(setting), describeFleet)
+    const fleet = [{ name: 'first', operator, running: worker, cheats: false }, ...others]
+    const replay = await replayModelOf(setting)
+    const epoch = await steps.run(
+      'validator: one epoch of probes, audits and scores',
+      async () => {
+        const own = nodeTransport(controller.api.url)
+        closing.push(async () => own.close())
+        const done = await runDemoEpoch({
+          validator,
+          machine,
+          policy,
+          admission,
+          service: await establish(own, { policy, trust: machine.trust, role: 'controller', now }),
+          controllerOperator: keyOf(await generateEd25519()),
+          model: { name: model.served.name, files: model.served.described.files as unknown as Json },
+          replay,
+          fleet,
+          log,
+          keep: (bundle) => writeBundleFiles(options.out ?? join(directory, 'epoch'), bundle),
+          now,
+        })
+        const wrong = judgeFleet(fleet, done)
+        if (wrong !== null) throw fail('policy_receipt', `the validator's epoch did not end as it must: ${wrong}`)
+        return done
+      },
+      (done) => describeEpoch(fleet, done),
     )
-    if (round.records.some((record) => record.verdict !== 'pass')) throw fail('policy_receipt', "the validator's round did not pass")
-    const directory = join('.veritee', `demo-${options.ports.api}`)
+    // They were here for the epoch.
+    for (const { running } of others) {
+      await leaveController(controller.control.url, running.server.url, running.worker).catch(() => undefined)
+      await running.server.close()
+    }
     await keep(directory, { machine, policy, admission, service, answer })
     closing.push(() => rm(directory, { recursive: true, force: true }))
-    return { steps: steps.done, machine, policy, admission, model, release, controller, worker, service, answer, round, directory, close }
+    return {
+      steps: steps.done,
+      machine,
+      policy,
+      admission,
+      model,
+      release,
+      controller,
+      worker,
+      service,
+      answer,
+      validator,
+      fleet,
+      epoch,
+      directory,
+      close,
+    }
   } catch (error) {
     await close()
     throw error
@@ -137,10 +209,12 @@ async function keep(
   { machine, policy, admission, service, answer }: Pick<DemoResult, 'machine' | 'policy' | 'admission' | 'service' | 'answer'>,
 ): Promise<void> {
   await mkdir(directory, { recursive: true })
+  const { network, keys, threshold, minimumVersion: minimum_version } = admission.anchors
   const files: Record<string, string> = {
     'policy.json': `${JSON.stringify(policy, null, 2)}\n`,
     'manifest.json': admission.text,
     'root.pem': certificatePem(machine.platform.root),
+    'trust.json': `${JSON.stringify({ network, keys, threshold, minimum_version }, null, 2)}\n`,
     'report.json': service.reportText,
     'receipt.json': answer.records.receipt,
   }
@@ -175,12 +249,4 @@ export function streamText(body: Uint8Array): string {
     return chunk.choices?.[0]?.delta?.content ?? ''
   })
   return texts.join('')
-}
-
-function describeRound({ records, scores, expectedAnswers }: Round): string[] {
-  return [
-    ...records.map((record) => `probe ${record.probe}: ${record.verdict}${record.reason === null ? '' : ` (${record.reason})`}`),
-    ...scores.map((score) => `worker ${score.worker}: ${score.passed}/${score.audits} audits passed, score ${(score.score / 1e9).toFixed(9)}`),
-    `${expectedAnswers} of ${records.length} answers were the expected ones`,
-  ]
 }

@@ -1,5 +1,6 @@
 import { type DemoResult, streamText } from './demo.ts'
 import type { DemoOptions } from './options.ts'
+import { epochJson } from './present-epoch.ts'
 import type { Release } from './provide.ts'
 
 export const simulatedNotice: readonly string[] = [
@@ -9,7 +10,7 @@ export const simulatedNotice: readonly string[] = [
 
 /** The demo's result as one JSON document. */
 export function demoJson(result: DemoResult, options: DemoOptions): object {
-  const { service, answer, admission, model, release, controller, worker, round } = result
+  const { service, answer, admission, model, release, controller, worker } = result
   const { proof } = answer
   return {
     ok: true,
@@ -50,7 +51,7 @@ export function demoJson(result: DemoResult, options: DemoOptions): object {
       answer: streamText(answer.responseBody),
       checks: proof.checks,
     },
-    validator: round,
+    ...epochJson(result, options),
     steps: result.steps,
   }
 }
@@ -90,6 +91,8 @@ export function howToTalk(result: DemoResult): string[] {
     `  npx veritee chat --url ${url} --policy ${directory}/policy.json --root ${directory}/root.pem "Who are you?"`,
     `  npx veritee receipt verify ${directory}/receipt.json --report ${directory}/report.json \\`,
     `    --policy ${directory}/policy.json --root ${directory}/root.pem --nonce ${result.service.nonce}`,
+    `  npx veritee epoch verify ${result.epoch.directory} \\`,
+    `    --trust ${directory}/trust.json --policy ${directory}/policy.json --root ${directory}/root.pem`,
     '',
     ...simulatedNotice,
   ]

@@ -30,6 +30,8 @@ export interface Release {
 export interface Provided {
   readonly model: LoadedModel
   readonly release: Release | string
+  /** The plain file. */
+  readonly path: string
 }
 
 export interface Setting {
@@ -64,13 +66,13 @@ export async function provideModel(options: DemoOptions, setting: Setting): Prom
   if (typeof sealed === 'string') {
     const model = await steps.run('worker: plain model loaded, every byte hashed', () => loadModel(plain), describeLoaded)
     closing.push(() => model.engine.dispose())
-    return { model, release: sealed }
+    return { model, release: sealed, path: plain.path }
   }
   closing.push(sealed.remove)
-  return releaseModel(sealed, digest, options, setting)
+  return { ...(await releaseModel(sealed, digest, options, setting)), path: plain.path }
 }
 
-async function releaseModel(sealed: SealedDemoModel, plainDigest: string, options: DemoOptions, setting: Setting): Promise<Provided> {
+async function releaseModel(sealed: SealedDemoModel, plainDigest: string, options: DemoOptions, setting: Setting): Promise<Omit<Provided, 'path'>> {
   const { machine, steps, closing, now, signal, places } = setting
   const { manifest } = sealed
   const broker = await steps.run(

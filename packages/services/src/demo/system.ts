@@ -12,7 +12,7 @@ import { VerifiedControllers } from '../enclave/worker/controllers.ts'
 import { type Engine, loadChatTemplate } from '../enclave/worker/engine/index.ts'
 import { registerWorker } from '../enclave/worker/register.ts'
 import { type ServedModel, serveModel } from '../enclave/worker/served-model.ts'
-import { createWorker, type Worker } from '../enclave/worker/worker.ts'
+import { createWorker, type Worker, type WorkerOptions } from '../enclave/worker/worker.ts'
 import { openEngine } from '../engine-process/index.ts'
 import { type Listening, listen } from '../http/listen.ts'
 import type { ResolvedModel } from '../models/locate.ts'
@@ -79,13 +79,17 @@ function rulesOf({ trust }: SimulatedMachine, demands: Policy | AdmissionRules):
   return 'current' in demands ? demands : policyRules(async () => ({ policy: demands, trust }))
 }
 
-/** `demands`: which controllers it serves, by the section controller; without them it is a direct service. */
+/**
+ * `demands`: which controllers it serves, by the section controller; without them it is a direct service. `extras`: whose it is, and into which log its
+ * receipts go.
+ */
 export async function startWorker(
   machine: SimulatedMachine,
   models: readonly ServedModel[],
   port: number,
   now: () => Date,
   demands?: Policy | AdmissionRules,
+  extras: Pick<WorkerOptions, 'operator' | 'log'> = {},
 ): Promise<RunningWorker> {
   const { platform, enclaves } = machine
   const worker = await createWorker({
@@ -95,6 +99,7 @@ export async function startWorker(
     configuration: { models: models.map(({ name }) => name), profile: models[0]?.engine.facts.profile ?? 'none' },
     now,
     callers: demands === undefined ? 'anybody' : new VerifiedControllers(rulesOf(machine, demands), now),
+    ...extras,
   })
   const server = await listen(
     { host: '127.0.0.1', port, tls: worker.identity.tls, simulated: true, apiKeys: false, asksClientKey: demands !== undefined },

@@ -22,7 +22,7 @@ beforeAll(async () => {
 afterAll(() => rm(directory, { recursive: true, force: true }))
 
 const free = { api: 0, control: 0, broker: 0, workers: [0] }
-const options = { once: true, json: false, model: 'demo', ports: free }
+const options = { once: true, json: false, out: null, model: 'demo', ports: free }
 
 async function filesBelow(path: string): Promise<{ readonly name: string; readonly bytes: Buffer }[]> {
   const entries = (await readdir(path, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())

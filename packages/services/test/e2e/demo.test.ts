@@ -54,7 +54,8 @@ function start(args: readonly string[], onOutput: (text: string, stop: (signal: 
 describe('veriteed demo', { timeout: 240_000 }, () => {
   test('--once --json: one JSON document on stdout, the rest on stderr, exit 0', async () => {
     const base = Number(await freePortBase())
-    const { code, out, err } = await start(['demo', '--once', '--json', '--port-base', String(base)])
+    const bundle = join(directory, 'epoch')
+    const { code, out, err } = await start(['demo', '--once', '--json', '--port-base', String(base), '--out', bundle])
     expect(code).toBe(0)
     const demo = JSON.parse(out) as Record<string, Record<string, unknown>>
     const weights = createHash('sha256')
@@ -76,7 +77,12 @@ describe('veriteed demo', { timeout: 240_000 }, () => {
       admission: { manifest: { network: 'veritee-demo', manifest_version: 1 }, anchors: { threshold: 2 } },
       report: { role: 'controller', verdict: { verdict: 'accepted', scope: 'policy', simulated: true } },
       exchange: { outcome: 'verified' },
-      validator: { records: [{ verdict: 'pass' }, { verdict: 'pass' }, { verdict: 'pass' }], scores: [{ audits: 3, passed: 3 }] },
+      epoch: {
+        number: 0,
+        dir: bundle,
+        verified: { verdict: 'verified' },
+        fraud: expect.arrayContaining([expect.objectContaining({ kind: 'model_contradicted' })]) as unknown,
+      },
     })
     // S7, S13: worker and controller name the manifest under which they admitted each other; both quotes bind it.
     const keys: unknown = (demo.admission?.anchors as { keys?: unknown } | undefined)?.keys
@@ -88,6 +94,15 @@ describe('veriteed demo', { timeout: 240_000 }, () => {
     const path = join(directory, 'demo.json')
     await writeFile(path, out)
     expect(await run([join(root, 'tools/check-demo.mjs'), path, gguf, '600'])).toEqual({ code: 0, out: '', err: '' })
+    // What a user does with it, and with one digit of one record changed.
+    const verifyEpoch = [join(root, 'packages/veritee/src/bin/veritee.ts'), 'epoch', 'verify', bundle]
+    expect(await run(verifyEpoch)).toMatchObject({ code: 0, out: expect.stringContaining('VERIFIED: epoch 0') as string })
+    const records = join(bundle, 'validators', String(demo.validator?.key), 'records.jsonl')
+    const kept = await readFile(records, 'utf8')
+    const at = kept.lastIndexOf('"output_tokens":') + '"output_tokens":'.length
+    await writeFile(records, `${kept.slice(0, at)}${kept[at] === '1' ? '2' : '1'}${kept.slice(at + 1)}`)
+    const refused = await run(verifyEpoch)
+    expect([refused.code, refused.out]).toEqual([1, expect.stringContaining('records.jsonl')])
     // The check can fail: here the refused program is said to have got the key.
     await writeFile(
       path,
@@ -194,6 +209,7 @@ describe('veriteed demo', { timeout: 240_000 }, () => {
     [['demo', '--unknown'], 2, 'usage'],
     [['demo', '--port-base', '99999'], 2, 'usage'],
     [['demo', '--port-base', 'x'], 2, 'usage'],
+    [['demo', '--once', '--out', root], 2, 'usage'],
     [['demo', 'surplus'], 2, 'usage'],
     [['demo', '--once', '--model', 'hf:malformed'], 2, 'usage'],
     [['nonsense'], 2, 'unknown command'],

@@ -51,7 +51,7 @@ export async function relay(registry: Registry, exchange: Exchange, served: Serv
     const error = new HttpError(502, 'server_error', `the worker's answer was withheld: its receipt is a ${check.event.result}`, {
       code: 'upstream_receipt_mismatch',
     })
-    await refuseAfter(request, lease.worker, refusalOf(error), { upstream: check.event, outcome: 'error' }, receipt, response)
+    await refuseAfter(request, lease.worker, refusalOf(error), { upstream: check.event, outcome: 'error', shown: check.receipt }, receipt, response)
     return { outcome: 'error', usage: null }
   }
   judge(exchange, served, relayed, check, took)

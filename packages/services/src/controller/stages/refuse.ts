@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { ReceiptEvent, UpstreamReceiptEvent } from 'veritee/receipt'
-import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
+import type { PendingReceipt, UpstreamReceipt } from '../../enclave/runtime/ledger.ts'
 import { errorBody, type HttpError } from '../../http/errors.ts'
 import type { AdmittedWorker } from '../registry.ts'
 import { bodyHash } from '../relay.ts'
@@ -40,12 +40,13 @@ export async function refuseAfter(
   request: InferenceRequest,
   worker: AdmittedWorker,
   refusal: Refusal,
-  said: { readonly upstream: UpstreamReceiptEvent; readonly outcome: 'refused' | 'error' },
+  said: { readonly upstream: UpstreamReceiptEvent; readonly outcome: 'refused' | 'error'; readonly shown?: UpstreamReceipt | null },
   receipt: PendingReceipt,
   response: ServerResponse,
 ): Promise<void> {
-  const { upstream, outcome } = said
-  await finish(request, refusal, { events: [...upstreamEvents(request, worker), upstream], outcome, session: worker.session }, receipt, response)
+  const { upstream, outcome, shown = null } = said
+  const events = [...upstreamEvents(request, worker), upstream]
+  await finish(request, refusal, { events, outcome, session: worker.session, shown }, receipt, response)
 }
 
 /** What a receipt says of a request that went to a worker, before it says what came of it. */
@@ -64,7 +65,13 @@ export function absent(reason: string): UpstreamReceiptEvent {
 async function finish(
   { model, endpoint }: InferenceRequest,
   { status, body, headers }: Refusal,
-  said: { readonly events: readonly ReceiptEvent[]; readonly outcome: 'refused' | 'error'; readonly session?: AdmittedWorker['session'] },
+  said: {
+    readonly events: readonly ReceiptEvent[]
+    readonly outcome: 'refused' | 'error'
+    readonly session?: AdmittedWorker['session']
+    /** A worker's receipt that is not cited as a match, for whoever asked to look at. */
+    readonly shown?: UpstreamReceipt | null
+  },
   receipt: PendingReceipt,
   response: ServerResponse,
 ): Promise<void> {
@@ -74,6 +81,7 @@ async function finish(
     endpoint,
     stream: null,
     ...(said.session === undefined ? {} : { session: said.session }),
+    ...(said.shown === undefined || said.shown === null ? {} : { upstream: said.shown }),
     events: [...said.events, { type: 'veritee.outcome', outcome: said.outcome }, { type: 'response.returned', body_hash: bodyHash(body) }],
   })
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': body.length, 'x-receipt-id': receipt.id, ...headers }).end(body)

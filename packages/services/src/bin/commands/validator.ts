@@ -1,0 +1,243 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { type AdmissionTrust, manifestPolicy, verifyAdmissionManifest } from 'veritee/admission'
+import { intelSgxRootCa } from 'veritee/attestation'
+import { beaconChainFromJson } from 'veritee/beacon'
+import { fail } from 'veritee/errors'
+import type { Policy } from 'veritee/policy'
+import { type Roster, verifyScoringPolicy } from 'veritee/scoring'
+import { readPublisherKey } from '../../models/sealing/keys.ts'
+import { nodeFiles } from '../../process/files.ts'
+import { readRoots } from '../../process/roots.ts'
+import { openReplayModel } from '../../replay/index.ts'
+import { httpBeacon } from '../../validator/epoch/beacon-source.ts'
+import { writeBundleFiles } from '../../validator/epoch/bundle-files.ts'
+import { scoredOperators, statusOf, whyOf } from '../../validator/explain.ts'
+import { runValidator } from '../../validator/service.ts'
+import type { EpochStore } from '../../validator/store/epoch-store.ts'
+import { openSqliteEpochStore } from '../../validator/store/sqlite-store.ts'
+import type { Command } from '../command.ts'
+import { table } from '../operator/table.ts'
+
+const help = `veriteed validator: asks the workers of a network as anybody would, verifies every answer, runs it again, and scores what it found
+
+  veriteed validator run --state DIR --key FILE --network NAME --signer HEX... --threshold N --manifest FILE
+                     --scoring-policy FILE --controller URL=OPERATOR... --model NAME=FILE... --out DIR [options]
+      --state DIR             its memory, with the seeds of epochs to come: for its owner only
+      --key FILE              its Ed25519 key (veriteed manifest keygen)
+      --manifest FILE         the admission manifest in force: who takes part, and whose evidence counts
+      --scoring-policy FILE   the signed parameters of scoring (spec/scoring.md)
+      --network, --signer, --threshold
+                              whose signatures over both files count
+      --controller URL=HEX    where it asks, and the operator key of whoever runs that; several for rule S19
+      --api-key-file FILE     keys of ordinary accounts, one a line
+      --model NAME=FILE       weights of its own, with which answers under that name are run again
+      --beacon URL            a server of drand's HTTP API, several in turn (default: https://api.drand.sh); the chain is that of the parameters
+      --root FILE             root certificate of a simulated machine
+      --probes N              in an epoch (default: 200)
+      --epochs N              how many epochs (default: without end)
+      --out DIR               bundles go to DIR/epoch-N
+  veriteed validator status --state DIR
+  veriteed validator scores --state DIR [--epoch N]
+  veriteed validator why OPERATOR --state DIR [--epoch N]
+      why the workers of an operator (its key, or a beginning of it) have their score, with the records behind it
+  veriteed validator evidence INDEX --state DIR --epoch N
+      what one audit rests on, with prompt and answer: for looking at it again
+
+status, scores, why and evidence take --json. docs/validator.md says what each step shows.
+Exit codes: 0 done, 1 not genuine or not accepted, 2 wrong usage, 3 something needed is unavailable.
+`
+
+const options = {
+  state: { type: 'string' },
+  key: { type: 'string' },
+  manifest: { type: 'string' },
+  'scoring-policy': { type: 'string' },
+  network: { type: 'string' },
+  signer: { type: 'string', multiple: true, default: [] as string[] },
+  threshold: { type: 'string' },
+  controller: { type: 'string', multiple: true, default: [] as string[] },
+  'api-key-file': { type: 'string' },
+  model: { type: 'string', multiple: true, default: [] as string[] },
+  beacon: { type: 'string', multiple: true, default: [] as string[] },
+  root: { type: 'string', multiple: true, default: [] as string[] },
+  probes: { type: 'string', default: '200' },
+  epochs: { type: 'string' },
+  epoch: { type: 'string' },
+  out: { type: 'string' },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const
+
+type Values = ReturnType<typeof read>['values']
+
+function read(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
+  } catch (cause) {
+    throw fail('usage', cause instanceof Error ? cause.message : 'wrong arguments', cause)
+  }
+}
+
+export const command: Command = {
+  run: async (args) => {
+    const { values, positionals } = read(args)
+    const [action, ...rest] = positionals
+    if (values.help || action === undefined) {
+      process.stdout.write(help)
+      return values.help ? 0 : 2
+    }
+    if (rest.length !== (action === 'why' || action === 'evidence' ? 1 : 0)) throw fail('usage', `${action}: see veriteed validator --help`)
+    if (action === 'run') return run(values)
+    const store = await openSqliteEpochStore(statePath(values))
+    try {
+      return await tell(store, action, rest[0] ?? '', values)
+    } finally {
+      await store.close()
+    }
+  },
+}
+
+async function tell(store: EpochStore, action: string, about: string, values: Values): Promise<number> {
+  const print = (document: unknown, text: string): number => {
+    process.stdout.write(`${values.json ? JSON.stringify(document, null, 2) : text}\n`)
+    return 0
+  }
+  if (action === 'status') {
+    const epochs = await statusOf(store)
+    const columns = [
+      ['EPOCH', ({ epoch }: (typeof epochs)[number]) => String(epoch)],
+      ['PHASE', ({ phase }: (typeof epochs)[number]) => phase],
+      ['RECORDS', ({ records }: (typeof epochs)[number]) => String(records)],
+      ['LEFT', ({ left }: (typeof epochs)[number]) => String(left)],
+      ['PASS', ({ verdicts }: (typeof epochs)[number]) => String(verdicts.pass)],
+      ['FAIL', ({ verdicts }: (typeof epochs)[number]) => String(verdicts.fail)],
+      ['FRAUD', ({ proofs }: (typeof epochs)[number]) => String(proofs)],
+    ] as const
+    return print(epochs, epochs.length === 0 ? 'no epoch yet' : table(columns, epochs))
+  }
+  const epoch = values.epoch === undefined ? ((await store.epochs()).at(-1) ?? 0) : count(values.epoch, '--epoch', 0)
+  if (action === 'evidence') {
+    const evidence = await store.evidence(epoch, count(about, 'INDEX', 0))
+    if (evidence === null) throw fail('usage', `no audit ${about} in epoch ${epoch}`)
+    return print(JSON.parse(evidence), evidence)
+  }
+  if (action === 'why') {
+    const found = await whyOf(store, epoch, about)
+    if (found === null) throw fail('usage', `nothing is known of ${JSON.stringify(about)} in epoch ${epoch}`)
+    return print(found, [found.operator, ...found.sentences].join('\n'))
+  }
+  if (action !== 'scores') throw fail('usage', `unknown action ${JSON.stringify(action)}; see veriteed validator --help`)
+  const scores = await store.fact(epoch, 'scores')
+  if (scores === null) throw fail('usage', `epoch ${epoch} has no scores yet`)
+  const columns = [
+    ['OPERATOR', ({ operator }: ReturnType<typeof scoredOperators>[number]) => operator],
+    ['SCORE', ({ score }: ReturnType<typeof scoredOperators>[number]) => score],
+    ['WORK', ({ work }: ReturnType<typeof scoredOperators>[number]) => String(work)],
+    ['QUALITY', ({ quality_bound }: ReturnType<typeof scoredOperators>[number]) => quality_bound],
+    ['AVAILABILITY', ({ availability_bound }: ReturnType<typeof scoredOperators>[number]) => availability_bound],
+  ] as const
+  return print(JSON.parse(scores), table(columns, scoredOperators(scores)))
+}
+
+async function run(values: Values): Promise<number> {
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort())
+  const now = (): Date => new Date()
+  const trust: AdmissionTrust = {
+    network: required(values.network, '--network'),
+    keys: values.signer,
+    threshold: count(required(values.threshold, '--threshold'), '--threshold', 1),
+    minimumVersion: 1,
+  }
+  if (trust.threshold > new Set(trust.keys).size) throw fail('usage', '--threshold: expected no more than there are signers')
+  const manifestText = await nodeFiles.readText(required(values.manifest, '--manifest'))
+  const manifest = await verifyAdmissionManifest(manifestText, trust, now())
+  const scoringText = await nodeFiles.readText(required(values['scoring-policy'], '--scoring-policy'))
+  const { policy: scoring } = await verifyScoringPolicy(scoringText, trust, now())
+  const simulated = await Promise.all(values.root.map((path) => readRoots(path, nodeFiles)))
+  const roots = [intelSgxRootCa, ...simulated.flat()] as const
+  const policy = manifestPolicy(manifest.manifest)
+  const roster: Roster = {
+    manifest: manifest.digest,
+    salt: manifest.manifest.platforms.salt,
+    operators: operatorsOf(policy),
+    shared: [...manifest.manifest.platforms.shared].sort(),
+  }
+  const out = required(values.out, '--out')
+  const key = await readPublisherKey(required(values.key, '--key'))
+  const apiKeys =
+    values['api-key-file'] === undefined ? [] : (await nodeFiles.readText(values['api-key-file'])).split(/\r?\n/).filter((line) => line !== '')
+  const beacon = httpBeacon(values.beacon.length === 0 ? ['https://api.drand.sh'] : values.beacon, await beaconChainFromJson(scoring.beacon))
+  const path = statePath(values)
+  await mkdir(required(values.state, '--state'), { recursive: true, mode: 0o700 })
+  const store = await openSqliteEpochStore(path)
+  const models = await Promise.all(values.model.map(openModel))
+  try {
+    await runValidator(
+      {
+        key,
+        store,
+        beacon,
+        scoring: { text: scoringText, policy: scoring },
+        roster,
+        evidence: { trust: { roots }, policy },
+        controllers: values.controller.map(controllerOf),
+        apiKeys,
+        models: new Map(models.map(({ name, replay }) => [`sha256:${replay.engine.model.sha256}`, { name, replay }])),
+        probesPerEpoch: count(values.probes, '--probes', 1),
+        parallel: 2,
+        now,
+        clockMs: () => performance.now(),
+        signal: stop.signal,
+        report: (line) => void process.stderr.write(`${line}\n`),
+        publish: async (epoch, { written }) => void (await writeBundleFiles(join(out, `epoch-${epoch}`), written.bundle)),
+      },
+      values.epochs === undefined ? Number.POSITIVE_INFINITY : count(values.epochs, '--epochs', 1),
+    )
+  } catch (error) {
+    if (!stop.signal.aborted) throw error
+    process.stderr.write('stopped; what was begun goes on with the next start\n')
+  } finally {
+    await store.close()
+    for (const { replay } of models) await replay.engine.dispose()
+  }
+  return 0
+}
+
+/** Operators by the manifest: the keys that its sections list (rule S17). */
+function operatorsOf({ roles }: Policy): string[] {
+  const lists = [roles.worker?.operator, roles.controller?.operator].filter((one) => one !== undefined)
+  if (lists.length === 0 || roles.worker?.operator === 'any')
+    throw fail('usage', '--manifest: expected a section worker that lists operators; where anybody is one, a score bounds nobody')
+  return [...new Set(lists.flatMap((one) => (one === 'any' ? [] : one)))].sort()
+}
+
+async function openModel(text: string) {
+  const at = text.indexOf('=')
+  if (at < 1) throw fail('usage', `--model: expected NAME=FILE, found ${JSON.stringify(text)}`)
+  return { name: text.slice(0, at), replay: await openReplayModel(text.slice(at + 1), 4096) }
+}
+
+function controllerOf(text: string): { readonly url: string; readonly operator: string } {
+  const at = text.lastIndexOf('=')
+  const operator = text.slice(at + 1)
+  if (at < 1 || !/^[0-9a-f]{64}$/.test(operator)) throw fail('usage', `--controller: expected URL=OPERATOR, found ${JSON.stringify(text)}`)
+  return { url: text.slice(0, at), operator }
+}
+
+function statePath({ state }: Values): string {
+  return join(required(state, '--state'), 'validator.sqlite')
+}
+
+function required(value: string | undefined, option: string): string {
+  if (value === undefined) throw fail('usage', `expected ${option}; see veriteed validator --help`)
+  return value
+}
+
+function count(text: string, option: string, least: number): number {
+  const value = /^[0-9]{1,9}$/.test(text) ? Number(text) : Number.NaN
+  if (!(value >= least)) throw fail('usage', `${option}: expected a whole number from ${least}, found ${JSON.stringify(text)}`)
+  return value
+}

@@ -1,0 +1,375 @@
+import { createHash } from 'node:crypto'
+import { platformId } from 'veritee/admission'
+import type { Trust } from 'veritee/attestation'
+import { fromHex, isHex, type Json, jcs, jcsDigest, sha256Digest, toHex } from 'veritee/bytes'
+import { type Answer, ask, fetchText, type Service } from 'veritee/client'
+import { VeriteeError } from 'veritee/errors'
+import { type AuditView, auditViewOf } from 'veritee/log'
+import {
+  eventOf,
+  type ModelEvent,
+  parseReceipt,
+  parseSession,
+  type Receipt,
+  requestLimits,
+  spliceConstraints,
+  upstreamOf,
+  type VerifiedReport,
+  verifyReceipt,
+  verifyReport,
+  WorkerFault,
+} from 'veritee/receipt'
+import {
+  type AuditedReplay,
+  type AuditedView,
+  auditVersion,
+  type Fault,
+  faults,
+  type Obstacle,
+  type UnsignedAuditRecord,
+  type WorkerId,
+} from 'veritee/scoring'
+import type { ExchangeRecord, ReplayReport } from '../../replay/index.ts'
+import { type Probe, probeBody } from '../probes/probe.ts'
+import { faultOf, replayReasonOf } from './reasons.ts'
+import { type Recorded, Recorder } from './recorder.ts'
+
+/** A controller (or a worker, directly) that the validator has verified itself. */
+export interface Path {
+  readonly service: Service
+  /** Operators of the controllers between, first the one whose channel is pinned; none for a direct connection. */
+  readonly operators: readonly string[]
+}
+
+export interface AuditContext {
+  readonly network: string
+  /** Of the admission manifest: under which machines have their names. */
+  readonly salt: string
+  /** Ed25519, 32 bytes hex. */
+  readonly validator: string
+  readonly epoch: number
+  readonly trust: Trust
+  readonly now: () => Date
+  /** Milliseconds of a clock that only goes forward, for timings. */
+  readonly clockMs: () => number
+  /** Runs an answer again; null where this validator has no weights for it. */
+  readonly replay: ((record: ExchangeRecord, model: ModelEvent) => Promise<ReplayReport | null>) | null
+  /** Where the view of a receipt stands in the log that the receipt promises; null where it is not found there, or where no log is asked. */
+  readonly findInLog: ((view: AuditView) => Promise<AuditedView['log']>) | null
+  /** How long an answer may take. */
+  readonly timeoutMs: number
+}
+
+/** What one audit found, with what it rests on. */
+export interface Audited {
+  readonly record: UnsignedAuditRecord
+  /** Documents as they came: for fraud proofs, appeals, and for looking at the chain of a keyset. It holds this validator's own prompt and the answer. */
+  readonly evidence: AuditEvidence
+}
+
+export interface AuditEvidence {
+  readonly request: string
+  readonly response: string
+  readonly contentType: string
+  /** Of the worker, as the session holds it; null where none came that verifies. */
+  readonly report: string | null
+  readonly workerReceipt: string | null
+  readonly receiptKey: string | null
+  readonly replay: ReplayReport | null
+}
+
+/**
+ * Sends a probe as any client sends a request, verifies the answer in full (evidence, TCB, policy, keys, both receipts, bytes, weights), and runs it again.
+ * Never throws for what others did wrong: that is what the record is for.
+ *
+ * Who is charged follows rules S5 and S19: the worker only where its own signed receipt shows the fault, or where nobody stood between; else whoever's channel
+ * delivered the answer.
+ */
+export async function auditProbe(context: AuditContext, path: Path, model: string, probe: Probe): Promise<Audited> {
+  const body = probeBody(model, probe)
+  const recorder = new Recorder(path.service.transport, context.clockMs)
+  let answer: Answer | null = null
+  let error: VeriteeError | null = null
+  const signal = AbortSignal.timeout(context.timeoutMs)
+  try {
+    answer = await ask({ ...path.service, transport: recorder }, '/v1/chat/completions', body, { signal })
+  } catch (caught) {
+    if (!(caught instanceof VeriteeError)) throw caught
+    error = caught
+  }
+  if (error !== null) await fetchRest(path, recorder)
+  const seen = await look(context, path, recorder.kept, body)
+  return recordOf(context, path, model, probe, seen, await found(context, { answer, error, timedOut: signal.aborted }, seen))
+}
+
+/** What there is to see of an exchange that did not verify: the receipt, the session, and the worker's receipt, where they are given out. */
+async function fetchRest({ service, operators }: Path, recorder: Recorder): Promise<void> {
+  const id = recorder.kept.find(({ method }) => method === 'POST')?.headers['x-receipt-id']
+  if (id === undefined || !/^[\w-]{1,128}$/.test(id)) return
+  const { apiKey } = service.options
+  const headers = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }
+  const kept = (path: string): Recorded | undefined => recorder.kept.find((one) => one.path === path && one.status === 200)
+  const get = async (path: string): Promise<unknown> =>
+    kept(path) ?? fetchText(recorder, { method: 'GET', path, headers }, 1 << 21, 'receipt_missing').catch(ofOthers)
+  const receiptPath = `/v1/aci/receipts/${id}`
+  await get(receiptPath)
+  if (operators.length === 0) return
+  const text = kept(receiptPath)?.body.toString('utf8')
+  const session = text === undefined ? null : citedSessionId(text)
+  if (session !== null) await get(`/v1/aci/sessions/${session}`)
+  await get(`/v1/veritee/receipts/${id}/upstream`)
+}
+
+function citedSessionId(receipt: string): string | null {
+  try {
+    const upstream = upstreamOf(parseReceipt(receipt))
+    return upstream?.result === 'verified' ? upstream.session_id : null
+  } catch (error) {
+    return ofOthers(error)
+  }
+}
+
+async function found(
+  context: AuditContext,
+  { answer, error, timedOut }: { readonly answer: Answer | null; readonly error: VeriteeError | null; readonly timedOut: boolean },
+  seen: Seen,
+): Promise<Found> {
+  const signed = await signedFault(seen)
+  if (signed !== null) return { reason: signed, error, shown: true }
+  if (error !== null) return { reason: timedOut ? 'timeout' : faultOf(error), error, shown: error instanceof WorkerFault }
+  return answer === null ? { reason: 'answer_malformed', error, shown: false } : judge(context, answer, seen)
+}
+
+/** A fault that the worker's receipt for this very request shows by itself, whatever became of the answer on its way. */
+async function signedFault({ receipt, worker, request }: Seen): Promise<Fault | null> {
+  if (receipt === null || worker === null) return null
+  const sent = await sha256Digest(spliceConstraints(request, requestLimits).forwarded)
+  const model = eventOf(receipt, 'veritee.model')
+  if (model === undefined || eventOf(receipt, 'request.received')?.body_hash !== sent) return null
+  const weights = (files: readonly { readonly sha256: string }[]): string => files.map(({ sha256: digest }) => digest).join()
+  return worker.report.descriptor.models.some(({ name, files }) => name === model.name && weights(files) === weights(model.files))
+    ? null
+    : 'model_mismatch'
+}
+
+/** What came, before anybody judged it. */
+interface Seen {
+  readonly request: Uint8Array
+  readonly answered: Recorded | undefined
+  readonly worker: { readonly report: VerifiedReport; readonly text: string } | null
+  /** The worker's receipt, where it is signed by the keyset of that report. */
+  readonly receipt: Receipt | null
+  readonly receiptKey: Uint8Array | null
+  readonly view: AuditView | null
+}
+
+/** Reads what was kept, and believes only what is signed: the worker is known from evidence that verifies here, its receipt by its signature. */
+async function look({ trust, now }: AuditContext, { service, operators }: Path, kept: readonly Recorded[], request: Uint8Array): Promise<Seen> {
+  const answered = kept.find(({ method, path }) => method === 'POST' && path === '/v1/chat/completions')
+  const key = answered?.headers['x-veritee-receipt-key']
+  const receiptKey = key !== undefined && isHex(key, 32) ? fromHex(key) : null
+  const text = (pattern: RegExp): string | undefined => kept.find(({ path, status }) => status === 200 && pattern.test(path))?.body.toString('utf8')
+  const direct = operators.length === 0
+  const own = text(/^\/v1\/aci\/receipts\/[\w-]+$/)
+  const worker = direct ? { report: service.report, text: service.reportText } : await workerOf(text(/^\/v1\/aci\/sessions\//), own, trust, now())
+  const receiptText = direct ? own : text(/^\/v1\/veritee\/receipts\/[\w-]+\/upstream$/)
+  const receipt = worker === null || receiptText === undefined ? null : await genuine(receiptText, worker.report)
+  const view = receipt === null ? null : await auditViewOf(receipt, receiptKey).catch(ofOthers)
+  return { request, answered, worker, receipt, receiptKey, view }
+}
+
+async function workerOf(session: string | undefined, receipt: string | undefined, trust: Trust, at: Date): Promise<Seen['worker']> {
+  if (session === undefined || receipt === undefined) return null
+  try {
+    const upstream = upstreamOf(parseReceipt(receipt))
+    if (upstream?.result !== 'verified') return null
+    const { document, report } = await parseSession(session, upstream.session_id)
+    const verified = await verifyReport(report, 'stated', trust, at)
+    const { data } = document.evidence
+    const evidence = JSON.parse(Buffer.from(data.slice(data.indexOf(',') + 1), 'base64').toString('utf8')) as { readonly report: Json }
+    return { report: verified, text: JSON.stringify(evidence.report) }
+  } catch (error) {
+    return ofOthers(error)
+  }
+}
+
+async function genuine(text: string, report: VerifiedReport): Promise<Receipt | null> {
+  const nothing = { requestHash: null, responseHash: null, clientNonce: null }
+  try {
+    return await verifyReceipt(parseReceipt(text), report.keyset, report.keysetDigest, nothing)
+  } catch (error) {
+    return ofOthers(error)
+  }
+}
+
+function ofOthers(error: unknown): null {
+  if (error instanceof VeriteeError || error instanceof SyntaxError) return null
+  throw error
+}
+
+interface Found {
+  readonly reason: Fault | Obstacle | null
+  readonly error: VeriteeError | null
+  /** What the worker signed shows it. */
+  readonly shown: boolean
+  readonly replay?: ReplayReport | null
+}
+
+/** An answer that verified: how it ended, and whether the same comes out again. */
+async function judge(context: AuditContext, answer: Answer, { receipt, worker, receiptKey }: Seen): Promise<Found> {
+  const { proof } = answer
+  if (proof.outcome !== 'verified') return { reason: 'cut_off', error: null, shown: false }
+  if (proof.inferenceOutcome === 'error') return { reason: 'answer_error', error: null, shown: true }
+  if (receipt === null || worker === null) return { reason: 'upstream_mismatch', error: null, shown: false }
+  const record: ExchangeRecord = {
+    receipt: JSON.stringify(receipt.document),
+    request: answer.requestBody,
+    response: answer.responseBody,
+    receiptKey,
+    signer: { keyset: worker.report.keyset, keysetDigest: worker.report.keysetDigest },
+  }
+  const replay = (await context.replay?.(record, proof.model)) ?? null
+  return { reason: replay === null ? 'replay_unavailable' : replayReasonOf(replay), error: null, shown: true, replay }
+}
+
+async function recordOf(
+  context: AuditContext,
+  path: Path,
+  model: string,
+  probe: Probe,
+  seen: Seen,
+  { reason, error, shown, replay = null }: Found,
+): Promise<Audited> {
+  const { worker, receipt, answered } = seen
+  const id = worker === null ? null : await workerId(context.salt, worker.report)
+  const described = worker?.report.descriptor.models.find(({ name }) => name === model)
+  const audited = await auditedReplay(replay, receipt)
+  const { reason: told, verdict, charged } = charge(path, { reason, shown, seen, id })
+  const inference = receipt === null ? undefined : eventOf(receipt, 'veritee.inference')
+  const record: UnsignedAuditRecord = {
+    version: auditVersion,
+    network: context.network,
+    validator: context.validator,
+    epoch: context.epoch,
+    index: probe.index,
+    at: Math.floor(context.now().getTime() / 1000),
+    kind: 'probe',
+    worker: id,
+    keyset: id === null ? null : (worker?.report.keysetDigest ?? null),
+    model: described === undefined ? null : { name: described.name, weights: await jcsDigest(described.files as unknown as Json) },
+    path: path.operators,
+    attestation: attestationOf(seen, error),
+    view: seen.view === null ? null : { digest: await jcsDigest(seen.view as unknown as Json), log: (await context.findInLog?.(seen.view)) ?? null },
+    replay: audited,
+    timings: timingsOf(answered),
+    output_tokens: audited?.tokens.total ?? inference?.completion_tokens ?? 0,
+    canary: null,
+    verdict,
+    reason: told,
+    charged,
+  }
+  return {
+    record,
+    evidence: {
+      request: new TextDecoder().decode(seen.request),
+      response: answered?.body.toString('utf8') ?? '',
+      contentType: answered?.headers['content-type'] ?? '',
+      report: worker?.text ?? null,
+      workerReceipt: receipt === null ? null : JSON.stringify(receipt.document),
+      receiptKey: seen.receiptKey === null ? null : toHex(seen.receiptKey),
+      replay,
+    },
+  }
+}
+
+/** Rules S5 and S19. What only the accused can have signed is a `fail`; all else counts against whoever delivered it, and convicts nobody. */
+function charge(
+  { operators }: Path,
+  { reason, shown, seen, id }: Pick<Found, 'reason' | 'shown'> & { seen: Seen; id: WorkerId | null },
+): Pick<UnsignedAuditRecord, 'reason' | 'verdict' | 'charged'> {
+  const unattributable = (fault: Fault): Pick<UnsignedAuditRecord, 'reason' | 'verdict' | 'charged'> => ({
+    reason: fault,
+    verdict: 'unattributable',
+    charged: operators.length === 0 && id !== null ? 'worker' : 'controller',
+  })
+  if (reason === null) {
+    // Without a view others cannot find the receipt, so nobody could look after this audit.
+    return seen.view === null || id === null
+      ? { reason: 'view_unavailable', verdict: 'inconclusive', charged: null }
+      : { reason, verdict: 'pass', charged: null }
+  }
+  if (!isFault(reason)) return id === null ? unattributable('attestation_unavailable') : { reason, verdict: 'inconclusive', charged: null }
+  return shown && id !== null && seen.view !== null ? { reason, verdict: 'fail', charged: 'worker' } : unattributable(reason)
+}
+
+function isFault(reason: Fault | Obstacle): reason is Fault {
+  return Object.hasOwn(faults, reason)
+}
+
+async function workerId(salt: string, { claims, descriptor }: VerifiedReport): Promise<WorkerId | null> {
+  if (descriptor.operator_key === null) return null
+  return { operator: descriptor.operator_key, platform: await platformId(salt, claims.platform), slot: 0 }
+}
+
+function attestationOf({ worker }: Seen, error: VeriteeError | null): UnsignedAuditRecord['attestation'] {
+  if (worker === null) return error === null ? null : { verdict: 'unavailable', code: error.code, evidence: null, collateral: null }
+  const report = JSON.parse(worker.text) as { readonly attestation: { readonly evidence: { readonly collateral: Json } } }
+  const evidence = sha256(worker.text)
+  const collateral = sha256(jcs(report.attestation.evidence.collateral))
+  const code = error?.code ?? ''
+  return error !== null && code.startsWith('policy_') && code !== 'policy_models' && code !== 'policy_receipt'
+    ? { verdict: 'rejected', code: error.code, evidence, collateral }
+    : { verdict: 'accepted', code: null, evidence, collateral }
+}
+
+async function auditedReplay(report: ReplayReport | null, receipt: Receipt | null): Promise<AuditedReplay | null> {
+  if (report === null || report.level === null || report.engines === null) return null
+  const reason = replayReasonOf(report)
+  const outcome = report.verdict === 'fail' && reason !== 'replay_mismatch' ? 'inconclusive' : report.verdict
+  const total = receipt === null ? 0 : (eventOf(receipt, 'veritee.inference')?.completion_tokens ?? 0)
+  return {
+    level: report.level,
+    outcome,
+    engine: await jcsDigest(report.engines.here as unknown as Json),
+    calibration: null,
+    tokens: report.tokens ?? { total, equal: report.position ?? 0, near: report.level === 2 ? 0 : null },
+  }
+}
+
+function timingsOf(answered: Recorded | undefined): UnsignedAuditRecord['timings'] {
+  if (answered === undefined || answered.firstMs === null) return null
+  const first_ms = Math.max(0, Math.round(answered.firstMs))
+  const total_ms = Math.max(first_ms, Math.round(answered.totalMs ?? answered.firstMs))
+  return { worker: null, validator: { first_ms, total_ms } }
+}
+
+function sha256(text: string): string {
+  return `sha256:${createHash('sha256').update(text).digest('hex')}`
+}
+
+/** The record of a probe that could not be sent, since the controller did not show that it is one. `code` says why. */
+export function unreachable(context: AuditContext, operator: string, probe: Probe, code: string): Audited {
+  const record: UnsignedAuditRecord = {
+    version: auditVersion,
+    network: context.network,
+    validator: context.validator,
+    epoch: context.epoch,
+    index: probe.index,
+    at: Math.floor(context.now().getTime() / 1000),
+    kind: 'probe',
+    worker: null,
+    keyset: null,
+    model: null,
+    path: [operator],
+    attestation: { verdict: 'unavailable', code: code.slice(0, 64), evidence: null, collateral: null },
+    view: null,
+    replay: null,
+    timings: null,
+    output_tokens: 0,
+    canary: null,
+    verdict: 'unattributable',
+    reason: 'attestation_unavailable',
+    charged: 'controller',
+  }
+  return { record, evidence: { request: '', response: '', contentType: '', report: null, workerReceipt: null, receiptKey: null, replay: null } }
+}

@@ -1,0 +1,57 @@
+import type { Trust } from 'veritee/attestation'
+import { VeriteeError } from 'veritee/errors'
+import { createFraudProof, type FraudEvidence, fraudDigest, type ProvenFraud, parseFraudProof, verifyFraudProof } from 'veritee/fraud'
+import type { Policy } from 'veritee/policy'
+import { eventOf, parseReceipt, receiptDigest } from 'veritee/receipt'
+import type { SeenReceipt } from '../store/epoch-store.ts'
+import type { AuditEvidence } from './audit.ts'
+
+/** A proof that verifies, as anybody would verify it. */
+export interface FoundFraud {
+  /** Of what it is about: two proofs of one contradiction have one. */
+  readonly digest: string
+  readonly text: string
+  readonly proven: ProvenFraud
+}
+
+/** The worker's receipt of an audit, by which later ones are compared; null where none came that its own keyset signed. */
+export async function seenReceiptOf({ report, workerReceipt }: Pick<AuditEvidence, 'report' | 'workerReceipt'>): Promise<SeenReceipt | null> {
+  if (report === null || workerReceipt === null) return null
+  const receipt = parseReceipt(workerReceipt)
+  const chain = eventOf(receipt, 'veritee.chain')
+  if (chain === undefined) return null
+  const { sequence, previous } = chain
+  return { keyset: receipt.keysetDigest, sequence, previous, digest: await receiptDigest(receipt), receipt: workerReceipt, report }
+}
+
+/**
+ * Tries every way in which what an audit saw may contradict itself: alone, and with other receipts of the same keyset. What comes back has been verified with
+ * the very function that others use (rule S5); nothing else is ever called a proof.
+ */
+export async function findFraud(
+  evidence: AuditEvidence,
+  rivals: readonly SeenReceipt[],
+  context: { readonly trust: Trust; readonly policy: Policy; readonly at: Date },
+): Promise<readonly FoundFraud[]> {
+  const { report, workerReceipt, response } = evidence
+  if (report === null || workerReceipt === null) return []
+  const tries: FraudEvidence[] = [
+    { kind: 'model_contradicted', report, receipts: [workerReceipt] },
+    { kind: 'outcome_contradicted', report, receipts: [workerReceipt], response: new TextEncoder().encode(response) },
+    ...rivals.flatMap(({ receipt }): FraudEvidence[] =>
+      (['sequence_reused', 'chain_forked'] as const).map((kind) => ({ kind, report, receipts: [receipt, workerReceipt] })),
+    ),
+  ]
+  const found = new Map<string, FoundFraud>()
+  for (const one of tries) {
+    const text = createFraudProof(one)
+    try {
+      const proven = await verifyFraudProof(parseFraudProof(text), context)
+      const digest = await fraudDigest(proven)
+      found.set(digest, { digest, text, proven })
+    } catch (error) {
+      if (!(error instanceof VeriteeError)) throw error
+    }
+  }
+  return [...found.values()]
+}

@@ -1,0 +1,69 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type BeaconChain, type BeaconRound, beaconRoundFromJson, type LocalBeacon, timeOfRound, verifyBeaconRound } from 'veritee/beacon'
+import { fail, VeriteeError } from 'veritee/errors'
+import { fetchJson } from '../../http/fetch-json.ts'
+
+/** Where rounds of a beacon come from. Whoever gives them need not be trusted: each is verified under the key of the chain. */
+export interface BeaconSource {
+  readonly chain: BeaconChain
+  /** Throws `beacon_unavailable`, `beacon_malformed`. */
+  round(round: number): Promise<BeaconRound>
+}
+
+const timeoutMs = 10_000
+const maxBytes = 4096
+
+/**
+ * drand's HTTP API (v1): `{url}/{hash of the chain}/public/{round}`, of any of several servers. Which chain counts is the caller's choice and never the server's.
+ */
+export function httpBeacon(urls: readonly string[], chain: BeaconChain): BeaconSource {
+  return {
+    chain,
+    round: async (round) => {
+      const failures: string[] = []
+      for (const url of urls) {
+        try {
+          return beaconRoundFromJson(
+            await fetchJson(`${url.replace(/\/$/, '')}/${chain.hash}/public/${round}`, { method: 'GET', timeoutMs, maxBytes }),
+          )
+        } catch (error) {
+          if (!(error instanceof VeriteeError)) throw error
+          failures.push(`${url}: ${error.message}`)
+        }
+      }
+      throw fail('beacon_unavailable', `round ${round} of ${chain.metadata.beaconID}: ${failures.join('; ')}`)
+    },
+  }
+}
+
+/** A beacon of this process: it knows every round beforehand, and says so in its name. */
+export function localBeacon({ chain, round }: LocalBeacon, now: () => Date): BeaconSource {
+  return {
+    chain,
+    round: async (number) => {
+      if (timeOfRound(chain, number) * 1000 > now().getTime()) throw fail('beacon_unavailable', `round ${number} is not due yet`)
+      return round(number)
+    },
+  }
+}
+
+/** Waits until a round is due, fetches it, again where it is late, and verifies it. Throws `beacon_signature_invalid`, and at the signal its reason. */
+export async function awaitRound(
+  { chain, round }: BeaconSource,
+  number: number,
+  { now, signal }: { readonly now: () => Date; readonly signal: AbortSignal },
+): Promise<{ readonly round: BeaconRound; readonly randomness: Uint8Array }> {
+  for (let pauseMs = 250; ; pauseMs = Math.min(2 * pauseMs, 15_000)) {
+    const early = timeOfRound(chain, number) * 1000 - now().getTime()
+    if (early > 0) await sleep(Math.min(early, 2 ** 30), undefined, { signal })
+    try {
+      const found = await round(number)
+      if (found.round !== number) throw fail('beacon_malformed', `expected round ${number}, found ${found.round}`)
+      return { round: found, randomness: await verifyBeaconRound(chain, found) }
+    } catch (error) {
+      // A wrong round of one server is that server's doing; what is not signed is never taken, and is asked for again.
+      if (!(error instanceof VeriteeError)) throw error
+      await sleep(pauseMs, undefined, { signal })
+    }
+  }
+}

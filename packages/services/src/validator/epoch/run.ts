@@ -1,0 +1,148 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type BeaconRound, beaconRoundFromJson, openingRound, probeSeed, seedCommitment, timeOfRound, verifyBeaconRound } from 'veritee/beacon'
+import { fromHex, type Json, jcs, parseJson, toHex } from 'veritee/bytes'
+import type { SigningKey } from 'veritee/crypto'
+import { fail } from 'veritee/errors'
+import { signAuditRecord } from 'veritee/scoring'
+import type { Audited } from '../audit/audit.ts'
+import { type FoundFraud, seenReceiptOf } from '../audit/fraud.ts'
+import { type Probe, type ProbePlan, planProbes } from '../probes/probe.ts'
+import type { EpochStore, Job, SeenReceipt } from '../store/epoch-store.ts'
+import { awaitRound, type BeaconSource } from './beacon-source.ts'
+
+export interface EpochOptions {
+  readonly epoch: number
+  /** Unix seconds. */
+  readonly begins: number
+  readonly plan: Omit<ProbePlan, 'seed'>
+  readonly store: EpochStore
+  readonly beacon: BeaconSource
+  readonly key: SigningKey
+  readonly now: () => Date
+  readonly signal: AbortSignal
+  /** Publishes the commitment, before the epoch opens. Called again after a crash, with the same one. */
+  readonly commit: (commitment: string) => Promise<void>
+  /** Makes one audit. */
+  readonly audit: (probe: Probe) => Promise<Audited>
+  /** What the audit's receipts prove, alone and with others of their keyset. */
+  readonly findFraud: (audited: Audited, rivals: readonly SeenReceipt[]) => Promise<readonly FoundFraud[]>
+  /** Audits at a time, of this process. */
+  readonly parallel: number
+  /** How long a task is its taker's. Whoever takes longer may find it done by another. */
+  readonly leaseMs: number
+  readonly onRecord?: (record: string) => void
+}
+
+/** What an epoch came to, before it is scored. */
+export interface EpochRecords {
+  readonly epoch: number
+  readonly validator: string
+  /** 32 bytes, hex: the opening of {@link commitment}. To be published after the epoch only. */
+  readonly seed: string
+  readonly commitment: string
+  readonly opened: BeaconRound
+  /** Signed records, one line each, in the order of their index. */
+  readonly records: readonly string[]
+  /** Fraud proofs, by what they are about. */
+  readonly proofs: ReadonlyMap<string, string>
+}
+
+/**
+ * Draws the seed of an epoch and commits to it, once: what was drawn before stays. Throws `epoch_late`.
+ */
+export async function commitToEpoch({
+  store,
+  epoch,
+  begins,
+  beacon,
+  key,
+  now,
+}: Pick<EpochOptions, 'store' | 'epoch' | 'begins' | 'beacon' | 'key' | 'now'>): Promise<{
+  readonly seed: Uint8Array
+  readonly commitment: string
+  /** The round of the beacon that opens the epoch. */
+  readonly number: number
+}> {
+  const number = openingRound(beacon.chain, begins)
+  if ((await store.fact(epoch, 'seed')) === null && now().getTime() >= timeOfRound(beacon.chain, number) * 1000)
+    throw fail('epoch_late', `epoch ${epoch} has opened with round ${number} of the beacon, and nothing was committed to before`)
+  const seed = fromHex(await store.keep(epoch, 'seed', toHex(new Uint8Array(randomBytes(32)))))
+  const commitment = await store.keep(epoch, 'commitment', await seedCommitment({ epoch, seed, validator: toHex(key.publicKey) }))
+  return { seed, commitment, number }
+}
+
+/**
+ * One epoch of probes: seed drawn and committed to, opened by a round of the beacon that nobody knew then (rule S16), probes audited when they are due, each
+ * signed and kept once. Started again after a crash, it goes on where it was: the seed and everything that follows from it stay, and what has no record is done.
+ * Several processes that share a store share the work.
+ *
+ * Throws `epoch_late` where there is no seed and the epoch has opened: its probes could be chosen then. Throws the reason of the signal.
+ */
+export async function runEpoch(options: EpochOptions): Promise<EpochRecords> {
+  const { store, epoch, key } = options
+  const validator = toHex(key.publicKey)
+  const { seed, commitment, number } = await commitToEpoch(options)
+  await options.commit(commitment)
+  const { opened, randomness } = await openedBy(options, number)
+  const probes = planProbes({ ...options.plan, seed: await probeSeed(seed, epoch, randomness) })
+  await store.plan(probes.map((probe) => jobOf(options, probe)))
+  await Promise.all(Array.from({ length: options.parallel }, () => work(options)))
+  return { epoch, validator, seed: toHex(seed), commitment, opened, records: await store.records(epoch), proofs: await proofsOf(store, epoch) }
+}
+
+async function openedBy(options: EpochOptions, number: number): Promise<{ readonly opened: BeaconRound; readonly randomness: Uint8Array }> {
+  const { store, epoch, beacon } = options
+  const kept = await store.fact(epoch, 'opened')
+  if (kept !== null) {
+    const opened = beaconRoundFromJson(parseJson(kept, { maxLength: 4096, maxDepth: 2 }))
+    return { opened, randomness: await verifyBeaconRound(beacon.chain, opened) }
+  }
+  const { round, randomness } = await awaitRound(beacon, number, options)
+  await store.keep(epoch, 'opened', jcs(round as unknown as Json))
+  return { opened: round, randomness }
+}
+
+function jobOf({ epoch, begins }: EpochOptions, probe: Probe): Job {
+  return { epoch, index: probe.index, dueMs: Math.round((begins + probe.after) * 1000), task: JSON.stringify(probe) }
+}
+
+/** Takes tasks until none is without a record. */
+async function work(options: EpochOptions): Promise<void> {
+  const { store, epoch, now, signal, leaseMs } = options
+  for (;;) {
+    signal.throwIfAborted()
+    const nowMs = now().getTime()
+    const job = await store.take(epoch, nowMs, nowMs + leaseMs)
+    if (job !== null) {
+      await finish(options, job)
+      continue
+    }
+    if ((await store.open(epoch)) === 0) return
+    // What is left is not due, or is another's: its time may run out.
+    await sleep(Math.min(200, leaseMs), undefined, { signal })
+  }
+}
+
+async function finish(options: EpochOptions, job: Job): Promise<void> {
+  const { store, epoch, key } = options
+  try {
+    const audited = await options.audit(JSON.parse(job.task) as Probe)
+    const seen = await seenReceiptOf(audited.evidence)
+    const rivals = seen === null ? [] : await store.rivals(seen)
+    // Before the record: a crash between the two finds them again.
+    for (const { digest, text } of await options.findFraud(audited, rivals)) await store.keep(epoch, `fraud ${digest}`, text)
+    const record = await signAuditRecord(audited.record, key)
+    const done = { record, evidence: JSON.stringify(audited.evidence) }
+    if (await store.finish(epoch, job.index, done, seen === null ? [] : [seen])) options.onRecord?.(record)
+  } catch (error) {
+    await store.release(epoch, job.index)
+    throw error
+  }
+}
+
+async function proofsOf(store: EpochStore, epoch: number): Promise<ReadonlyMap<string, string>> {
+  const found = new Map<string, string>()
+  for (const { name, text } of await store.facts(epoch, 'fraud ')) found.set(name.slice('fraud '.length), text)
+  return found
+}

@@ -1,0 +1,191 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Json, jcs, toHex } from 'veritee/bytes'
+import { establish, nodeTransport, type Transport } from 'veritee/client'
+import type { SigningKey } from 'veritee/crypto'
+import { fail, VeriteeError } from 'veritee/errors'
+import type { FraudContext } from 'veritee/fraud'
+import { emptyState, epochWindow, parseState, type Roster, type ScoringPolicy, stateToJson } from 'veritee/scoring'
+import { type ReplayModel, replayWith } from '../replay/index.ts'
+import { type AuditContext, auditProbe, type Path, unreachable } from './audit/audit.ts'
+import { findFraud } from './audit/fraud.ts'
+import type { BeaconSource } from './epoch/beacon-source.ts'
+import { type Concluded, concludeEpoch } from './epoch/conclude.ts'
+import { commitToEpoch, runEpoch } from './epoch/run.ts'
+import type { Probe } from './probes/probe.ts'
+import type { EpochStore } from './store/epoch-store.ts'
+
+/** A validator that runs one epoch after the other. */
+export interface ValidatorOptions {
+  readonly key: SigningKey
+  readonly store: EpochStore
+  readonly beacon: BeaconSource
+  /** The signed parameters of scoring, as a text and as verified. */
+  readonly scoring: { readonly text: string; readonly policy: ScoringPolicy }
+  readonly roster: Roster
+  /** Whose evidence counts: the sections of the admission manifest. */
+  readonly evidence: Omit<FraudContext, 'at'>
+  /** Where it asks. Each is verified before every epoch, and again where its keys change. */
+  readonly controllers: readonly { readonly url: string; readonly operator: string }[]
+  /** Of ordinary accounts; none where the controllers ask for none. */
+  readonly apiKeys: readonly string[]
+  /** Engines of its own, by the SHA-256 of a model's file (`sha256:` and hex), and the name under which the network serves it. */
+  readonly models: ReadonlyMap<string, { readonly name: string; readonly replay: ReplayModel }>
+  readonly probesPerEpoch: number
+  readonly parallel: number
+  readonly now: () => Date
+  readonly clockMs: () => number
+  readonly signal: AbortSignal
+  readonly report: (line: string) => void
+  /** Puts a bundle where others get it. */
+  readonly publish: (epoch: number, concluded: Concluded) => Promise<void>
+}
+
+const timeoutMs = 120_000
+const maxPrompt = 2000
+const maxTokens = 256
+
+/**
+ * Runs epochs until the signal, or until `epochs` of them are done: waits for the next one, commits before it begins, audits through it, concludes it and publishes.
+ * What was begun before a crash is ended first. Throws `policy_invalid` for parameters that name a log: this version puts nothing into one.
+ */
+export async function runValidator(options: ValidatorOptions, epochs: number): Promise<void> {
+  const { store, scoring, now, signal } = options
+  if (scoring.policy.log !== 'any')
+    throw fail('policy_invalid', 'expected parameters of scoring with log "any": this validator logs no commitments yet')
+  if (options.models.size === 0) throw fail('usage', 'expected the weights of a model at least: answers that cannot be run again are never passes')
+  for (let done = 0; done < epochs; done++) {
+    const epoch = await nextEpoch(options)
+    const { opens, closes } = epochWindow(scoring.policy, epoch)
+    const { commitment } = await commitToEpoch({ ...options, epoch, begins: opens })
+    options.report(`epoch ${epoch}: begins ${new Date(opens * 1000).toISOString()}, committed to ${commitment}`)
+    const paths = new Paths(options)
+    try {
+      const records = await runEpoch({
+        ...options,
+        epoch,
+        begins: opens,
+        // The last tenth of an epoch is for what is under way.
+        plan: { count: options.probesPerEpoch, perSecond: options.probesPerEpoch / (0.9 * (closes - opens)), maxTokens, maxPrompt },
+        commit: async () => undefined,
+        audit: (probe) => auditOne(options, paths, epoch, probe),
+        findFraud: ({ evidence }, rivals) => findFraud(evidence, rivals, { ...options.evidence, at: now() }),
+        leaseMs: 2 * timeoutMs,
+      })
+      const before = await store.fact(epoch - 1, 'after')
+      const concluded = await concludeEpoch({
+        records,
+        policy: scoring.text,
+        roster: options.roster,
+        before: before === null ? emptyState : parseState(before, scoring.policy.network),
+        context: { ...options.evidence, at: now() },
+        key: options.key,
+      })
+      await options.publish(epoch, concluded)
+      await store.keep(epoch, 'scores', concluded.written.bundle.get('scores.json') ?? '')
+      await store.keep(epoch, 'after', jcs(stateToJson(scoring.policy.network, concluded.written.scores.after) as Json))
+      options.report(`epoch ${epoch}: ${records.records.length} records, ${concluded.frauds.length} fraud proofs, published`)
+    } finally {
+      paths.close()
+    }
+    signal.throwIfAborted()
+  }
+}
+
+/** The one that was begun and has not ended, else the next that has not opened yet; a moment is left for the commitment. */
+async function nextEpoch({ store, scoring: { policy }, now }: ValidatorOptions): Promise<number> {
+  const seconds = now().getTime() / 1000
+  for (const begun of await store.epochs())
+    if ((await store.fact(begun, 'seed')) !== null && (await store.fact(begun, 'after')) === null && seconds < epochWindow(policy, begun).closes)
+      return begun
+  return Math.max(0, Math.ceil((seconds + 1 - policy.epoch.genesis) / policy.epoch.length))
+}
+
+/** One of the controllers, drawn anew for each probe: a worker that fails behind two of them fails itself (rule S19). */
+async function auditOne(options: ValidatorOptions, paths: Paths, epoch: number, probe: Probe) {
+  const { scoring, roster, evidence, now, clockMs, models } = options
+  const context: AuditContext = {
+    network: scoring.policy.network,
+    salt: roster.salt,
+    validator: toHex(options.key.publicKey),
+    epoch,
+    trust: evidence.trust,
+    now,
+    clockMs,
+    replay: async (record, { files }) => {
+      const own = models.get(files.map(({ sha256 }) => sha256).join())
+      return own === undefined ? null : paths.alone(() => replayWith(record, own.replay))
+    },
+    findInLog: null,
+    timeoutMs,
+  }
+  const names = [...models.values()].map(({ name }) => name)
+  const model = names[probe.index % names.length] ?? ''
+  const path = await paths.of(probe.account)
+  if ('code' in path) return unreachable(context, path.operator, probe, path.code)
+  const audited = await auditProbe(context, path, model, probe)
+  // Keys that ended are verified anew for the next probe.
+  if (audited.record.reason === 'keyset_mismatch' || audited.record.reason === 'keyset_expired') paths.forget(path)
+  return audited
+}
+
+/** Connections to the controllers, each verified when it is first needed. */
+class Paths {
+  readonly #options: ValidatorOptions
+  readonly #open = new Map<string, Promise<{ readonly path: Path; readonly transport: Transport }>>()
+  #last: Promise<unknown> = Promise.resolve()
+
+  constructor(options: ValidatorOptions) {
+    this.#options = options
+  }
+
+  /** By the number of an account: which controller, and which of the keys. Tries a few times; then why it is none. */
+  async of(account: number): Promise<Path | { readonly operator: string; readonly code: string }> {
+    const { controllers, apiKeys, signal } = this.#options
+    const controller = controllers[account % controllers.length]
+    if (controller === undefined) throw fail('usage', 'expected a controller')
+    const apiKey = apiKeys.length === 0 ? undefined : apiKeys[Math.floor(account / controllers.length) % apiKeys.length]
+    const name = `${controller.url} ${apiKey ?? ''}`
+    let code = ''
+    for (const pauseMs of [1000, 5000, 0]) {
+      const opening = this.#open.get(name) ?? this.#establish(controller, apiKey)
+      this.#open.set(name, opening)
+      try {
+        return (await opening).path
+      } catch (error) {
+        this.#open.delete(name)
+        if (!(error instanceof VeriteeError)) throw error
+        code = error.code
+        await sleep(pauseMs, undefined, { signal })
+      }
+    }
+    this.#options.report(`${controller.url}: ${code}`)
+    return { operator: controller.operator, code }
+  }
+
+  async #establish({ url, operator }: { readonly url: string; readonly operator: string }, apiKey: string | undefined) {
+    const { evidence, now } = this.#options
+    const transport = nodeTransport(url)
+    try {
+      const service = await establish(transport, { ...evidence, role: 'controller', now, ...(apiKey === undefined ? {} : { apiKey }) })
+      return { path: { service, operators: [operator] }, transport }
+    } catch (error) {
+      transport.close()
+      throw error
+    }
+  }
+
+  forget(path: Path): void {
+    for (const [name, opening] of this.#open) void opening.then((one) => one.path === path && this.#open.delete(name)).catch(() => undefined)
+  }
+
+  /** One replay at a time: an engine that was opened for replays has one sequence. */
+  alone<T>(run: () => Promise<T>): Promise<T> {
+    const next = this.#last.then(run)
+    this.#last = next.catch(() => undefined)
+    return next
+  }
+
+  close(): void {
+    for (const opening of this.#open.values()) void opening.then(({ transport }) => transport.close()).catch(() => undefined)
+  }
+}

@@ -1,0 +1,186 @@
+import { tmpdir } from 'node:os'
+import { toHex } from 'veritee/bytes'
+import { establish, nodeTransport, type Transport } from 'veritee/client'
+import { generateEd25519, type SigningKey } from 'veritee/crypto'
+import { signAuditRecord, verifyAuditRecord } from 'veritee/scoring'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { cheatingModel, type FleetWorker, replayModelOf, startFleet } from '../../src/demo/fleet.ts'
+import {
+  type LoadedModel,
+  loadModel,
+  policyOf,
+  type RunningController,
+  type SimulatedMachine,
+  simulateMachine,
+  startController,
+  startWorker,
+} from '../../src/demo/system.ts'
+import { policyRules } from '../../src/enclave/runtime/admission/rules.ts'
+import type { LogLink } from '../../src/enclave/runtime/receipts/log-link.ts'
+import { resolveModel } from '../../src/models/locate.ts'
+import { type ReplayModel, replayWith } from '../../src/replay/index.ts'
+import { type AuditContext, type Audited, auditProbe } from '../../src/validator/audit/audit.ts'
+import { findFraud } from '../../src/validator/audit/fraud.ts'
+import { planProbes } from '../../src/validator/probes/probe.ts'
+import { meddled } from '../e2e/network.ts'
+import { passedOff } from '../replay/worker.ts'
+
+const now = (): Date => new Date()
+const closing: (() => unknown)[] = []
+let machine: SimulatedMachine
+let model: LoadedModel
+let controller: RunningController
+let fleet: readonly FleetWorker[]
+let replay: ReplayModel
+let key: SigningKey
+let policy: ReturnType<typeof policyOf>
+/** Promised, and kept by nobody: what a log does with it has tests of its own. */
+const log: LogLink = { origin: 'log.example/test', promiseSeconds: 600, keep: async () => undefined }
+const controllerOperator = 'c0'.repeat(32)
+
+beforeAll(async () => {
+  machine = await simulateMachine(now)
+  const found = await resolveModel('demo')
+  model = await loadModel(found)
+  closing.push(() => model.engine.dispose())
+  policy = policyOf(machine, [model])
+  const rules = async () => policyRules(async () => ({ policy, trust: machine.trust }))
+  controller = await startController(machine, policy, { api: 0, control: 0 }, now)
+  closing.push(
+    () => controller.controller.close(),
+    () => controller.control.close(),
+    () => controller.api.close(),
+  )
+  const setting = {
+    machine,
+    rules,
+    controller,
+    model,
+    path: found.path,
+    memoryDirectory: tmpdir(),
+    log,
+    now,
+    closing: closing as (() => Promise<unknown>)[],
+  }
+  fleet = await startFleet(setting)
+  replay = await replayModelOf(setting)
+  key = await generateEd25519()
+}, 240_000)
+afterAll(async () => {
+  for (const stop of closing.reverse()) await stop()
+})
+
+const context = (): AuditContext => ({
+  network: 'test',
+  salt: '5a'.repeat(32),
+  validator: toHex(key.publicKey),
+  epoch: 1,
+  trust: machine.trust,
+  now,
+  clockMs: () => performance.now(),
+  replay: async (record) => replayWith(record, replay),
+  findInLog: null,
+  timeoutMs: 20_000,
+})
+
+async function audits(
+  count: number,
+  transport: Transport,
+  seed = 1,
+  operators: readonly string[] = [controllerOperator],
+): Promise<readonly Audited[]> {
+  const direct = operators.length === 0
+  const service = await establish(transport, { policy, trust: machine.trust, role: direct ? 'worker' : 'controller', now })
+  const found: Audited[] = []
+  const plan = { seed: new Uint8Array(32).fill(seed), count, perSecond: 1, maxTokens: 16, maxPrompt: 300 }
+  for (const probe of planProbes(plan)) found.push(await auditProbe(context(), { service, operators }, model.served.name, probe))
+  // Whatever came of it, it is a record that readers of records take.
+  for (const { record } of found) await verifyAuditRecord(await signAuditRecord(record, key))
+  return found
+}
+
+const of = (found: readonly Audited[], { operator }: FleetWorker): readonly Audited[] =>
+  found.filter(({ record }) => record.worker?.operator === toHex(operator.publicKey))
+const [honestAt, cheatAt] = [0, 1]
+const proofsOf = (audited: Audited) => findFraud(audited.evidence, [], { trust: machine.trust, policy, at: now() })
+
+describe('through a controller', () => {
+  let found: readonly Audited[]
+  beforeAll(async () => {
+    found = await audits(16, nodeTransport(controller.api.url))
+  }, 240_000)
+
+  test('an honest worker passes, at level 1, with its view and its machine named', async () => {
+    const own = of(found, fleet[honestAt] as FleetWorker)
+    expect(own.length).toBeGreaterThan(0)
+    for (const { record } of own) {
+      expect(record).toMatchObject({
+        verdict: 'pass',
+        reason: null,
+        charged: null,
+        replay: { level: 1, outcome: 'pass' },
+        attestation: { verdict: 'accepted' },
+      })
+      expect(record.output_tokens).toBe(record.replay?.tokens.total)
+    }
+  })
+
+  test('S5: a worker that runs other weights under the announced name fails by its own receipt, and the proof convicts its operator', async () => {
+    const own = of(found, fleet[cheatAt] as FleetWorker)
+    expect(own.length).toBeGreaterThan(0)
+    for (const audited of own) {
+      expect(audited.record).toMatchObject({ verdict: 'fail', reason: 'model_mismatch', charged: 'worker' })
+      const proofs = await proofsOf(audited)
+      expect(proofs.map(({ proven }) => proven.kind)).toEqual(['model_contradicted'])
+      expect(proofs[0]?.proven.accused.operatorKey).toBe(toHex((fleet[cheatAt] as FleetWorker).operator.publicKey))
+    }
+  })
+
+  test('S5: nothing of what an honest worker signed is a proof', async () => {
+    for (const audited of of(found, fleet[honestAt] as FleetWorker)) expect(await proofsOf(audited)).toEqual([])
+  })
+
+  test('S6: a record holds no content and no digest of it that is not keyed', async () => {
+    for (const { record, evidence } of found) {
+      const text = JSON.stringify(record)
+      const receipt = JSON.parse(evidence.workerReceipt ?? '{"event_log":[]}') as { event_log: { body_hash?: string }[] }
+      for (const { body_hash: hash } of receipt.event_log) if (hash !== undefined) expect(text).not.toContain(hash.slice(7))
+      expect(text).not.toContain(JSON.parse(evidence.request).messages.at(-1).content.slice(0, 20))
+    }
+  })
+})
+
+test('S19: what is changed on the way is nobody`s fault but of whoever delivered it', async () => {
+  const changed = meddled(controller.api.url, {
+    response: ({ path }, body) =>
+      path === '/v1/chat/completions' ? Buffer.from(body.toString('latin1').replace('"created":1', '"created":2'), 'latin1') : body,
+  })
+  for (const { record } of await audits(3, changed, 2))
+    expect(record).toMatchObject({ verdict: 'unattributable', reason: 'response_mismatch', charged: 'controller' })
+})
+
+test('S19: a controller that hides receipts, or answers nothing, is charged itself', async () => {
+  const hiding = meddled(controller.api.url, { response: ({ path }, body) => (path.includes('/upstream') ? Buffer.from('{}') : body) })
+  for (const { record } of await audits(2, hiding, 3)) expect(record).toMatchObject({ verdict: 'unattributable', charged: 'controller' })
+  const refusing = meddled(controller.api.url, {
+    request: (request) => (request.method === 'POST' ? { ...request, path: '/v1/nothing' } : request),
+  })
+  for (const { record } of await audits(1, refusing, 4))
+    expect(record).toMatchObject({ verdict: 'unattributable', reason: 'refused', charged: 'controller', worker: null })
+})
+
+test('S23: a worker that lies in its receipts too is found by replay, and that is a fail without a proof', async () => {
+  const { path } = await resolveModel('demo')
+  const run = await cheatingModel({ model, path, memoryDirectory: tmpdir(), closing: closing as (() => Promise<unknown>)[] })
+  const operator = await generateEd25519()
+  const liar = await startWorker(machine, [passedOff(run, model.served)], 0, now, undefined, { operator, log })
+  try {
+    for (const audited of await audits(3, nodeTransport(liar.server.url), 5, [])) {
+      expect(audited.record).toMatchObject({ verdict: 'fail', reason: 'replay_mismatch', charged: 'worker', path: [] })
+      expect(audited.record.replay).toMatchObject({ level: 1, outcome: 'fail' })
+      expect(await proofsOf(audited)).toEqual([])
+    }
+  } finally {
+    await liar.server.close()
+  }
+})

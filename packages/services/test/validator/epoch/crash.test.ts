@@ -1,0 +1,58 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { verifyAuditRecord } from 'veritee/scoring'
+import { afterAll, expect, test } from 'vitest'
+import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
+import { imitateEpoch, probes } from './imitation.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'veritee-validator-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+/** Runs a process until it has begun so many audits, then kills it; gives whether it was killed. */
+function runUntil(path: string, audits: number): Promise<boolean> {
+  const child = spawn(process.execPath, ['--conditions=@veritee/source', fileURLToPath(new URL('./process.ts', import.meta.url)), path], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  let begun = 0
+  let ended = false
+  child.stdout.on('data', (part) => {
+    const lines = String(part)
+      .split('\n')
+      .filter((line) => line !== '')
+    begun += lines.filter((line) => line !== 'done').length
+    ended ||= lines.includes('done')
+    if (begun >= audits) child.kill('SIGKILL')
+  })
+  child.on('close', () => resolve(!ended))
+  return promise
+}
+
+test('killed in the middle of an epoch and started again: no audit is lost or doubled, and every record is that of an undisturbed epoch', async () => {
+  const path = join(folder, 'killed.sqlite')
+  expect(await runUntil(path, 8)).toBe(true)
+  expect(await runUntil(path, 11)).toBe(true)
+  expect(await runUntil(path, probes + 1)).toBe(false)
+  const killed = await openSqliteEpochStore(path)
+  const records = await killed.records(5)
+  await killed.close()
+  const undisturbed = await imitateEpoch({ store: await openSqliteEpochStore(join(folder, 'undisturbed.sqlite')) })
+  expect(records).toEqual(undisturbed.records)
+  const indices = await Promise.all(records.map(async (record) => (await verifyAuditRecord(record)).index))
+  expect(indices).toEqual(Array.from({ length: probes }, (_, i) => i))
+}, 240_000)
+
+test('two processes over one store share its work, and no audit has two records', async () => {
+  const path = join(folder, 'shared.sqlite')
+  const stores = [await openSqliteEpochStore(path), await openSqliteEpochStore(path)]
+  const made: number[][] = [[], []]
+  const [one, other] = await Promise.all(stores.map((store, i) => imitateEpoch({ store, auditMs: 5, onAudit: ({ index }) => made[i]?.push(index) })))
+  expect(one?.records).toEqual(other?.records)
+  expect(one?.records).toHaveLength(probes)
+  expect([...(made[0] ?? []), ...(made[1] ?? [])].sort((a, b) => a - b)).toEqual(Array.from({ length: probes }, (_, i) => i))
+  expect(made.every((own) => own.length > 0)).toBe(true)
+  for (const store of stores) await store.close()
+}, 240_000)

@@ -1,0 +1,47 @@
+import { createHash } from 'node:crypto'
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { templates } from '../../src/validator/probes/corpus.ts'
+import { bitsOf, planProbes, probeBody } from '../../src/validator/probes/probe.ts'
+
+const seedOf = (text: string): Uint8Array => new Uint8Array(createHash('sha256').update(text).digest())
+const plan = { count: 400, perSecond: 0.5, maxTokens: 64, maxPrompt: 2000 }
+
+test.for(templates)('S20: at least 64 bits of the seed are in a prompt made from "%s"', (template) => {
+  expect(bitsOf(template)).toBeGreaterThanOrEqual(64)
+})
+
+test('S20: the same seed gives the same probes, another seed shares none of its prompts', () => {
+  const probes = planProbes({ ...plan, seed: seedOf('a') })
+  expect(planProbes({ ...plan, seed: seedOf('a') })).toEqual(probes)
+  const other = new Set(planProbes({ ...plan, seed: seedOf('b') }).map(({ messages }) => JSON.stringify(messages)))
+  expect(probes.some(({ messages }) => other.has(JSON.stringify(messages)))).toBe(false)
+  expect(new Set(probes.map(({ messages }) => JSON.stringify(messages))).size).toBe(plan.count)
+})
+
+test('S20: a body says what common clients say, and nothing of sessions, seeds or proofs', () => {
+  for (const probe of planProbes({ ...plan, seed: seedOf('c') })) {
+    const body = JSON.parse(new TextDecoder().decode(probeBody('m', probe))) as Record<string, unknown>
+    for (const name of Object.keys(body)) expect(['model', 'messages', 'stream', 'temperature', 'top_p', 'max_tokens']).toContain(name)
+    expect(body.max_tokens).toBeGreaterThan(0)
+  }
+})
+
+test('requests come by a Poisson process: rising, and as many in a time as asked for', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (seed) => {
+      const times = planProbes({ ...plan, seed }).map(({ after }) => after)
+      expect(times.every((time, i) => time > (times[i - 1] ?? 0))).toBe(true)
+      // 400 pauses of 2 s on average: six deviations of their sum are 240 s.
+      expect(Math.abs((times.at(-1) ?? 0) - 800)).toBeLessThan(240)
+    }),
+    { numRuns: 30 },
+  )
+})
+
+test('lengths vary as those of people do, within the bound', () => {
+  const lengths = planProbes({ ...plan, seed: seedOf('d') }).map(({ messages }) => messages.at(-1)?.content.length ?? 0)
+  expect(Math.max(...lengths)).toBeLessThanOrEqual(plan.maxPrompt)
+  expect(lengths.filter((length) => length < 200).length).toBeGreaterThan(100)
+  expect(lengths.filter((length) => length > 400).length).toBeGreaterThan(60)
+})
