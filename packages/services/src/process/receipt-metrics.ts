@@ -45,7 +45,8 @@ export function workerMetrics(metrics: Metrics, models: readonly ServedModel[]):
     finished({ ...labels, finished_reason: finishedReasons[inference.outcome] })
     latency(labels, elapsedMs / 1000)
     receipts({ outcome: inference.outcome })
-    genAi(facts, model, inference.outcome, elapsedMs)
+    const { prompt_tokens: promptTokens, completion_tokens: completionTokens } = inference
+    genAi(facts, model, inference.outcome, elapsedMs, { promptTokens, completionTokens })
   }
 }
 
@@ -73,6 +74,12 @@ export function controllerMetrics(
     receipts({ outcome: outcome?.outcome ?? 'answered' })
     latency({}, elapsedMs / 1000)
     // A session is of a worker that has the model: else its name is whatever the requester wrote.
-    genAi(facts, session === undefined ? null : model, outcome?.outcome ?? 'answered', elapsedMs)
+    genAi(
+      facts,
+      session === undefined ? null : model,
+      outcome?.outcome ?? 'answered',
+      elapsedMs,
+      session === undefined ? null : (facts.usage ?? null),
+    )
   }
 }

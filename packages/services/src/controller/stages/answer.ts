@@ -131,6 +131,7 @@ async function sign(
     endpoint: request.endpoint,
     stream: relayed.returned,
     ...(check.receipt === null ? {} : { upstream: check.receipt }),
+    ...(check.usage === null ? {} : { usage: check.usage }),
     session: worker.session,
     events: [...upstreamEvents(request, worker), check.event, ...(await responseEvents(relayed))],
   })

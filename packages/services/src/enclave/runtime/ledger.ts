@@ -20,6 +20,8 @@ export interface ReceiptFacts {
   readonly receiptKey?: Uint8Array
   /** At a controller: the worker's receipt that this one cites. */
   readonly upstream?: UpstreamReceipt
+  /** At a controller: the token counts that the worker signed; absent where there are none. For figures: no receipt has them twice. */
+  readonly usage?: { readonly promptTokens: number; readonly completionTokens: number }
   /** At a controller: the session that this one cites, kept as long as it. */
   readonly session?: { readonly id: string; readonly text: string }
 }

@@ -6,6 +6,8 @@ export const genAiConventions = '1.37.0'
 
 export const genAi = {
   requestDuration: 'gen_ai.server.request.duration',
+  tokenUsage: 'gen_ai.client.token.usage',
+  tokenType: 'gen_ai.token.type',
   operationName: 'gen_ai.operation.name',
   providerName: 'gen_ai.provider.name',
   requestModel: 'gen_ai.request.model',
@@ -17,6 +19,9 @@ export const genAiProvider = 'veritee'
 
 /** The bounds that the conventions name for durations, in seconds. */
 export const genAiSeconds: readonly number[] = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
+
+/** The bounds that the conventions name for tokens. */
+export const genAiTokens: readonly number[] = [1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864]
 
 /** A name as Prometheus writes it, with its unit where it has one. */
 export function prometheusName(name: string, unit?: 'seconds'): string {

@@ -1,25 +1,47 @@
 import type { ReceiptFacts } from '../../enclave/runtime/ledger.ts'
 import type { Metrics } from '../metrics.ts'
-import { genAi, genAiOperation, genAiProvider, genAiSeconds, prometheusName } from './gen-ai-names.ts'
+import { genAi, genAiOperation, genAiProvider, genAiSeconds, genAiTokens, prometheusName } from './gen-ai-names.ts'
+
+/** Tokens that a worker signed for. */
+export interface TokenUsage {
+  readonly promptTokens: number | null
+  readonly completionTokens: number | null
+}
 
 /**
- * The duration of requests under OpenTelemetry's name. `model` is one that is known to be there, or null; `outcome` that of the receipt. Of errors only that there was one is told.
+ * The duration of requests, and the tokens of those that were answered, under OpenTelemetry's names. `model` is one that is known to be there, or null; `outcome` that of the receipt. Of errors only that there was one is told.
  * Gives the function that observes.
  */
-export function genAiMetrics(metrics: Metrics): (facts: ReceiptFacts, model: string | null, outcome: string, elapsedMs: number) => void {
+export function genAiMetrics(
+  metrics: Metrics,
+): (facts: ReceiptFacts, model: string | null, outcome: string, elapsedMs: number, usage: TokenUsage | null) => void {
   const observe = metrics.histogram(
     prometheusName(genAi.requestDuration, 'seconds'),
     'from the arrival of a request to its receipt, under the name of OpenTelemetry',
     genAiSeconds,
   )
-  return ({ endpoint }, model, outcome, elapsedMs) =>
+  const tokens = metrics.histogram(
+    prometheusName(genAi.tokenUsage),
+    'tokens of prompts and of answers, as workers signed them, under the name of OpenTelemetry',
+    genAiTokens,
+  )
+  return ({ endpoint }, model, outcome, elapsedMs, usage) => {
+    const labels = {
+      [prometheusName(genAi.operationName)]: genAiOperation(endpoint),
+      [prometheusName(genAi.providerName)]: genAiProvider,
+      ...(model === null ? {} : { [prometheusName(genAi.requestModel)]: model }),
+    }
+    const type = prometheusName(genAi.tokenType)
+    if (usage !== null && usage.promptTokens !== null) tokens({ ...labels, [type]: 'input' }, usage.promptTokens)
+    // What was embedded has no answer of tokens.
+    if (usage !== null && usage.completionTokens !== null && genAiOperation(endpoint) !== 'embeddings')
+      tokens({ ...labels, [type]: 'output' }, usage.completionTokens)
     observe(
       {
-        [prometheusName(genAi.operationName)]: genAiOperation(endpoint),
-        [prometheusName(genAi.providerName)]: genAiProvider,
-        ...(model === null ? {} : { [prometheusName(genAi.requestModel)]: model }),
+        ...labels,
         ...(outcome === 'error' || outcome === 'refused' ? { [prometheusName(genAi.errorType)]: outcome } : {}),
       },
       elapsedMs / 1000,
     )
+  }
 }
