@@ -29,6 +29,7 @@ export interface ForwardDeps {
  */
 export function handleForward(endpoint: string, deps: ForwardDeps, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
   const { registry } = deps
+  const arrived = performance.now()
   return withTurn(deps, incoming, response, async ({ receipt, signal, admit }) => {
     const request = await readRequest(endpoint, incoming)
     const grant = await admit(request.model, request.bytes)
@@ -48,7 +49,7 @@ export function handleForward(endpoint: string, deps: ForwardDeps, incoming: Inc
       return { outcome: 'error', usage: null }
     }
     try {
-      return await relay(registry, { request, receipt, response, signal }, served)
+      return await relay(registry, { request, receipt, response, signal, arrived }, served)
     } finally {
       served.lease.end()
     }

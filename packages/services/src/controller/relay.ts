@@ -51,15 +51,23 @@ export async function holdPlain(answer: WorkerAnswer, hold?: (bytes: number) => 
 /**
  * Passes a stream on, whole events only and byte for byte, hashing and building the tree as it goes (rule S9).
  * A worker that breaks off gets the one thing a controller may add: a final error event. Does not end the response, and keeps back the last event.
- * A requester that takes nothing slows the worker down, and is left after a while.
+ * A requester that takes nothing slows the worker down, and is left after a while. `first` is called when the first bytes have come.
  */
-export async function relayStream(answer: WorkerAnswer, response: ServerResponse, form: StreamForm): Promise<Relayed> {
+export async function relayStream(
+  answer: WorkerAnswer,
+  response: ServerResponse,
+  form: StreamForm,
+  first: () => void = () => undefined,
+): Promise<Relayed> {
   const passing = new Passing(response, form)
   const reader = new SlowReader(response, answer)
   let broken: HttpError | null = null
   let trailers: IncomingHttpHeaders = {}
+  let begun = false
   try {
     trailers = await answer.read((part) => {
+      if (!begun) first()
+      begun = true
       if (response.destroyed) return answer.abort()
       if (!passing.pass(part)) reader.wait()
     })

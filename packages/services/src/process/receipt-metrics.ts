@@ -1,6 +1,6 @@
 import type { ReceiptFacts } from '../enclave/runtime/ledger.ts'
 import type { ServedModel } from '../enclave/worker/served-model.ts'
-import { genAiMetrics } from './figures/gen-ai.ts'
+import { firstTokenMetrics, genAiMetrics } from './figures/gen-ai.ts'
 import type { Gate } from './gate.ts'
 import type { Metrics } from './metrics.ts'
 import type { Readiness } from './readiness.ts'
@@ -66,6 +66,7 @@ export function controllerMetrics(
   const receipts = metrics.counter('veritee_receipts_total', 'receipts signed, by outcome')
   const latency = metrics.histogram('veritee_request_duration_seconds', 'from the arrival of a request to its receipt', seconds)
   const genAi = genAiMetrics(metrics)
+  const firstToken = firstTokenMetrics(metrics)
   return (facts, elapsedMs) => {
     const { events, model, session } = facts
     const checked = events.find((event) => event.type === 'veritee.upstream_receipt')
@@ -81,5 +82,6 @@ export function controllerMetrics(
       elapsedMs,
       session === undefined ? null : (facts.usage ?? null),
     )
+    if (session !== undefined) firstToken(facts)
   }
 }

@@ -21,6 +21,8 @@ export interface Exchange {
   readonly response: ServerResponse
   /** Aborted when the requester leaves, or when its time is up. */
   readonly signal: AbortSignal
+  /** When the request came, on the clock of `performance.now()`. */
+  readonly arrived: number
 }
 
 /** Passes an answer on, checks the worker's receipt for it, and signs this controller's own before the answer ends. */
@@ -69,11 +71,15 @@ async function passStream(registry: Registry, exchange: Exchange, served: Served
     readerIsSlow = true
   })
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' })
-  const relayed = await relayStream(answer, response, streamFormOf(request.endpoint))
+  let firstAt: number | null = null
+  const relayed = await relayStream(answer, response, streamFormOf(request.endpoint), () => {
+    firstAt = performance.now()
+  })
   const took = readerIsSlow ? null : secondsOf(served)
   const check = await checkReceipt(registry, request, served, relayed)
   judge(exchange, served, relayed, check, took)
-  await sign(request, lease.worker, relayed, check, receipt)
+  const firstMs = firstAt === null ? null : firstAt - exchange.arrived
+  await sign(request, lease.worker, relayed, check, receipt, firstMs)
   response.end(relayed.last ?? undefined)
   return { outcome: relayed.outcome, usage: check.usage }
 }
@@ -124,8 +130,10 @@ async function sign(
   relayed: Relayed,
   check: UpstreamCheck,
   receipt: PendingReceipt,
+  firstMs: number | null = null,
 ): Promise<void> {
   await receipt.finish({
+    ...(firstMs !== null && { firstMs }),
     chatId: relayed.chatId,
     model: request.model,
     endpoint: request.endpoint,

@@ -22,6 +22,8 @@ export interface ReceiptFacts {
   readonly upstream?: UpstreamReceipt
   /** At a controller: the token counts that the worker signed; absent where there are none. For figures: no receipt has them twice. */
   readonly usage?: { readonly promptTokens: number; readonly completionTokens: number }
+  /** At a controller: milliseconds from the arrival of the request to the first bytes of its stream. For figures, too. */
+  readonly firstMs?: number
   /** At a controller: the session that this one cites, kept as long as it. */
   readonly session?: { readonly id: string; readonly text: string }
 }

@@ -6,6 +6,7 @@ export const genAiConventions = '1.37.0'
 
 export const genAi = {
   requestDuration: 'gen_ai.server.request.duration',
+  timeToFirstToken: 'gen_ai.server.time_to_first_token',
   tokenUsage: 'gen_ai.client.token.usage',
   tokenType: 'gen_ai.token.type',
   operationName: 'gen_ai.operation.name',
@@ -19,6 +20,9 @@ export const genAiProvider = 'veritee'
 
 /** The bounds that the conventions name for durations, in seconds. */
 export const genAiSeconds: readonly number[] = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
+
+/** And for the time to the first token, in seconds. */
+export const genAiFirstSeconds: readonly number[] = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 
 /** The bounds that the conventions name for tokens. */
 export const genAiTokens: readonly number[] = [1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864]

@@ -1,6 +1,6 @@
 import type { ReceiptFacts } from '../../enclave/runtime/ledger.ts'
 import type { Metrics } from '../metrics.ts'
-import { genAi, genAiOperation, genAiProvider, genAiSeconds, genAiTokens, prometheusName } from './gen-ai-names.ts'
+import { genAi, genAiFirstSeconds, genAiOperation, genAiProvider, genAiSeconds, genAiTokens, prometheusName } from './gen-ai-names.ts'
 
 /** Tokens that a worker signed for. */
 export interface TokenUsage {
@@ -43,5 +43,23 @@ export function genAiMetrics(
       },
       elapsedMs / 1000,
     )
+  }
+}
+
+/** How long streams took to begin, under OpenTelemetry's name, as a controller sees it. Gives the function that observes. */
+export function firstTokenMetrics(metrics: Metrics): (facts: ReceiptFacts) => void {
+  const observe = metrics.histogram(
+    prometheusName(genAi.timeToFirstToken, 'seconds'),
+    'from the arrival of a request to the first bytes of its stream, under the name of OpenTelemetry',
+    genAiFirstSeconds,
+  )
+  return ({ endpoint, model, firstMs }) => {
+    if (firstMs === undefined || model === null) return
+    const labels = {
+      [prometheusName(genAi.operationName)]: genAiOperation(endpoint),
+      [prometheusName(genAi.providerName)]: genAiProvider,
+      [prometheusName(genAi.requestModel)]: model,
+    }
+    observe(labels, firstMs / 1000)
   }
 }
