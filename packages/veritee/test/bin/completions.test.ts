@@ -26,7 +26,7 @@ describe('the table of commands', () => {
     }
   })
   it('S14: every command that relies on an answer or leads to sending takes a policy', () => {
-    const relying = ['verify', 'watch', 'chat', 'receipt verify', 'audit']
+    const relying = ['verify', 'watch', 'chat', 'proxy', 'receipt verify', 'audit']
     for (const name of relying) expect(commands.find((command) => command.name === name)?.options).toHaveProperty('policy')
   })
   it('a first word alone names what may follow', async () => {

@@ -1,5 +1,6 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { sessionId } from '../../src/receipt/index.ts'
-import { type Served, serveHttp } from '../client/servers.ts'
+import { type Served, serveHttp, serveHttps, type TlsIdentity } from '../client/servers.ts'
 import { createEnclave, type EnclaveOptions, type TestEnclave } from '../receipt/enclaves.ts'
 import { sessionOf } from '../receipt/scenario.ts'
 
@@ -9,28 +10,31 @@ export interface Fleet extends Served {
   controller: TestEnclave
   workers: TestEnclave[]
   models: string[]
+  replicas: string[]
   /** What the relay answers in the place of a worker: a status, or another enclave's report. */
   relay: number | TestEnclave | null
   /** Alters the record of a session before it is served. */
   session: (text: string) => string
 }
 
-export async function fleet(workers: readonly EnclaveOptions[] = [{}]): Promise<Fleet> {
+export async function fleet(workers: readonly EnclaveOptions[] = [{}], tls: TlsIdentity | null = null): Promise<Fleet> {
   const requests: string[] = []
-  const served = await serveHttp((request, response) => {
+  const handler = (request: IncomingMessage, response: ServerResponse): void => {
     const url = new URL(request.url ?? '/', 'http://x')
     requests.push(`${request.method} ${url.pathname}`)
     answer(state, url).then(
       (found) => response.writeHead(typeof found === 'number' ? found : 200).end(typeof found === 'number' ? '{}' : found),
       () => response.destroy(),
     )
-  })
+  }
+  const served = await (tls === null ? serveHttp(handler) : serveHttps(tls, handler))
   const state: Fleet = {
     ...served,
     requests,
-    controller: await createEnclave('controller'),
+    controller: await createEnclave('controller', tls === null ? {} : { spki: tls.spki }),
     workers: await Promise.all(workers.map((options) => createEnclave('worker', options))),
     models: ['demo-model'],
+    replicas: [],
     relay: null,
     session: (text) => text,
   }
@@ -42,6 +46,8 @@ async function answer(state: Fleet, url: URL): Promise<string | number> {
   const nonce = url.searchParams.get('nonce')
   if (url.pathname === '/v1/aci/attestation') return state.controller.report(nonce)
   if (url.pathname === '/v1/models') return JSON.stringify({ object: 'list', data: state.models.map((id) => ({ id })) })
+  if (url.pathname === '/v1/veritee/replicas')
+    return JSON.stringify({ version: 'veritee.replicas.v1', replicas: state.replicas.map((replica) => ({ url: replica })) })
   const sessions = await Promise.all(state.workers.map(sessionFor))
   if (url.pathname === '/v1/aci/sessions') {
     const listed = sessions.map(({ id, document: { evidence, ...rest } }) => ({ session_id: id, ...rest, evidence: { digest: evidence.digest } }))

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { certificatePem } from '../../src/attestation/pki/issue.ts'
+import { tlsIdentity } from '../client/servers.ts'
 import { createEnclave, demoModel, machine, measured, sha } from '../receipt/enclaves.ts'
 import { policyOf } from '../receipt/scenario.ts'
 import { expectRefusal, folder, json, type Ran, veritee } from './cli.ts'
@@ -15,6 +16,8 @@ beforeAll(async () => {
 const verify = (target: Pick<Fleet, 'url'>, ...more: string[]): Promise<Ran> =>
   veritee(['verify', target.url, '--policy', policy, '--root', root, ...more])
 const codeOf = (ran: Ran): unknown => [ran.code, (json(ran).error as { code: string } | null)?.code ?? null]
+
+const expectRefusalOf = (ran: Ran, code: string): void => expect(codeOf(ran)).toEqual([1, code])
 
 describe('verify URL', () => {
   it('S14: without a policy it is 2, and nothing is asked', async () => {
@@ -69,6 +72,22 @@ describe('verify URL', () => {
   it('workers beyond the bound are told of', async () => {
     const ran = await verify(await fleet([{}, {}, {}]), '--max-workers', '2')
     expect([ran.code, ran.stdout.includes('warning: 1 more workers were not verified')]).toEqual([0, true])
+  })
+
+  it('over TLS to the attested key; replicas are named, and each is for itself', async () => {
+    const target = await fleet([{}], await tlsIdentity())
+    target.replicas = [target.url, 'https://other.example', 'http://no.example', 'not a URL']
+    const own = files.write('attested.json', JSON.stringify(policyOf({}, { channel: 'attested' })))
+    const ran = await veritee(['verify', target.url, '--policy', own, '--root', root])
+    expect([ran.code, ran.stdout]).toEqual([
+      0,
+      expect.stringContaining('warning: replicas were not verified here, verify each: https://other.example\n'),
+    ])
+    expect(json(await veritee(['verify', target.url, '--policy', own, '--root', root, '--json']))).toMatchObject({
+      replicas: ['https://other.example'],
+    })
+    target.controller = await createEnclave('controller')
+    expectRefusalOf(await veritee(['verify', target.url, '--policy', own, '--root', root, '--json']), 'channel_mismatch')
   })
 
   it('a direct worker has no workers behind it', async () => {

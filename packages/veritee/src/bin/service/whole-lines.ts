@@ -78,7 +78,7 @@ const leaf = (text: string): Branch => ({ text, children: [] })
 
 /** The same as data (spec/verdict.md, Of a whole service). */
 export function wholeJson(whole: Whole): object {
-  const { url, at, verdict, simulated, error, warnings, service, workers, leftOut, models } = whole
+  const { url, at, verdict, simulated, error, warnings, service, workers, leftOut, models, replicas } = whole
   const { verdict: judged, keysEnd, ...facts } = service
   return {
     verdict,
@@ -92,5 +92,6 @@ export function wholeJson(whole: Whole): object {
     workers,
     workersLeftOut: leftOut,
     models,
+    replicas,
   }
 }

@@ -1,5 +1,6 @@
 import * as crypto from '#crypto'
 import { toHex } from '../../bytes/index.ts'
+import { replicaHints } from '../../client/connection/replicas.ts'
 import { type ConnectOptions, connect, fetchText, RejectedError, type Service, type Transport } from '../../client/index.ts'
 import { type ErrorCode, VeriteeError } from '../../errors.ts'
 import { policyFor, type Verdict } from '../../policy/index.ts'
@@ -48,6 +49,8 @@ export interface Whole {
   /** Workers that were listed and not verified, beyond the bound. */
   readonly leftOut: number
   readonly models: readonly WholeModel[]
+  /** Where the controller says that others like it are: each is a service of its own, and is not judged here. */
+  readonly replicas: readonly string[]
   readonly warnings: readonly string[]
 }
 
@@ -77,7 +80,7 @@ export async function verifyWhole(transport: Transport, options: WholeOptions): 
     if (!isRejection(error)) throw error
     const verdict = (error instanceof RejectedError ? error.verdict : null) ?? failedVerdict(error, 'policy')
     const nothing = { keysetDigest: null, measurement: null, role: options.role, release: null, configuration: null, keysEnd: null }
-    const rest = { workers: [], leftOut: 0, models: [], warnings: verdict.warnings }
+    const rest = { workers: [], leftOut: 0, models: [], replicas: [], warnings: verdict.warnings }
     return { ...base, verdict: 'rejected', simulated: verdict.simulated, error: verdict.error, service: { ...nothing, verdict }, ...rest }
   }
   const headers = options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey}` }
@@ -93,6 +96,7 @@ export async function verifyWhole(transport: Transport, options: WholeOptions): 
   const accepted = report.serving === 'direct' ? [{ models: modelsOf(report) }] : workers.filter((worker) => worker.verdict.error === null)
   const backed = new Set(accepted.flatMap(({ models }) => models.map(({ name }) => name)))
   const models = offersModels(report) ? (await modelNames(transport, headers)).map((name) => standingOf(name, backed)) : []
+  const replicas = (await replicaHints(service)).filter((url) => URL.parse(url)?.origin !== transport.origin).sort()
   const leftOut = Math.max(0, listed.length - workers.length)
   const found = firstError(workers, models, report, listed.length, leftOut)
   return {
@@ -112,8 +116,15 @@ export async function verifyWhole(transport: Transport, options: WholeOptions): 
     workers,
     leftOut,
     models,
+    replicas,
     warnings: [
-      ...new Set([...verdict.warnings, ...workers.flatMap((worker) => worker.verdict.warnings), ...ofModels(models), ...ofLeftOut(leftOut)]),
+      ...new Set([
+        ...verdict.warnings,
+        ...workers.flatMap((worker) => worker.verdict.warnings),
+        ...ofModels(models),
+        ...ofReplicas(replicas),
+        ...ofLeftOut(leftOut),
+      ]),
     ],
   }
 }
@@ -212,4 +223,8 @@ function ofModels(models: readonly WholeModel[]): string[] {
 
 function ofLeftOut(leftOut: number): string[] {
   return leftOut === 0 ? [] : [`${leftOut} more workers were not verified: raise --max-workers`]
+}
+
+function ofReplicas(replicas: readonly string[]): string[] {
+  return replicas.length === 0 ? [] : [`replicas were not verified here, verify each: ${replicas.join(', ')}`]
 }
