@@ -56,6 +56,12 @@ const sections = {
     }),
   },
   engine: {
+    profile: word(['canonical', 'fast'], {
+      flag: 'profile',
+      fallback: 'canonical',
+      about:
+        'canonical: answers can be replayed bit by bit where the weights allow it. fast: larger batches, so that long prompts take less time, and no bits can be demanded',
+    }),
     threads: integer({
       flag: 'threads',
       min: 1,

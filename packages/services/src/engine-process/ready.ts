@@ -51,7 +51,7 @@ function readFacts(value: unknown): EngineFacts {
     version: shape.string(facts.version, 'version', 256),
     build: shape.digest(facts.build, 'build'),
     cpuVariant: shape.string(facts.cpuVariant, 'cpuVariant', 64),
-    profile: shape.oneOf(facts.profile, 'profile', ['canonical', 'tolerant']),
+    profile: shape.oneOf(facts.profile, 'profile', ['canonical', 'tolerant', 'fast']),
     threads: shape.integer(facts.threads, 'threads'),
     contextSize: shape.integer(facts.contextSize, 'contextSize'),
   }

@@ -75,8 +75,8 @@ function told(model: string, report: LoadOptions['report']): (change: { readonly
 }
 
 function engineOptions({ engine }: WorkerConfig): Omit<LlamaEngineOptions, 'path'> {
-  const { threads, sequences, max_queue: maxQueue, max_context: maxContext, memory_directory: memoryDirectory } = engine
-  return { threads, sequences, maxQueue, maxContext, memoryDirectory }
+  const { profile, threads, sequences, max_queue: maxQueue, max_context: maxContext, memory_directory: memoryDirectory } = engine
+  return { profile, threads, sequences, maxQueue, maxContext, memoryDirectory }
 }
 
 async function sealed({ config, configuration, platform, program, report }: LoadOptions, path: string): Promise<ServedModel> {

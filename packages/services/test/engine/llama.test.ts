@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type ChatTemplate, type Engine, type Generation, runToEnd, startCompletion } from '../../src/enclave/worker/engine/index.ts'
+import { type ChatTemplate, type Engine, type Generation, openLlamaEngine, runToEnd, startCompletion } from '../../src/enclave/worker/engine/index.ts'
 import { ask, demoPath, demoSha256, openDemo } from './demo.ts'
 
 let engine: Engine
@@ -181,6 +181,25 @@ test('token bytes joined are the text that the engine itself gives for the token
   const text = 'déjà vu 東京 🙂\n tail'
   const encoded = engine.vocabulary.encode(text)
   expect(new TextDecoder().decode(Uint8Array.from(encoded.flatMap((token) => [...engine.vocabulary.bytes(token)])))).toBe(text)
+})
+
+test('the fast profile evaluates prompts in larger batches, and says so', async () => {
+  const fast = await openLlamaEngine({ path: demoPath, profile: 'fast' })
+  try {
+    expect(fast.facts).toEqual({ ...engine.facts, profile: 'fast' })
+    const promptTokens = Array.from({ length: 700 }, (_, i) => 300 + (i % 50))
+    const parts = async (of: Engine): Promise<number> => {
+      let count = 0
+      const sampling = { temperature: 0, topK: 1, topP: 1, minP: 0 }
+      for await (const _ of of.generate({ promptTokens, maxTokens: 2, sampling, seed: Uint8Array.of(1), onProgress: () => count++ }));
+      return count
+    }
+    expect([await parts(engine), await parts(fast)]).toEqual([21, 1])
+    expect((await fast.embed(promptTokens)).vector).toHaveLength(fast.model.embeddingSize)
+  } finally {
+    await fast.dispose()
+  }
+  await expect(openLlamaEngine({ path: demoPath, profile: 'faster' as 'fast' })).rejects.toThrow(TypeError)
 })
 
 test('dispose ends what runs with engine_unavailable, leaves other engines alone, and refuses new requests', async () => {

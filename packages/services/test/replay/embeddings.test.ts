@@ -36,7 +36,7 @@ async function withResponse(record: ExchangeRecord, edit: (text: string) => stri
 }
 
 /** Of every length around that of a batch, and some others. */
-const lengths = [1, 2, 16, 29, 30, 31, 32, 33, 34, 63, 64, 65, 95, 97, 300, 900]
+const lengths = [1, 2, 16, 29, 30, 31, 32, 33, 34, 63, 64, 65, 97, 130]
 const tokens = (length: number): number[] => Array.from({ length }, (_, i) => 300 + ((i * 7919 + length) % 200))
 
 describe('vectors are made again bit by bit', () => {
@@ -50,7 +50,7 @@ describe('vectors are made again bit by bit', () => {
     expect(report).toMatchObject({ verdict: 'pass', level: 1, reason: null, signature: 'valid', choice: null, position: null, tokens: null })
     for (const { id, status } of report.checks) expect([id, status]).toEqual([id, 'pass'])
     expect(report.checks.map(({ id }) => id)).toContain('replay.vectors')
-  })
+  }, 60_000)
 
   test('with a model of its own, in a context as small as the texts allow', async () => {
     const report = await replayFile(await embed({ input: tokens(70) }), demoPath)
@@ -58,7 +58,7 @@ describe('vectors are made again bit by bit', () => {
   })
 
   test('beside answers under way, and in another order: the same bits', async () => {
-    const some = [1, 31, 32, 33, 65, 300]
+    const some = [1, 31, 32, 33, 65]
     const alone: Float32Array[] = []
     for (const length of some) alone.push((await served.engine.embed(tokens(length))).vector)
     let done = false

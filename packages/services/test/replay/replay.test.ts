@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { fromUtf8, utf8 } from 'veritee/bytes'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { complaints } from '../../../../tools/test/schemas.ts'
-import type { ServedModel } from '../../src/enclave/worker/served-model.ts'
+import { loadChatTemplate, openLlamaEngine } from '../../src/enclave/worker/engine/index.ts'
+import { type ServedModel, serveModel } from '../../src/enclave/worker/served-model.ts'
 import { type ExchangeRecord, formatRecord, openReplayModel, parseRecord, type ReplayModel } from '../../src/replay/index.ts'
 import { demoPath } from '../engine/demo.ts'
 import { dequantize } from './dequantize.ts'
@@ -363,6 +364,19 @@ describe('what shows nothing is inconclusive', () => {
       expect(await replayed(none, model)).toMatchObject({ verdict: 'inconclusive', reason: 'no_answer' })
     }
   })
+})
+
+test('S23: an answer of the fast profile says so, and shows nothing bit by bit', async () => {
+  const engine = await openLlamaEngine({ path: demoPath, profile: 'fast' })
+  try {
+    const fast = serveModel('veritee-demo', 'model.gguf', engine, loadChatTemplate(engine.model.chatTemplate, engine.vocabulary))
+    const record = await exchange(fast, greedy)
+    expect(await replayed(record, model)).toMatchObject({ verdict: 'inconclusive', reason: 'not_canonical', signature: 'valid' })
+    const boasting = withEvent(record, 'veritee.inference', (event) => ({ ...event, profile: 'tolerant' }))
+    expect(await replayed(boasting, model)).toMatchObject({ verdict: 'fail', reason: 'profile_differs' })
+  } finally {
+    await engine.dispose()
+  }
 })
 
 test('no report holds text of prompt or answer', async () => {

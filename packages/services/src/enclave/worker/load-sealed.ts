@@ -24,6 +24,7 @@ export interface SealedModelOptions {
   readonly threads?: number
   readonly sequences?: number
   readonly maxQueue?: number
+  readonly profile?: 'canonical' | 'fast'
   readonly signal?: AbortSignal
 }
 
@@ -38,7 +39,7 @@ export interface SealedModelOptions {
  */
 export async function loadSealedModel(options: SealedModelOptions): Promise<ServedModel> {
   const { path, trust, requestKey, onStep = () => undefined, openEngine = openLlamaEngine, memoryDirectory, signal } = options
-  const { toleratesSwap, maxContext, threads, sequences, maxQueue } = options
+  const { toleratesSwap, maxContext, threads, sequences, maxQueue, profile } = options
   onStep('manifest')
   const announced = await readManifest(path, trust)
   checkParts(announced.files.map(({ name }) => name))
@@ -61,6 +62,7 @@ export async function loadSealedModel(options: SealedModelOptions): Promise<Serv
         ...(threads !== undefined && { threads }),
         ...(sequences !== undefined && { sequences }),
         ...(maxQueue !== undefined && { maxQueue }),
+        ...(profile !== undefined && { profile }),
         ...(signal && { signal }),
       })
       try {

@@ -30,6 +30,12 @@ export interface Engine {
 }
 
 /** What a receipt and the service descriptor say about the engine. Every member is a fact about the process that evaluates, none is configured text. */
+/**
+ * `canonical`: settings and weights for which equal bits have been shown. `tolerant`: the same settings with other weights. `fast`: larger batches, asked for by the operator; what is evaluated in
+ * them has other last bits than token by token.
+ */
+export type EngineProfile = 'canonical' | 'tolerant' | 'fast'
+
 export interface EngineFacts {
   readonly name: 'llama.cpp'
   /** Release of the binding and of llama.cpp inside it, `node-llama-cpp/3.22.1 llama.cpp/v0.5.0`. */
@@ -42,7 +48,7 @@ export interface EngineFacts {
    * `canonical`: flash attention, batches of at most 32, one Q8_0 file, so that a replay in one pass gives the same bits.
    * `tolerant`: the same settings with a model for which that has not been shown (other quantization, mixture of experts).
    */
-  readonly profile: 'canonical' | 'tolerant'
+  readonly profile: EngineProfile
   readonly threads: number
   /** Tokens that prompt and answer of one request may hold together. */
   readonly contextSize: number
