@@ -50,7 +50,7 @@ describe('vectors are made again bit by bit', () => {
     expect(report).toMatchObject({ verdict: 'pass', level: 1, reason: null, signature: 'valid', choice: null, position: null, tokens: null })
     for (const { id, status } of report.checks) expect([id, status]).toEqual([id, 'pass'])
     expect(report.checks.map(({ id }) => id)).toContain('replay.vectors')
-  }, 60_000)
+  })
 
   test('with a model of its own, in a context as small as the texts allow', async () => {
     const report = await replayFile(await embed({ input: tokens(70) }), demoPath)
@@ -73,7 +73,7 @@ describe('vectors are made again bit by bit', () => {
       done = true
       await Promise.all(busy)
     }
-  }, 60_000)
+  })
 })
 
 describe('what does not follow is found', () => {
