@@ -19,6 +19,7 @@ export type { Accusation, Duties, EpochLog, Roster, Rounds } from './epoch/docum
 export { type Missed, missedDuty } from './epoch/duties.ts'
 export type { ReadFile } from './epoch/files.ts'
 export { TreeEdge } from './epoch/log-range.ts'
+export { rosterOf } from './epoch/roster.ts'
 export { type EpochCheck, type EpochContext, type EpochVerdict, readFrom, type VerifiedAccusation, verifyEpoch } from './epoch/verify.ts'
 export { type EpochParts, type ValidatorPart, type WrittenEpoch, writeEpoch } from './epoch/write.ts'
 export type { NetworkScores } from './network/combine.ts'

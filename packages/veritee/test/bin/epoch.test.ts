@@ -71,6 +71,7 @@ describe('veritee epoch verify', () => {
   it('refuses what it cannot read, by who must act', async () => {
     expect((await veritee(['epoch', 'verify', at('absent')])).code).toBe(3)
     expect((await veritee(['epoch', 'verify'])).code).toBe(2)
+    expect((await veritee(['epoch', 'verify', at('good'), '--manifest', at('good', 'trust.json')])).code).toBe(2)
     expect((await veritee(['epoch', 'check', at('good')])).code).toBe(2)
     expect((await veritee(['epoch', 'verify', at('good'), '--trust', at('good', 'policy-of-nobody.json')])).code).toBe(2)
     expect((await veritee(['epoch', 'verify', 'http://example.com/epoch'])).code).toBe(2)

@@ -9,6 +9,7 @@ import {
   type EpochVerdict,
   parseState,
   readFrom,
+  rosterOf,
   verifyEpoch,
   type WrittenEpoch,
   writeEpoch,
@@ -167,9 +168,32 @@ describe('the bundle of an epoch', () => {
     expect((await verify(written.bundle, { trust: { ...trust, minimumVersion: 2 } })).first?.code).toBe('scoring_policy_rejected')
     expect((await verify(written.bundle, { roster: { ...parts.roster, operators: [hex(1)] } })).first?.code).toBe('epoch_mismatch')
     expect((await verify(written.bundle, { roster: { ...parts.roster, manifest: digest(1) } })).first?.code).toBe('epoch_mismatch')
+    expect((await verify(written.bundle, { roster: { ...parts.roster, salt: hex(1) } })).first?.code).toBe('epoch_mismatch')
+    const unlisted = await verify(written.bundle, { roster: { ...parts.roster, operators: null } })
+    expect(unlisted.checks.find(({ id }) => id === 'roster')?.status).toBe('waived')
     expect((await verify(written.bundle, { previous: digest(1) })).first?.code).toBe('epoch_mismatch')
     const previous = await sha256Digest(utf8(written.bundle.get('before.json') as string))
     expect((await verify(written.bundle, { previous })).verdict).toBe('verified')
+  })
+})
+
+describe('the roster of a manifest', () => {
+  const of = (worker: readonly string[] | 'any', controller?: readonly string[] | 'any') => {
+    const section = (operator: readonly string[] | 'any') => ({ operator })
+    const roles = { worker: section(worker), ...(controller === undefined ? {} : { controller: section(controller) }) }
+    const manifest = { roles, platforms: { salt: hex(9), allow: 'any', deny: [], shared: [hex(8)] } }
+    return rosterOf({ manifest, digest: digest(1) } as never)
+  }
+
+  it('has the operators of workers and controllers, each once, and none where any may take part', () => {
+    expect(of([hex(3), hex(2)], [hex(2), hex(1)])).toEqual({
+      manifest: digest(1),
+      salt: hex(9),
+      operators: [hex(1), hex(2), hex(3)],
+      shared: [hex(8)],
+    })
+    expect(of([hex(3)]).operators).toEqual([hex(3)])
+    expect([of('any', [hex(1)]).operators, of([hex(1)], 'any').operators]).toEqual([null, null])
   })
 })
 

@@ -1,13 +1,13 @@
 import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
-import { platformId } from '../../admission/index.ts'
+import { parseAdmissionManifest, platformId, verifyAdmissionManifest } from '../../admission/index.ts'
 import { parseAdmissionTrust } from '../../admission/trust.ts'
 import type { Trust } from '../../attestation/index.ts'
 import { concatAll, parseDocument, Shape, sha256Digest } from '../../bytes/index.ts'
 import { fail } from '../../errors.ts'
 import { maxFraudProofLength, parseFraudProof, verifyFraudProof } from '../../fraud/index.ts'
 import type { Policy } from '../../policy/index.ts'
-import { type EpochContext, type EpochVerdict, type ReadFile, scoresToJson, verifyEpoch } from '../../scoring/index.ts'
+import { type EpochContext, type EpochVerdict, type ReadFile, rosterOf, scoresToJson, verifyEpoch } from '../../scoring/index.ts'
 import { type Command, command, type Given, type Options, one, shared } from '../terminal/command.ts'
 import { readBytes, readPolicy, readText, readTrust } from '../terminal/files.ts'
 import { checkLines, writeJson, writeLines } from '../terminal/print.ts'
@@ -17,6 +17,11 @@ const options = {
     type: 'string',
     value: 'FILE',
     help: 'whose scoring policies count: {"network", "keys", "threshold", "minimum_version"}; without it that is not judged',
+  },
+  manifest: {
+    type: 'string',
+    value: 'FILE',
+    help: 'the admission manifest in force, under --trust: whose operators and machines take part; without it that is not judged',
   },
   policy: { ...shared.policy, help: 'whose enclaves count: fraud proofs are verified under it; without it they are not' },
   root: { ...shared.root, help: "a further root certificate for fraud proofs, such as a simulator's" },
@@ -36,10 +41,11 @@ export const epochVerify: Command = command({
 
 async function run({ values, positionals }: Given<typeof options>): Promise<number> {
   const from = one(positionals, 'epoch bundle DIR or URL')
+  const trust = values.trust === undefined ? null : await readAdmissionTrust(values.trust)
   const context: EpochContext = {
-    trust: values.trust === undefined ? null : await readAdmissionTrust(values.trust),
+    trust,
     verifyProof: values.policy === undefined ? null : proofVerifier(await readPolicy(values.policy), await readTrust(values.root)),
-    roster: null,
+    roster: values.manifest === undefined ? null : await readRoster(values.manifest, trust),
     previous: values.previous === undefined ? null : await sha256Digest(await readBytes(join(values.previous, 'after.json'), 1 << 28)),
   }
   const verdict = await verifyEpoch(/^https?:/.test(from) ? readSite(from) : readDirectory(from), context)
@@ -51,6 +57,14 @@ async function run({ values, positionals }: Given<typeof options>): Promise<numb
 async function readAdmissionTrust(path: string): Promise<EpochContext['trust']> {
   const value = parseDocument(await readText(path), { maxLength: 1 << 16, maxDepth: 4, integersOnly: true }, 'usage', '--trust')
   return parseAdmissionTrust(value, '--trust', new Shape('usage'))
+}
+
+/** Who took part: of a manifest that the trusted keys have signed. It was in force during the epoch, so that its time is not judged here. */
+async function readRoster(path: string, trust: EpochContext['trust']): Promise<EpochContext['roster']> {
+  if (trust === null) throw fail('usage', '--manifest: expected --trust too, which says whose manifests count')
+  const text = await readText(path)
+  const { manifest } = await parseAdmissionManifest(text)
+  return rosterOf(await verifyAdmissionManifest(text, trust, new Date(manifest.issued * 1000)))
 }
 
 function proofVerifier(policy: Policy, trust: Trust): NonNullable<EpochContext['verifyProof']> {

@@ -41,8 +41,8 @@ export interface EpochContext {
   readonly trust: AdmissionTrust | null
   /** Verifies a fraud proof as of `at`; `salt` names machines. Throws where it proves nothing. */
   readonly verifyProof: ((text: string, context: { readonly salt: string; readonly at: Date }) => Promise<VerifiedAccusation>) | null
-  /** The admission manifest in force: digest, operators and shared machines. */
-  readonly roster: Pick<Roster, 'manifest' | 'operators' | 'shared'> | null
+  /** What the admission manifest in force says: see `rosterOf`. `operators` null where it lists none, and then who takes part is not judged. */
+  readonly roster: (Omit<Roster, 'operators'> & { readonly operators: readonly string[] | null }) | null
   /** Digest of `after.json` of the epoch before. */
   readonly previous: string | null
 }
@@ -191,14 +191,7 @@ async function partiesOf(
 ): Promise<{ readonly roster: Roster; readonly before: ScoringState }> {
   progress.begin('roster', 'roster.json')
   const roster = rosterFromJson(await bundle.json('roster.json'))
-  if (context.roster === null)
-    progress.pass(`${roster.operators.length} operators of manifest ${roster.manifest}; the manifest itself was not given`, 'waived')
-  else {
-    const same = (name: 'operators' | 'shared'): boolean => context.roster?.[name].toSorted().join() === roster[name].join()
-    if (context.roster.manifest !== roster.manifest || !same('operators') || !same('shared'))
-      throw fail('epoch_mismatch', `expected the operators and shared machines of manifest ${context.roster.manifest}`)
-    progress.pass(`${roster.operators.length} operators of manifest ${roster.manifest}`)
-  }
+  judgeRoster(roster, context.roster, progress)
   progress.begin('previous', 'before.json')
   const text = await bundle.text('before.json')
   const before = parseState(text, bundle.manifest.network)
@@ -211,6 +204,25 @@ async function partiesOf(
   else if (context.previous === null) progress.pass(`${digest}; the epoch before was not given`, 'waived')
   else progress.pass(digest)
   return { roster, before }
+}
+
+function judgeRoster(roster: Roster, expected: EpochContext['roster'], progress: Progress): void {
+  const found = `${roster.operators.length} operators of manifest ${roster.manifest}`
+  if (expected === null) {
+    progress.pass(`${found}; the manifest itself was not given`, 'waived')
+    return
+  }
+  const same = (a: readonly string[], b: readonly string[]): boolean => a.toSorted().join() === b.join()
+  const { manifest, salt, operators, shared } = expected
+  if (
+    manifest !== roster.manifest ||
+    salt !== roster.salt ||
+    !same(shared, roster.shared) ||
+    (operators !== null && !same(operators, roster.operators))
+  )
+    throw fail('epoch_mismatch', `expected salt, operators and shared machines of manifest ${manifest}`)
+  if (operators === null) progress.pass(`${found}, which lists no operators: who takes part was not judged`, 'waived')
+  else progress.pass(found)
 }
 
 /** Records and digest of the file by validator. */
