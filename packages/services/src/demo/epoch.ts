@@ -135,6 +135,7 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
   const scoringPolicy = await signDemoScoringPolicy({
     network,
     genesis: begins,
+    length: 3600,
     validator: keyOf(key),
     weights: await jcsDigest(setting.model.files),
     beacon: validator.beacon.chain,

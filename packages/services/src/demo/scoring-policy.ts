@@ -12,20 +12,20 @@ export interface DemoScoringPolicy {
   /** Digest of the model's files. */
   readonly weights: string
   readonly beacon: BeaconChain
+  /** Of an epoch, seconds. */
+  readonly length: number
   /** Each signs. */
   readonly signers: readonly SigningKey[]
 }
 
-export const epochSeconds = 3600
-
-export async function signDemoScoringPolicy({ network, genesis, validator, weights, beacon, signers }: DemoScoringPolicy): Promise<string> {
+export async function signDemoScoringPolicy({ network, genesis, length, validator, weights, beacon, signers }: DemoScoringPolicy): Promise<string> {
   let text = jcs({
     version: 'veritee.scoring-policy.v1',
     network,
     policy_version: 1,
     issued: genesis - 60,
     expires: genesis + 30 * 86_400,
-    epoch: { genesis, length: epochSeconds },
+    epoch: { genesis, length },
     validators: [{ key: validator, operator: null, weight: 1 }],
     models: [{ weights, first_ms: 2000, tokens_per_second: '20.0', level2: null }],
     log: 'any',

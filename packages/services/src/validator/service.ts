@@ -4,7 +4,7 @@ import { establish, nodeTransport, type Transport } from 'veritee/client'
 import type { SigningKey } from 'veritee/crypto'
 import { fail, VeriteeError } from 'veritee/errors'
 import type { FraudContext } from 'veritee/fraud'
-import { emptyState, epochWindow, parseState, type Roster, type ScoringPolicy, stateToJson } from 'veritee/scoring'
+import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, type ScoringPolicy, stateToJson } from 'veritee/scoring'
 import { type ReplayModel, replayWith } from '../replay/index.ts'
 import { type AuditContext, auditProbe, type Path, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
@@ -31,6 +31,8 @@ export interface ValidatorOptions {
   /** Engines of its own, by the SHA-256 of a model's file (`sha256:` and hex), and the name under which the network serves it. */
   readonly models: ReadonlyMap<string, { readonly name: string; readonly replay: ReplayModel }>
   readonly probesPerEpoch: number
+  /** The part of an epoch, from its beginning, in which probes are sent; what is left is for the last answers. */
+  readonly probingPart: number
   readonly parallel: number
   readonly now: () => Date
   readonly clockMs: () => number
@@ -64,13 +66,19 @@ export async function runValidator(options: ValidatorOptions, epochs: number): P
         ...options,
         epoch,
         begins: opens,
-        // The last tenth of an epoch is for what is under way.
-        plan: { count: options.probesPerEpoch, perSecond: options.probesPerEpoch / (0.9 * (closes - opens)), maxTokens, maxPrompt },
+        plan: { count: options.probesPerEpoch, perSecond: options.probesPerEpoch / (options.probingPart * (closes - opens)), maxTokens, maxPrompt },
         commit: async () => undefined,
         audit: (probe) => auditOne(options, paths, epoch, probe),
         findFraud: ({ evidence }, rivals) => findFraud(evidence, rivals, { ...options.evidence, at: now() }),
         leaseMs: 2 * timeoutMs,
       })
+      // Scores take no record from after the epoch, and a commitment to some of the records is none.
+      if (records.records.some((text) => parseAuditRecord(text).at >= closes)) {
+        options.report(`epoch ${epoch}: ended before all of its audits; nothing is published`)
+        continue
+      }
+      // What was committed to is opened after the epoch, not in it.
+      while (now().getTime() < closes * 1000) await sleep(Math.min(1000, closes * 1000 - now().getTime()), undefined, { signal })
       const before = await store.fact(epoch - 1, 'after')
       const concluded = await concludeEpoch({
         records,

@@ -187,6 +187,7 @@ async function run(values: Values): Promise<number> {
         apiKeys,
         models: new Map(models.map(({ name, replay }) => [`sha256:${replay.engine.model.sha256}`, { name, replay }])),
         probesPerEpoch: count(values.probes, '--probes', 1),
+        probingPart: 0.9,
         parallel: 2,
         now,
         clockMs: () => performance.now(),

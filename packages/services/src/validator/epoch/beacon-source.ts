@@ -54,8 +54,11 @@ export async function awaitRound(
   { now, signal }: { readonly now: () => Date; readonly signal: AbortSignal },
 ): Promise<{ readonly round: BeaconRound; readonly randomness: Uint8Array }> {
   for (let pauseMs = 250; ; pauseMs = Math.min(2 * pauseMs, 15_000)) {
-    const early = timeOfRound(chain, number) * 1000 - now().getTime()
-    if (early > 0) await sleep(Math.min(early, 2 ** 30), undefined, { signal })
+    // In steps: a clock may be set while this waits.
+    for (let early = 1; early > 0; ) {
+      early = timeOfRound(chain, number) * 1000 - now().getTime()
+      if (early > 0) await sleep(Math.min(early, 1000), undefined, { signal })
+    }
     try {
       const found = await round(number)
       if (found.round !== number) throw fail('beacon_malformed', `expected round ${number}, found ${found.round}`)
