@@ -8,7 +8,8 @@ import { generateEd25519 } from 'veritee/crypto'
 import { fail } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
 import { leaveController } from '../enclave/worker/register.ts'
-import { checkEmpty, writeBundleFiles } from '../validator/epoch/bundle-files.ts'
+import { checkEmpty } from '../validator/epoch/bundle-files.ts'
+import { writeBundle } from '../validator/publish/directory.ts'
 import { type DemoAdmission, signDemoAdmission } from './admission.ts'
 import { type DemoEpoch, type DemoValidator, judgeFleet, runDemoEpoch, startDemoValidator } from './epoch.ts'
 import { type FleetWorker, replayModelOf, startFleet } from './fleet.ts'
@@ -164,7 +165,7 @@ export async function runDemo(
           replay,
           fleet,
           log,
-          keep: (bundle) => writeBundleFiles(options.out ?? join(directory, 'epoch'), bundle),
+          keep: (bundle) => writeBundle(options.out ?? join(directory, 'epoch'), bundle),
           now,
         })
         const wrong = judgeFleet(fleet, done)

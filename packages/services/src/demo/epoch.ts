@@ -23,9 +23,9 @@ import { type ReplayModel, replayWith } from '../replay/index.ts'
 import { auditProbe } from '../validator/audit/audit.ts'
 import { findFraud } from '../validator/audit/fraud.ts'
 import { type BeaconSource, localBeacon } from '../validator/epoch/beacon-source.ts'
-import { readBundleFile } from '../validator/epoch/bundle-files.ts'
 import { accusedOf, concludeEpoch } from '../validator/epoch/conclude.ts'
 import { commitToEpoch, type EpochRecords, runEpoch } from '../validator/epoch/run.ts'
+import { readBundle } from '../validator/publish/directory.ts'
 import type { EpochStore } from '../validator/store/epoch-store.ts'
 import { openSqliteEpochStore } from '../validator/store/sqlite-store.ts'
 import type { DemoAdmission } from './admission.ts'
@@ -157,7 +157,7 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
     key,
   })
   const directory = await setting.keep(written.bundle)
-  const verdict = await verifyEpoch(readBundleFile(directory), {
+  const verdict = await verifyEpoch(readBundle(directory), {
     trust: admission.anchors,
     verifyProof: async (text, { salt: used, at }) => {
       const accused = await accusedOf(await verifyFraudProof(parseFraudProof(text), { ...proofs, at }), used)

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -113,7 +113,8 @@ describe('a bundle as a directory', () => {
       ['manifest.json', '{}'],
       [`validators/${hex(1)}/records.jsonl`, 'x\n'],
     ])
-    await writeBundle(join(parent, 'epochs', '7'), bundle)
+    expect(await writeBundle(join(parent, 'epochs', '7'), bundle)).toBe(join(parent, 'epochs', '7'))
+    expect((await stat(join(parent, 'epochs', '7'))).mode & 0o777).toBe(0o755)
     expect(await readdir(join(parent, 'epochs'))).toEqual(['7'])
     const read = readBundle(join(parent, 'epochs', '7'))
     for (const [path, text] of bundle) expect(new TextDecoder().decode(await read(path, 100))).toBe(text)

@@ -12,8 +12,8 @@ import { nodeFiles } from '../../process/files.ts'
 import { readRoots } from '../../process/roots.ts'
 import { openReplayModel } from '../../replay/index.ts'
 import { httpBeacon } from '../../validator/epoch/beacon-source.ts'
-import { writeBundleFiles } from '../../validator/epoch/bundle-files.ts'
 import { scoredOperators, statusOf, whyOf } from '../../validator/explain.ts'
+import { writeBundle } from '../../validator/publish/directory.ts'
 import { runValidator } from '../../validator/service.ts'
 import type { EpochStore } from '../../validator/store/epoch-store.ts'
 import { openSqliteEpochStore } from '../../validator/store/sqlite-store.ts'
@@ -193,7 +193,7 @@ async function run(values: Values): Promise<number> {
         clockMs: () => performance.now(),
         signal: stop.signal,
         report: (line) => void process.stderr.write(`${line}\n`),
-        publish: async (epoch, { written }) => void (await writeBundleFiles(join(out, `epoch-${epoch}`), written.bundle)),
+        publish: async (epoch, { written }) => void (await writeBundle(join(out, `epoch-${epoch}`), written.bundle)),
       },
       values.epochs === undefined ? Number.POSITIVE_INFINITY : count(values.epochs, '--epochs', 1),
     )

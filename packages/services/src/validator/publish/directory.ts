@@ -1,26 +1,29 @@
 import { createReadStream } from 'node:fs'
-import { mkdir, mkdtemp, open, rename, rm } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, open, rename, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { fail } from 'veritee/errors'
 import type { ReadFile } from 'veritee/scoring'
 
 /**
  * Writes the bundle of an epoch (paths to texts, as `writeEpoch` gives them) as a directory that is not there yet. It appears as a whole or not at all: a
- * process that is killed leaves a directory of another name. Throws `file_unavailable`.
+ * process that is killed leaves a directory of another name. An empty directory is replaced. Gives the full path. Throws `file_unavailable`.
  */
-export async function writeBundle(directory: string, bundle: ReadonlyMap<string, string>): Promise<void> {
+export async function writeBundle(directory: string, bundle: ReadonlyMap<string, string>): Promise<string> {
   const target = resolve(directory)
   try {
     await mkdir(dirname(target), { recursive: true })
     const temporary = await mkdtemp(join(dirname(target), '.epoch-'))
     try {
       for (const [path, text] of bundle) await writeDurably(join(temporary, path), text)
+      // Made for its owner only.
+      await chmod(temporary, 0o755)
       // Fails where something is there that is not an empty directory.
       await rename(temporary, target)
     } catch (error) {
       await rm(temporary, { recursive: true, force: true })
       throw error
     }
+    return target
   } catch (cause) {
     throw fail('file_unavailable', `cannot write ${target}: ${cause instanceof Error && 'code' in cause ? String(cause.code) : 'failed'}`, cause)
   }
