@@ -32,7 +32,7 @@ export function describeEpoch(fleet: readonly FleetWorker[], { verified, frauds,
       return `${name}: ${count(key, 'pass')} passed, ${count(key, 'fail')} failed, ${count(key, 'inconclusive')} inconclusive; score ${score(key)}`
     }),
     ...frauds.map(({ proven }) => `fraud proof: ${proven.kind}: ${proven.contradiction}`),
-    ...scores.convictions.map(({ operator, until }) => `convicted: operator ${operator}, banned before epoch ${until}`),
+    ...scores.convictions.map(({ operator, until }) => `convicted: operator ${operator}, banned through epoch ${until}`),
     `bundle in ${directory}`,
     ...verdict.checks.map(({ id, status, detail }) => `${status === 'waived' ? '–' : '✓'} ${id}: ${detail}`),
   ]
