@@ -23,11 +23,13 @@ export class Gate {
     return this.#work
   }
 
-  /** `isWork`: what makes the service work, and is refused once it drains. Everything else is answered to the end. */
+  /**
+   * `isWork`: what makes the service work, and is refused once it drains, and its connection closed. Everything else is answered to the end, and its connection kept: behind a
+   * balancer the next one may lead to another replica, and whoever has an answer still fetches what proves it.
+   */
   wrap(listener: RequestListener, isWork: (request: IncomingMessage) => boolean): RequestListener {
     return (request, response) => {
       const work = isWork(request)
-      if (this.#draining) response.setHeader('connection', 'close')
       if (work && this.#draining) {
         request.resume()
         response.setHeader(drainingHeader, '1')
