@@ -14,6 +14,7 @@ interface Layers {
 const library: Layers = {
   source: 'packages/veritee/src',
   order: [
+    'errors',
     'errors.ts',
     'crypto',
     'bytes',

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { checkIds } from 'veritee/attestation'
-import { errorTable } from 'veritee/errors'
+import { errorTexts } from 'veritee/errors'
 import { parsePolicy } from 'veritee/policy'
 import { faults, obstacles } from 'veritee/scoring'
 import { beforeAll, describe, expect, test } from 'vitest'
@@ -67,11 +67,11 @@ describe('error reference', () => {
 
   test('lists exactly the codes of the table', () => {
     const listed = [...readFileSync(errorsFile, 'utf8').matchAll(/^\| `([a-z_]+)` \|/gm)].map((found) => found[1])
-    expect(listed.toSorted()).toEqual(Object.keys(errorTable).toSorted())
+    expect(listed.toSorted()).toEqual(Object.keys(errorTexts).toSorted())
   })
 
   test('knows every code that a specification names', () => {
-    const known = new Set(Object.keys(errorTable))
+    const known = new Set(Object.keys(errorTexts))
     const prefixes = /^(?:policy|report|receipt|session|keyset|channel|collateral|chain|crl|tcb|quote|qe|certificate|malformed)_/
     const notCodes = new Set([
       'report_data_scheme',

@@ -6,6 +6,6 @@
  * `evaluateX` compares what was verified with what you want, and gives a verdict that lists every check, passed, failed or waived.
  */
 export * from './attestation/index.ts'
-export { type ErrorCode, type ErrorKind, errorTable, VeriteeError } from './errors.ts'
+export { type ErrorCode, type ErrorKind, errorTexts, isErrorCode, kindOf, VeriteeError } from './errors.ts'
 export * from './policy/index.ts'
 export * from './receipt/index.ts'

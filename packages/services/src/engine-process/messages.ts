@@ -1,5 +1,5 @@
 import { deserialize, serialize } from 'node:v8'
-import { type ErrorCode, errorTable, fail, VeriteeError } from 'veritee/errors'
+import { type ErrorCode, fail, isErrorCode, VeriteeError } from 'veritee/errors'
 import type { Embedding, GeneratedToken, Generation, TokenLogprob } from '../enclave/worker/engine/engine.ts'
 import { type FlatGrammar, flatten } from './grammar.ts'
 
@@ -103,7 +103,7 @@ export function encodeError(error: unknown): Uint8Array {
 
 export function decodeError(payload: Buffer): Error {
   const { code, message } = readJson(payload) as { readonly code?: unknown; readonly message?: unknown }
-  if (typeof code !== 'string' || typeof message !== 'string' || !Object.hasOwn(errorTable, code)) throw malformed()
+  if (typeof code !== 'string' || typeof message !== 'string' || !isErrorCode(code)) throw malformed()
   return fail(code as ErrorCode, message.slice(0, 1000))
 }
 

@@ -1,7 +1,7 @@
 import type { Trust } from 'veritee/attestation'
 import { fromUtf8, type Json, parseJson, Shape, utf8 } from 'veritee/bytes'
 import { checkStillVerified, connect, nodeTransport, readBody, type Service } from 'veritee/client'
-import { type ErrorCode, errorTable, fail, VeriteeError } from 'veritee/errors'
+import { type ErrorCode, fail, isErrorCode, VeriteeError } from 'veritee/errors'
 import type { Policy, Role } from 'veritee/policy'
 
 export interface AdminChannelOptions {
@@ -75,6 +75,6 @@ function refusal(role: Role, path: string, status: number, answer: unknown): Ver
   const { error } = (typeof answer === 'object' && answer !== null ? answer : {}) as { error?: { code?: unknown; message?: unknown } }
   const { code, message } = typeof error === 'object' && error !== null ? error : {}
   const words = typeof message === 'string' ? message.slice(0, 300).replace(/[\p{C}\u2028\u2029]+/gu, ' ') : 'no reason given'
-  const known = typeof code === 'string' && Object.hasOwn(errorTable, code) ? (code as ErrorCode) : 'service_refused'
+  const known = typeof code === 'string' && isErrorCode(code) ? (code as ErrorCode) : 'service_refused'
   return new VeriteeError(known, `the ${role} answered ${status} to ${path}: ${words}`)
 }

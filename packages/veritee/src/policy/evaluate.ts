@@ -1,5 +1,6 @@
 import type { Check, QuoteClaims, SgxClaims, TcbLevelResult, TcbStatus, TdxClaims, Verified } from '../attestation/claims.ts'
 import { fromHex } from '../bytes/hex.ts'
+import type { PolicyCode } from '../errors/policy-texts.ts'
 import { type ErrorCode, fail } from '../errors.ts'
 import type { AllowDeny, Any, EvidencePolicy, Identity, MaskedValue } from './policy.ts'
 import { concludeVerdict, type Finding, type Verdict } from './verdict.ts'
@@ -93,12 +94,12 @@ export function waived(id: string, detail: string): Finding {
   return { id, status: 'waived', detail }
 }
 
-export function failed(id: string, code: ErrorCode, detail: string): Finding {
+export function failed<C extends ErrorCode>(id: string, code: C, detail: string): Finding<C> {
   return { id, status: 'fail', detail, code }
 }
 
 /** `found` is one of the allowed values, or the policy waives it. */
-export function among(id: string, code: ErrorCode, allowed: readonly string[] | Any, found: string): Finding {
+export function among(id: string, code: PolicyCode, allowed: readonly string[] | Any, found: string): Finding {
   if (allowed === 'any') return waived(id, `found ${found}`)
   return allowed.includes(found) ? passed(id, found) : failed(id, code, `expected ${allowed.join(' or ')}, found ${found}`)
 }

@@ -1,5 +1,6 @@
 import type { Check, QuoteClaims, TcbStatus } from '../attestation/claims.ts'
-import { type ErrorCode, errorTable } from '../errors.ts'
+import type { ErrorCode } from '../errors/codes.ts'
+import { type PolicyCode, policyTexts } from '../errors/policy-texts.ts'
 
 /** What a verdict says about the platform's TCB; null where verification did not get that far. */
 export interface VerdictTcb {
@@ -24,8 +25,8 @@ export interface Verdict {
 }
 
 /** A failed check remembers the code of its kind. */
-export interface Finding extends Check {
-  readonly code?: ErrorCode
+export interface Finding<C extends ErrorCode = PolicyCode> extends Check {
+  readonly code?: C
 }
 
 /** The first failure decides `error`; any failure rejects. */
@@ -44,7 +45,7 @@ export function concludeVerdict(
     tcb: verdictTcb(claims),
     checks: findings.map(({ id, status, detail }) => ({ id, status, detail })),
     warnings,
-    error: failed === undefined ? null : { code, message: `${errorTable[code][1]}: ${failed.detail}` },
+    error: failed === undefined ? null : { code, message: `${policyTexts[code]}: ${failed.detail}` },
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Pool } from 'undici'
 import { fromUtf8, parseJson, Shape } from 'veritee/bytes'
 import { nodeTransport } from 'veritee/client'
-import { type ErrorCode, errorTable, fail } from 'veritee/errors'
+import { type ErrorCode, fail, isErrorCode } from 'veritee/errors'
 import type { AdmissionRules } from '../../enclave/runtime/admission/rules.ts'
 import { verifyController } from '../../enclave/runtime/admission/verify-controller.ts'
 import type { Identity } from '../../enclave/runtime/identity.ts'
@@ -144,6 +144,6 @@ export class PeerLink {
 /** With the code of the other side, where it is one that this side knows. */
 function refusalOf(url: string, status: number, text: string): Error {
   const found = /"code":"([a-z_]{1,64})"/.exec(text)?.[1]
-  const known = found !== undefined && Object.hasOwn(errorTable, found) ? (found as ErrorCode) : 'service_refused'
+  const known = found !== undefined && isErrorCode(found) ? (found as ErrorCode) : 'service_refused'
   return fail(known, `${url} refused this replica with status ${status}`)
 }

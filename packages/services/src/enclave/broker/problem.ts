@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { type ErrorCode, errorTable, VeriteeError } from 'veritee/errors'
+import { type ErrorCode, errorTexts, VeriteeError } from 'veritee/errors'
 import { HttpError } from '../../http/errors.ts'
 
 /** The problem types of Trustee's KBS (kbs/src/error.rs) that this broker answers with. */
@@ -34,7 +34,7 @@ export function problemOf(error: unknown, type: ProblemType): Problem {
   }
   if (!(error instanceof VeriteeError)) return { status: 500, type: 'PluginInternalError', code: null, detail: 'the broker failed on this request' }
   const { code, kind } = error
-  const detail = errorTable[code][1]
+  const detail = errorTexts[code]
   if (code === 'kbs_resource_unknown') return { status: 404, type: 'InvalidRequestPath', code, detail }
   if (kind === 'unavailable' && type !== 'AttestationError') return { status: 503, type: 'PluginInternalError', code, detail }
   // By the protocol every other refusal is a 401, that of a policy too.

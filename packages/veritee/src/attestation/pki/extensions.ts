@@ -1,5 +1,5 @@
 import { DerReader, derTag } from '../../bytes/der.ts'
-import type { ErrorCode } from '../../errors.ts'
+import type { ErrorCode } from '../../errors/codes.ts'
 import { knownOids, oid } from './oid.ts'
 
 /** One X.509 extension (RFC 5280 section 4.2). `value` is the contents of extnValue, not interpreted. */

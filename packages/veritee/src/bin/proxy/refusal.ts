@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { ClientError } from '../../client/index.ts'
-import { type ErrorKind, errorTable, VeriteeError } from '../../errors.ts'
+import { type ErrorKind, errorTexts, VeriteeError } from '../../errors.ts'
 import { nextStep } from '../terminal/advice.ts'
 import { oneLine } from '../terminal/print.ts'
 
@@ -21,7 +21,7 @@ export function refusalOf(error: unknown): Refusal {
     return made(500, 'internal_error', 'veritee_defect', 'unexpected failure in the proxy; nothing of it is proven', false)
   const { code, kind, message } = error
   const next = nextStep(code) ?? (error instanceof ClientError ? error.next : null)
-  const text = `${errorTable[code][1]}: ${message}${next === null ? '' : `. Next: ${next}`}`
+  const text = `${errorTexts[code]}: ${message}${next === null ? '' : `. Next: ${next}`}`
   return made(statuses[kind], code, `veritee_${kind}`, text, kind === 'unavailable')
 }
 

@@ -1,5 +1,5 @@
 import type { Check } from '../../attestation/index.ts'
-import { type ErrorCode, errorTable, type VeriteeError } from '../../errors.ts'
+import { type ErrorCode, errorTexts, kindOf, type VeriteeError } from '../../errors.ts'
 import type { Verdict } from '../../policy/index.ts'
 import { nextStep } from './advice.ts'
 
@@ -37,7 +37,7 @@ export function failedVerdict(error: VeriteeError, scope: Verdict['scope']): Ver
 
 /** One line: what the code means, what was expected and found. */
 export function errorOf(error: VeriteeError): { code: VeriteeError['code']; message: string } {
-  return { code: error.code, message: `${errorTable[error.code][1]}: ${error.message}` }
+  return { code: error.code, message: `${errorTexts[error.code]}: ${error.message}` }
 }
 
 /** What others wrote is data: control characters other than tabs and new lines never reach the terminal. */
@@ -90,5 +90,5 @@ export const exitCodes = { untrusted: 1, rejected: 1, configuration: 2, unavaila
 
 /** The exit code of a verdict, by who must act on its error. */
 export function exitOf(error: { readonly code: ErrorCode } | null): number {
-  return error === null ? 0 : exitCodes[errorTable[error.code][0]]
+  return error === null ? 0 : exitCodes[kindOf(error.code)]
 }

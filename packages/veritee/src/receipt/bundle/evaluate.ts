@@ -1,5 +1,5 @@
 import type { Check } from '../../attestation/claims.ts'
-import { errorTable, VeriteeError } from '../../errors.ts'
+import { type ErrorCode, errorTexts, VeriteeError } from '../../errors.ts'
 import { evaluate, evaluateGenuineness, failed, passed, waived } from '../../policy/evaluate.ts'
 import { policyFor } from '../../policy/parse.ts'
 import type { Policy, Role } from '../../policy/policy.ts'
@@ -57,7 +57,7 @@ function noEarlierThan({ keyset }: VerifiedReport): Date {
 }
 
 /** Behind a controller, a worker must have been verified, and that was required; and its receipt must have matched (aci/1 section 9.3, rule S10). */
-function servedFindings({ receipt }: VerifiedBundledExchange, service: VerifiedReport): Finding[] {
+function servedFindings({ receipt }: VerifiedBundledExchange, service: VerifiedReport): Finding<ErrorCode>[] {
   if (service.serving === 'direct') return []
   const id = 'receipt.upstream'
   const upstream = upstreamOf(receipt)
@@ -72,7 +72,7 @@ function servedFindings({ receipt }: VerifiedBundledExchange, service: VerifiedR
 }
 
 /** The weights that ran, by the receipt of whoever ran them: bound by its keyset, hashed while loading, and on the policy's list. */
-function modelFinding({ receipt, worker }: VerifiedBundledExchange, service: VerifiedReport, { policy }: BundlePolicy): Finding {
+function modelFinding({ receipt, worker }: VerifiedBundledExchange, service: VerifiedReport, { policy }: BundlePolicy): Finding<ErrorCode> {
   const id = 'model'
   const { role } = service.descriptor
   if (service.serving === 'direct' && role !== 'worker')
@@ -100,7 +100,12 @@ function partWarnings({ receipt, worker }: VerifiedBundledExchange): string[] {
 }
 
 /** Adds what was established of the worker: one finding, and the warnings of its own verdict. */
-function withWorker(verdict: Verdict, exchangeChecks: VerifiedBundle['exchangeChecks'], worker: Verdict, more: readonly Finding[]): Verdict {
+function withWorker(
+  verdict: Verdict,
+  exchangeChecks: VerifiedBundle['exchangeChecks'],
+  worker: Verdict,
+  more: readonly Finding<ErrorCode>[],
+): Verdict {
   const id = worker.scope === 'policy' ? 'worker.policy' : 'worker.genuine'
   const { error } = worker
   const finding = error === null ? passed(id, 'accepted') : failed(id, error.code, `the worker is not accepted: ${error.message}`)
@@ -109,10 +114,10 @@ function withWorker(verdict: Verdict, exchangeChecks: VerifiedBundle['exchangeCh
   return { ...joined, simulated: verdict.simulated || worker.simulated, warnings: [...verdict.warnings, ...warnings] }
 }
 
-function extended(verdict: Verdict, exchangeChecks: VerifiedBundle['exchangeChecks'], findings: readonly Finding[]): Verdict {
+function extended(verdict: Verdict, exchangeChecks: VerifiedBundle['exchangeChecks'], findings: readonly Finding<ErrorCode>[]): Verdict {
   const checks = [...verdict.checks, ...exchangeChecks, ...findings.map(({ id, status, detail }) => ({ id, status, detail }))]
   const failure = findings.find(({ status }) => status === 'fail')
   const code = failure?.code ?? 'policy_receipt'
-  const error = verdict.error ?? (failure === undefined ? null : { code, message: `${errorTable[code][1]}: ${failure.detail}` })
+  const error = verdict.error ?? (failure === undefined ? null : { code, message: `${errorTexts[code]}: ${failure.detail}` })
   return { ...verdict, checks, error, verdict: error === null ? 'accepted' : 'rejected' }
 }

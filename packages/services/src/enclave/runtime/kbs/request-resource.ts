@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { type Collateral, collateralToJson } from 'veritee/attestation'
 import { type Json, jcsDigest, Shape, toBase64, utf8 } from 'veritee/bytes'
 import { nodeTransport } from 'veritee/client'
-import { type ErrorCode, errorTable, fail, VeriteeError } from 'veritee/errors'
+import { type ErrorCode, fail, isErrorCode, VeriteeError } from 'veritee/errors'
 import type { ServiceDescriptor } from 'veritee/receipt'
 import { readKeyId } from 'veritee/seal'
 import type { Quoter } from '../quote.ts'
@@ -35,7 +35,7 @@ export class KbsRefusedError extends VeriteeError {
 
   constructor(step: string, { status, value }: Answer) {
     const { type, detail, code } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
-    const reason = typeof code === 'string' && Object.hasOwn(errorTable, code) ? (code as ErrorCode) : null
+    const reason = typeof code === 'string' && isErrorCode(code) ? (code as ErrorCode) : null
     const problem = typeof type === 'string' ? (type.split('/').at(-1) ?? '') : ''
     super('kbs_refused', `${step} answered ${status}: ${plain(reason ?? problem)}${typeof detail === 'string' ? ` (${plain(detail)})` : ''}`)
     this.reason = reason
