@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises'
+import { access, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type AdmissionTrust, manifestPolicy, verifyAdmissionManifest } from 'veritee/admission'
@@ -90,7 +90,12 @@ export const command: Command = {
     }
     if (rest.length !== (action === 'why' || action === 'evidence' ? 1 : 0)) throw fail('usage', `${action}: see veriteed validator --help`)
     if (action === 'run') return run(values)
-    const store = await openSqliteEpochStore(statePath(values))
+    const path = statePath(values)
+    // Opened for looking, a file that is not there would be made.
+    await access(path).catch((cause) => {
+      throw fail('usage', `--state: expected the directory of a validator, found no ${path}`, cause)
+    })
+    const store = await openSqliteEpochStore(path)
     try {
       return await tell(store, action, rest[0] ?? '', values)
     } finally {
@@ -119,6 +124,7 @@ async function tell(store: EpochStore, action: string, about: string, values: Va
   }
   const epoch = values.epoch === undefined ? ((await store.epochs()).at(-1) ?? 0) : count(values.epoch, '--epoch', 0)
   if (action === 'evidence') {
+    required(values.epoch, '--epoch')
     const evidence = await store.evidence(epoch, count(about, 'INDEX', 0))
     if (evidence === null) throw fail('usage', `no audit ${about} in epoch ${epoch}`)
     return print(JSON.parse(evidence), evidence)

@@ -10,22 +10,25 @@ export interface BeaconSource {
   round(round: number): Promise<BeaconRound>
 }
 
-const timeoutMs = 10_000
 const maxBytes = 4096
 
 /**
  * drand's HTTP API (v1): `{url}/{hash of the chain}/public/{round}`, of any of several servers. Which chain counts is the caller's choice and never the server's.
+ * A server that is slow, fails, or gives another round or one that is not signed is passed over for the next: one honest server is enough.
  */
-export function httpBeacon(urls: readonly string[], chain: BeaconChain): BeaconSource {
+export function httpBeacon(urls: readonly string[], chain: BeaconChain, timeoutMs = 10_000): BeaconSource {
   return {
     chain,
     round: async (round) => {
       const failures: string[] = []
       for (const url of urls) {
         try {
-          return beaconRoundFromJson(
+          const found = beaconRoundFromJson(
             await fetchJson(`${url.replace(/\/$/, '')}/${chain.hash}/public/${round}`, { method: 'GET', timeoutMs, maxBytes }),
           )
+          if (found.round !== round) throw fail('beacon_malformed', `expected round ${round}, found ${found.round}`)
+          await verifyBeaconRound(chain, found)
+          return found
         } catch (error) {
           if (!(error instanceof VeriteeError)) throw error
           failures.push(`${url}: ${error.message}`)
