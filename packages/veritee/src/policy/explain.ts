@@ -100,7 +100,11 @@ function serviceLines({ models, engine, externalEngine = 'refuse', operator, rel
     release === 'any'
       ? waived('no release statement')
       : demanded('a release statement, which this version cannot check: the policy is refused when used'),
-    log === 'any' ? waived('no transparency log') : demanded('inclusion in a log, which this version cannot check: the policy is refused when used'),
+    log === 'any'
+      ? waived('no transparency log')
+      : demanded(
+          `each receipt promises to be in the log ${log.origin}; it counts as logged under ${log.quorum} of ${log.witnesses.length} witnesses`,
+        ),
     channel === 'attested'
       ? demanded('the connection ends in a TLS key of the attested keyset')
       : waived('plain HTTP on a loopback address is accepted: the connection is then bound to nothing'),

@@ -73,7 +73,7 @@ export function initPolicy(facts: InitFacts, role: Role): InitialPolicy {
     maxAttestationAge: note('maxAttestationAge', 'an hour; a stored report whose nonce is not yours has no known age, and fails', 3600),
     ...serviceOf(facts, role, note),
     release: note('release', 'waived: this version cannot check release statements', 'any'),
-    log: note('log', 'waived: this version cannot check log inclusion', 'any'),
+    log: note('log', 'waived: evidence does not tell who watches a log; name one with its key, its witnesses and their quorum', 'any'),
     channel: note('channel', 'TLS to a key of the attested keyset; "loopback" also takes plain HTTP on this machine', 'attested'),
   }
   const comments = Object.fromEntries(notes.map(({ field, why }) => [`${role}.${field}`, why]))

@@ -244,6 +244,7 @@ function release(value: unknown, at: string): { keys: readonly string[]; thresho
 function log(value: unknown, at: string): { origin: string; key: string; witnesses: readonly string[]; quorum: number } {
   const o = shape.object(value, at, ['origin', 'key', 'witnesses', 'quorum'])
   const witnesses = list(o.witnesses, `${at}.witnesses`, (item, where) => shape.string(item, where, 512))
+  if (witnesses.length > 64) throw shape.refuse(`${at}.witnesses`, 'at most 64')
   return {
     origin: shape.string(o.origin, `${at}.origin`, 512),
     key: shape.string(o.key, `${at}.key`, 512),

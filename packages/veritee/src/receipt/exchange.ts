@@ -11,6 +11,7 @@ import { spliceConstraints } from './constraints.ts'
 import { evaluateReport } from './evaluate-report.ts'
 import type { ModelEvent, Outcome } from './events.ts'
 import { checkReceiptEngine, checkRewrite } from './external/judge.ts'
+import { checkPromise } from './promise.ts'
 import { eventOf, parseReceipt, type Receipt, receiptDigest, upstreamOf, verifyReceipt } from './receipt.ts'
 import { type VerifiedReport, verifyReport } from './report.ts'
 import { checkTransport, type SealedTransport } from './sealed/transport.ts'
@@ -97,10 +98,11 @@ export interface VerifiedExchange {
  *
  * In order: the service's receipt over the bytes sent and received, with the nonce echoed; behind a controller, the session it cites, the worker
  * evidence in it under the policy's worker section, the worker's receipt, that both receipts speak of the same bytes, and that the request
- * forwarded is the request sent less the ACI constraints; the weights that ran are those the worker's keyset binds, and those the policy lists.
+ * forwarded is the request sent less the ACI constraints; the weights that ran are those the worker's keyset binds, and those the policy lists;
+ * each receipt promises the log that the section of its role names.
  *
  * Does not fetch anything and does not verify the service itself (see `verifyReport`, `evaluateReport`).
- * Throws every `receipt_*` code, `session_mismatch`, `policy_*` where the worker is rejected, and the codes of `verifyReport`.
+ * Throws every `receipt_*` code, `session_mismatch`, `policy_*` where the worker is rejected, `log_promise_missing`, and the codes of `verifyReport`.
  */
 export async function verifyExchange(
   exchange: Exchange,
@@ -124,6 +126,7 @@ export async function verifyExchange(
     // A broker or validator was judged under its own section, which says nothing about answering (rule S7).
     if (service.descriptor.role !== 'worker')
       throw fail('policy_role', `expected a worker or a controller to answer, found a ${service.descriptor.role}`)
+    checkPromise(receipt, policy.roles.worker, 'service', checks)
     await addRewrite(checks, receipt, exchange)
     const inferenceOutcome = inferenceOutcomeOf(receipt)
     const outcome = outcomeOf(exchange, inferenceOutcome)
@@ -131,6 +134,9 @@ export async function verifyExchange(
   }
   const upstream = await verifyUpstream(exchange, records, receipt, policyFor(policy, 'worker'), trust, at, checks, options)
   const model = workerModel(upstream.worker, policyFor(policy, 'worker'), checks)
+  // The service was judged under the section of its role.
+  checkPromise(receipt, policy.roles[service.descriptor.role], 'service', checks)
+  checkPromise(upstream.worker.receipt, policy.roles.worker, 'worker', checks)
   await addRewrite(checks, upstream.worker.receipt, exchange)
   const inferenceOutcome = inferenceOutcomeOf(upstream.worker.receipt)
   const simulated = service.claims.simulated || upstream.worker.report.claims.simulated

@@ -191,6 +191,11 @@ describe('policy check', () => {
     [
       'a check that does not exist yet',
       'policy_unsupported',
+      (policy: string) => policy.replace('"release":"any"', `"release":{"keys":["${'44'.repeat(32)}"],"threshold":1,"maxReleaseAge":1}`),
+    ],
+    [
+      'S21: a log whose key is none',
+      'log_key_malformed',
       (policy: string) => policy.replace('"log":"any"', '"log":{"origin":"o","key":"k","witnesses":["w"],"quorum":1}'),
     ],
   ] as const)('%s: exit 2, and the reason %s', async ([, code, edit]) => {

@@ -35,8 +35,11 @@ beforeAll(async () => {
   files.write('root.der', platform.root)
   files.write('two-roles.json', JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: section, controller: section } }))
   files.write(
-    'log.json',
-    JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: { ...section, log: { origin: 'o', key: 'k', witnesses: ['w'], quorum: 1 } } } }),
+    'release.json',
+    JSON.stringify({
+      version: 'veritee.policy.v1',
+      roles: { worker: { ...section, release: { keys: ['44'.repeat(32)], threshold: 1, maxReleaseAge: 1 } } },
+    }),
   )
 })
 const judge = (...more: string[]): ReturnType<typeof veritee> =>
@@ -88,7 +91,7 @@ describe('help and wrong usage', () => {
   it('a role that the policy lacks, an invalid policy and one that demands the impossible are 2', async () => {
     expectRefusal(await judge('--policy', policy, '--role', 'controller'), 2, 'policy_role_missing')
     expectRefusal(await judge('--policy', collateral), 2, 'policy_invalid')
-    expectRefusal(await judge('--policy', files.path('log.json')), 2, 'policy_unsupported')
+    expectRefusal(await judge('--policy', files.path('release.json')), 2, 'policy_unsupported')
   })
 })
 

@@ -187,12 +187,15 @@ describe('TCB status', () => {
 })
 
 describe('demands that cannot be met silently', () => {
-  it.each(['release', 'log'] as const)('a policy that demands %s objects is refused, not skipped', async (field) => {
-    const demands = {
-      release: { keys: ['44'.repeat(32)], threshold: 1, maxReleaseAge: 1 },
-      log: { origin: 'o', key: 'k', witnesses: ['w'], quorum: 1 },
-    }
-    expect(await refusal(() => evaluate(claims, { ...policy, [field]: demands[field] }, soon))).toBe('policy_unsupported')
+  it('a policy that demands release statements is refused, not skipped', async () => {
+    const release = { keys: ['44'.repeat(32)], threshold: 1, maxReleaseAge: 1 }
+    expect(await refusal(() => evaluate(claims, { ...policy, release }, soon))).toBe('policy_unsupported')
+  })
+  it('S21: a policy that names a log judges evidence without it, and the verdict says so', () => {
+    const named = evaluate(claims, { ...policy, log: { origin: 'o', key: 'k', witnesses: ['w'], quorum: 1 } }, soon)
+    const logOf = (verdict: typeof named) => verdict.checks.find(({ id }) => id === 'policy.log')
+    expect(logOf(named)).toEqual({ id: 'policy.log', status: 'waived', detail: 'not judged here: receipts show it' })
+    expect(logOf(evaluate(claims, policy, soon))).toEqual({ id: 'policy.log', status: 'waived', detail: 'no log is demanded' })
   })
   it('S25: a trusted site passes for the machines it lists, and for none where a policy made in code lists none', () => {
     const noList = { ...policy.platform, ppid: { allow: 'any' as const, deny: [] } }

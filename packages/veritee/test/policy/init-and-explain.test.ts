@@ -161,7 +161,7 @@ describe('a policy in English', () => {
       'at most 90 seconds old',
       'but INTEL-SA-00615',
       'a release statement, which',
-      'inclusion in a log, which',
+      'each receipt promises to be in the log o; it counts as logged under 1 of 1 witnesses',
     ])
       expect(demanded).toContain(words)
     for (const words of ['platforms of status SWHardeningNeeded', 'for 2 hours after']) expect(waived).toContain(words)

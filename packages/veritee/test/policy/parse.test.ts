@@ -219,6 +219,7 @@ describe('policies that accept too much', () => {
     ['a release threshold above its keys', ['release'], { keys: ['44'.repeat(32)], threshold: 2, maxReleaseAge: 1 }],
     ['a release threshold of zero', ['release'], { keys: ['44'.repeat(32)], threshold: 0, maxReleaseAge: 1 }],
     ['witnesses', ['log'], { origin: 'o', key: 'k', witnesses: ['w', 'w'], quorum: 1 }],
+    ['65 witnesses', ['log'], { origin: 'o', key: 'k', witnesses: Array.from({ length: 65 }, (_, i) => `w${i}`), quorum: 1 }],
     ['a quorum of zero', ['log'], { origin: 'o', key: 'k', witnesses: ['w'], quorum: 0 }],
     ['a quorum above the witnesses', ['log'], { origin: 'o', key: 'k', witnesses: ['w'], quorum: 2 }],
   ])('counts distinct keys only: %s', async (_, path, value) => {

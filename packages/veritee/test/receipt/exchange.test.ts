@@ -279,3 +279,43 @@ describe('a direct service', () => {
     expect(await refusal(run)).toBe('policy_models')
   })
 })
+
+describe('S21: where the policy names a log, receipts promise it', () => {
+  const log = { origin: 'log.example/receipts', key: 'k', witnesses: ['w'], quorum: 1 }
+  const promising =
+    (origin: string) =>
+    (events: readonly ReceiptEvent[]): readonly ReceiptEvent[] => [
+      ...events.slice(0, -1),
+      { type: 'veritee.log', origin, promised_by: 1_800_000_000 },
+      ...events.slice(-1),
+    ]
+  const demanding = { policy: policyOf({ log }, { log }) }
+  const both: Wishes = { controllerEvents: promising(log.origin), workerEvents: promising(log.origin) }
+  it.each<[string, Wishes, string]>([
+    ['both do', both, 'accepted'],
+    ['neither does', {}, 'log_promise_missing'],
+    ['the worker does not', { controllerEvents: promising(log.origin) }, 'log_promise_missing'],
+    ['the service does not', { workerEvents: promising(log.origin) }, 'log_promise_missing'],
+    ['the worker promises another log', { ...both, workerEvents: promising('other') }, 'log_promise_missing'],
+    ['the service promises another log', { ...both, controllerEvents: promising('other') }, 'log_promise_missing'],
+  ])('%s', async (_, wishes, code) => {
+    expect(await made(wishes, demanding)).toBe(code)
+    expect(await made(wishes)).toBe('accepted')
+  })
+  it('each section speaks of its own role', async () => {
+    expect(await made({ workerEvents: promising(log.origin) }, { policy: policyOf({ log }) })).toBe('accepted')
+    expect(await made({ controllerEvents: promising(log.origin) }, { policy: policyOf({}, { log }) })).toBe('accepted')
+    expect(await made({}, { policy: policyOf({ log }) })).toBe('log_promise_missing')
+    expect(await made({}, { policy: policyOf({}, { log }) })).toBe('log_promise_missing')
+  })
+  it('the checks name log and time; nobody is blamed for a missing promise', async () => {
+    const verified = await verifyScenario(await makeScenario(both), demanding)
+    const detail = 'log.example/receipts, promised by 1800000000 (Unix seconds)'
+    expect(verified.checks.filter(({ id }) => id.endsWith('log'))).toEqual([
+      { id: 'log', status: 'pass', detail },
+      { id: 'worker.log', status: 'pass', detail },
+    ])
+    const silent = await makeScenario()
+    expect(await blame(() => verifyScenario(silent, demanding))).toEqual(['log_promise_missing', null])
+  })
+})

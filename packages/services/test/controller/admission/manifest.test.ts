@@ -32,6 +32,12 @@ describe('S13: a controller admits whom the manifest lists', () => {
     expect(rules.described).toEqual({ version: 1, digest: rules.manifest.digest, keys: setting.anchors.keys })
   })
 
+  it('S21: nobody under a policy that names a log, which admission cannot check', async () => {
+    const rules = await setting.rules({ worker: { log: { origin: 'o', key: 'k', witnesses: ['w'], quorum: 1 } } })
+    const { server, digest } = await setting.worker()
+    await expect(setting.registry(rules).admit(server.url, digest)).rejects.toMatchObject({ code: 'policy_unsupported' })
+  })
+
   it('measurement off the list', async () => {
     const registry = setting.registry(await setting.rules())
     const { server, digest } = await setting.worker({ enclave: { ...enclaves.worker, mrenclave: 'a2'.repeat(32) } })

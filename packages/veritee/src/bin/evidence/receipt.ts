@@ -14,6 +14,7 @@ import {
   verifyReceipt,
   verifyReport,
 } from '../../receipt/index.ts'
+import { checkPromise } from '../../receipt/promise.ts'
 import { type Command, command, type Given, type Options, one, policyWhy, required, shared } from '../terminal/command.ts'
 import { readBytes, readPolicy, readText, readTime, readTrust } from '../terminal/files.ts'
 import { errorOf, failedVerdict, verdictLines, writeJson, writeLines } from '../terminal/print.ts'
@@ -65,7 +66,10 @@ async function run({ values, positionals }: Given<typeof options>): Promise<numb
     if (verdict.error === null) {
       const expectation = { requestHash: bodies.request, responseHash: bodies.response, clientNonce: null }
       const check = (): Promise<unknown> => verifyReceipt(parsed, report.keyset, report.keysetDigest, expectation)
-      const served = (): Checks => (report.serving === 'aggregator' ? [checkUpstream(parsed)] : checkWeights(parsed, report, section))
+      const served = (): Checks => [
+        ...(report.serving === 'aggregator' ? [checkUpstream(parsed)] : checkWeights(parsed, report, section)),
+        ...promised(parsed, section),
+      ]
       verdict = await judge(verdict, check, served, bodies)
     }
   } catch (error) {
@@ -97,6 +101,13 @@ function checkWeights(receipt: Receipt, report: VerifiedReport, policy: Evidence
   if (role !== 'worker') throw fail('policy_role', `expected the receipt of a worker or a controller, found that of a ${role}`)
   const checks: Checks[number][] = []
   checkModel(receipt, report, policy, checks)
+  return checks.map((check) => ({ ...check, id: `receipt.${check.id}` }))
+}
+
+/** Where the section names a log, the receipt promises it. Whether it is there, `veritee log inclusion` says. */
+function promised(receipt: Receipt, section: EvidencePolicy): Checks {
+  const checks: Checks[number][] = []
+  checkPromise(receipt, section, 'service', checks)
   return checks.map((check) => ({ ...check, id: `receipt.${check.id}` }))
 }
 

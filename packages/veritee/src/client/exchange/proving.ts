@@ -101,6 +101,7 @@ async function verify(
     service.report,
     worker.worker,
     service.options.now(),
+    policyFor(service.options.policy, service.options.role),
   )
   return { proof, records: { receipt, session: worker.sessionText, workerReceipt } }
 }

@@ -7,6 +7,7 @@ import type { Finding, Verdict } from '../../policy/verdict.ts'
 import { evaluateReport } from '../evaluate-report.ts'
 import { checkModel } from '../exchange.ts'
 import { maxKeysetSeconds } from '../keyset.ts'
+import { checkPromise } from '../promise.ts'
 import { eventOf, upstreamOf } from '../receipt.ts'
 import type { VerifiedReport } from '../report.ts'
 import type { VerifiedBundledExchange } from './exchange.ts'
@@ -20,7 +21,7 @@ export interface BundlePolicy {
 
 /**
  * Judges a verified bundle. With a policy: the service under the section of its role, the worker under `worker`, and the weights that ran under the
- * section of workers. A bundle that does not show the worker is refused by a policy that has a section for workers. With null only genuineness is judged, of service and worker alike, and the code in them is not (rule S14).
+ * section of workers; each receipt must promise the log that its section names. A bundle that does not show the worker is refused by a policy that has a section for workers. With null only genuineness is judged, of service and worker alike, and the code in them is not (rule S14).
  *
  * `at` is the time of `verifyBundle`. Never throws for a rejection; throws `policy_role_missing`, `policy_unsupported`.
  */
@@ -42,7 +43,7 @@ export function evaluateBundle(verified: VerifiedBundle, wanted: BundlePolicy | 
     channel: 'stored',
   })
   if (exchange === null) return verdict
-  const served = [...servedFindings(exchange, report), modelFinding(exchange, report, wanted)]
+  const served = [...servedFindings(exchange, report), modelFinding(exchange, report, wanted), ...promiseFindings(exchange, wanted)]
   const told = { ...verdict, warnings: [...verdict.warnings, ...partWarnings(exchange)] }
   if (exchange.worker === null) return extended(told, exchangeChecks, served)
   const { session, report: worker } = exchange.worker
@@ -90,6 +91,19 @@ function modelFinding({ receipt, worker }: VerifiedBundledExchange, service: Ver
   } catch (error) {
     if (!(error instanceof VeriteeError) || error.kind === 'configuration') throw error
     return failed(id, error.code, error.message)
+  }
+}
+
+/** Each receipt promises the log that the section of its role names (rule S21). A worker's receipt that is not there is missed by {@link modelFinding}. */
+function promiseFindings({ receipt, worker }: VerifiedBundledExchange, { policy, role }: BundlePolicy): Finding[] {
+  const checks: Check[] = []
+  try {
+    checkPromise(receipt, policyFor(policy, role), 'service', checks)
+    if (worker?.receipt != null) checkPromise(worker.receipt, policyFor(policy, 'worker'), 'worker', checks)
+    return checks
+  } catch (error) {
+    if (!(error instanceof VeriteeError)) throw error
+    return [...checks, failed('log', error.code, error.message)]
   }
 }
 

@@ -6,6 +6,7 @@ import type { EvidencePolicy } from '../../policy/policy.ts'
 import { checkSessionBinding, citedSession } from '../cited-session.ts'
 import { evaluateReport, type ReportContext } from '../evaluate-report.ts'
 import { checkModel, checkStream, type Exchange, inferenceOutcomeOf, outcomeOf, type VerifiedExchange } from '../exchange.ts'
+import { checkPromise } from '../promise.ts'
 import { eventOf, parseReceipt, type Receipt, receiptDigest, upstreamOf, verifyReceipt } from '../receipt.ts'
 import type { VerifiedReport } from '../report.ts'
 import type { Session } from '../session.ts'
@@ -45,7 +46,9 @@ export interface SealedWorker {
  * the session it cites is the one that was named, and its evidence binds the worker's keyset; the worker's report under the policy; the worker's receipt is the one
  * that the controller cites, over the restored body and the opened answer, of this exchange and path; the weights that ran are those the quote binds and the policy lists.
  *
- * Does not fetch anything, and does not verify the controller itself. Throws every `receipt_*` code, `session_mismatch`, `policy_*`.
+ * Each receipt promises the log that the section of its role names; that of the controller is `controllerSection`, without which nothing is demanded of its receipt.
+ *
+ * Does not fetch anything, and does not verify the controller itself. Throws every `receipt_*` code, `session_mismatch`, `policy_*`, `log_promise_missing`.
  */
 export async function verifySealedExchange(
   exchange: SealedExchange,
@@ -53,6 +56,7 @@ export async function verifySealedExchange(
   controller: VerifiedReport,
   worker: SealedWorker,
   at: Date,
+  controllerSection?: Pick<EvidencePolicy, 'log'>,
 ): Promise<VerifiedExchange> {
   const receipt = await verifyReceipt(parseReceipt(records.receipt), controller.keyset, controller.keysetDigest, {
     requestHash: exchange.wire.requestHash,
@@ -72,6 +76,8 @@ export async function verifySealedExchange(
   const own = await workerReceipt(exchange, records, receipt, worker.report)
   checks.push(passed('worker.receipt', 'signed by the worker over the opened bytes of this exchange'))
   const model = checkModel(own, worker.report, worker.policy, checks)
+  checkPromise(receipt, controllerSection, 'service', checks)
+  checkPromise(own, worker.policy, 'worker', checks)
   const inferenceOutcome = inferenceOutcomeOf(own)
   return {
     outcome: outcomeOf(exchange, inferenceOutcome),

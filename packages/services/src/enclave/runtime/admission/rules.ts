@@ -8,7 +8,8 @@ import {
 } from 'veritee/admission'
 import type { Trust } from 'veritee/attestation'
 import { type Json, jcs } from 'veritee/bytes'
-import type { Policy } from 'veritee/policy'
+import { fail } from 'veritee/errors'
+import { type Policy, roles } from 'veritee/policy'
 import type { ServiceDescriptor } from 'veritee/receipt'
 import type { FlooredClock } from './clock.ts'
 
@@ -21,15 +22,27 @@ export interface Demands {
 }
 
 export interface AdmissionRules {
-  /** Throws `admission_manifest_expired` where nobody may be admitted now. */
+  /** Throws `admission_manifest_expired` where nobody may be admitted now, `policy_unsupported` where the policy names a log. */
   current(): Promise<Demands>
   /** The member `admission` of the service's descriptor (rule S7). */
   readonly described: ServiceDescriptor['admission']
 }
 
+/** Admission judges reports, which do not show what receipts promise: a policy that names a log is refused, not used without that (rule S21). Throws `policy_unsupported`. */
+function withoutLog(policy: Policy): Policy {
+  for (const role of roles)
+    if ((policy.roles[role]?.log ?? 'any') !== 'any')
+      throw fail('policy_unsupported', `roles.${role}.log: admission does not look at receipts: expected "any"`)
+  return policy
+}
+
 /** Rules that no manifest changes. `read` is asked each time: roots of simulated machines appear when those start. */
 export function policyRules(read: () => Promise<Omit<Demands, 'manifest'>>): AdmissionRules {
-  return { current: async () => ({ ...(await read()), manifest: null }), described: null }
+  const current = async (): Promise<Demands> => {
+    const { policy, trust } = await read()
+    return { policy: withoutLog(policy), trust, manifest: null }
+  }
+  return { current, described: null }
 }
 
 export interface ManifestRulesOptions {
@@ -71,7 +84,7 @@ export class ManifestRules implements AdmissionRules {
   async current(): Promise<Demands> {
     const manifest = this.#manifest
     checkManifestWindow(manifest, this.#options.clock.now())
-    return { policy: manifestPolicy(manifest.manifest), trust: await this.#options.trust(), manifest }
+    return { policy: withoutLog(manifestPolicy(manifest.manifest)), trust: await this.#options.trust(), manifest }
   }
 
   /** Why nobody is admitted now; null while somebody may be. */
