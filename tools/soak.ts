@@ -5,6 +5,7 @@
 // `npm run soak -- scale [--connections N] [--registrations N]`: bookkeeping and selection among 100, 1,000 and 10,000 simulated workers, idle connections,
 // 10,000 workers that really register, and what a database is asked for as many.
 // `npm run soak -- scoring [--epochs N] [--seed N]`: random epochs scored by both implementations, 10,000 in some minutes.
+// `npm run soak -- validator [--epochs N] [--probes N] [--seed N]`: a fleet of honest and dishonest workers against scoring, see bench/fleet.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
 // returns is noticed here and named.
 import { spawnSync } from 'node:child_process'
@@ -32,7 +33,7 @@ const hungAfterMs = 180_000
 
 function usage(message: string): never {
   process.stderr.write(
-    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n`,
+    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n       npm run soak -- validator [--epochs N] [--probes N] [--seed N]\n`,
   )
   process.exit(2)
 }
@@ -130,6 +131,11 @@ async function main(): Promise<void> {
     if (!(await soakWorker(rest, commitOf('packages')))) process.exitCode = 1
     return
   }
+  if (name === 'validator') {
+    const { soakFleet } = await import('../bench/fleet/main.ts')
+    if (!(await soakFleet(rest, commitOf('packages', 'bench/fleet')))) process.exitCode = 1
+    return
+  }
   if (name === 'replicas') {
     const { soakReplicas } = await import('../bench/soak/replicas/main.ts')
     if (!(await soakReplicas(rest, commitOf('packages')))) process.exitCode = 1
@@ -149,7 +155,8 @@ async function main(): Promise<void> {
   })
   if (positionals.length === 1 && positionals[0] === 'replay')
     return replay(whole(values.iterations, 'iterations', 500), whole(values.seed, 'seed', 1))
-  if (positionals.length !== 1 || positionals[0] !== 'attestation') usage("expected 'attestation', 'replay', 'replicas', 'scoring' or 'worker'")
+  if (positionals.length !== 1 || positionals[0] !== 'attestation')
+    usage("expected 'attestation', 'replay', 'replicas', 'scoring', 'validator' or 'worker'")
   if (values.freeze) {
     writeFileSync(new URL('../bench/soak/corpus.json', import.meta.url), await makeCorpus(new Date('2026-05-06T07:08:09.000Z')))
     process.stderr.write('soak: bench/soak/corpus.json has new seeds\n')
