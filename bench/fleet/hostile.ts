@@ -58,10 +58,10 @@ export async function runHostile(size: Omit<Size, 'each' | 'controllers'>, seed:
   return found
 }
 
-/** What no controller may reach: a conviction, 2 % by delays, or more than the work that is lost with it and 5 % beside. The rest is a stated limit. */
+/** What no controller may reach: a conviction, 2 % by delays, or more than the work that is lost with it and 10 % beside, for bounds of fewer trials. The rest is a stated limit. */
 export function unexpected(rows: readonly Hostile[]): string[] {
   return rows.flatMap(({ means, controllers, moved, explained, convictions }) => {
-    const most = explained === null ? null : explained - (means === 'delay' ? 0.02 : 0.05)
+    const most = explained === null ? null : explained - (means === 'delay' ? 0.02 : 0.1)
     return [
       ...(convictions > 0 ? [`${means}, one of ${controllers} controllers: ${convictions} convictions of honest operators`] : []),
       ...(most !== null && (moved < most || moved > 0.02)

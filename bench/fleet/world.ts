@@ -1,4 +1,5 @@
 import { parseScoringPolicy, type ScoringPolicy, type WorkerId } from 'veritee/scoring'
+import { policyText } from '../../packages/veritee/test/scoring/random-epoch.ts'
 import { calibration, logOrigin, name, network, weightsOf } from './records.ts'
 import { honestFalseFail, type Strategy } from './strategies.ts'
 
@@ -61,15 +62,14 @@ export async function makeWorld(size: Size, strategies: readonly Strategy[]): Pr
     }
   })
   const validators = Array.from({ length: 5 }, (_, v) => name(0xc0, v))
-  const { policy } = await parseScoringPolicy(policyText(validators))
+  const { policy } = await parseScoringPolicy(fleetPolicy(validators))
   return { size, operators, controllers: Array.from({ length: size.controllers }, (_, c) => name(0xa8, c)), validators, policy }
 }
 
-function policyText(validators: readonly string[]): string {
-  return JSON.stringify({
-    version: 'veritee.scoring-policy.v1',
+/** The parameters of the demo, which the tests of scoring use too, with what is the fleet's own. */
+function fleetPolicy(validators: readonly string[]): string {
+  return policyText({
     network,
-    policy_version: 1,
     issued: genesis - 1,
     expires: genesis + 30 * 86_400,
     epoch: { genesis, length: epochLength },
@@ -81,21 +81,6 @@ function policyText(validators: readonly string[]): string {
       level2: level === 2 ? { calibration, p0: String(honestFalseFail), p0_upper: '0.0009' } : null,
     })),
     log: { origin: logOrigin, key: 'not verified here', witnesses: ['not verified here'], quorum: 1 },
-    beacon: { kind: 'none' },
-    organic: { probability: '0.1' },
-    half_life: 86_400,
-    z: '1.96',
-    exponents: { quality: 4, availability: 2, work: '0.7' },
-    speed_share: '0.5',
-    ema: { up: '0.2', down: '0.5' },
-    sprt: { p1: '0.05', alpha: '0.000001', beta: '0.01', max_p0_upper: '0.001', vote_epochs: 10 },
-    confirmations: 2,
-    ban: { max_exponent: 10 },
-    cap: '0.2',
-    max_inconclusive: '0.2',
-    repeat_window: 3600,
-    min_path_records: 3,
-    clip: '0.5',
-    signatures: [],
+    repeat_window: epochLength,
   })
 }
