@@ -1,4 +1,4 @@
-import { access, mkdir } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type AdmissionTrust, manifestPolicy, verifyAdmissionManifest } from 'veritee/admission'
@@ -16,7 +16,7 @@ import { scoredOperators, statusOf, whyOf } from '../../validator/explain.ts'
 import { writeBundle } from '../../validator/publish/directory.ts'
 import { runValidator } from '../../validator/service.ts'
 import type { EpochStore } from '../../validator/store/epoch-store.ts'
-import { openSqliteEpochStore } from '../../validator/store/sqlite-store.ts'
+import { openEpochStore, type StatePlace } from '../../validator/store/open.ts'
 import type { Command } from '../command.ts'
 import { table } from '../operator/table.ts'
 
@@ -25,6 +25,8 @@ const help = `veriteed validator: asks the workers of a network as anybody would
   veriteed validator run --state DIR --key FILE --network NAME --signer HEX... --threshold N --manifest FILE
                      --scoring-policy FILE --controller URL=OPERATOR... --model NAME=FILE... --out DIR [options]
       --state DIR             its memory, with the seeds of epochs to come: for its owner only
+      --store URL             instead of --state: postgres://user@host/database, for several processes that share one memory and its work;
+                              password in VERITEE_STORE_PASSWORD or --store-password-file FILE, --store-ca FILE for its certificate
       --key FILE              its Ed25519 key (veriteed manifest keygen)
       --manifest FILE         the admission manifest in force: who takes part, and whose evidence counts
       --scoring-policy FILE   the signed parameters of scoring (spec/scoring.md)
@@ -45,12 +47,15 @@ const help = `veriteed validator: asks the workers of a network as anybody would
   veriteed validator evidence INDEX --state DIR --epoch N
       what one audit rests on, with prompt and answer: for looking at it again
 
-status, scores, why and evidence take --json. docs/validator.md says what each step shows.
+status, scores, why and evidence take --store URL instead of --state DIR, and --json. docs/validator.md says what each step shows.
 Exit codes: 0 done, 1 not genuine or not accepted, 2 wrong usage, 3 something needed is unavailable.
 `
 
 const options = {
   state: { type: 'string' },
+  store: { type: 'string' },
+  'store-password-file': { type: 'string' },
+  'store-ca': { type: 'string' },
   key: { type: 'string' },
   manifest: { type: 'string' },
   'scoring-policy': { type: 'string' },
@@ -90,12 +95,7 @@ export const command: Command = {
     }
     if (rest.length !== (action === 'why' || action === 'evidence' ? 1 : 0)) throw fail('usage', `${action}: see veriteed validator --help`)
     if (action === 'run') return run(values)
-    const path = statePath(values)
-    // Opened for looking, a file that is not there would be made.
-    await access(path).catch((cause) => {
-      throw fail('usage', `--state: expected the directory of a validator, found no ${path}`, cause)
-    })
-    const store = await openSqliteEpochStore(path)
+    const store = await openEpochStore(await placeOf(values), false)
     try {
       return await tell(store, action, rest[0] ?? '', values)
     } finally {
@@ -176,9 +176,9 @@ async function run(values: Values): Promise<number> {
   const apiKeys =
     values['api-key-file'] === undefined ? [] : (await nodeFiles.readText(values['api-key-file'])).split(/\r?\n/).filter((line) => line !== '')
   const beacon = httpBeacon(values.beacon.length === 0 ? ['https://api.drand.sh'] : values.beacon, await beaconChainFromJson(scoring.beacon))
-  const path = statePath(values)
-  await mkdir(required(values.state, '--state'), { recursive: true, mode: 0o700 })
-  const store = await openSqliteEpochStore(path)
+  const place = await placeOf(values)
+  if ('directory' in place) await mkdir(place.directory, { recursive: true, mode: 0o700 })
+  const store = await openEpochStore(place, true)
   const models = await Promise.all(values.model.map(openModel))
   try {
     await runValidator(
@@ -234,8 +234,16 @@ function controllerOf(text: string): { readonly url: string; readonly operator: 
   return { url: text.slice(0, at), operator }
 }
 
-function statePath({ state }: Values): string {
-  return join(required(state, '--state'), 'validator.sqlite')
+/** One of the two, so that nobody looks at a memory that is not the one in use. */
+async function placeOf(values: Values): Promise<StatePlace> {
+  const { state, store: url, 'store-password-file': passwordFile, 'store-ca': ca } = values
+  if (url === undefined) {
+    if (passwordFile !== undefined || ca !== undefined) throw fail('usage', 'expected --store with --store-password-file and --store-ca')
+    return { directory: required(state, '--state, or --store') }
+  }
+  if (state !== undefined) throw fail('usage', 'expected either --state or --store, found both')
+  const password = passwordFile === undefined ? process.env.VERITEE_STORE_PASSWORD : (await nodeFiles.readText(passwordFile)).replace(/\r?\n$/, '')
+  return { url, password: password ?? null, ca: ca === undefined ? null : await nodeFiles.readText(ca) }
 }
 
 function required(value: string | undefined, option: string): string {

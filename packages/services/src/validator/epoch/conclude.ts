@@ -1,6 +1,4 @@
-import { randomBytes } from 'node:crypto'
 import { platformId } from 'veritee/admission'
-import { toHex } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
 import { type FraudContext, type ProvenFraud, parseFraudProof, verifyFraudProof } from 'veritee/fraud'
 import {
@@ -63,8 +61,7 @@ export async function accusedOf({ accused }: ProvenFraud, salt: string): Promise
 }
 
 /** The seed, and the salt under which it commits to its records. */
-async function dutiesOf({ epoch, validator, commitment, seed, records }: EpochRecords): Promise<Duties> {
-  const salt = toHex(new Uint8Array(randomBytes(32)))
+async function dutiesOf({ epoch, validator, commitment, seed, salt, records }: EpochRecords): Promise<Duties> {
   return {
     seed: { commitment, seed, proof: null },
     records: { commitment: await recordsCommitment({ epoch, validator, salt }, records), salt, proof: null },

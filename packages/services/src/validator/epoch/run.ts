@@ -41,6 +41,8 @@ export interface EpochRecords {
   /** 32 bytes, hex: the opening of {@link commitment}. To be published after the epoch only. */
   readonly seed: string
   readonly commitment: string
+  /** 32 bytes, hex: under which the records are committed to. One for all processes that share the store, so that their bundles are the same. */
+  readonly salt: string
   readonly opened: BeaconRound
   /** Signed records, one line each, in the order of their index. */
   readonly records: readonly string[]
@@ -67,7 +69,7 @@ export async function commitToEpoch({
   const number = openingRound(beacon.chain, begins)
   if ((await store.fact(epoch, 'seed')) === null && now().getTime() >= timeOfRound(beacon.chain, number) * 1000)
     throw fail('epoch_late', `epoch ${epoch} has opened with round ${number} of the beacon, and nothing was committed to before`)
-  const seed = fromHex(await store.keep(epoch, 'seed', toHex(new Uint8Array(randomBytes(32)))))
+  const seed = fromHex(await store.keep(epoch, 'seed', drawn()))
   const commitment = await store.keep(epoch, 'commitment', await seedCommitment({ epoch, seed, validator: toHex(key.publicKey) }))
   return { seed, commitment, number }
 }
@@ -88,7 +90,12 @@ export async function runEpoch(options: EpochOptions): Promise<EpochRecords> {
   const probes = planProbes({ ...options.plan, seed: await probeSeed(seed, epoch, randomness) })
   await store.plan(probes.map((probe) => jobOf(options, probe)))
   await Promise.all(Array.from({ length: options.parallel }, () => work(options)))
-  return { epoch, validator, seed: toHex(seed), commitment, opened, records: await store.records(epoch), proofs: await proofsOf(store, epoch) }
+  const salt = await store.keep(epoch, 'salt', drawn())
+  return { epoch, validator, seed: toHex(seed), commitment, salt, opened, records: await store.records(epoch), proofs: await proofsOf(store, epoch) }
+}
+
+function drawn(): string {
+  return toHex(new Uint8Array(randomBytes(32)))
 }
 
 async function openedBy(options: EpochOptions, number: number): Promise<{ readonly opened: BeaconRound; readonly randomness: Uint8Array }> {

@@ -1,34 +1,20 @@
-import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { verifyAuditRecord } from 'veritee/scoring'
 import { afterAll, expect, test } from 'vitest'
 import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
 import { imitateEpoch, probes } from './imitation.ts'
+import { startProcess } from './killed.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'veritee-validator-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 /** Runs a process until it has begun so many audits, then kills it; gives whether it was killed. */
-function runUntil(path: string, audits: number): Promise<boolean> {
-  const child = spawn(process.execPath, ['--conditions=@veritee/source', fileURLToPath(new URL('./process.ts', import.meta.url)), path], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const { promise, resolve } = Promise.withResolvers<boolean>()
-  let begun = 0
-  let ended = false
-  child.stdout.on('data', (part) => {
-    const lines = String(part)
-      .split('\n')
-      .filter((line) => line !== '')
-    begun += lines.filter((line) => line !== 'done').length
-    ended ||= lines.includes('done')
-    if (begun >= audits) child.kill('SIGKILL')
-  })
-  child.on('close', () => resolve(!ended))
-  return promise
+async function runUntil(path: string, audits: number): Promise<boolean> {
+  const child = startProcess(path)
+  await child.begun(audits)
+  return child.kill()
 }
 
 test('killed in the middle of an epoch and started again: no audit is lost or doubled, and every record is that of an undisturbed epoch', async () => {
@@ -50,7 +36,7 @@ test('two processes over one store share its work, and no audit has two records'
   const stores = [await openSqliteEpochStore(path), await openSqliteEpochStore(path)]
   const made: number[][] = [[], []]
   const [one, other] = await Promise.all(stores.map((store, i) => imitateEpoch({ store, auditMs: 5, onAudit: ({ index }) => made[i]?.push(index) })))
-  expect(one?.records).toEqual(other?.records)
+  expect(one).toEqual(other)
   expect(one?.records).toHaveLength(probes)
   expect([...(made[0] ?? []), ...(made[1] ?? [])].sort((a, b) => a - b)).toEqual(Array.from({ length: probes }, (_, i) => i))
   expect(made.every((own) => own.length > 0)).toBe(true)

@@ -1,10 +1,16 @@
 // One process of a validator over a store that others share: what tests kill.
+import { parsePostgresUrl } from '../../../src/store/postgres/address.ts'
+import { openPostgresEpochStore } from '../../../src/validator/store/postgres-store.ts'
 import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
 import { imitateEpoch } from './imitation.ts'
 
-const [path = ''] = process.argv.slice(2)
-const store = await openSqliteEpochStore(path)
-// The clock stands still in these epochs, so that what a killed process had taken is free again only where its time is no time.
-await imitateEpoch({ store, auditMs: 15, changes: { leaseMs: 0, parallel: 1 }, onAudit: ({ index }) => process.stdout.write(`${index}\n`) })
+const [where = ''] = process.argv.slice(2)
+const shared = where.startsWith('postgres:')
+const password = process.env.VERITEE_STORE_PASSWORD ?? ''
+const store = shared ? await openPostgresEpochStore({ address: parsePostgresUrl(where), password, ca: null }) : await openSqliteEpochStore(where)
+// Alone, what a killed process had taken is free at once; of several, only when its time is over, by clocks that go on.
+const tenYearsMs = 315_360_000_000
+const changes = shared ? { leaseMs: 1500, parallel: 1, now: (): Date => new Date(Date.now() + tenYearsMs) } : { leaseMs: 0, parallel: 1 }
+await imitateEpoch({ store, auditMs: shared ? 60 : 15, changes, onAudit: ({ index }) => process.stdout.write(`${index}\n`) })
 process.stdout.write('done\n')
 await store.close()
