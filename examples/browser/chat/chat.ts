@@ -13,6 +13,11 @@ let connection: Connection | null = null
 let asking: AbortController | null = null
 const messages: { role: 'user' | 'assistant'; content: string }[] = []
 
+/** The page says where the service is; nobody who sends somebody a link can say it instead. */
+function serviceUrl(): string {
+  return document.querySelector<HTMLMetaElement>('meta[name=service]')?.content || location.origin
+}
+
 async function verify(): Promise<void> {
   connection?.close()
   connection = null
@@ -23,7 +28,7 @@ async function verify(): Promise<void> {
     const policy = await textOf('policy')
     const root = await textOf('root')
     const key = element<HTMLInputElement>('key').value.trim()
-    connection = await connect(location.origin, {
+    connection = await connect(serviceUrl(), {
       policy: policy ?? '',
       trust: { roots: [intelSgxRootCa, ...(root === null ? [] : parsePem(root))] },
       encryptTo: element<HTMLSelectElement>('whom').value === 'worker' ? 'worker' : 'controller',

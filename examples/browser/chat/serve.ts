@@ -1,4 +1,4 @@
-// Serves the chat page on http://127.0.0.1:8788 and passes /v1 on to a service, which a page can only reach at its own address. It could read nothing that the page encrypts.
+// Serves the chat page on http://127.0.0.1:8788 and passes /v1 on to a service, which then need not allow the page's origin. It could read nothing that the page encrypts.
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'

@@ -1,6 +1,6 @@
 import { integer, onSwitch, optionalText, texts, type ValuesOf } from './field.ts'
 import { logs } from './logs.ts'
-import { address, enclave, manifest, metrics, operations, publicBind, receipts, store, storeSecret, transparency } from './parts.ts'
+import { address, enclave, manifest, metrics, operations, origins, publicBind, receipts, store, storeSecret, transparency } from './parts.ts'
 import { replicas, replicasSecret } from './replicas.ts'
 import type { Schema } from './schema.ts'
 import { fastchat } from './unattested.ts'
@@ -24,6 +24,7 @@ const sections = {
       flag: 'legacy-attest',
       about: 'the attestation routes of the BigDL image, for programs that must not be changed; they prove less than /v1/aci/attestation',
     }),
+    origins,
     ...publicBind,
   },
   control: {

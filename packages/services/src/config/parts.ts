@@ -31,6 +31,21 @@ export function address(flag: string, about: string): Field<string> {
   return text({ flag, pattern: /^[0-9A-Za-z.:_-]{1,255}$/, expected: 'a host name or an IP address', fallback: '127.0.0.1', about })
 }
 
+/** As browsers write it: lower case, no port where it is the usual one, nothing after it. */
+const host = '(?:[0-9a-z](?:[0-9a-z.-]{0,251}[0-9a-z])?|\\[[0-9a-f:.]{2,45}\\])'
+const port = '[1-9][0-9]{0,4}'
+const origin = new RegExp(`^(?:\\*|https://${host}(?::(?!443$)${port})?|http://${host}(?::(?!80$)${port})?)$`)
+
+/** Pages of other origins that may use the API. */
+export const origins: Field<readonly string[]> = texts({
+  flag: 'allow-origin',
+  maxItems: 32,
+  pattern: origin,
+  expected: 'an origin as browsers write it, such as https://chat.example, or *',
+  about:
+    'pages of this origin may use the API and fetch proofs from a browser; * is every page. Never with cookies; without one, pages of its own origin only',
+})
+
 /** What must be said in so many words before a service leaves loopback (rules S15, S22). */
 export const publicBind: { readonly open: Field<boolean>; readonly behind_tls: Field<boolean>; readonly knows_simulated: Field<boolean> } = {
   open: onSwitch({ flag: 'open', about: 'beyond loopback without API keys: anybody may use it' }),

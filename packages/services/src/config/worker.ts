@@ -1,6 +1,6 @@
 import { integer, onSwitch, optionalInteger, optionalText, text, texts, type ValuesOf, word } from './field.ts'
 import { logs } from './logs.ts'
-import { address, enclave, manifest, metrics, operations, publicBind, receipts, store, storeSecret, transparency } from './parts.ts'
+import { address, enclave, manifest, metrics, operations, origins, publicBind, receipts, store, storeSecret, transparency } from './parts.ts'
 import type { Schema } from './schema.ts'
 
 const hash = { pattern: /^[0-9a-f]{64}$/, expected: '64 lower-case hex digits' }
@@ -24,6 +24,7 @@ const sections = {
       expected: 'https://address:port',
       about: 'how controllers reach this worker; what it listens on where not given',
     }),
+    origins,
     ...publicBind,
   },
   models: {

@@ -5,6 +5,7 @@ import { isLoopbackHost } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import { sendError } from './body.ts'
 import { boundConnections } from './connections.ts'
+import type { CrossOrigin } from './cross-origin.ts'
 import { errorBody, HttpError } from './errors.ts'
 import { boundHeldBytes, type HeldLimits } from './held-bytes.ts'
 
@@ -26,6 +27,8 @@ export interface Bind {
   readonly names?: readonly string[]
   /** Clients are asked for a certificate: whose key it is, the handler finds out. */
   readonly asksClientKey?: boolean
+  /** Pages of other origins that may use it; none where null or absent. */
+  readonly crossOrigin?: CrossOrigin | null
 }
 
 /** Throws `usage` for an address beyond loopback that nobody has asked for in so many words. */
@@ -78,9 +81,9 @@ function refusalOf(code: string | undefined, keysetDigest: string | null): strin
 
 /**
  * A service on loopback answers to loopback names, and to those that it was given, only: a page in a browser on this machine could otherwise reach it under a name of its own
- * that resolves to 127.0.0.1, or post to it from elsewhere.
+ * that resolves to 127.0.0.1, or post to it from elsewhere. Pages that are allowed still have to ask under a known name.
  */
-function loopbackOnly(handler: RequestListener, names: readonly string[]): RequestListener {
+function loopbackOnly(handler: RequestListener, names: readonly string[], pages: CrossOrigin | null): RequestListener {
   // Requests come under one name or two.
   let known: string | undefined
   const isKnown = (host: string): boolean => {
@@ -96,7 +99,7 @@ function loopbackOnly(handler: RequestListener, names: readonly string[]): Reque
         response,
         new HttpError(421, 'invalid_request_error', 'this service answers to loopback names, and to its own, only', { code: 'misdirected_request' }),
       )
-    if (origin !== undefined && !isLoopbackHost(hostname(origin)))
+    if (origin !== undefined && !isLoopbackHost(hostname(origin)) && pages?.admits(request) !== true)
       return void sendError(
         response,
         new HttpError(403, 'invalid_request_error', 'requests of pages from elsewhere are refused', { code: 'foreign_origin' }),
@@ -141,8 +144,10 @@ export async function listen(
   { connections, headersMs, requestMs, held }: ListenLimits = usualLimits,
 ): Promise<Listening> {
   checkBind(bind)
+  const pages = bind.crossOrigin ?? null
   const bounded = withHost(boundHeldBytes(handler, held))
-  const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(bounded, bind.names ?? []) : bounded
+  const shared = pages === null ? bounded : pages.wrap(bounded)
+  const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(shared, bind.names ?? [], pages) : shared
   const finished = (inner: RequestListener): RequestListener => (keysetDigestOf === null ? inner : named(inner, keysetDigestOf))
   const limits = {
     maxHeaderSize: 16_384,

@@ -12,6 +12,7 @@ import { controllerPolicy } from '../demo/policy.ts'
 import { flooredClock } from '../enclave/runtime/admission/clock.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
 import { isInference } from '../http/chat-request.ts'
+import { crossOrigin } from '../http/cross-origin.ts'
 import { createLegacyAttest } from '../http/legacy-attest.ts'
 import { type Bind, checkBind, listen } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
@@ -164,7 +165,8 @@ export async function startControllerProcess(options: StartOptions<Configuration
       if (attest !== null && request.method === 'POST' && request.url === '/api/v1/attest') return attest(request, response, legacyQuotes)
       return work(request, response)
     }
-    const apiListening = await listen(bindOf(api.host, api.port, tls, simulated, api, config.access.keys), others, controller.keysetDigestOf)
+    const apiBind = { ...bindOf(api.host, api.port, tls, simulated, api, config.access.keys), crossOrigin: crossOrigin(api.origins, 'api') }
+    const apiListening = await listen(apiBind, others, controller.keysetDigestOf)
     closing.push(() => apiListening.close())
     const controlListening = await listen(bindOf(control.host, control.port, tls, simulated, api), controller.control, controller.keysetDigestOf)
     closing.push(() => controlListening.close())

@@ -6,6 +6,7 @@ import { flooredClock } from '../enclave/runtime/admission/clock.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
 import { createWorker } from '../enclave/worker/worker.ts'
 import { isInference } from '../http/chat-request.ts'
+import { crossOrigin } from '../http/cross-origin.ts'
 import { checkBind, listen } from '../http/listen.ts'
 import { readPublisherKey } from '../models/sealing/keys.ts'
 import { type Admission, keepAdmitted } from './admission.ts'
@@ -124,7 +125,11 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     readiness.add('engine_not_running', () => models.filter(({ engine }) => !engine.ready).map(({ name }) => `the engine of ${name} is not running`))
     const gated = gate.wrap(worker.handler, isInference)
     const work = config.logs.requests ? logRequests(gated, isInference, report) : gated
-    const bind = { ...bindOf(said.host, said.port, worker.identity.tls, simulated, said), asksClientKey: callers !== 'anybody' }
+    const bind = {
+      ...bindOf(said.host, said.port, worker.identity.tls, simulated, said),
+      asksClientKey: callers !== 'anybody',
+      crossOrigin: crossOrigin(said.origins, 'worker'),
+    }
     const listening = await listen(
       bind,
       (request, response) => (request.url === '/readyz' ? readiness.answer(response, 'everybody') : work(request, response)),

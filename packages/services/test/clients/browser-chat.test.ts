@@ -8,6 +8,8 @@ import { certificatePem } from 'veritee/attestation/issue'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { buildForBrowser } from '../../../veritee/test/browser/build.ts'
 import { chromiumPath, launchChromium } from '../../../veritee/test/browser/chromium.ts'
+import { crossOrigin } from '../../src/http/cross-origin.ts'
+import { type Listening, listen } from '../../src/http/listen.ts'
 import { type Network, startNetwork } from '../e2e/network.ts'
 
 /** The chat page in a real browser, against a whole network; between the two a server that reads along and may change everything. */
@@ -23,6 +25,7 @@ let network: Network
 let directory: string
 let server: Server
 let browser: Browser
+let files: Map<string, string | Uint8Array>
 let meddling: Meddling = {}
 const seen: { path: string; body: Buffer }[] = []
 
@@ -38,7 +41,7 @@ describe.skipIf(chromiumPath === undefined)(
       const other = { ...network.policy, roles: { worker, controller: { ...controller, identity: worker?.identity } } }
       await writeFile(join(directory, 'other.json'), JSON.stringify(other))
       await writeFile(join(directory, 'root.pem'), certificatePem(network.machine.platform.root))
-      const files = new Map((await buildForBrowser({ folder: 'examples/browser/chat' })).map(({ name, content }) => [`/${name}`, content]))
+      files = new Map((await buildForBrowser({ folder: 'examples/browser/chat' })).map(({ name, content }) => [`/${name}`, content]))
       server = createServer((incoming, response) => {
         const path = incoming.url === '/' ? '/index.html' : (incoming.url ?? '')
         const content = files.get(path)
@@ -90,11 +93,12 @@ describe.skipIf(chromiumPath === undefined)(
     async function opened(
       whom: 'controller' | 'worker',
       files: readonly string[] = ['policy.json', 'root.pem'],
+      from = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
     ): Promise<{ page: Page; errors: string[] }> {
       const page = await browser.newPage()
       const errors: string[] = []
       page.on('pageerror', (error) => errors.push(error.message))
-      await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`)
+      await page.goto(from)
       const [policy = '', root] = files
       await page.setInputFiles('#policy', join(directory, policy))
       if (root !== undefined) await page.setInputFiles('#root', join(directory, root))
@@ -133,6 +137,74 @@ describe.skipIf(chromiumPath === undefined)(
         await page.close()
       },
     )
+
+    describe('served from another origin than the service, with nothing between page and controller', () => {
+      let pages: Server
+      let service: Listening
+      let reached: string[] = []
+
+      /** The page names its service, as whoever puts it up writes it. */
+      async function host(origins: (page: string) => readonly string[]): Promise<string> {
+        pages = createServer((incoming, response) => {
+          const path = incoming.url === '/' ? '/index.html' : (incoming.url ?? '')
+          const content = files.get(path)
+          if (content === undefined) return void response.writeHead(404).end()
+          const type = path.endsWith('.js') ? 'text/javascript' : 'text/html; charset=utf-8'
+          const page = String(content)
+            .replace("connect-src 'self'", `connect-src ${service.url}`)
+            .replace('name="service" content=""', `name="service" content="${service.url}"`)
+          response.writeHead(200, { 'content-type': type }).end(path === '/index.html' ? page : content)
+        })
+        await new Promise<void>((resolve) => pages.listen(0, '127.0.0.1', resolve))
+        const page = `http://127.0.0.1:${(pages.address() as AddressInfo).port}`
+        const { api, keysetDigestOf } = network.controller.controller
+        const bind = { host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false, crossOrigin: crossOrigin(origins(page), 'api') }
+        service = await listen(
+          bind,
+          (incoming, response) => {
+            reached.push(`${incoming.method} ${incoming.url?.split('?')[0]}`)
+            api(incoming, response)
+          },
+          keysetDigestOf,
+        )
+        return `${page}/`
+      }
+      afterEach(async () => {
+        reached = []
+        pages.closeAllConnections()
+        pages.close()
+        await service.close()
+      })
+
+      test.each<['controller' | 'worker', string, (page: string) => readonly string[]]>([
+        ['controller', 'its origin is allowed', (page) => [page]],
+        ['worker', 'its origin is allowed', (page) => [page]],
+        ['controller', 'every origin is', () => ['*']],
+      ])('S22: it connects by EHBP, encrypted to the %s, and verifies, where %s', async (whom, _, origins) => {
+        const { page, errors } = await opened(whom, undefined, await host(origins))
+        expect(await page.textContent('#service')).toBe('SIMULATED verified')
+        const { badge, text } = await asked(page)
+        expect(badge).toBe('SIMULATED verified')
+        expect(text).toContain('Tokyo')
+        expect(text).toContain(`Encrypted to the ${whom}`)
+        expect(reached).toContain('POST /v1/chat/completions')
+        expect(errors).toEqual([])
+        await page.close()
+      })
+
+      test.each<[string, (page: string) => readonly string[]]>([
+        ['no origin is allowed', () => []],
+        ['another one is', (page) => [page.replace(/:\d+$/, ':1')]],
+        ['the same host is by another scheme', (page) => [page.replace('http:', 'https:')]],
+      ])('S22: it reads nothing and sends no prompt where %s', async (_, origins) => {
+        const { page } = await opened('controller', undefined, await host(origins))
+        expect(await page.textContent('#service')).toBe('not proven')
+        expect(await page.textContent('#why')).toMatch(/^service_unavailable: /)
+        expect(await page.isHidden('#ask')).toBe(true)
+        expect(reached.filter((one) => one.startsWith('POST'))).toEqual([])
+        await page.close()
+      })
+    })
 
     test('each badge has its meaning beside it', async () => {
       const { page } = await opened('controller')

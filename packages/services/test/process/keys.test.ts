@@ -1,4 +1,6 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { type IncomingHttpHeaders, request } from 'node:http'
+import { request as tlsRequest } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import OpenAI from 'openai'
@@ -10,6 +12,7 @@ import { freePortBase } from '../e2e/free-ports.ts'
 import { startController, startWorker } from './start.ts'
 
 const token = 'a-credential-that-nobody-would-guess-0123456789'
+const page = 'https://chat.example'
 let directory = ''
 let worker: Renewing
 let controller: Renewing
@@ -19,7 +22,7 @@ beforeAll(async () => {
   await writeFile(join(directory, 'wrong'), `${token}-not\n`)
   const control = await freePortBase()
   worker = await startWorker([...simulate('w'), '--model', 'demo', '--controller', `http://127.0.0.1:${control}`])
-  controller = await startController([...simulate('c'), ...trusting(), '--control-port', control, ...admin(), '--api-keys'])
+  controller = await startController([...simulate('c'), ...trusting(), '--control-port', control, ...admin(), '--api-keys', ...pages()])
   while ((await fetch(`${controller.ready.url}/readyz`)).status !== 200) await new Promise((resolve) => setTimeout(resolve, 20))
 }, 60_000)
 afterAll(async () => {
@@ -31,6 +34,7 @@ afterAll(async () => {
 const simulate = (name: string): string[] => ['--tee', 'simulate', '--state', join(directory, name), '--port', '0']
 const trusting = (): string[] => ['--policy', join(directory, 'w', 'policy.json'), '--root', join(directory, 'w', 'root.pem')]
 const admin = (): string[] => ['--admin-port', '0', '--admin-token-file', join(directory, 'token')]
+const pages = (): string[] => ['--allow-origin', page, '--metrics-port', '0']
 
 type Action = Parameters<typeof runKeys>[0]
 async function keys(action: Action, ...args: string[]): Promise<Record<string, unknown>> {
@@ -54,6 +58,41 @@ const refused = (key: string): Promise<unknown> =>
     () => 'answered',
     (error: unknown) => error,
   )
+
+/** What a page of the allowed origin is answered, at first and by a preflight. */
+async function asPage(url: string): Promise<{ origins: unknown[]; vary: unknown[] }> {
+  const headers: IncomingHttpHeaders[] = []
+  for (const method of ['OPTIONS', 'GET', 'POST']) {
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingHttpHeaders>()
+    const options = { method, headers: { origin: page, 'access-control-request-method': 'GET' }, rejectUnauthorized: false }
+    const sent = (url.startsWith('https:') ? tlsRequest : request)(url, options, (response) => {
+      response.resume()
+      resolve(response.headers)
+    })
+    sent.on('error', reject).end()
+    headers.push(await promise)
+  }
+  return { origins: headers.map((one) => one['access-control-allow-origin']), vary: headers.map(({ vary }) => vary) }
+}
+
+test('S22: pages of an allowed origin use the API, and no other listener says anything of origins', async () => {
+  const { url, control, admin: adminUrl, operations } = controller.ready as Record<string, string>
+  const none = { origins: [undefined, undefined, undefined], vary: [undefined, undefined, undefined] }
+  const named = { origins: [page, page, page], vary: ['Origin', 'Origin', 'Origin'] }
+  expect(await asPage(`${url}/v1/models`)).toEqual(named)
+  // Asked without a key: a page must be able to read why.
+  expect(await asPage(`${url}/v1/chat/completions`)).toEqual(named)
+  for (const other of [
+    `${url}/readyz`,
+    `${control}/v1/aci/attestation`,
+    `${control}/v1/workers`,
+    `${adminUrl}/v1/keys`,
+    `${adminUrl}/v1/aci/attestation`,
+    `${operations}/metrics`,
+  ])
+    expect([other, await asPage(other)]).toEqual([other, none])
+  expect((await asPage(`${worker.ready.url}/v1/models`)).origins).toEqual(none.origins)
+})
 
 describe('API keys of a controller', () => {
   test('S22: without one, or with one that is none, nobody is served: OpenAI`s client gets its own error', async () => {
