@@ -52,7 +52,7 @@ export interface LoggedEntry {
 
 /**
  * Verifies that `entry` (its bytes; the leaf is their RFC 6962 hash) is in the log, in this order: shape; the checkpoint under `trust`; the audit path.
- * Extra data counts for nothing. It does not say when the entry was logged: by `checkpoint.witnessedAt` at the latest.
+ * Extra data counts for nothing. It does not say when the entry was logged: by `checkpoint.existedBy` at the latest.
  *
  * Throws `tlog_proof_malformed`, what `verifyCheckpoint` throws, `log_inclusion_invalid`.
  */

@@ -22,6 +22,11 @@ export interface WitnessedCheckpoint extends SignedCheckpoint {
    * latest time that an honest one said, which is what rule S11 needs of a signed time.
    */
   readonly witnessedAt: number
+  /**
+   * Unix seconds: it was there by then. Of the times of a quorum the latest, so that fewer liars than the quorum cannot make it earlier than an honest
+   * witness saw it: what shows that something came before something else (rule S16), for which `witnessedAt` is the wrong side.
+   */
+  readonly existedBy: number
 }
 
 export type VerifiedCheckpoint = Verified<WitnessedCheckpoint>
@@ -49,9 +54,10 @@ export async function verifyCheckpoint(note: string, trust: LogTrust): Promise<V
   const times = await cosignatureTimes(parsed, trust.witnesses)
   const cosignatures = [...times].map(([witness, unixSeconds]) => ({ name: witness.name, unixSeconds })).sort((a, b) => b.unixSeconds - a.unixSeconds)
   const last = cosignatures[trust.quorum - 1]
-  if (last === undefined)
+  const first = cosignatures[cosignatures.length - trust.quorum]
+  if (last === undefined || first === undefined)
     throw fail('log_quorum_missing', `expected cosignatures of ${trust.quorum} of ${trust.witnesses.length} witnesses, found ${cosignatures.length}`)
-  const found: WitnessedCheckpoint = { ...checkpoint, cosignatures, witnessedAt: last.unixSeconds }
+  const found: WitnessedCheckpoint = { ...checkpoint, cosignatures, witnessedAt: last.unixSeconds, existedBy: first.unixSeconds }
   return found as VerifiedCheckpoint
 }
 

@@ -49,7 +49,8 @@ export interface World {
   /** Hash and entry of every leaf, also of those before and after the epoch. */
   readonly leaves: Uint8Array[]
   readonly log: NoteSigner
-  readonly witness: NoteSigner
+  /** Both are needed. The second says what it is told to. */
+  readonly witnesses: readonly [NoteSigner, NoteSigner]
 }
 
 export async function makeWorld({ validators = 2, withLog = true } = {}): Promise<World> {
@@ -59,28 +60,30 @@ export async function makeWorld({ validators = 2, withLog = true } = {}): Promis
     toHex(a.publicKey) < toHex(b.publicKey) ? -1 : 1,
   )
   const log = await noteSigner(origin, 'ed25519', await generateEd25519())
-  const witness = await noteSigner('witness', 'cosignature', await generateEd25519())
+  const witness = async (name: string): Promise<NoteSigner> => noteSigner(name, 'cosignature', await generateEd25519())
+  const witnesses = [await witness('witness'), await witness('second-witness')] as const
   const text = await signScoringPolicy(
     policyText({
       validators: keys.map((key) => ({ key: toHex(key.publicKey), operator: null, weight: 1 })),
       beacon: beacon.chain as unknown as Json,
-      log: withLog ? { origin, key: verifierKeyText(log.verifier), witnesses: [verifierKeyText(witness.verifier)], quorum: 1 } : 'any',
+      log: withLog ? { origin, key: verifierKeyText(log.verifier), witnesses: witnesses.map(({ verifier }) => verifierKeyText(verifier)), quorum: 2 } : 'any',
     }),
     signer,
   )
-  return { signer, policyText: text, policy: (await parseScoringPolicy(text)).policy, chain: beacon.chain, beacon, keys, leaves: [], log, witness }
+  return { signer, policyText: text, policy: (await parseScoringPolicy(text)).policy, chain: beacon.chain, beacon, keys, leaves: [], log, witnesses }
 }
 
-/** The log's head over its first leaves, witnessed at a time. */
-export async function checkpoint({ leaves, log, witness }: World, size: number, unixSeconds: number): Promise<string> {
+/** The log's head over its first leaves, witnessed at a time; the second witness may say another one. */
+export async function checkpoint({ leaves, log, witnesses }: World, size: number, unixSeconds: number, second = unixSeconds): Promise<string> {
   const head = { origin, size, root: await merkleRoot(leaves, 0, size), extensions: [] }
   const { text, signatures } = parseNote(await signCheckpoint(head, log))
-  return noteText({ text, signatures: [...signatures, await cosign(checkpointText(head), witness, unixSeconds)] })
+  const cosigned = await Promise.all([unixSeconds, second].map((at, i) => cosign(checkpointText(head), witnesses[i] as NoteSigner, at)))
+  return noteText({ text, signatures: [...signatures, ...cosigned] })
 }
 
-export async function proofOf(world: World, index: number, size: number, unixSeconds: number): Promise<string> {
+export async function proofOf(world: World, index: number, size: number, unixSeconds: number, second = unixSeconds): Promise<string> {
   const path = await inclusionProof(world.leaves.slice(0, size), index)
-  return tlogProofText({ extra: null, index, path, checkpoint: await checkpoint(world, size, unixSeconds) })
+  return tlogProofText({ extra: null, index, path, checkpoint: await checkpoint(world, size, unixSeconds, second) })
 }
 
 const opening: CanaryOpening = { prompt: 'How much is two and two?', parameters: { temperature: '0' }, expected: 'Four.', salt: hex(0x77) }
@@ -116,6 +119,8 @@ async function recordOf(validator: string, index: number, change: Partial<Unsign
 export interface Dishonest {
   readonly hideSeed?: boolean
   readonly lateSeed?: boolean
+  /** Late, and one of two witnesses says that it was not. */
+  readonly backdatedSeed?: boolean
   readonly skipChosen?: boolean
   readonly extraOrganic?: boolean
   readonly gap?: boolean
@@ -134,7 +139,10 @@ export async function makeEpoch(world: World, probes: number, dishonest: Dishone
   for (const [i, validator] of names.entries())
     places.push(await logged(await commitmentEntry({ network: 'test', epoch: 0, validator, purpose: 'seed', commitment: seeds[i] as string })))
   const seedProofs = await Promise.all(
-    places.map((place, i) => proofOf(world, place, leaves.length, dishonest.lateSeed && i === keys.length - 1 ? genesis + 5 : genesis - 30)),
+    places.map((place, i) => {
+      const { lateSeed = false, backdatedSeed = false } = i === keys.length - 1 ? dishonest : {}
+      return proofOf(world, place, leaves.length, lateSeed || backdatedSeed ? genesis + 5 : genesis - 30, lateSeed ? genesis + 5 : genesis - 30)
+    }),
   )
   const opens = await checkpoint(world, leaves.length, genesis + 1)
   const from = leaves.length

@@ -201,6 +201,7 @@ describe('S16: duties of validators', () => {
   it.each<[string, Dishonest, string]>([
     ['does not open its seed', { hideSeed: true }, 'seed_opened'],
     ['commits to its seed after the opening round', { lateSeed: true }, 'seed_logged'],
+    ['commits to its seed after the opening round, with one of two witnesses that dates it back', { backdatedSeed: true }, 'seed_logged'],
     ['leaves out an audit that it drew', { skipChosen: true }, 'organic_missing'],
     ['audits what it did not draw', { extraOrganic: true }, 'organic_unchosen'],
     ['leaves out a record', { gap: true }, 'indices'],

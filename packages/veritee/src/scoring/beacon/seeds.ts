@@ -58,7 +58,7 @@ export function openingRound(chain: Pick<BeaconChain, 'genesis_time' | 'period'>
 /** Seconds between the checkpoint that closes an epoch and the earliest round that may choose among its receipts. */
 export const closingDelay = 60
 
-/** The round that chooses among the receipts up to a witnessed checkpoint of this time, Unix seconds. */
-export function closingRound(chain: Pick<BeaconChain, 'genesis_time' | 'period'>, witnessed: number): number {
-  return roundAt(chain, witnessed + closingDelay)
+/** The round that chooses among the receipts up to a checkpoint that existed by this time, Unix seconds. */
+export function closingRound(chain: Pick<BeaconChain, 'genesis_time' | 'period'>, existed: number): number {
+  return roundAt(chain, existed + closingDelay)
 }

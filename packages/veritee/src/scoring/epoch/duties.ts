@@ -57,7 +57,8 @@ export async function verifyFacts(
     )
   if (last.size - first.size !== leaves.length) throw fail('epoch_log_invalid', `expected ${last.size - first.size} leaves, found ${leaves.length}`)
   await verifyRange(first, last, log, leaves)
-  const closing = closingRound(chain, last.witnessedAt)
+  // One witness that dates back must not make the round one that was known while the checkpoint was made.
+  const closing = closingRound(chain, last.existedBy)
   if (rounds.closed.round !== closing)
     throw fail('epoch_beacon_invalid', `expected round ${closing} to close the epoch, found ${rounds.closed.round}`)
   return { chain, log: { trust, from: first.size, leaves, randomness: await verifyBeaconRound(chain, rounds.closed) } }
@@ -142,7 +143,7 @@ export async function missedDuty(
 async function loggedBefore(proof: string | null, entry: Uint8Array, trust: LogTrust, time: number): Promise<boolean> {
   if (proof === null) return false
   try {
-    return (await verifyTlogProof(proof, entry, trust)).checkpoint.witnessedAt < time
+    return (await verifyTlogProof(proof, entry, trust)).checkpoint.existedBy < time
   } catch (error) {
     if (error instanceof VeriteeError) return false
     throw error
