@@ -358,6 +358,15 @@ describe('an answer whose receipt is wrong never ends well, and its end is withh
   })
 })
 
+it.each([204, 205])('S9: status %i, of which no reader sees a body, is no answer in any mode', async (status) => {
+  const headers = { 'x-receipt-id': 'rcpt-1' }
+  const fake = await secure({ answers: { '/v1/chat/completions': { status, body: '', headers } } })
+  for (const mode of ['buffered', 'hold-last', 'report'] as const) {
+    const c = await open(fake.url, { mode })
+    expect((await thrown(() => ask(c, plain))).code).toBe('receipt_response_mismatch')
+  }
+})
+
 describe('streams', () => {
   const [a, b, last, done] = streamEvents
   it.each<[string, (events: readonly string[]) => readonly string[], string]>([

@@ -66,7 +66,9 @@ export async function makeWorld({ validators = 2, withLog = true } = {}): Promis
     policyText({
       validators: keys.map((key) => ({ key: toHex(key.publicKey), operator: null, weight: 1 })),
       beacon: beacon.chain as unknown as Json,
-      log: withLog ? { origin, key: verifierKeyText(log.verifier), witnesses: witnesses.map(({ verifier }) => verifierKeyText(verifier)), quorum: 2 } : 'any',
+      log: withLog
+        ? { origin, key: verifierKeyText(log.verifier), witnesses: witnesses.map(({ verifier }) => verifierKeyText(verifier)), quorum: 2 }
+        : 'any',
     }),
     signer,
   )

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { sha256Digest, toHex, utf8 } from '../../src/bytes/index.ts'
 import { generateEd25519 } from '../../src/crypto/index.ts'
 import { fail } from '../../src/errors.ts'
+import { manifestText } from '../../src/scoring/epoch/files.ts'
 import {
   type EpochContext,
   type EpochParts,
@@ -95,7 +96,7 @@ describe('the bundle of an epoch', () => {
     const again = await writeEpoch(change(parts), world.keys)
     const files = new Map(again.bundle)
     also(files)
-    const { manifestText, signaturesText, signManifest } = await import('../../src/scoring/epoch/files.ts')
+    const { signaturesText, signManifest } = await import('../../src/scoring/epoch/files.ts')
     files.delete('manifest.json')
     files.delete('signatures.json')
     const manifest = await manifestText('test', 0, files)
@@ -272,6 +273,17 @@ describe('canaries and proofs', () => {
     expect((await by(async () => ({ ...accused, operator: hex(0xa1) }))).first).toMatchObject({ file: 'proofs/00000.json', code: 'epoch_mismatch' })
     const refused = await by(() => Promise.reject(fail('fraud_not_shown', 'no')))
     expect(refused.first).toMatchObject({ file: 'proofs/00000.json', code: 'fraud_not_shown' })
+  })
+
+  it('a proof that is counted twice leaves no room for a file that nobody reads', async () => {
+    const accused = { keyset: digest(0x70), operator: hex(0xa0), platform: hex(0xc0) }
+    const proof = (n: number) => ({ text: `{"proof":${n}}`, ...accused })
+    const { bundle } = await writeEpoch({ ...parts, proofs: [proof(1), proof(2)] }, world.keys)
+    const twice = (bundle.get('proven.json') as string).replace('proofs/00001.json', 'proofs/00000.json')
+    const files = new Map([...bundle, ['proven.json', twice]])
+    const listed = [...files].filter(([path]) => path !== 'manifest.json' && path !== 'signatures.json')
+    files.set('manifest.json', await manifestText('test', 0, new Map(listed)))
+    expect((await verify(files, { verifyProof: async () => accused })).first).toMatchObject({ file: 'proven.json', code: 'epoch_malformed' })
   })
 
   it('hands its state on', () => {

@@ -13,6 +13,7 @@ import {
   scoresToJson,
   stateToJson,
 } from '../../src/scoring/index.ts'
+import { judge } from '../../src/scoring/rules/charge.ts'
 import { refusal } from '../bytes/refusal.ts'
 import { digest, hex, policyText, randomEpochs, randomFrom } from './random-epoch.ts'
 
@@ -280,6 +281,15 @@ describe('S19: who is charged', () => {
     expect(availability(faults(at + 601))).toEqual(alone)
     expect(availability(faults(at + 60, [b0]))).toEqual(alone)
     expect(availability(faults(at + 60, [b1], 'response_mismatch'))).toEqual(alone)
+  })
+
+  it('takes a number of steps that grows with the records, also where all are of one path and moment', () => {
+    let reads = 0
+    const all = times(2000, fault('timeout', { path: [b0] })).map((one) =>
+      Object.defineProperty({ ...one }, 'path', { get: () => [b0].slice(reads++ * 0) }),
+    )
+    expect(judge(all, policy.repeatWindow, () => true).every(({ charged }) => charged === 'controller')).toBe(true)
+    expect(reads).toBeLessThan(10 * all.length)
   })
 
   it('a direct connection tells', () => {

@@ -149,6 +149,8 @@ class OpenConnection implements Connection {
     if (status === 503) this.#keeper.suspect(held)
     if (status < 200 || status > 299) return passedOn(result.body, result.response, release)
     try {
+      // A `Response` of these has no body: readers would take nothing for the whole answer, and where bodies are encrypted anybody on the way can write the status.
+      if (status === 204 || status === 205) throw fail('receipt_response_mismatch', `expected an answer with a body, found status ${status}`)
       const sent = await this.#underKeyset(held, result)
       receiptIdOf(sent.response.headers)
       const answering = answerTo(sent, this.#settled.mode, () => this.#proving(held, call))

@@ -319,8 +319,10 @@ async function proofsOf(
 ): Promise<readonly Accusation[]> {
   progress.begin('proofs', 'proven.json')
   const proven = accusationsFromJson(await bundle.json('proven.json'))
-  if (bundle.manifest.files.filter(({ path }) => path.startsWith('proofs/')).length !== proven.length)
-    throw fail('epoch_malformed', 'expected as many proofs as accusations')
+  const listed = bundle.manifest.files.map(({ path }) => path).filter((path) => path.startsWith('proofs/'))
+  // Each once: one named twice would leave room for a file that nobody reads.
+  if (listed.join('\n') !== [...new Set(proven.map(({ file }) => file))].sort().join('\n') || listed.length !== proven.length)
+    throw fail('epoch_malformed', 'expected one accusation for each file in proofs/, and no other')
   const at = new Date(epochWindow(policy, bundle.manifest.epoch).closes * 1000)
   for (const { file, keyset, operator, platform } of proven) {
     progress.begin('proofs', file)

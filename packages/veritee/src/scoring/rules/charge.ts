@@ -46,24 +46,23 @@ function repeatedFaults(records: readonly AuditRecord[], window: number): Readon
   const found = new Set<AuditRecord>()
   for (const group of groups.values()) {
     group.sort((a, b) => a.at - b.at)
-    for (const [i, record] of group.entries()) if (record.charged === 'controller' && hasOther(group, i, window)) found.add(record)
+    const before = otherPaths(group)
+    const after = otherPaths(group.toReversed()).reverse()
+    for (const [i, record] of group.entries()) {
+      const near = [before[i], after[i]].some((other) => other != null && Math.abs(other.at - record.at) <= window)
+      if (record.charged === 'controller' && near) found.add(record)
+    }
   }
   return found
 }
 
-/** True where a neighbour in time, on either side, came by another path. Groups are sorted by time. */
-function hasOther(group: readonly AuditRecord[], index: number, window: number): boolean {
-  const record = group[index] as AuditRecord
-  const path = pathOf(record)
-  for (let i = index - 1; i >= 0; i--) {
-    const other = group[i] as AuditRecord
-    if (record.at - other.at > window) break
-    if (pathOf(other) !== path) return true
-  }
-  for (let i = index + 1; i < group.length; i++) {
-    const other = group[i] as AuditRecord
-    if (other.at - record.at > window) break
-    if (pathOf(other) !== path) return true
-  }
-  return false
+/** For each record the nearest one in front of it that came by another path: in one pass, since whoever writes records could make a search for each take for ever. */
+function otherPaths(group: readonly AuditRecord[]): (AuditRecord | null)[] {
+  let last: AuditRecord | null = null
+  let other: AuditRecord | null = null
+  return group.map((record) => {
+    if (last !== null && pathOf(last) !== pathOf(record)) other = last
+    last = record
+    return other
+  })
 }
