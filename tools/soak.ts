@@ -6,6 +6,7 @@
 // 10,000 workers that really register, and what a database is asked for as many.
 // `npm run soak -- scoring [--epochs N] [--seed N]`: random epochs scored by both implementations, 10,000 in some minutes.
 // `npm run soak -- validator [--epochs N] [--probes N] [--seed N]`: a fleet of honest and dishonest workers against scoring, see bench/fleet.
+// `npm run soak -- validator-kills [--kills N] [--seed N]`: kill -9 of a validator's process, 20 times during an epoch, over a file and among several.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
 // returns is noticed here and named.
 import { spawnSync } from 'node:child_process'
@@ -124,6 +125,16 @@ async function scoring(epochs: number, seed: number): Promise<void> {
   if (result.difference !== null) process.exitCode = 1
 }
 
+/** Some minutes. */
+async function validatorKills(kills: number, seed: number): Promise<void> {
+  const { soakValidatorKills } = await import('../bench/soak/validator/kills.ts')
+  const commit = commitOf('packages')
+  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.versions.node }
+  const result = await soakValidatorKills({ kills, seed }, (line) => void process.stderr.write(`soak: ${line}\n`))
+  process.stdout.write(`${JSON.stringify({ soak: 'validator-kills', date: new Date().toISOString(), machine, commit, seed, ...result }, null, 2)}\n`)
+  if (result.runs.some(({ same, killed }) => !same || killed < kills)) process.exitCode = 1
+}
+
 async function main(): Promise<void> {
   const [name, ...rest] = process.argv.slice(2)
   if (name === 'worker') {
@@ -148,6 +159,10 @@ async function main(): Promise<void> {
   if (name === 'scoring') {
     const { values } = parseArgs({ args: rest, options: { epochs: { type: 'string' }, seed: { type: 'string' } } })
     return scoring(whole(values.epochs, 'epochs', 10_000), whole(values.seed, 'seed', 0))
+  }
+  if (name === 'validator-kills') {
+    const { values } = parseArgs({ args: rest, options: { kills: { type: 'string' }, seed: { type: 'string' } } })
+    return validatorKills(whole(values.kills, 'kills', 20), whole(values.seed, 'seed', 1))
   }
   const { values, positionals } = parseArgs({
     options: { iterations: { type: 'string' }, seed: { type: 'string' }, only: { type: 'string' }, freeze: { type: 'boolean', default: false } },

@@ -1,4 +1,5 @@
 import { tmpdir } from 'node:os'
+import { intelSgxRootCa } from 'veritee/attestation'
 import { toHex } from 'veritee/bytes'
 import { establish, nodeTransport, type Transport } from 'veritee/client'
 import { generateEd25519, type SigningKey } from 'veritee/crypto'
@@ -19,6 +20,7 @@ import { policyRules } from '../../src/enclave/runtime/admission/rules.ts'
 import type { LogLink } from '../../src/enclave/runtime/receipts/log-link.ts'
 import { resolveModel } from '../../src/models/locate.ts'
 import { type ReplayModel, replayWith } from '../../src/replay/index.ts'
+import { appealAudit } from '../../src/validator/audit/appeal.ts'
 import { type AuditContext, type Audited, auditProbe } from '../../src/validator/audit/audit.ts'
 import { findFraud } from '../../src/validator/audit/fraud.ts'
 import { planProbes } from '../../src/validator/probes/probe.ts'
@@ -138,6 +140,46 @@ describe('through a controller', () => {
 
   test('S5: nothing of what an honest worker signed is a proof', async () => {
     for (const audited of of(found, fleet[honestAt] as FleetWorker)) expect(await proofsOf(audited)).toEqual([])
+  })
+
+  test('an appeal finds the same again, of a pass and of a fault, and says where the record or its evidence is another', async () => {
+    const [pass, other] = of(found, fleet[honestAt] as FleetWorker)
+    const [fault] = of(found, fleet[cheatAt] as FleetWorker)
+    if (pass === undefined || other === undefined || fault === undefined) throw new Error('expected audits of both workers')
+    const appeal = async ({ record, evidence }: Audited, own = true, roots = machine.trust) =>
+      appealAudit({
+        record: await signAuditRecord(record, key),
+        evidence: JSON.stringify(evidence),
+        trust: roots,
+        replay: async (exchange) => (own ? replayWith(exchange, replay) : null),
+      })
+    expect(await appeal(pass)).toMatchObject({ outcome: 'same', found: null, replay: { verdict: 'pass', level: 1 } })
+    expect(await appeal(fault)).toMatchObject({ outcome: 'same', found: 'model_mismatch', recorded: { verdict: 'fail' } })
+    expect(await appeal(pass, false)).toMatchObject({ outcome: 'undecided', why: expect.stringContaining('no weights') })
+    expect(await appeal(pass, true, { roots: [intelSgxRootCa] })).toMatchObject({
+      outcome: 'undecided',
+      why: expect.stringContaining('does not verify'),
+    })
+
+    // A validator that says of an honest worker what is not so.
+    const charged = { verdict: 'fail', reason: 'outcome_mismatch', charged: 'worker', replay: null } as const
+    expect(await appeal({ ...pass, record: { ...pass.record, ...charged } })).toMatchObject({
+      outcome: 'different',
+      found: null,
+      why: 'the record says outcome_mismatch, found pass',
+    })
+    const unseen = { verdict: 'unattributable', reason: 'timeout', charged: 'controller', replay: null } as const
+    expect(await appeal({ ...pass, record: { ...pass.record, ...unseen } })).toMatchObject({ outcome: 'undecided', found: null })
+    // One byte of the answer, or the evidence of another audit.
+    const bytes = { ...pass.evidence, response: `${pass.evidence.response} ` }
+    expect(await appeal({ ...pass, evidence: bytes })).toMatchObject({ outcome: 'different', found: 'response_mismatch' })
+    expect(await appeal({ ...pass, evidence: other.evidence })).toMatchObject({ outcome: 'different', why: expect.stringMatching(/^the re/) })
+    expect(await appeal({ ...pass, evidence: fault.evidence })).toMatchObject({
+      outcome: 'different',
+      why: expect.stringContaining('another keyset'),
+    })
+    const gone = { ...pass.evidence, report: null }
+    expect(await appeal({ ...pass, evidence: gone })).toMatchObject({ outcome: 'undecided' })
   })
 
   test('S6: a record holds no content and no digest of it that is not keyed', async () => {

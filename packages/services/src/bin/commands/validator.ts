@@ -6,11 +6,12 @@ import { intelSgxRootCa } from 'veritee/attestation'
 import { beaconChainFromJson } from 'veritee/beacon'
 import { fail } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
-import { type Roster, verifyScoringPolicy } from 'veritee/scoring'
+import { parseAuditRecord, type Roster, verifyScoringPolicy } from 'veritee/scoring'
 import { readPublisherKey } from '../../models/sealing/keys.ts'
 import { nodeFiles } from '../../process/files.ts'
 import { readRoots } from '../../process/roots.ts'
-import { openReplayModel } from '../../replay/index.ts'
+import { openReplayModel, replayWith } from '../../replay/index.ts'
+import { type Appeal, appealAudit } from '../../validator/audit/appeal.ts'
 import { httpBeacon } from '../../validator/epoch/beacon-source.ts'
 import { scoredOperators, statusOf, whyOf } from '../../validator/explain.ts'
 import { writeBundle } from '../../validator/publish/directory.ts'
@@ -46,8 +47,10 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       why the workers of an operator (its key, or a beginning of it) have their score, with the records behind it
   veriteed validator evidence INDEX --state DIR --epoch N
       what one audit rests on, with prompt and answer: for looking at it again
+  veriteed validator appeal INDEX --state DIR --epoch N --model NAME=FILE... [--root FILE]...
+      makes an audit again from what was kept of it, and compares: exit code 0 the same, 1 different, 3 it cannot be told
 
-status, scores, why and evidence take --store URL instead of --state DIR, and --json. docs/validator.md says what each step shows.
+status, scores, why, evidence and appeal take --store URL instead of --state DIR, and --json. docs/validator.md says what each step shows.
 Exit codes: 0 done, 1 not genuine or not accepted, 2 wrong usage, 3 something needed is unavailable.
 `
 
@@ -93,7 +96,7 @@ export const command: Command = {
       process.stdout.write(help)
       return values.help ? 0 : 2
     }
-    if (rest.length !== (action === 'why' || action === 'evidence' ? 1 : 0)) throw fail('usage', `${action}: see veriteed validator --help`)
+    if (rest.length !== (['why', 'evidence', 'appeal'].includes(action) ? 1 : 0)) throw fail('usage', `${action}: see veriteed validator --help`)
     if (action === 'run') return run(values)
     const store = await openEpochStore(await placeOf(values), false)
     try {
@@ -129,6 +132,11 @@ async function tell(store: EpochStore, action: string, about: string, values: Va
     if (evidence === null) throw fail('usage', `no audit ${about} in epoch ${epoch}`)
     return print(JSON.parse(evidence), evidence)
   }
+  if (action === 'appeal') {
+    const appeal = await appealed(store, epoch, count(about, 'INDEX', 0), values)
+    print(appeal, `${appeal.outcome}: ${appeal.why}`)
+    return { same: 0, different: 1, undecided: 3 }[appeal.outcome]
+  }
   if (action === 'why') {
     const found = await whyOf(store, epoch, about)
     if (found === null) throw fail('usage', `nothing is known of ${JSON.stringify(about)} in epoch ${epoch}`)
@@ -147,6 +155,34 @@ async function tell(store: EpochStore, action: string, about: string, values: Va
   return print(JSON.parse(scores), table(columns, scoredOperators(scores)))
 }
 
+async function appealed(store: EpochStore, epoch: number, index: number, values: Values): Promise<Appeal> {
+  required(values.epoch, '--epoch')
+  const record = (await store.records(epoch)).find((text) => parseAuditRecord(text).index === index)
+  const evidence = await store.evidence(epoch, index)
+  if (record === undefined || evidence === null) throw fail('usage', `no audit ${index} in epoch ${epoch}`)
+  const roots = await rootsOf(values)
+  const models = await Promise.all(values.model.map(openModel))
+  try {
+    return await appealAudit({
+      record,
+      evidence,
+      trust: { roots },
+      replay: async (exchange, { files }) => {
+        const own = models.find(({ replay }) => `sha256:${replay.engine.model.sha256}` === files.map(({ sha256 }) => sha256).join())
+        return own === undefined ? null : replayWith(exchange, own.replay)
+      },
+    })
+  } finally {
+    for (const { replay } of models) await replay.engine.dispose()
+  }
+}
+
+/** Of genuine machines, and of simulated ones that are named. */
+async function rootsOf({ root }: Values) {
+  const simulated = await Promise.all(root.map((path) => readRoots(path, nodeFiles)))
+  return [intelSgxRootCa, ...simulated.flat()] as const
+}
+
 async function run(values: Values): Promise<number> {
   const stop = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort())
@@ -162,8 +198,7 @@ async function run(values: Values): Promise<number> {
   const manifest = await verifyAdmissionManifest(manifestText, trust, now())
   const scoringText = await nodeFiles.readText(required(values['scoring-policy'], '--scoring-policy'))
   const { policy: scoring } = await verifyScoringPolicy(scoringText, trust, now())
-  const simulated = await Promise.all(values.root.map((path) => readRoots(path, nodeFiles)))
-  const roots = [intelSgxRootCa, ...simulated.flat()] as const
+  const roots = await rootsOf(values)
   const policy = manifestPolicy(manifest.manifest)
   const roster: Roster = {
     manifest: manifest.digest,

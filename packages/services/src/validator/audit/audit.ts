@@ -141,7 +141,15 @@ async function found(
 }
 
 /** A fault that the worker's receipt for this very request shows by itself, whatever became of the answer on its way. */
-async function signedFault({ receipt, worker, request }: Seen): Promise<Fault | null> {
+export async function signedFault({
+  receipt,
+  worker,
+  request,
+}: {
+  readonly receipt: Receipt | null
+  readonly worker: { readonly report: VerifiedReport } | null
+  readonly request: Uint8Array
+}): Promise<Fault | null> {
   if (receipt === null || worker === null) return null
   const sent = await sha256Digest(spliceConstraints(request, requestLimits).forwarded)
   const model = eventOf(receipt, 'veritee.model')

@@ -45,6 +45,8 @@ const wrong: readonly (readonly [string, readonly string[], string, RegExp])[] =
   ['evidence without an epoch', ['evidence', '0', '--state', state], 'usage', /expected --epoch/],
   ['evidence by no number', ['evidence', '-', '--state', state, '--epoch', '5'], 'usage', /INDEX: expected a whole number from 0, found "-"/],
   ['evidence of no audit', ['evidence', String(probes), '--state', state, '--epoch', '5'], 'usage', /no audit 30 in epoch 5/],
+  ['an appeal without an epoch', ['appeal', '0', '--state', state], 'usage', /expected --epoch/],
+  ['an appeal against no audit', ['appeal', '99', '--state', state, '--epoch', '5'], 'usage', /no audit 99 in epoch 5/],
   ['scores of an epoch that has none', ['scores', '--state', state, '--epoch', '4'], 'usage', /epoch 4 has no scores yet/],
   ['run without a network', ['run'], 'usage', /expected --network/],
   [
@@ -68,7 +70,7 @@ test.each(wrong)('%s is refused, with what was expected', async (_, args, code, 
 test('help is asked for, or given where nothing was said', async () => {
   const [asked, none] = [await run('--help'), await run()]
   expect([asked.exit, none.exit]).toEqual([0, 2])
-  for (const action of ['run', 'status', 'scores', 'why', 'evidence']) expect(asked.text).toContain(`veriteed validator ${action}`)
+  for (const action of ['run', 'status', 'scores', 'why', 'evidence', 'appeal']) expect(asked.text).toContain(`veriteed validator ${action}`)
 })
 
 test('status, evidence and why say what the state holds, as text and as JSON', async () => {
@@ -84,6 +86,12 @@ test('status, evidence and why say what the state holds, as text and as JSON', a
   expect(why).toContain(operator)
   expect(why).toContain(`${probes} audits of its workers in epoch 5; ${status.verdicts.pass} passed.`)
   expect(why).toContain('without a pass there is no evidence')
+})
+
+test('an appeal against an audit of which nothing signed was kept is undecided, with an exit code of its own', async () => {
+  const { exit, text } = await run('appeal', '3', '--state', state, '--epoch', '5', '--json')
+  expect(exit).toBe(3)
+  expect(JSON.parse(text)).toMatchObject({ outcome: 'undecided', recorded: { epoch: 5, index: 3 }, why: 'nothing that the worker signed was kept' })
 })
 
 test('scores are those that were published, of the newest epoch unless another is named', async () => {

@@ -74,14 +74,18 @@ export interface Imitated {
   readonly changes?: Partial<EpochOptions>
 }
 
+export function imitationPlan(count: number): EpochOptions['plan'] {
+  return { count, perSecond: 1, maxTokens: 32, maxPrompt: 1500 }
+}
+
 /** The seed is put in beforehand, so that two epochs can be the same. */
 export async function imitateEpoch({ store, auditMs = 0, onAudit = () => undefined, changes = {} }: Imitated): Promise<EpochRecords> {
   await store.keep(5, 'seed', '11'.repeat(32))
-  const now = (): Date => new Date((begins + 3600) * 1000)
+  const now = (): Date => new Date((begins + 36_000) * 1000)
   return runEpoch({
     epoch: 5,
     begins,
-    plan: { count: probes, perSecond: 1, maxTokens: 32, maxPrompt: 1500 },
+    plan: imitationPlan(probes),
     store,
     beacon: localBeacon(await imitationBeacon(), now),
     key: validatorKey,

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { probes } from './imitation.ts'
 
 /** A process that works on an imitated epoch, and can be killed in the middle of it. */
 export interface Killable {
@@ -13,12 +14,16 @@ export interface Killable {
   readonly ended: Promise<boolean>
 }
 
-/** `where`: the file of a SQLite store, or the URL of a PostgreSQL one. */
-export function startProcess(where: string, password = ''): Killable {
-  const child = spawn(process.execPath, ['--conditions=@veritee/source', fileURLToPath(new URL('./process.ts', import.meta.url)), where], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, VERITEE_STORE_PASSWORD: password },
-  })
+/** `where`: the file of a SQLite store, or the URL of a PostgreSQL one. `audits`: of the epoch. */
+export function startProcess(where: string, password = '', audits = probes): Killable {
+  const child = spawn(
+    process.execPath,
+    ['--conditions=@veritee/source', fileURLToPath(new URL('./process.ts', import.meta.url)), where, String(audits)],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, VERITEE_STORE_PASSWORD: password },
+    },
+  )
   const indices: number[] = []
   let done = false
   let text = ''
