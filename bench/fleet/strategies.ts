@@ -140,6 +140,16 @@ export const strategies: readonly Strategy[] = [
     told: () => ({ is: 'pass', tokens: 20 }),
     most: 0.25,
   },
+  {
+    ...cheat,
+    name: 'friend of the colluding validator (honest work, overstated)',
+    level: null,
+    see: honest,
+    told: () => ({ is: 'pass', tokens: 20 }),
+    most: 1.1,
+    least: 0.9,
+    convicted: false,
+  },
   { ...good, name: 'honest, accused by the colluding validator', level: null, see: honest, told: () => mismatch, least: 0.75 },
   { ...cheat, name: 'sybil (four operators on one operator`s machines)', level: null, see: honest, most: 0.3, convicted: false, onePlatform: true },
   {
