@@ -7,6 +7,16 @@ export { type CollateralSource, type ConnectOptions, checkStillVerified, establi
 export type { Mode } from './exchange/holding.ts'
 export type { ProofEvidence } from './exchange/proving.ts'
 export { fetchText, readBody } from './fetch-text.ts'
+export {
+  type Inclusion,
+  type InclusionEvidence,
+  type InclusionOptions,
+  type InclusionStatus,
+  included,
+  type ReceiptInclusion,
+} from './inclusion/included.ts'
+export { logFilesAt } from './inclusion/log-files.ts'
+export { memorySeen, type SeenKeep } from './inclusion/seen.ts'
 export { ClientError, ConfigurationError, RejectedError, typedError, UnavailableError, UntrustedError } from './proof/errors.ts'
 export { explain } from './proof/explain.ts'
 export {

@@ -1,4 +1,5 @@
 export * from './browser.ts'
 export * from './collateral/index.ts'
+export { diskSeen } from './inclusion/disk-seen.ts'
 export { isLoopbackHost, nodeTransport, spkiOf } from './node-transport.ts'
 export { defaultReportDirectory } from './platform/disk-reports.ts'

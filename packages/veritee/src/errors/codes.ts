@@ -219,6 +219,7 @@ const codes = {
     'operator_signature_missing',
     'log_quorum_missing',
     'log_promise_missing',
+    'log_promise_broken',
     'log_refused',
     'fraud_not_shown',
     'ehbp_key_absent',

@@ -21,6 +21,8 @@ export const apiKey = 'sk-very-secret'
 export interface Behaviour {
   keysetDigest?: string | null
   receiptId?: string | null
+  /** `X-Veritee-Receipt-Key`, hex. */
+  receiptKey?: string
   /** Answers to paths that begin with the key, in the place of the right ones. */
   answers: { [path: string]: { status: number; body: string; headers?: { [name: string]: string } } }
   /** Alters the report before it is sent. */
@@ -85,6 +87,7 @@ export async function fakeService(behaviour: Partial<Behaviour> = {}, tls: TlsId
     response.writeHead(200, {
       'content-type': events === null ? 'application/json' : 'text/event-stream',
       ...(state.keysetDigest === null ? {} : { 'x-aci-keyset-digest': state.keysetDigest ?? controller.digest }),
+      ...(state.receiptKey === undefined ? {} : { 'x-veritee-receipt-key': state.receiptKey }),
       ...(state.receiptId === null ? {} : { 'x-receipt-id': state.receiptId ?? 'rcpt-1' }),
     })
     const sent = events ?? [text]

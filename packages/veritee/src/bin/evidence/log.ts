@@ -1,16 +1,7 @@
 import { fromHex, isHex } from '../../bytes/index.ts'
+import { logFilesAt } from '../../client/inclusion/log-files.ts'
 import { fail, VeriteeError } from '../../errors.ts'
-import {
-  type GetLogFile,
-  getInclusion,
-  type LogTrust,
-  parseLogTrust,
-  parseSeen,
-  seenText,
-  verifyFork,
-  verifyInclusion,
-  verifyTlogProof,
-} from '../../log/index.ts'
+import { getInclusion, type LogTrust, parseLogTrust, parseSeen, seenText, verifyFork, verifyInclusion, verifyTlogProof } from '../../log/index.ts'
 import { policyFor, type Role } from '../../policy/index.ts'
 import { keysetDigest, parseReceipt, parseReport, verifyReceipt } from '../../receipt/index.ts'
 import { type Command, command, none, type Options, one, policyWhy, required, shared } from '../terminal/command.ts'
@@ -122,7 +113,7 @@ async function inclusion(values: AskedInclusion): Promise<object> {
   const receipt = await verifyReceipt(parsed, keyset, await keysetDigest(keyset), { requestHash: null, responseHash: null, clientNonce: null })
   const seen = await readSeen(values.seen, trust)
   const key = receiptKey === null ? null : fromHex(receiptKey)
-  const offered = await getInclusion(receipt, key, overHttp(url), seen)
+  const offered = await getInclusion(receipt, key, logFilesAt(url), seen)
   const logged = await verifyInclusion(receipt, key, offered, trust, seen)
   if (values.seen !== undefined) await writeOutput(values.seen, seenText(logged.seen))
   return {
@@ -154,29 +145,4 @@ async function readSeen(path: string | undefined, trust: LogTrust): Promise<Awai
     throw error
   }
   return parseSeen(text, trust)
-}
-
-const timeoutMs = 15_000
-const maxBytes = 1 << 20
-
-/** Files of a log over HTTP. Nothing they hold is trusted. */
-function overHttp(url: string): GetLogFile {
-  const prefix = url.replace(/\/$/, '')
-  return async (path) => {
-    try {
-      const response = await fetch(`${prefix}/${path}`, { signal: AbortSignal.timeout(timeoutMs), redirect: 'error' })
-      if (response.status === 404) return null
-      if (response.status !== 200 || response.body === null) throw fail('service_refused', `the log answered with status ${response.status}`)
-      const parts: Uint8Array[] = []
-      let length = 0
-      for await (const part of response.body as unknown as AsyncIterable<Uint8Array>) {
-        length += part.length
-        if (length > maxBytes) throw fail('response_too_large', `expected at most ${maxBytes} bytes`)
-        parts.push(part)
-      }
-      return new Uint8Array(Buffer.concat(parts))
-    } catch (cause) {
-      throw cause instanceof VeriteeError ? cause : fail('service_unavailable', `the log did not answer: ${prefix}`, cause)
-    }
-  }
 }

@@ -5,6 +5,7 @@ import { policyFor } from '../../policy/index.ts'
 import { type Exchange, maxReceiptBytes, type VerifiedExchange, verifySealedExchange } from '../../receipt/index.ts'
 import { ehbpKeyOf } from '../../seal/ehbp/index.ts'
 import type { Service } from '../establish.ts'
+import { rememberPromises } from '../inclusion/promised.ts'
 import { proofError } from '../proof/errors.ts'
 import { checksOf, provenEnclave, provenModel, provenReceipt } from '../proof/facts.ts'
 import type { Proof, ProofStatus, ProvenEnclave } from '../proof/proof.ts'
@@ -156,6 +157,7 @@ async function result(
     warnings: [...new Set([...service.verdict.warnings, ...(found?.worker?.verdict.warnings ?? [])])],
     error,
   }
+  if (found !== null) rememberPromises(proof, sent, found)
   const { reportText: report, nonce } = service
   return { proof, failure, evidence: { requestBody: sent.requestBody, responseBody, report, nonce, records: verified?.records ?? null } }
 }
