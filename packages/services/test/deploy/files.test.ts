@@ -5,7 +5,9 @@ import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { parse } from 'yaml'
 import { controllerSchema } from '../../src/config/controller.ts'
+import { logSchema, witnessSchema } from '../../src/config/log.ts'
 import { readConfiguration } from '../../src/config/schema.ts'
 import { workerSchema } from '../../src/config/worker.ts'
 import { argumentsOf } from '../../src/deploy/layout.ts'
@@ -58,16 +60,21 @@ describe('files of deploy/ are what their own tools take', () => {
           privileged?: boolean
           devices?: { source: string }[]
           cap_drop?: string[]
+          command?: string[]
           volumes?: { target: string }[]
         }
       }
     }
     const profiles = new Set(Object.values(services).flatMap((service) => service.profiles ?? []))
-    expect([...profiles].sort()).toEqual(['observability', 'postgres', 'sgx', 'simulate'])
+    expect([...profiles].sort()).toEqual(['log', 'observability', 'postgres', 'sgx', 'simulate', 'validator'])
     for (const name of ['controller', 'worker']) {
       expect(services[name]?.devices?.map(({ source }) => source)).toEqual(['/dev/sgx_enclave', '/dev/sgx_provision'])
       expect(services[name]?.cap_drop).toEqual(['ALL'])
       expect(services[name]?.volumes?.map(({ target }) => target)).toContain('/var/run/aesmd/aesm.socket')
+    }
+    for (const name of ['log', 'witness', 'validator']) {
+      expect(services[name]?.devices ?? [], name).toEqual([])
+      expect(services[name], name).toMatchObject({ read_only: true, cap_drop: ['ALL'] })
     }
     expect(Object.values(services).filter(({ privileged }) => privileged === true)).toEqual([])
   })
@@ -77,9 +84,34 @@ describe('files of deploy/ are what their own tools take', () => {
       const text = readFileSync(at(`systemd/${name}`), 'utf8').replace(/^ExecStart=\/usr\/bin\/[a-z-]+/m, 'ExecStart=/bin/true')
       await writeFile(join(directory, name.replace('@.', '@worker.')), text)
     }
-    const services = ['veritee@worker.service', 'veritee-collateral.service'].map((name) => join(directory, name))
+    const services = ['veritee@worker.service', 'veritee-collateral.service', 'veritee-validator.service'].map((name) => join(directory, name))
     output(analyze, 'verify', '--man=no', ...services, join(directory, 'veritee-collateral.timer'))
     for (const service of services) output(analyze, 'security', '--offline=true', '--no-pager', '--threshold=20', service)
+  })
+})
+
+describe('services of the compose file that are no enclaves', () => {
+  const { services } = parse(readFileSync(at('compose.yaml'), 'utf8'), { merge: true }) as { services: { [name: string]: { command: string[] } } }
+  it.each([
+    ['log', { log: { origin: 'log.example/receipts' }, witnesses: { quorum: 0 }, submitters: { any: true } }, logSchema],
+    ['witness', { witness: { name: 'witness.example/w1' } }, witnessSchema],
+  ] as const)('%s: its arguments are ones that the program takes', async (name, config, schema) => {
+    const [command, ...args] = services[name]?.command ?? []
+    expect(command).toBe(name)
+    const sources = { args, environment: {}, readText: async () => JSON.stringify(config) }
+    const { configuration } = await readConfiguration(schema as typeof logSchema, sources)
+    expect(configuration?.values.listen).toMatchObject({ host: '0.0.0.0', port: name === 'log' ? 8090 : 8091, behind_tls: true })
+  })
+
+  it('validator: so are its own, and what its file says is read as arguments are', async () => {
+    const folder = join(directory, 'validator')
+    await mkdir(folder)
+    const config = join(folder, 'config.json')
+    await writeFile(config, JSON.stringify({ network: 'n', signer: ['ab'], threshold: 2, manifest: '/nowhere' }))
+    const args = (services.validator?.command ?? []).map((one) => (one === '/etc/veritee/config.json' ? config : one))
+    const veriteed = fileURLToPath(new URL('../../src/bin/veriteed.ts', import.meta.url))
+    const { status, stderr } = spawnSync(process.execPath, ['--conditions=@veritee/source', veriteed, ...args], { encoding: 'utf8' })
+    expect({ status, stderr }).toMatchObject({ status: 2, stderr: expect.stringContaining('--threshold: expected no more than there are signers') })
   })
 })
 

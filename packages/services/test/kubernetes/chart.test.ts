@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { brokerSchema } from '../../src/config/broker.ts'
 import { controllerSchema } from '../../src/config/controller.ts'
 import { readConfiguration } from '../../src/config/schema.ts'
+import { validatorFile } from '../../src/config/validator-file.ts'
 import { workerSchema } from '../../src/config/worker.ts'
 import { allValues, chartYaml, faults, helm, leastValues, lint, objects, type Resource, template, type Values } from './chart.ts'
 
@@ -13,7 +14,7 @@ const left = helm === null ? 'Helm is not built: tools/install-helm.sh' : null
 const named = (all: readonly Resource[], kind: string, name: string): Resource => all.find((one) => one.kind === kind && one.metadata.name === name)
 const pods = (all: readonly Resource[]) =>
   all.filter(({ kind }) => kind === 'StatefulSet').map((set) => ({ name: set.metadata.name as string, pod: set.spec.template }))
-const enclaves = (all: readonly Resource[]) => pods(all).filter(({ name }) => !name.endsWith('-pccs'))
+const enclaves = (all: readonly Resource[]) => pods(all).filter(({ name }) => !/-(?:pccs|validator)$/.test(name))
 
 /** Values with one member changed, by its path. */
 function changed(values: Values, path: readonly string[], value: unknown): Values {
@@ -97,6 +98,10 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
     for (const values of [leastValues(), allValues()]) {
       for (const map of objects(values).filter((one) => one.kind === 'ConfigMap' && one.data['config.json'] !== undefined)) {
         const component: string = map.metadata.labels['app.kubernetes.io/component']
+        if (component === 'validator') {
+          expect(validatorFile(map.data['config.json'])).toMatchObject({ threshold: '2', probes: '200', 'api-key-file': '/accounts/accounts.txt' })
+          continue
+        }
         const schema = component === 'controller' ? controllerSchema : component === 'broker' ? brokerSchema : workerSchema
         const { configuration } = await readConfiguration(schema as typeof workerSchema, {
           args: ['--tee', 'gramine', '--state', '/var/lib/veritee/state', '--config', 'config.json'],
@@ -167,6 +172,27 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
     expect(set.spec).not.toHaveProperty('replicas')
   })
 
+  it('runs a validator without devices, which nobody reaches, and not unless it is asked for', () => {
+    expect(named(objects(leastValues()), 'StatefulSet', 'release-validator')).toBeUndefined()
+    const all = objects(allValues())
+    const { replicas, template: pod } = named(all, 'StatefulSet', 'inference-validator').spec
+    const [container] = pod.spec.containers
+    expect(replicas).toBe(1)
+    expect(JSON.stringify(container.resources)).not.toContain('sgx')
+    expect(container.securityContext).toEqual({ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } })
+    expect(pod.spec).toMatchObject({ automountServiceAccountToken: false, securityContext: { runAsNonRoot: true } })
+    expect(named(all, 'NetworkPolicy', 'inference-validator').spec).toMatchObject({ policyTypes: ['Ingress', 'Egress'] })
+    expect(named(all, 'NetworkPolicy', 'inference-validator').spec.ingress).toBeUndefined()
+    // Every file that its configuration names lies in something that is mounted.
+    const mounts: string[] = container.volumeMounts.map(({ mountPath }: { mountPath: string }) => mountPath)
+    const config = validatorFile(named(all, 'ConfigMap', 'inference-validator').data['config.json'])
+    for (const option of ['key', 'manifest', 'scoring-policy', 'api-key-file', 'state', 'out'])
+      expect(
+        mounts.some((mount) => String(config[option]).startsWith(`${mount}/`)),
+        option,
+      ).toBe(true)
+  })
+
   const refused: readonly (readonly [name: string, values: Values, message: RegExp])[] = [
     ['an unknown value', changed(leastValues(), ['controler'], {}), /controler/],
     ['an unknown value deep inside', changed(leastValues(), ['controller', 'service', 'tipe'], 'ClusterIP'), /tipe/],
@@ -181,6 +207,8 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
       /expected each name once/,
     ],
     ['a worker without a model', changed(leastValues(), ['workers'], [{ name: 'demo', models: [], modelNames: ['a'] }]), /models/],
+    ['a validator without a key', changed(allValues(), ['validator', 'keySecret'], ''), /validator\.keySecret/],
+    ['a controller whose operator nobody says', changed(allValues(), ['validator', 'controllers'], ['https://controller.example']), /controllers/],
     ['17 controllers', changed(leastValues(), ['controller', 'replicas'], 17), /replicas/],
     ['a PCCS without an image', changed(leastValues(), ['pccs'], { enabled: true, configSecret: 'a', tlsSecret: 'b' }), /pccs\.image/],
   ]

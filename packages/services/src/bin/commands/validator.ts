@@ -1,14 +1,15 @@
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type AdmissionTrust, manifestPolicy, verifyAdmissionManifest } from 'veritee/admission'
 import { intelSgxRootCa } from 'veritee/attestation'
 import { beaconChainFromJson } from 'veritee/beacon'
 import { fail } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
-import { parseAuditRecord, type Roster, verifyScoringPolicy } from 'veritee/scoring'
+import { parseAuditRecord, parseScoringPolicy, type Roster, signScoringPolicy, verifyScoringPolicy } from 'veritee/scoring'
+import { validatorFile } from '../../config/validator-file.ts'
 import { readPublisherKey } from '../../models/sealing/keys.ts'
-import { nodeFiles } from '../../process/files.ts'
+import { nodeFiles, publish } from '../../process/files.ts'
 import { readRoots } from '../../process/roots.ts'
 import { openReplayModel, replayWith } from '../../replay/index.ts'
 import { type Appeal, appealAudit } from '../../validator/audit/appeal.ts'
@@ -41,6 +42,9 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --probes N              in an epoch (default: 200)
       --epochs N              how many epochs (default: without end)
       --out DIR               bundles go to DIR/epoch-N
+      --config FILE           these options as JSON, by their names: {"network": "x", "signer": ["..."], "probes": 200}; arguments win over it
+  veriteed validator sign FILE --key FILE
+      adds a signature to a scoring policy; several signers sign one after the other, in any order
   veriteed validator status --state DIR
   veriteed validator scores --state DIR [--epoch N]
   veriteed validator why OPERATOR --state DIR [--epoch N]
@@ -50,7 +54,7 @@ const help = `veriteed validator: asks the workers of a network as anybody would
   veriteed validator appeal INDEX --state DIR --epoch N --model NAME=FILE... [--root FILE]...
       makes an audit again from what was kept of it, and compares: exit code 0 the same, 1 different, 3 it cannot be told
 
-status, scores, why, evidence and appeal take --store URL instead of --state DIR, and --json. docs/validator.md says what each step shows.
+status, scores, why, evidence and appeal take --store URL instead of --state DIR, and, like sign, --json. docs/validator.md says what each step shows.
 Exit codes: 0 done, 1 not genuine or not accepted, 2 wrong usage, 3 something needed is unavailable.
 `
 
@@ -70,10 +74,11 @@ const options = {
   model: { type: 'string', multiple: true, default: [] as string[] },
   beacon: { type: 'string', multiple: true, default: [] as string[] },
   root: { type: 'string', multiple: true, default: [] as string[] },
-  probes: { type: 'string', default: '200' },
+  probes: { type: 'string' },
   epochs: { type: 'string' },
   epoch: { type: 'string' },
   out: { type: 'string' },
+  config: { type: 'string' },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
 } as const
@@ -96,8 +101,10 @@ export const command: Command = {
       process.stdout.write(help)
       return values.help ? 0 : 2
     }
-    if (rest.length !== (['why', 'evidence', 'appeal'].includes(action) ? 1 : 0)) throw fail('usage', `${action}: see veriteed validator --help`)
-    if (action === 'run') return run(values)
+    if (rest.length !== (['why', 'evidence', 'appeal', 'sign'].includes(action) ? 1 : 0))
+      throw fail('usage', `${action}: see veriteed validator --help`)
+    if (action === 'sign') return sign(rest[0] ?? '', values)
+    if (action === 'run') return run(await withFile(values))
     const store = await openEpochStore(await placeOf(values), false)
     try {
       return await tell(store, action, rest[0] ?? '', values)
@@ -183,6 +190,24 @@ async function rootsOf({ root }: Values) {
   return [intelSgxRootCa, ...simulated.flat()] as const
 }
 
+async function sign(file: string, values: Values): Promise<number> {
+  const key = await readPublisherKey(required(values.key, '--key'))
+  const text = await signScoringPolicy(await nodeFiles.readText(file), key)
+  await publish(dirname(file), { [basename(file)]: `${text}\n` })
+  const { digest, signatures } = await parseScoringPolicy(text)
+  const result = { file, digest, signed_by: signatures.map((signature) => signature.key) }
+  process.stdout.write(values.json ? `${JSON.stringify(result, null, 2)}\n` : `${digest}\nsigned by ${result.signed_by.join(', ')}\n`)
+  return 0
+}
+
+/** What the file of `--config` says, where the arguments say nothing. Throws `config_invalid`. */
+async function withFile(values: Values): Promise<Values> {
+  if (values.config === undefined) return values
+  const read = validatorFile(await nodeFiles.readText(values.config))
+  const said = Object.entries(values).filter(([, value]) => value !== undefined && !(Array.isArray(value) && value.length === 0))
+  return { ...values, ...read, ...Object.fromEntries(said) }
+}
+
 async function run(values: Values): Promise<number> {
   const stop = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort())
@@ -227,7 +252,7 @@ async function run(values: Values): Promise<number> {
         controllers: values.controller.map(controllerOf),
         apiKeys,
         models: new Map(models.map(({ name, replay }) => [`sha256:${replay.engine.model.sha256}`, { name, replay }])),
-        probesPerEpoch: count(values.probes, '--probes', 1),
+        probesPerEpoch: count(values.probes ?? '200', '--probes', 1),
         probingPart: 0.9,
         parallel: 2,
         now,

@@ -1,0 +1,25 @@
+import { parseJson, Shape } from 'veritee/bytes'
+
+/** What of `veriteed validator run` a file may say: everything but where the file itself is. */
+export interface ValidatorFile {
+  readonly [option: string]: string | string[]
+}
+
+const single = ['state', 'store', 'store-password-file', 'store-ca', 'key', 'manifest', 'scoring-policy', 'network', 'api-key-file', 'out'] as const
+const numbers = ['threshold', 'probes', 'epochs'] as const
+const several = ['signer', 'controller', 'model', 'beacon', 'root'] as const
+const shape = new Shape('config_invalid')
+
+/**
+ * Reads the file of `veriteed validator run --config`: one JSON object, options by the names of their arguments; texts, whole numbers, and lists of texts.
+ * Values are given back as arguments have them; whether they are sensible is asked where they are used. Throws `config_invalid`, `malformed_json`.
+ */
+export function validatorFile(text: string): ValidatorFile {
+  const o = shape.object(parseJson(text, { maxLength: 1 << 20, maxDepth: 4 }), 'config', [], [...single, ...numbers, ...several])
+  const read: Record<string, string | string[]> = {}
+  for (const name of single) if (o[name] !== undefined) read[name] = shape.string(o[name], name, 4096)
+  for (const name of numbers) if (o[name] !== undefined) read[name] = String(shape.integer(o[name], name, 999_999_999))
+  for (const name of several)
+    if (o[name] !== undefined) read[name] = shape.array(o[name], name, 1024).map((value, i) => shape.string(value, `${name}[${i}]`, 4096))
+  return read
+}

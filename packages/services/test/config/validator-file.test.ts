@@ -1,0 +1,32 @@
+import { describe, expect, it } from 'vitest'
+import { validatorFile } from '../../src/config/validator-file.ts'
+
+describe('the file of a validator', () => {
+  it('is read as arguments are', () => {
+    expect(validatorFile('{"network":"n","threshold":2,"probes":50,"signer":["a","b"],"model":["m=/m.gguf"],"scoring-policy":"/s.json"}')).toEqual({
+      network: 'n',
+      threshold: '2',
+      probes: '50',
+      signer: ['a', 'b'],
+      model: ['m=/m.gguf'],
+      'scoring-policy': '/s.json',
+    })
+    expect(validatorFile('{}')).toEqual({})
+  })
+
+  it.each([
+    ['an option that there is not', '{"netwrok":"n"}', 'config_invalid'],
+    ['a file that names another', '{"config":"x"}', 'config_invalid'],
+    ['an action of another command', '{"epoch":"1"}', 'config_invalid'],
+    ['a number as a text', '{"threshold":"2"}', 'config_invalid'],
+    ['a part of a number', '{"probes":1.5}', 'config_invalid'],
+    ['less than nothing', '{"epochs":-1}', 'config_invalid'],
+    ['one text where several may be', '{"signer":"ab"}', 'config_invalid'],
+    ['a list in a list', '{"signer":[["ab"]]}', 'config_invalid'],
+    ['a list', '[]', 'config_invalid'],
+    ['a member twice', '{"key":"a","key":"b"}', 'malformed_json'],
+    ['no JSON', 'network: n', 'malformed_json'],
+  ])('refuses %s', (_, text, code) => {
+    expect(() => validatorFile(text)).toThrow(expect.objectContaining({ code }))
+  })
+})
