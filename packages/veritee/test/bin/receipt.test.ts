@@ -100,6 +100,18 @@ describe('receipt verify', () => {
     expect(await judged({ controllerReceipt: { workload_keyset_digest: sha('other') } })).toEqual([1, 'receipt_keyset_mismatch'])
     expect(await judged({})).toEqual([0, 'accepted'])
   })
+  it('S21: under a policy that names a log, a receipt that does not promise it is 1', async () => {
+    const log = { origin: 'log.example/receipts', key: 'k', witnesses: ['w'], quorum: 1 }
+    const plain = policy
+    policy = files.write('log.json', JSON.stringify(policyOf({}, { log })))
+    try {
+      expect(await judged({})).toEqual([1, 'log_promise_missing'])
+      const promise: ReceiptEvent = { type: 'veritee.log', origin: log.origin, promised_by: 1_800_000_000 }
+      expect(await judged({ controllerEvents: (events) => [...events, promise] })).toEqual([0, 'accepted'])
+    } finally {
+      policy = plain
+    }
+  })
   it('a report over another nonce than the one drawn is 1', async () => {
     const ran = await veritee([
       'receipt',

@@ -335,6 +335,21 @@ describe('tampering with an exchange', () => {
   })
 })
 
+describe('S21: where the policy names a log', () => {
+  const log = { origin: 'log.example/receipts', key: 'k', witnesses: ['w'], quorum: 1 }
+  const promise: ReceiptEvent = { type: 'veritee.log', origin: log.origin, promised_by: 1_800_000_000 }
+  const add = (events: readonly ReceiptEvent[]): readonly ReceiptEvent[] => [...events, promise]
+  test('each receipt must promise it, under the section of its role', async () => {
+    const both = bundleOf(await keepExchange({ events: add, workerEvents: add }))
+    const verdict = await judge(both, { policy: policyFor({ controller: { log }, worker: { log } }) })
+    expect([verdict.error, statusOf(verdict, 'log'), statusOf(verdict, 'worker.log')]).toEqual([null, 'pass', 'pass'])
+    for (const demanding of [policyFor({ controller: { log } }), policyFor({ worker: { log } })])
+      expect((await judge(bundleOf(kept), { policy: demanding })).error?.code).toBe('log_promise_missing')
+    const other = policyFor({ worker: { log: { ...log, origin: 'another' } } })
+    expect((await judge(both, { policy: other })).error?.code).toBe('log_promise_missing')
+  })
+})
+
 describe('what a controller says of a failed worker', () => {
   const failure: ReceiptEvent = { type: 'upstream.verified', result: 'failed', required: true, model_id: 'demo-model', reason: 'no worker' }
   const refused: Changes = {

@@ -195,6 +195,22 @@ describe('an answer of a worker to which the body was sealed', () => {
     expect(await verify(await make(wishes))).toBe(code)
   })
 
+  it('S21: where the policy names a log, both receipts must promise it', async () => {
+    const log = { origin: 'log.example/receipts', key: 'k', witnesses: ['w'], quorum: 1 }
+    const add = (events: readonly ReceiptEvent[]): readonly ReceiptEvent[] => [
+      ...events,
+      { type: 'veritee.log', origin: log.origin, promised_by: 1_800_000_000 },
+    ]
+    const judged = async (wishes: Wishes): Promise<string> => {
+      const { exchange, records, controller, worker } = await make(wishes)
+      const own = { ...worker, policy: { ...worker.policy, log } }
+      return refusal(() => verifySealedExchange(exchange, records, controller, own, judgedAt, { log }))
+    }
+    expect(await judged({ controllerEvents: add, workerEvents: add })).toBe('accepted')
+    expect(await judged({ workerEvents: add })).toBe('log_promise_missing')
+    expect(await judged({ controllerEvents: add })).toBe('log_promise_missing')
+  })
+
   it('S4: the receipt of another genuine worker is refused', async () => {
     expect(await verify(await make({ signer: await keyed() }))).toBe('receipt_signature_invalid')
   })
