@@ -4,13 +4,16 @@ import { VeriteeError } from 'veritee/errors'
 import {
   cosign,
   forkText,
+  isOf,
   type LogTrust,
   type NoteSigner,
+  noteText,
   parseAddCheckpoint,
   parseCheckpoint,
   parseNote,
   type SignedCheckpoint,
   signatureLine,
+  type VerifierKey,
   verifyCheckpointOfLog,
 } from 'veritee/log'
 import type { TileFiles } from './tile-files.ts'
@@ -86,7 +89,7 @@ export class Witness {
     if (log === undefined) return refusal(404, 'this log is not one that this witness knows')
     let checkpoint: SignedCheckpoint
     try {
-      checkpoint = await verifyCheckpointOfLog(request.checkpoint, log)
+      checkpoint = ownOf(await verifyCheckpointOfLog(request.checkpoint, log), log.key)
     } catch (error) {
       return refusal(error instanceof VeriteeError && error.code === 'checkpoint_malformed' ? 422 : 403, error)
     }
@@ -116,7 +119,7 @@ export class Witness {
     const { signer, now, files } = this.#options
     const { text } = parseNote(checkpoint.note)
     const line = signatureLine(await cosign(text, signer, Math.floor(now().getTime() / 1000)))
-    const note = withCosignature(checkpoint.note, signer, line)
+    const note = `${checkpoint.note}${line}`
     await files.write(new Map([[seenPath(origin), note]]))
     this.#seen.set(origin, { ...checkpoint, note })
     return { status: 200, body: line, contentType: plain }
@@ -136,12 +139,10 @@ export class Witness {
   }
 }
 
-/** The log's own signatures and ours: others are not for us to pass on. */
-function withCosignature(note: string, { verifier }: NoteSigner, line: string): string {
-  const { text, signatures } = parseNote(note)
-  const origin = text.slice(0, text.indexOf('\n'))
-  const own = signatures.filter(({ name }) => name === origin && name !== verifier.name)
-  return `${text}\n${own.map(signatureLine).join('')}${line}`
+/** With the log's signature alone: others are not for us to keep or pass on, and anybody can put many beside it. */
+function ownOf(checkpoint: SignedCheckpoint, key: VerifierKey): SignedCheckpoint {
+  const { text, signatures } = parseNote(checkpoint.note)
+  return { ...checkpoint, note: noteText({ text, signatures: signatures.filter((signature) => isOf(key, signature)).slice(0, 1) }) }
 }
 
 function seenPath(origin: string): string {

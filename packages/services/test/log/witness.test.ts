@@ -1,7 +1,16 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { consistencyProof, fromHex, leafHash, merkleRoot, toHex, utf8 } from 'veritee/bytes'
-import { addCheckpointText, parseCosignatures, parseNote, signCheckpoint, verifierKey, verifyCosignature, verifyFork } from 'veritee/log'
+import {
+  addCheckpointText,
+  parseCosignatures,
+  parseNote,
+  signatureLine,
+  signCheckpoint,
+  verifierKey,
+  verifyCosignature,
+  verifyFork,
+} from 'veritee/log'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { litewitness } from '../../../veritee/test/log/published.ts'
 import { TileFiles } from '../../src/log/tile-files.ts'
@@ -71,6 +80,16 @@ describe('a witness', () => {
     expect(latest.text).toContain('\n12\n')
     expect(latest.signatures.map(({ name }) => name)).toEqual([origin, 'witness.example'])
     expect(witness.latest(originHashOf('other'))).toBeNull()
+  })
+
+  it('keeps nothing of signatures that others put beside that of the log, under whatever name', async () => {
+    const { witness, request } = await setup()
+    const body = await request(0, 5)
+    const junk = signatureLine({ name: origin, keyId: '00000000', signature: new Uint8Array(3000) })
+    const last = body.split('\n').at(-2) ?? ''
+    expect((await witness.addCheckpoint(`${body}${junk.repeat(40)}${last}\n`)).status).toBe(200)
+    const { signatures } = parseNote(witness.latest(originHashOf(origin)) ?? '')
+    expect(signatures.map(({ name }) => name)).toEqual([origin, 'witness.example'])
   })
 
   it('S21: persists the largest size before it answers: after a restart it still refuses a smaller tree and another history', async () => {

@@ -223,6 +223,17 @@ describe('S16: duties of validators', () => {
     expect((await verify(found.bundle)).verdict).toBe('verified')
   })
 
+  it('one that is left out by a minority of the others is told as not judged', async () => {
+    const alone = { ...parts, validators: parts.validators.slice(0, 1) }
+    const status = async (signers: World['keys']) => {
+      const { bundle } = await writeEpoch(alone, signers)
+      const { verdict, checks } = await verify(bundle)
+      return [verdict, checks.find(({ id }) => id === 'signatures')?.status]
+    }
+    expect(await status(world.keys.slice(0, 1))).toEqual(['verified', 'waived'])
+    expect(await status(world.keys)).toEqual(['verified', 'pass'])
+  })
+
   it('without a log, nothing can be chosen, and it is told that time is not shown', async () => {
     const here = await makeWorld({ withLog: false, validators: 1 })
     const found = await writeEpoch(await makeEpoch(here, 6), here.keys)
