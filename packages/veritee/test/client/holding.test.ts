@@ -92,6 +92,20 @@ describe('what is held back, however the network cuts it', () => {
 })
 
 describe('an outlet', () => {
+  it.each(['end', 'fail'] as const)('given up while its reader waits: its %s afterwards harms nobody', async (how) => {
+    let stopped: unknown
+    const outlet = new Outlet((reason) => {
+      stopped = reason
+    })
+    const reader = outlet.stream.getReader()
+    const waiting = reader.read()
+    // A stream asks its source when it has started, a turn later.
+    await new Promise((resolve) => setTimeout(resolve))
+    await reader.cancel('enough')
+    expect(() => (how === 'end' ? outlet.end() : outlet.fail(new Error('broke off')))).not.toThrow()
+    expect([stopped, await waiting]).toEqual(['enough', { done: true, value: undefined }])
+  })
+
   const bytes = (length: number): Uint8Array => new Uint8Array(length)
   it('gives what was pushed, then its failure', async () => {
     const outlet = new Outlet(() => undefined)

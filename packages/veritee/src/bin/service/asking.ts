@@ -72,6 +72,8 @@ async function read(response: Response, take: (piece: string) => void, signal: A
   // Giving up the body is what ends the request; what came until then can be proven.
   const stop = (): void => void reader?.cancel().catch(() => undefined)
   signal?.addEventListener('abort', stop, { once: true })
+  // Stopped before the answer began: nobody would be told again.
+  if (signal?.aborted === true) stop()
   try {
     for (;;) {
       const next = await reader?.read()

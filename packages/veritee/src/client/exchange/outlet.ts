@@ -15,6 +15,8 @@ export class Outlet {
         pull: (controller) => this.#pull(controller),
         cancel: (reason) => {
           this.#ended ??= 'end'
+          // A read that waited was answered by the giving up: its stream is closed, and takes no second end.
+          this.#wake = null
           this.#drop()
           stop(reason)
         },
