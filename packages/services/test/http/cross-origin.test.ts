@@ -1,4 +1,5 @@
 import { type IncomingHttpHeaders, type RequestListener, request } from 'node:http'
+import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { origins as origin } from '../../src/config/parts.ts'
 import { crossOrigin } from '../../src/http/cross-origin.ts'
@@ -119,6 +120,32 @@ describe('S22: which pages may read', () => {
     for (const name of ['x-veritee-admission', '*', 'cookie']) expect(names).not.toContain(name)
     await ask(service('one'), 'OPTIONS', '/v1/chat/completions', { origin: page })
     expect(reached).toEqual(['OPTIONS /v1/chat/completions'])
+  })
+
+  test('a preflight allows whatever OpenAI`s client sends', async () => {
+    const answer = await ask(service('one'), 'OPTIONS', '/v1/chat/completions', { origin: page, ...asks })
+    const allowed = String(answer.headers['access-control-allow-headers']).split(', ')
+    const sent = new Set<string>()
+    const client = new OpenAI({
+      baseURL: 'http://127.0.0.1:1/v1',
+      apiKey: 'sk-x',
+      maxRetries: 1,
+      fetch: async (_, init) => {
+        for (const [name] of new Headers(init?.headers)) sent.add(name)
+        return new Response('{}', { status: 500, headers: { 'retry-after-ms': '1' } })
+      },
+    })
+    const messages = [{ role: 'user' as const, content: 'hi' }]
+    await client.chat.completions.create({ model: 'm', messages, stream: true }).catch(() => undefined)
+    await client.responses.create({ model: 'm', input: 'hi' }, { timeout: 5000 }).catch(() => undefined)
+    await client.chat.completions
+      .stream({ model: 'm', messages })
+      .done()
+      .catch(() => undefined)
+    await client.models.list().catch(() => undefined)
+    expect(sent).toContain('x-stainless-lang')
+    // Browsers ask for no leave for `accept`, and write the length themselves.
+    expect([...sent].filter((name) => !allowed.includes(name))).toEqual(['accept'])
   })
 
   test('an answer names the headers that a page needs to verify it', async () => {
