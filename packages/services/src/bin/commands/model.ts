@@ -1,8 +1,11 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { fail, VeriteeError } from 'veritee/errors'
 import { parseManifest, readKeyId } from 'veritee/seal'
 import { readManifest, readManifestText } from '../../enclave/sealed/manifest.ts'
 import { openSealedModel } from '../../enclave/sealed/open.ts'
+import { resolveModel } from '../../models/locate.ts'
 import { showProgress } from '../../models/progress.ts'
 import { makeModelKey, makePublisherKey, readModelKey, readPublisherKey } from '../../models/sealing/keys.ts'
 import { sealModel } from '../../models/sealing/seal.ts'
@@ -12,6 +15,8 @@ import { keyActions, keysHelp, runKeyAction } from './model-keys.ts'
 
 const help = `veriteed model: sealed models (spec/sealed-model.md)
 
+  veriteed model pull hf:OWNER/REPO[@REVISION]/PATH/FILE.gguf
+      downloads a model into the cache, or goes on where it ended, and hashes it there: the hash must be the one that the hub stated (docs/models.md)
   veriteed model keygen --publisher FILE | --model-key FILE
       makes an Ed25519 publisher key, or a model key of 32 bytes, in a new file of mode 0600
   veriteed model seal FILE... --out DIR | --single FILE --name NAME --model-version N --key-id REPO/TYPE/TAG --key FILE
@@ -49,6 +54,7 @@ const options = {
 type Values = ReturnType<typeof parseArgs<{ options: typeof options }>>['values']
 
 const allowed: Readonly<Record<string, readonly (keyof typeof options)[]>> = {
+  pull: [],
   keygen: ['publisher', 'model-key'],
   seal: ['out', 'single', 'name', 'model-version', 'key-id', 'key', 'publisher-key', 'licence', 'template-digest'],
   inspect: [],
@@ -96,12 +102,31 @@ function read(args: readonly string[]): { readonly action: string | undefined; r
 }
 
 async function runAction(action: string, rest: readonly string[], values: Values): Promise<object> {
+  if (action === 'pull') return pull(rest)
   if (action === 'keygen') return keygen(values, rest)
   if (action === 'seal') return seal(values, rest)
   const [model, ...more] = rest
   if (model === undefined || more.length > 0) throw fail('usage', 'expected one sealed model, a directory or a single file')
   if (action === 'inspect') return { verified: false, manifest: parseManifest(await readManifestText(model)) }
   return action === 'verify' ? verify(values, model) : openOne(values, model)
+}
+
+/** What lies in the cache is hashed again: a disk that was written by others since is not believed. */
+async function pull(rest: readonly string[]): Promise<object> {
+  const [spec = '', ...more] = rest
+  if (!spec.startsWith('hf:') || more.length > 0) throw fail('usage', 'expected one model of a hub, hf:OWNER/REPO[@REVISION]/PATH/FILE.gguf')
+  const progress = showProgress('downloading', process.stderr)
+  try {
+    const { path, sha256: stated } = await resolveModel(spec, { onProgress: progress.update })
+    const hash = createHash('sha256')
+    for await (const part of createReadStream(path)) hash.update(part as Buffer)
+    const found = hash.digest('hex')
+    if (found !== stated)
+      throw fail('model_hash_mismatch', `${path}: expected ${stated}, as the hub stated, found ${found}; remove the file and pull it again`)
+    return { model: spec, file: path, sha256: `sha256:${found}` }
+  } finally {
+    progress.end()
+  }
 }
 
 async function keygen(values: Values, rest: readonly string[]): Promise<object> {
