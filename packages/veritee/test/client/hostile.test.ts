@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Json } from '../../src/bytes/index.ts'
 import { ClientError, type Connection, type ConnectionOptions, connect, fetchText, nodeTransport, type Proof } from '../../src/client/index.ts'
 import type { ReceiptEvent } from '../../src/receipt/index.ts'
+import { inferenceEvent } from '../fraud/scenario.ts'
 import { createEnclave, nonceOf, resigned, seconds, sha, start, trust } from '../receipt/enclaves.ts'
 import { policyOf, streamEvents } from '../receipt/scenario.ts'
 import { serveHttps, tlsIdentity } from './servers.ts'
@@ -391,6 +392,22 @@ describe('streams', () => {
       text: a + b,
       proof: { status: 'verified-prefix', error: null, bytes: { events: 2, complete: false } },
     })
+  })
+  it('S9: ended well, though the worker signed that it was aborted: no reader takes the part for the whole', async () => {
+    const workerEvents = (events: readonly (ReceiptEvent | Json)[]): readonly (ReceiptEvent | Json)[] => [
+      ...events.slice(0, -1),
+      inferenceEvent('aborted'),
+      ...events.slice(-1),
+    ]
+    const fake = await secure({ sealing: { workerEvents } })
+    for (const [mode, code] of [
+      ['buffered', 'service_unavailable'],
+      ['hold-last', 'service_unavailable'],
+      ['report', null],
+    ] as const) {
+      const c = await open(fake.url, { mode })
+      expect(await ask(c, streamed)).toMatchObject({ code, proof: { status: 'verified-prefix', error: null, bytes: { complete: true } } })
+    }
   })
   it('S9: cut off after an injected event: no prefix', async () => {
     const c = await open((await secure({ wire: () => [a, 'data: {"x":0}\n\n', b, last, done], cutAfter: 3 })).url)

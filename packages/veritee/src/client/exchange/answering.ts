@@ -74,7 +74,9 @@ export function answerTo(sent: Sent, mode: Mode, proving: () => Proving): Answer
     if (judged.failure !== null && mode !== 'report') outlet.fail(typedError(judged.failure.error))
     else {
       outlet.push(holding.release())
-      outlet.end(broken === null ? null : { error: typedError(broken.fault ?? brokeOff(receiving)) })
+      // However cleanly it ended on its way here: a reader that is told of no failure takes it for the whole.
+      const partial = judged.proof.status === 'verified-prefix' && mode !== 'report'
+      outlet.end(broken === null && !partial ? null : { error: typedError(broken?.fault ?? brokeOff(receiving)) })
     }
     return judged
   }
