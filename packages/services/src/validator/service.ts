@@ -1,16 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Json, jcs, toHex } from 'veritee/bytes'
-import { establish, nodeTransport, type Transport } from 'veritee/client'
 import type { SigningKey } from 'veritee/crypto'
-import { fail, VeriteeError } from 'veritee/errors'
+import { fail } from 'veritee/errors'
 import type { FraudContext } from 'veritee/fraud'
 import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, type ScoringPolicy, stateToJson } from 'veritee/scoring'
 import { type ReplayModel, replayWith } from '../replay/index.ts'
-import { type AuditContext, auditProbe, type Path, unreachable } from './audit/audit.ts'
+import { type AuditContext, auditProbe, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
 import type { BeaconSource } from './epoch/beacon-source.ts'
 import { type Concluded, concludeEpoch } from './epoch/conclude.ts'
 import { commitToEpoch, runEpoch } from './epoch/run.ts'
+import { Paths, targetsOf } from './paths.ts'
 import type { Probe } from './probes/probe.ts'
 import type { EpochStore } from './store/epoch-store.ts'
 
@@ -26,6 +26,8 @@ export interface ValidatorOptions {
   readonly evidence: Omit<FraudContext, 'at'>
   /** Where it asks. Each is verified before every epoch, and again where its keys change. */
   readonly controllers: readonly { readonly url: string; readonly operator: string }[]
+  /** URLs of workers that it asks directly, with nobody between. One that has never shown what it is is left out of an epoch. */
+  readonly workers: readonly string[]
   /** Of ordinary accounts; none where the controllers ask for none. */
   readonly apiKeys: readonly string[]
   /** Engines of its own, by the SHA-256 of a model's file (`sha256:` and hex), and the name under which the network serves it. */
@@ -60,7 +62,7 @@ export async function runValidator(options: ValidatorOptions, epochs: number): P
     const { opens, closes } = epochWindow(scoring.policy, epoch)
     const { commitment } = await commitToEpoch({ ...options, epoch, begins: opens })
     options.report(`epoch ${epoch}: begins ${new Date(opens * 1000).toISOString()}, committed to ${commitment}`)
-    const paths = new Paths(options)
+    const paths = new Paths(options, await targetsOf(options, epoch))
     try {
       const records = await runEpoch({
         ...options,
@@ -129,71 +131,9 @@ async function auditOne(options: ValidatorOptions, paths: Paths, epoch: number, 
   const names = [...models.values()].map(({ name }) => name)
   const model = names[probe.index % names.length] ?? ''
   const path = await paths.of(probe.account)
-  if ('code' in path) return unreachable(context, path.operator, probe, path.code)
+  if ('code' in path) return unreachable(context, path.silent, probe, path.code)
   const audited = await auditProbe(context, path, model, probe)
   // Keys that ended are verified anew for the next probe.
   if (audited.record.reason === 'keyset_mismatch' || audited.record.reason === 'keyset_expired') paths.forget(path)
   return audited
-}
-
-/** Connections to the controllers, each verified when it is first needed. */
-class Paths {
-  readonly #options: ValidatorOptions
-  readonly #open = new Map<string, Promise<{ readonly path: Path; readonly transport: Transport }>>()
-  #last: Promise<unknown> = Promise.resolve()
-
-  constructor(options: ValidatorOptions) {
-    this.#options = options
-  }
-
-  /** By the number of an account: which controller, and which of the keys. Tries a few times; then why it is none. */
-  async of(account: number): Promise<Path | { readonly operator: string; readonly code: string }> {
-    const { controllers, apiKeys, signal } = this.#options
-    const controller = controllers[account % controllers.length]
-    if (controller === undefined) throw fail('usage', 'expected a controller')
-    const apiKey = apiKeys.length === 0 ? undefined : apiKeys[Math.floor(account / controllers.length) % apiKeys.length]
-    const name = `${controller.url} ${apiKey ?? ''}`
-    let code = ''
-    for (const pauseMs of [1000, 5000, 0]) {
-      const opening = this.#open.get(name) ?? this.#establish(controller, apiKey)
-      this.#open.set(name, opening)
-      try {
-        return (await opening).path
-      } catch (error) {
-        this.#open.delete(name)
-        if (!(error instanceof VeriteeError)) throw error
-        code = error.code
-        await sleep(pauseMs, undefined, { signal })
-      }
-    }
-    this.#options.report(`${controller.url}: ${code}`)
-    return { operator: controller.operator, code }
-  }
-
-  async #establish({ url, operator }: { readonly url: string; readonly operator: string }, apiKey: string | undefined) {
-    const { evidence, now } = this.#options
-    const transport = nodeTransport(url)
-    try {
-      const service = await establish(transport, { ...evidence, role: 'controller', now, ...(apiKey === undefined ? {} : { apiKey }) })
-      return { path: { service, operators: [operator] }, transport }
-    } catch (error) {
-      transport.close()
-      throw error
-    }
-  }
-
-  forget(path: Path): void {
-    for (const [name, opening] of this.#open) void opening.then((one) => one.path === path && this.#open.delete(name)).catch(() => undefined)
-  }
-
-  /** One replay at a time: an engine that was opened for replays has one sequence. */
-  alone<T>(run: () => Promise<T>): Promise<T> {
-    const next = this.#last.then(run)
-    this.#last = next.catch(() => undefined)
-    return next
-  }
-
-  close(): void {
-    for (const opening of this.#open.values()) void opening.then(({ transport }) => transport.close()).catch(() => undefined)
-  }
 }

@@ -61,7 +61,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
   closing.push(() => store.close())
 
   const key = await generateEd25519()
-  const genesis = Math.floor(now().getTime() / 1000) + 2
+  const genesis = Math.floor(now().getTime() / 1000) + 10
   const beacon = await createLocalBeacon(new Uint8Array(32).fill(5), { period: 3, genesisTime: genesis - 3000 })
   const text = await signDemoScoringPolicy({
     network: 'test',
@@ -87,6 +87,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     roster,
     evidence: { trust: machine.trust, policy },
     controllers: [{ url: controller.api.url, operator: 'c0'.repeat(32) }],
+    workers: [],
     apiKeys: [],
     models: new Map([[`sha256:${replay.engine.model.sha256}`, { name: model.served.name, replay }]]),
     probesPerEpoch: 12,

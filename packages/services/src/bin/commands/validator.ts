@@ -35,6 +35,7 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --network, --signer, --threshold
                               whose signatures over both files count
       --controller URL=HEX    where it asks, and the operator key of whoever runs that; several for rule S19
+      --worker URL            workers that are asked directly, beside the controllers or without any
       --api-key-file FILE     keys of ordinary accounts, one a line
       --model NAME=FILE       weights of its own, with which answers under that name are run again
       --beacon URL            a server of drand's HTTP API, several in turn (default: https://api.drand.sh); the chain is that of the parameters
@@ -70,6 +71,7 @@ const options = {
   signer: { type: 'string', multiple: true, default: [] as string[] },
   threshold: { type: 'string' },
   controller: { type: 'string', multiple: true, default: [] as string[] },
+  worker: { type: 'string', multiple: true, default: [] as string[] },
   'api-key-file': { type: 'string' },
   model: { type: 'string', multiple: true, default: [] as string[] },
   beacon: { type: 'string', multiple: true, default: [] as string[] },
@@ -250,6 +252,7 @@ async function run(values: Values): Promise<number> {
         roster,
         evidence: { trust: { roots }, policy },
         controllers: values.controller.map(controllerOf),
+        workers: values.worker.map(urlOf),
         apiKeys,
         models: new Map(models.map(({ name, replay }) => [`sha256:${replay.engine.model.sha256}`, { name, replay }])),
         probesPerEpoch: count(values.probes ?? '200', '--probes', 1),
@@ -291,7 +294,12 @@ function controllerOf(text: string): { readonly url: string; readonly operator: 
   const at = text.lastIndexOf('=')
   const operator = text.slice(at + 1)
   if (at < 1 || !/^[0-9a-f]{64}$/.test(operator)) throw fail('usage', `--controller: expected URL=OPERATOR, found ${JSON.stringify(text)}`)
-  return { url: text.slice(0, at), operator }
+  return { url: urlOf(text.slice(0, at)), operator }
+}
+
+function urlOf(text: string): string {
+  if (!/^https?:\/\/./.test(text) || !URL.canParse(text)) throw fail('usage', `expected a URL of http or https, found ${JSON.stringify(text)}`)
+  return text
 }
 
 /** One of the two, so that nobody looks at a memory that is not the one in use. */

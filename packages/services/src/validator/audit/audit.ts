@@ -314,7 +314,8 @@ function isFault(reason: Fault | Obstacle): reason is Fault {
   return Object.hasOwn(faults, reason)
 }
 
-async function workerId(salt: string, { claims, descriptor }: VerifiedReport): Promise<WorkerId | null> {
+/** By the network's names; null where its descriptor names no operator. */
+export async function workerId(salt: string, { claims, descriptor }: VerifiedReport): Promise<WorkerId | null> {
   if (descriptor.operator_key === null) return null
   return { operator: descriptor.operator_key, platform: await platformId(salt, claims.platform), slot: 0 }
 }
@@ -355,8 +356,12 @@ function sha256(text: string): string {
   return `sha256:${createHash('sha256').update(text).digest('hex')}`
 }
 
-/** The record of a probe that could not be sent, since the controller did not show that it is one. `code` says why. */
-export function unreachable(context: AuditContext, operator: string, probe: Probe, code: string): Audited {
+/** Who did not show what it is: a controller by its operator, or a worker that was asked directly and is known from before. */
+export type Silent = { readonly operator: string } | { readonly worker: WorkerId; readonly keyset: string }
+
+/** The record of a probe that could not be sent, since whoever was to be asked did not show what it is. `code` says why. It convicts nobody. */
+export function unreachable(context: AuditContext, silent: Silent, probe: Probe, code: string): Audited {
+  const known = 'worker' in silent ? silent : null
   const record: UnsignedAuditRecord = {
     version: auditVersion,
     network: context.network,
@@ -365,10 +370,10 @@ export function unreachable(context: AuditContext, operator: string, probe: Prob
     index: probe.index,
     at: Math.floor(context.now().getTime() / 1000),
     kind: 'probe',
-    worker: null,
-    keyset: null,
+    worker: known?.worker ?? null,
+    keyset: known?.keyset ?? null,
     model: null,
-    path: [operator],
+    path: 'operator' in silent ? [silent.operator] : [],
     attestation: { verdict: 'unavailable', code: code.slice(0, 64), evidence: null, collateral: null },
     view: null,
     replay: null,
@@ -377,7 +382,7 @@ export function unreachable(context: AuditContext, operator: string, probe: Prob
     canary: null,
     verdict: 'unattributable',
     reason: 'attestation_unavailable',
-    charged: 'controller',
+    charged: known === null ? 'controller' : 'worker',
   }
   return { record, evidence: { request: '', response: '', contentType: '', report: null, workerReceipt: null, receiptKey: null, replay: null } }
 }

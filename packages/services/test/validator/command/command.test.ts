@@ -57,7 +57,7 @@ const wrong: readonly (readonly [string, readonly string[], string, RegExp])[] =
   ],
   ['run with more than all signers', [...running.slice(0, -1), '2'], 'usage', /--threshold: expected no more than there are signers/],
   ['run with one signer named twice', [...running.slice(0, -1), '2', '--signer', 'ab'.repeat(32)], 'usage', /no more than there are signers/],
-  ['run without a manifest', running, 'usage', /expected --manifest/],
+  ['run with a signer, but without a manifest', running, 'usage', /expected --manifest/],
 ]
 
 test.each(wrong)('%s is refused, with what was expected', async (_, args, code, message) => {
