@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Development only: the services from source on simulated hardware. Nothing is protected.
+# The services from source, without an enclave: log, witness and validator, which need none; the others on simulated hardware, where nothing is protected.
 ARG NODE_IMAGE
 FROM ${NODE_IMAGE}
 WORKDIR /source
@@ -10,4 +10,5 @@ RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY --chown=node:node . .
 RUN install -d -o node -g node /state
 USER node
-ENTRYPOINT ["node", "tools/run.mjs", "--conditions=@veritee/source", "packages/services/src/bin/veriteed.ts"]
+# Not tools/run.mjs: that installs what is missing, and here nothing may be written.
+ENTRYPOINT ["node", "--conditions=@veritee/source", "packages/services/src/bin/veriteed.ts"]

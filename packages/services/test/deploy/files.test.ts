@@ -103,6 +103,16 @@ describe('services of the compose file that are no enclaves', () => {
     expect(configuration?.values.listen).toMatchObject({ host: '0.0.0.0', port: name === 'log' ? 8090 : 8091, behind_tls: true })
   })
 
+  it('the image starts the program without installing or writing anything, and holds no state of who built it', async () => {
+    const [, entry = '[]'] = /^ENTRYPOINT (\[.*\])$/m.exec(await readFile(at('containers/simulate.Dockerfile'), 'utf8')) ?? []
+    const [program, ...args] = JSON.parse(entry) as string[]
+    expect(program).toBe('node')
+    const { status, stdout } = spawnSync(process.execPath, [...args, 'validator', '--help'], { encoding: 'utf8', cwd: join(deploy, '..') })
+    expect({ status, stdout }).toMatchObject({ status: 0, stdout: expect.stringContaining('veriteed validator run') })
+    const ignored = (await readFile(at('../.dockerignore'), 'utf8')).split('\n')
+    for (const one of ['.git', '.veritee', '**/node_modules', 'deploy/configuration', 'deploy/.env']) expect(ignored).toContain(one)
+  })
+
   it('validator: so are its own, and what its file says is read as arguments are', async () => {
     const folder = join(directory, 'validator')
     await mkdir(folder)
