@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { validatorFile } from '../../src/config/validator-file.ts'
 
@@ -12,6 +13,19 @@ describe('the file of a validator', () => {
       'scoring-policy': '/s.json',
     })
     expect(validatorFile('{}')).toEqual({})
+  })
+
+  it('may say each option of the command, but where it is itself and what only looks', async () => {
+    const source = await readFile(new URL('../../src/bin/commands/validator.ts', import.meta.url), 'utf8')
+    const [, declared = ''] = /^const options = \{([\s\S]*?)^\}/m.exec(source) ?? []
+    const found = [...declared.matchAll(/^ {2}'?([a-z-]+)'?: \{ type: 'string'(, multiple)?/gm)].filter(
+      ([, name = '']) => !['config', 'epoch'].includes(name),
+    )
+    expect(found.length).toBeGreaterThan(15)
+    for (const [, name = '', multiple] of found) {
+      const value = multiple !== undefined ? ['a'] : ['threshold', 'probes', 'epochs'].includes(name) ? 1 : 'a'
+      expect(Object.keys(validatorFile(JSON.stringify({ [name]: value }))), name).toEqual([name])
+    }
   })
 
   it.each([
