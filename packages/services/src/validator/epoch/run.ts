@@ -51,7 +51,7 @@ export interface EpochRecords {
 }
 
 /**
- * Draws the seed of an epoch and commits to it, once: what was drawn before stays. Throws `epoch_late`.
+ * Draws the seed of an epoch and commits to it, once: what was drawn before stays. Throws `epoch_late`, and `usage` where the store is another validator's.
  */
 export async function commitToEpoch({
   store,
@@ -69,8 +69,12 @@ export async function commitToEpoch({
   const number = openingRound(beacon.chain, begins)
   if ((await store.fact(epoch, 'seed')) === null && now().getTime() >= timeOfRound(beacon.chain, number) * 1000)
     throw fail('epoch_late', `epoch ${epoch} has opened with round ${number} of the beacon, and nothing was committed to before`)
+  const validator = toHex(key.publicKey)
+  // Two that share a store by mistake would sign each other's epoch.
+  const owner = await store.keep(epoch, 'validator', validator)
+  if (owner !== validator) throw fail('usage', `expected the state of validator ${validator}, found that of ${owner}`)
   const seed = fromHex(await store.keep(epoch, 'seed', drawn()))
-  const commitment = await store.keep(epoch, 'commitment', await seedCommitment({ epoch, seed, validator: toHex(key.publicKey) }))
+  const commitment = await store.keep(epoch, 'commitment', await seedCommitment({ epoch, seed, validator }))
   return { seed, commitment, number }
 }
 

@@ -5,6 +5,7 @@ import { seedCommitment, verifyBeaconRound } from 'veritee/beacon'
 import { fromHex, toHex } from 'veritee/bytes'
 import { afterAll, expect, test } from 'vitest'
 import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
+import { fixedKey } from '../keys.ts'
 import { begins, imitateEpoch, imitationBeacon, probes, validatorKey } from './imitation.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'veritee-epoch-'))
@@ -42,6 +43,13 @@ test('S16: an epoch that has opened without a commitment is not begun', async ()
   const late = { epoch: 6, now: (): Date => new Date((begins + 10) * 1000) }
   await expect(imitateEpoch({ store, changes: late })).rejects.toMatchObject({ code: 'epoch_late' })
   expect(await store.fact(6, 'seed')).toBeNull()
+  await store.close()
+})
+
+test('an epoch that another key has begun is not gone on with', async () => {
+  const store = await open()
+  await imitateEpoch({ store })
+  await expect(imitateEpoch({ store, changes: { key: fixedKey(8) } })).rejects.toMatchObject({ code: 'usage' })
   await store.close()
 })
 
