@@ -91,7 +91,7 @@ interface Outcome {
 let asked = 0
 async function ask(c: Connection, stream = true): Promise<Outcome> {
   const messages = [{ role: 'user', content: `Tell me a story about a dragon named Ruby and ${++asked} knights.` }]
-  const body = JSON.stringify({ model: 'veritee-demo', temperature: 0, max_tokens: 24, stream, messages })
+  const body = JSON.stringify({ model: 'veritee-demo', temperature: 0, max_tokens: 200, stream, messages })
   let response: Response
   try {
     response = await c.fetch(`${c.baseURL}/chat/completions`, { method: 'POST', body })
@@ -172,10 +172,16 @@ describe.each(['controller', 'worker'] as const)('S4: bodies encrypted to the %s
     ['one said twice', (frames) => [...frames, ...frames.slice(-1)], 'ehbp_not_authentic'],
     ['half a frame behind them', (frames) => [...frames, Buffer.from([0, 0, 0, 99, 1])], 'ehbp_malformed'],
   ])('S4: frames: %s', async (_, meddle, code) => {
-    const outcome = await run(async (request, send) => {
-      const response = await send(request)
-      return withBody(response, Buffer.concat(meddle(framesOf(await bytesOf(response)))))
-    })
+    // What is made within 20 ms shares a frame (rule S25), so that a fast machine may need but one for a whole answer: ask until there are two.
+    let frames: Buffer[] = []
+    let outcome: Outcome
+    do {
+      outcome = await run(async (request, send) => {
+        const response = await send(request)
+        frames = framesOf(await bytesOf(response))
+        return withBody(response, Buffer.concat(frames.length < 2 ? frames : meddle(frames)))
+      })
+    } while (frames.length < 2)
     expect(outcome).toMatchObject({ status: 200, code, proof: { status: 'rejected', error: { code } } })
     expect(outcome.text).not.toContain('[DONE]')
   })

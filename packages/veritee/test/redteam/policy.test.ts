@@ -78,8 +78,8 @@ describe('a policy with anything missing', () => {
 
   test('accepts nothing either when it was made in code and never read', () => {
     expect(judged(complete)).toMatchObject({ verdict: 'accepted', simulated: true })
-    // What only a report shows is not judged by a quote alone.
-    const elsewhere = ['maxAttestationAge', 'models', 'engine', 'operator', 'channel', 'tdx']
+    // What only a report or a receipt shows is not judged by a quote alone.
+    const elsewhere = ['maxAttestationAge', 'models', 'engine', 'operator', 'channel', 'tdx', 'log']
     // What these come to where they are absent is the strictest there is: no grace, no advisory tolerated, no flag on.
     const strictest = ['gracePeriod', 'advisories', 'dynamicPlatform', 'cachedKeys', 'smt']
     for (const path of pathsOf(complete).filter(([first, then]) => !elsewhere.includes(first ?? '') && !strictest.includes(then ?? ''))) {
