@@ -129,7 +129,7 @@ test.each<[string, unknown]>([
   ['no facts', { ...ready, facts: undefined }],
   ['another engine', { ...ready, facts: { ...ready.facts, name: 'other' } }],
   ['a build that is no digest', { ...ready, facts: { ...ready.facts, build: 'x' } }],
-  ['another profile', { ...ready, facts: { ...ready.facts, profile: 'fast' } }],
+  ['another profile', { ...ready, facts: { ...ready.facts, profile: 'other' } }],
   ['a context below zero', { ...ready, facts: { ...ready.facts, contextSize: -1 } }],
   ['vectors of no size', { ...ready, embeddingSize: null }],
   ['a template that is no text', { ...ready, chatTemplate: 7 }],
