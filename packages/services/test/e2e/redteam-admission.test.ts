@@ -31,12 +31,23 @@ async function withController(run: (controller: RunningController) => Promise<vo
   }
 }
 
+interface Forwarder {
+  readonly port: number
+  /** From now on only so many bytes more pass towards the controller: then every connection ends, and none is made until `mend`. */
+  cutAfter(bytes: number): void
+  mend(): void
+  close(): void
+}
+
 /** A TCP forwarder: TLS still ends in the worker's enclave, but the wire is ours. */
-async function forwarder(port: number): Promise<{ port: number; cut(): void; mute(on: boolean): void; close(): void }> {
+async function forwarder(port: number): Promise<Forwarder> {
   const pairs = new Set<() => void>()
-  let muted = false
+  let left = Number.POSITIVE_INFINITY
+  const cut = (): void => {
+    for (const end of [...pairs]) end()
+  }
   const server: Server = createServer((inner) => {
-    if (muted) {
+    if (left <= 0) {
       inner.destroy()
       return
     }
@@ -48,7 +59,13 @@ async function forwarder(port: number): Promise<{ port: number; cut(): void; mut
     }
     pairs.add(end)
     inner.on('error', end).on('close', end).pipe(outer)
-    outer.on('error', end).on('close', end).pipe(inner)
+    outer.on('error', end).on('close', end).on('data', (chunk: Buffer) => {
+      if (left <= 0) return
+      const passing = chunk.subarray(0, Math.min(chunk.length, left))
+      left -= passing.length
+      if (left > 0) inner.write(passing)
+      else inner.write(passing, cut)
+    })
   })
   const { promise, resolve } = Promise.withResolvers<void>()
   server.listen(0, '127.0.0.1', resolve)
@@ -56,14 +73,14 @@ async function forwarder(port: number): Promise<{ port: number; cut(): void; mut
   const address = server.address()
   return {
     port: typeof address === 'object' && address !== null ? address.port : 0,
-    cut: () => {
-      for (const end of [...pairs]) end()
+    cutAfter: (bytes) => {
+      left = bytes
     },
-    mute: (on) => {
-      muted = on
+    mend: () => {
+      left = Number.POSITIVE_INFINITY
     },
     close: () => {
-      for (const end of [...pairs]) end()
+      cut()
       server.close()
     },
   }
@@ -109,19 +126,12 @@ describe('S5: what the wire did is not held against the keyset', () => {
       const { keysetDigest } = network.worker.worker.identity
       await registry.admit(url, keysetDigest)
       const service = await connect(nodeTransport(controller.api.url), network.options())
-      let events = 0
-      const failure = ask(service, endpoint, body(true, 'Tell me a story about a dragon named Ruby.'), {
-        onEvent: () => {
-          if (++events === 3) {
-            wire.mute(true)
-            wire.cut()
-          }
-          return true
-        },
-      })
+      // Within the answer's events: after the head of the response, well before the receipt that follows them.
+      wire.cutAfter(8_000)
+      const failure = ask(service, endpoint, body(true, 'Tell me a story about a dragon named Ruby.'))
       await expect(failure).rejects.toMatchObject({ code: 'receipt_upstream_mismatch' })
       expect(registry.serving()).toEqual([])
-      wire.mute(false)
+      wire.mend()
       const back = await registry.admit(url, keysetDigest)
       expect(back.quarantine).toBeNull()
       expect((await ask(service, endpoint, body(false))).proof.outcome).toBe('verified')
