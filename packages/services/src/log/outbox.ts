@@ -47,11 +47,7 @@ export class Outbox {
     if (path === null) return outbox
     try {
       await mkdir(dirname(path), { recursive: true, mode: 0o755 })
-      const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
-      const { size } = await file.stat()
-      if (size > maxFileBytes) throw fail('file_unavailable', `${path}: expected at most ${maxFileBytes} bytes, found ${size}`)
-      const text = fromUtf8(await file.readFile())
-      await file.close()
+      const text = await readAll(path)
       outbox.#take(text.slice(0, text.lastIndexOf('\n') + 1))
       await outbox.#rewrite()
       return outbox
@@ -162,4 +158,15 @@ function kept(submitter: Submitter, statement: string): Kept {
 
 function same(a: Submitter, b: Submitter | null): boolean {
   return b !== null && (a === b || JSON.stringify(a) === JSON.stringify(b))
+}
+
+async function readAll(path: string): Promise<string> {
+  const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+  try {
+    const { size } = await file.stat()
+    if (size > maxFileBytes) throw fail('file_unavailable', `${path}: expected at most ${maxFileBytes} bytes, found ${size}`)
+    return fromUtf8(await file.readFile())
+  } finally {
+    await file.close()
+  }
 }

@@ -3,9 +3,7 @@ import { fail } from 'veritee/errors'
 import { noteSigner, parseVerifierKey, verifierKeyText } from 'veritee/log'
 import type { LogConfig, logSchema } from '../config/log.ts'
 import type { Configuration } from '../config/schema.ts'
-import { checkBind, type Listening, listen } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
-import { claimDirectory } from '../log/claim.ts'
 import { logRoutes } from '../log/log-routes.ts'
 import { Publisher } from '../log/publisher.ts'
 import { Sequencer } from '../log/sequencer.ts'
@@ -13,11 +11,8 @@ import { Submissions, type Submitters } from '../log/submission.ts'
 import { TileFiles } from '../log/tile-files.ts'
 import type { WitnessPeer } from '../log/witness-client.ts'
 import { readPublisherKey } from '../models/sealing/keys.ts'
-import { bindOf, noticesOf } from './bind.ts'
-import { Gate } from './gate.ts'
+import { bareBind, startBareService } from './bare-service.ts'
 import { Metrics } from './metrics.ts'
-import { startOperations } from './operations.ts'
-import { Readiness } from './readiness.ts'
 import type { Running } from './run.ts'
 import type { StartOptions } from './worker.ts'
 
@@ -26,38 +21,28 @@ import type { StartOptions } from './worker.ts'
  * its witnesses and its readers find out. Throws what its parts throw, with everything closed again.
  */
 export async function startLogProcess(options: StartOptions<Configuration<(typeof logSchema)['sections']>>): Promise<Running> {
-  const { report, now } = options
-  const config: LogConfig = options.configuration.values
-  const { secrets } = options.configuration
+  const { report, now, configuration } = options
+  const config: LogConfig = configuration.values
+  const { secrets } = configuration
   const { data, origin } = config.log
-  const said = { ...config.listen, knows_simulated: false }
-  const bind = bindOf(config.listen.host, config.listen.port, null, false, said)
-  checkBind(bind)
+  const bind = bareBind(configuration)
   const submitters = submittersOf(config)
   const witnesses = await Promise.all(config.witnesses.asked.map(peerOf))
-  if (config.witnesses.quorum > witnesses.length)
-    throw fail('config_invalid', `witnesses.quorum: expected at most ${witnesses.length}, as many as are asked`)
+  const { quorum } = config.witnesses
+  if (quorum > witnesses.length) throw fail('config_invalid', `witnesses.quorum: expected at most ${witnesses.length}, as many as are asked`)
   const signer = await noteSigner(origin, 'ed25519', await readPublisherKey(config.log.key))
-  const closing: (() => unknown)[] = []
-  const close = async (): Promise<void> => {
-    for (const stop of closing.splice(0).reverse()) await stop()
-  }
-  try {
-    closing.push(await claimDirectory(data))
+  const key = verifierKeyText(signer.verifier)
+  const notices = [
+    ...(quorum === 0 ? ['quorum 0: heads are shown that no witness has seen'] : []),
+    ...(submitters === 'any' ? ['any-submitter: anybody may submit'] : []),
+  ]
+  return startBareService({ role: 'log', bind, directory: data, configuration, notices }, async ({ closing, readiness }) => {
     const files = new TileFiles(join(data, 'public'))
     const state = new TileFiles(join(data, 'state'))
     const sequencer = await Sequencer.open({ files, state, signer })
     closing.push(() => sequencer.close())
     const { interval_ms: intervalMs, renew_seconds: renewSeconds } = config.log
-    const { quorum } = config.witnesses
     const publisher = await Publisher.open({ sequencer, files, signer, witnesses, quorum, intervalMs, renewMs: renewSeconds * 1000, now })
-    const gate = new Gate()
-    const readiness = new Readiness([
-      ...noticesOf(false, said),
-      ...(quorum === 0 ? ['quorum 0: heads are shown that no witness has seen'] : []),
-      ...(submitters === 'any' ? ['any-submitter: anybody may submit'] : []),
-    ])
-    readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
     readiness.add('log_not_witnessed', () => publisher.failures)
     readiness.add('store_not_written', () => (sequencer.stopped ? ['a head was signed that may not be on the disk: start the log anew'] : []))
     const perSecond = config.submitters.per_second
@@ -72,33 +57,13 @@ export async function startLogProcess(options: StartOptions<Configuration<(typeo
       rateLimit: new RateLimit({ perSecond, burst: 4 * perSecond, now }),
       guesses: new RateLimit({ perSecond: 1 / 60, burst: 10, now }),
     })
-    const gated = gate.wrap(routes, (request) => request.method === 'POST')
-    const listening = await listen(bind, (request, response) =>
-      request.url === '/readyz' ? readiness.answer(response, 'everybody') : gated(request, response),
-    )
-    closing.push(() => listening.close())
-    const operations = await operationsListener(options.configuration, logMetrics(sequencer, publisher), readiness, 'log')
-    closing.push(() => operations?.close())
-    publisher.start()
-    closing.push(() => publisher.stop())
-    report(`verifier key ${verifierKeyText(signer.verifier)}`, { event: 'service.note' })
-    return {
-      ready: {
-        role: 'log',
-        simulated: false,
-        url: listening.url,
-        origin,
-        key: verifierKeyText(signer.verifier),
-        size: sequencer.head.size,
-        operations: operations?.url ?? null,
-      },
-      drain: () => gate.drain(config.operations.drain_seconds * 1000),
-      close,
+    const start = (): void => {
+      publisher.start()
+      closing.push(() => publisher.stop())
+      report(`verifier key ${key}`, { event: 'service.note' })
     }
-  } catch (error) {
-    await close()
-    throw error
-  }
+    return { routes, metrics: logMetrics(sequencer, publisher), ready: { origin, key, size: sequencer.head.size }, start }
+  })
 }
 
 function submittersOf({ submitters: { operators, any } }: LogConfig): Submitters {
@@ -112,19 +77,6 @@ async function peerOf(text: string): Promise<WitnessPeer> {
   if (key.type !== 'cosignature')
     throw fail('config_invalid', `witnesses.asked: expected the key of a witness (type 0x04), found ${key.name} of type 0x01`)
   return { key, url }
-}
-
-/** The listener of a service that has no keyset. */
-export async function operationsListener(
-  { values, secrets }: Pick<Configuration<Pick<(typeof logSchema)['sections'], 'metrics'>>, 'values' | 'secrets'>,
-  metrics: Metrics,
-  readiness: Readiness,
-  role: 'log' | 'witness',
-): Promise<Listening | null> {
-  const { host, port } = values.metrics
-  if (port === null) return null
-  const status = { role, facts: () => null }
-  return startOperations({ host, port, token: secrets.metrics ?? null, simulated: false, knowsSimulated: false, metrics, readiness, status })
 }
 
 function logMetrics(sequencer: Sequencer, publisher: Publisher): Metrics {

@@ -1,57 +1,15 @@
 import { describe, expect, it } from 'vitest'
 import type { Json } from '../../src/bytes/index.ts'
-import { ClientError, type Connection, type ConnectionOptions, connect, fetchText, nodeTransport, type Proof } from '../../src/client/index.ts'
+import { type ClientError, fetchText, nodeTransport } from '../../src/client/index.ts'
 import type { ReceiptEvent } from '../../src/receipt/index.ts'
 import { inferenceEvent } from '../fraud/scenario.ts'
-import { createEnclave, nonceOf, resigned, seconds, sha, start, trust } from '../receipt/enclaves.ts'
-import { policyOf, streamEvents } from '../receipt/scenario.ts'
+import { createEnclave, nonceOf, resigned, seconds, sha, start } from '../receipt/enclaves.ts'
+import { streamEvents } from '../receipt/scenario.ts'
+import { ask, editing, open, plain, posts, secret, secure, streamed, thrown } from './asking.ts'
 import { serveHttps, tlsIdentity } from './servers.ts'
-import { type Behaviour, type FakeService, fakeService } from './service.ts'
+import type { Behaviour, FakeService } from './service.ts'
 
 /** A real TLS server that misbehaves, and the client in front of it: each case with the code it must give, and when. */
-
-const secret = 'the-prompt-nobody-else-may-read'
-const plain = JSON.stringify({ model: 'demo-model', messages: [{ role: 'user', content: secret }] })
-const streamed = JSON.stringify({ model: 'demo-model', stream: true, messages: [{ role: 'user', content: secret }] })
-
-async function open(url: string, changes: Partial<ConnectionOptions> = {}): Promise<Connection> {
-  return connect(url, { policy: policyOf({}, { channel: 'attested' }), trust: await trust(), ...changes })
-}
-const secure = async (behaviour: Partial<Behaviour> = {}): Promise<FakeService> => fakeService(behaviour, await tlsIdentity())
-const posts = (fake: FakeService): number => fake.requests.filter((line) => line.startsWith('POST')).length
-
-async function thrown(run: () => Promise<unknown>): Promise<ClientError> {
-  try {
-    await run()
-  } catch (error) {
-    expect(error).toBeInstanceOf(ClientError)
-    expect((error as ClientError).next).not.toBe('')
-    return error as ClientError
-  }
-  throw new Error('expected a refusal, found none')
-}
-
-interface Outcome {
-  /** Of the error that the reader got; null where there was none. */
-  readonly code: string | null
-  /** What the reader had before. */
-  readonly text: string
-  readonly proof: Proof
-}
-
-/** One request, read as SDKs read: to the end or the first failure. */
-async function ask(c: Connection, body: string): Promise<Outcome> {
-  const response = await c.fetch(`${c.baseURL}/chat/completions`, { method: 'POST', body })
-  let text = ''
-  let code: string | null = null
-  try {
-    for await (const part of response.body ?? []) text += new TextDecoder().decode(part)
-  } catch (error) {
-    expect(error).toBeInstanceOf(ClientError)
-    code = (error as ClientError).code
-  }
-  return { code, text, proof: await c.proofOf(response) }
-}
 
 describe('refused before anything is sent', () => {
   it('a TLS key of a certificate authority, or any other, that the quote does not bind: channel_mismatch', async () => {
@@ -181,17 +139,6 @@ function withKey(text: string): string {
   report.attestation.workload_keyset.receipt_signing_keys.push(thiefKey)
   return JSON.stringify(report)
 }
-
-/** Edits the event of one type of a receipt. */
-const editing =
-  (type: string, edit: (event: Record<string, Json>) => Json | null) =>
-  (events: readonly (ReceiptEvent | Json)[]): readonly Json[] =>
-    events.flatMap((event) => {
-      const copy = { ...(event as Record<string, Json>) }
-      if (copy.type !== type) return [copy]
-      const edited = edit(copy)
-      return edited === null ? [] : [edited]
-    })
 
 const onPath = (part: string, edit: (text: string) => string | null) => ({
   document: (path: string, text: string): string | null => (path.includes(part) ? edit(text) : text),
@@ -441,70 +388,5 @@ describe('streams', () => {
   it('a plain answer that is cut is unproven', async () => {
     const c = await open((await secure({ wire: ([text = '']) => [text.slice(0, 5), text.slice(5)], cutAfter: 1 })).url)
     expect(await ask(c, plain)).toMatchObject({ code: 'service_unavailable', text: '', proof: { status: 'unproven' } })
-  })
-})
-
-describe('mid-conversation', () => {
-  it('downgrade from a verified to an unverified worker: the second answer is refused, the first stands', async () => {
-    const fake = await secure()
-    const c = await open(fake.url)
-    expect((await ask(c, plain)).proof.status).toBe('verified')
-    fake.behaviour.sealing = {
-      controllerEvents: editing('upstream.verified', () => ({
-        type: 'upstream.verified',
-        result: 'failed',
-        required: false,
-        model_id: 'demo-model',
-        reason: 'unattested',
-      })),
-    }
-    expect(await ask(c, plain)).toMatchObject({ code: 'policy_receipt', text: '', proof: { status: 'rejected', worker: null } })
-  })
-  it('keys rotated in mid-stream: an answer begun under one keyset is not proven by a receipt of another', async () => {
-    const fake = await secure()
-    const next = await createEnclave('controller', { spki: fake.controller.spki })
-    const c = await open(fake.url)
-    fake.behaviour.sealing = { signer: next, controllerReceipt: {} }
-    expect((await ask(c, streamed)).code).toBe('receipt_signature_invalid')
-  })
-  it('an answer that names another keyset, of which there is no report: keyset_changed', async () => {
-    const fake = await secure()
-    const c = await open(fake.url)
-    fake.behaviour.keysetDigest = sha('another keyset')
-    expect((await thrown(() => ask(c, plain))).code).toBe('keyset_changed')
-  })
-  it('an answer that names no keyset: keyset_changed', async () => {
-    const fake = await secure()
-    const c = await open(fake.url)
-    fake.behaviour.keysetDigest = null
-    expect((await thrown(() => ask(c, plain))).code).toBe('keyset_changed')
-  })
-  it('an honest service with new keys behind the same TLS key is verified again, and goes on', async () => {
-    const fake = await secure()
-    const c = await open(fake.url)
-    const next = await createEnclave('controller', { spki: fake.controller.spki })
-    Object.assign(fake.behaviour, { keysetDigest: next.digest, reporter: next, sealing: { signer: next } })
-    const { proof } = await ask(c, plain)
-    expect([proof.status, proof.service.keysetDigest]).toEqual(['verified', next.digest])
-    expect(fake.requests.filter((line) => line.endsWith('/attestation'))).toHaveLength(2)
-  })
-  it('an attestation that grew too old is made anew once, however many callers wait for it', async () => {
-    const fake = await secure()
-    let now = new Date()
-    const c = await open(fake.url, { now: () => now })
-    now = new Date(now.getTime() + 3601_000)
-    const answers = await Promise.all(Array.from({ length: 8 }, () => c.fetch(`${c.baseURL}/models`)))
-    expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 8 }, () => 200))
-    expect(fake.requests.filter((line) => line.endsWith('/attestation'))).toHaveLength(2)
-  })
-  it('a service that is no longer wanted when it is verified again: nothing more is sent', async () => {
-    const fake = await secure()
-    let now = new Date()
-    const c = await open(fake.url, { now: () => now })
-    now = new Date(now.getTime() + 3601_000)
-    fake.behaviour.reporter = await createEnclave('worker', { spki: fake.controller.spki })
-    const before = posts(fake)
-    expect((await thrown(() => ask(c, plain))).code).toBe('policy_identity')
-    expect(posts(fake)).toBe(before)
   })
 })
