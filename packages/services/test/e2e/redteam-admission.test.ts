@@ -59,13 +59,16 @@ async function forwarder(port: number): Promise<Forwarder> {
     }
     pairs.add(end)
     inner.on('error', end).on('close', end).pipe(outer)
-    outer.on('error', end).on('close', end).on('data', (chunk: Buffer) => {
-      if (left <= 0) return
-      const passing = chunk.subarray(0, Math.min(chunk.length, left))
-      left -= passing.length
-      if (left > 0) inner.write(passing)
-      else inner.write(passing, cut)
-    })
+    outer
+      .on('error', end)
+      .on('close', end)
+      .on('data', (chunk: Buffer) => {
+        if (left <= 0) return
+        const passing = chunk.subarray(0, Math.min(chunk.length, left))
+        left -= passing.length
+        if (left > 0) inner.write(passing)
+        else inner.write(passing, cut)
+      })
   })
   const { promise, resolve } = Promise.withResolvers<void>()
   server.listen(0, '127.0.0.1', resolve)
