@@ -255,13 +255,7 @@ async function recordOf(
   const { reason: told, verdict, charged } = charge(path, { reason, shown, seen, id })
   const inference = receipt === null ? undefined : eventOf(receipt, 'veritee.inference')
   const record: UnsignedAuditRecord = {
-    version: auditVersion,
-    network: context.network,
-    validator: context.validator,
-    epoch: context.epoch,
-    index: probe.index,
-    at: Math.floor(context.now().getTime() / 1000),
-    kind: 'probe',
+    ...headOf(context, probe),
     worker: id,
     keyset: id === null ? null : (worker?.report.keysetDigest ?? null),
     model: described === undefined ? null : { name: described.name, weights: await jcsDigest(described.files as unknown as Json) },
@@ -288,6 +282,14 @@ async function recordOf(
       replay,
     },
   }
+}
+
+/** Whose record it is, of which epoch and probe, and when it ended: now. */
+function headOf(
+  { network, validator, epoch, now }: AuditContext,
+  { index }: Probe,
+): Pick<UnsignedAuditRecord, 'version' | 'network' | 'validator' | 'epoch' | 'index' | 'at' | 'kind'> {
+  return { version: auditVersion, network, validator, epoch, index, at: Math.floor(now().getTime() / 1000), kind: 'probe' }
 }
 
 /** Rules S5 and S19. What only the accused can have signed is a `fail`; all else counts against whoever delivered it, and convicts nobody. */
@@ -363,13 +365,7 @@ export type Silent = { readonly operator: string } | { readonly worker: WorkerId
 export function unreachable(context: AuditContext, silent: Silent, probe: Probe, code: string): Audited {
   const known = 'worker' in silent ? silent : null
   const record: UnsignedAuditRecord = {
-    version: auditVersion,
-    network: context.network,
-    validator: context.validator,
-    epoch: context.epoch,
-    index: probe.index,
-    at: Math.floor(context.now().getTime() / 1000),
-    kind: 'probe',
+    ...headOf(context, probe),
     worker: known?.worker ?? null,
     keyset: known?.keyset ?? null,
     model: null,
