@@ -8,36 +8,13 @@ import { faults, obstacles, parseAuditRecord, parseState } from 'veritee/scoring
 import { parseManifest } from 'veritee/seal'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { type Documents, digestOf, makeDocuments } from './documents.ts'
+import { edited, put, type Tree } from './edits.ts'
 import { complaints, schemas, validatorOf } from './schemas.ts'
 
 let documents: Documents
 beforeAll(async () => {
   documents = await makeDocuments()
 })
-
-type Tree = { [name: string]: Tree } & Tree[]
-
-/** A copy of a JSON value, edited. */
-function edited(value: unknown, edit: (copy: Tree) => void): unknown {
-  const copy = structuredClone(value) as Tree
-  edit(copy)
-  return copy
-}
-
-/** Sets the member at a path, or deletes it where the value is absent. */
-function put(copy: Tree, path: string, ...value: [unknown?]): void {
-  const names = path.split('/')
-  const last = names.pop() ?? ''
-  const parent = names.reduce<Tree>((at, name) => {
-    const next = at[name]
-    if (next === undefined) throw new TypeError(`no member ${path}`)
-    return next
-  }, copy)
-  if (value.length === 0) {
-    if (!(last in parent)) throw new TypeError(`no member ${path}`)
-    delete parent[last]
-  } else (parent as { [name: string]: unknown })[last] = value[0]
-}
 
 test.for([...schemas.keys()])('schema %s compiles strictly', (name) => {
   expect(schemas.get(name)).toMatchObject({

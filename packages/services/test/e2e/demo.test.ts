@@ -1,11 +1,13 @@
 import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { documentsOf } from '../../../../tools/test/epoch-documents.ts'
+import { complaints } from '../../../../tools/test/schemas.ts'
 import { freePortBase } from './free-ports.ts'
 
 /** The demo command as a person runs it: exit codes, what is on stdout, what stays behind. */
@@ -97,6 +99,10 @@ describe('veriteed demo', { timeout: 240_000 }, () => {
     // What a user does with it, and with one digit of one record changed.
     const verifyEpoch = [join(root, 'packages/veritee/src/bin/veritee.ts'), 'epoch', 'verify', bundle]
     expect(await run(verifyEpoch)).toMatchObject({ code: 0, out: expect.stringContaining('VERIFIED: epoch 0') as string })
+    const files = (await readdir(bundle, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())
+    const paths = files.map(({ parentPath, name }) => relative(bundle, join(parentPath, name)))
+    const texts = new Map(await Promise.all(paths.map(async (path) => [path, await readFile(join(bundle, path), 'utf8')] as const)))
+    for (const { schema, at, value } of documentsOf(texts)) expect([at, complaints(schema, value)]).toEqual([at, []])
     const records = join(bundle, 'validators', String(demo.validator?.key), 'records.jsonl')
     const kept = await readFile(records, 'utf8')
     const at = kept.lastIndexOf('"output_tokens":') + '"output_tokens":'.length
