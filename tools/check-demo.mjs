@@ -52,7 +52,7 @@ const recordsOf = (operator) => demo.validator.records.filter((record) => record
 const scoreOf = (operator) => demo.epoch.scores.validators[0].operators.find((one) => one.operator === operator)?.score ?? '0.000000000'
 const convicts = ({ kind, accused, proof: { report, receipts } }) => {
   const [{ signature, ...receipt }] = receipts
-  const { descriptor, nonce } = report.attestation.evidence
+  const { descriptor, nonce, operator_signature } = report.attestation.evidence
   const key = report.attestation.workload_keyset.receipt_signing_keys.find(({ key_id }) => key_id === receipt.key_id).public_key
   const [event] = events(receipt, 'veritee.model')
   return (
@@ -62,6 +62,7 @@ const convicts = ({ kind, accused, proof: { report, receipts } }) => {
     receipt.workload_keyset_digest === cheats[0].keyset &&
     isSigned(jcs(receipt), key, signature) &&
     descriptor.operator_key === cheats[0].operator &&
+    isSigned(`veritee.operator.v1\n${receipt.workload_keyset_digest}`, descriptor.operator_key, operator_signature) &&
     accused.operatorKey === descriptor.operator_key &&
     descriptor.models.every(({ name, files }) => name !== event.name || files[0].sha256 !== event.files[0].sha256) &&
     descriptor.models.some(({ files }) => files[0].sha256 === `sha256:${weights}`)
@@ -142,7 +143,7 @@ const claims = {
     recordsOf(cheats[0].operator).every(({ verdict }) => verdict !== 'pass') &&
     scoreOf(cheats[0].operator) === '0.000000000' &&
     demo.epoch.scores.convictions.map(({ operator }) => operator).join() === cheats[0].operator,
-  'the fraud proof: signed by a key that a quote binds, over other weights than that keyset announces, by the operator that cheats':
+  'the fraud proof: signed by a key that a quote binds, over other weights than that keyset announces, by the operator that cheats and signed that keyset':
     demo.epoch.fraud.length > 0 && demo.epoch.fraud.every(convicts),
   'the bundle of the epoch was verified':
     demo.epoch.verified.verdict === 'verified' && demo.epoch.verified.checks.every(({ status }) => status !== 'fail'),

@@ -59,7 +59,7 @@ export async function registerMany(workers: number, progress: (line: string) => 
 
 async function register(control: { readonly url: string; digest: string }, { worker, server }: RunningWorker, findings: string[]): Promise<void> {
   try {
-    await registerWorker(control.url, server.url, { identity: worker.identity, operatorSignature: null, tickets: worker.tickets, controllers: null })
+    await registerWorker(control.url, server.url, { identity: worker.identity, tickets: worker.tickets, controllers: null })
   } catch (error) {
     findings.push(error instanceof Error ? error.message.slice(0, 200) : 'failed')
   }

@@ -50,9 +50,14 @@ async function control(): Promise<Control> {
 function start(controlUrl: string, digest: () => string, lines: string[] = [], times: { checkMs?: number; againMs?: number } = {}): Admission {
   const worker = {
     get identity() {
-      return { keysetDigest: digest(), keyset: digest() as never, receiptKeyId: 'receipt-1', signRegistration: () => new Uint8Array(64) }
+      return {
+        keysetDigest: digest(),
+        keyset: digest() as never,
+        receiptKeyId: 'receipt-1',
+        operatorSignature: null,
+        signRegistration: () => new Uint8Array(64),
+      }
     },
-    operatorSignature: null,
     controllers: null,
     tickets: { give: () => '00'.repeat(16) },
   }

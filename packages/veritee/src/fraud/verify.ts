@@ -27,8 +27,10 @@ export interface ProvenFraud {
   readonly accused: {
     readonly role: Role
     readonly keysetDigest: string
-    /** The operator that the keyset names; null where it names none. Whom a ban is for (rule S17). */
+    /** The operator whom the keyset names and who signed its digest; null where one of the two is missing. Whom a ban is for (rule S17). */
     readonly operatorKey: string | null
+    /** Whom the keyset names, signed or not: no more than a claim of whoever configured it. */
+    readonly namedOperator: string | null
     /** The machine, as the quote's certificate names it: what `platformId` of `veritee/admission` makes the name in a network of. */
     readonly platform: Pick<QuoteClaims['platform'], 'ppid' | 'platformInstanceId'>
   }
@@ -58,7 +60,7 @@ export interface ProvenFraud {
 export async function verifyFraudProof(proof: FraudProof, { trust, policy, at }: FraudContext): Promise<ProvenFraud> {
   const judgedAt = new Date(Math.min(at.getTime(), proof.report.keyset.not_after * 1000 - 1000))
   const report = await verifyReport(proof.report, 'stated', trust, judgedAt)
-  const { role, operator_key: operatorKey } = report.descriptor
+  const { role, operator_key: namedOperator } = report.descriptor
   const section = { ...policyFor(policy, role), maxAttestationAge: 'any' as const, models: 'any' as const }
   const verdict = evaluateReport(report, section, { role, at: judgedAt, attestedAt: null, channel: 'stored' })
   if (verdict.error !== null) throw fail(verdict.error.code, `the accused is not accepted by the policy: ${verdict.error.message}`)
@@ -69,7 +71,7 @@ export async function verifyFraudProof(proof: FraudProof, { trust, policy, at }:
   return {
     kind: proof.kind,
     contradiction,
-    accused: { role, keysetDigest: report.keysetDigest, operatorKey, platform: { ppid, platformInstanceId } },
+    accused: { role, keysetDigest: report.keysetDigest, operatorKey: report.operator, namedOperator, platform: { ppid, platformInstanceId } },
     simulated: report.claims.simulated,
     receipts: await Promise.all(proof.receipts.map(receiptDigest)),
     verdict,

@@ -1,3 +1,4 @@
+import { verifyOperator } from '../admission/operator.ts'
 import type { Check, QuoteClaims, Verified } from '../attestation/claims.ts'
 import { type Collateral, collateralFromJson, type Trust, type VerifyOptions, verifyQuote } from '../attestation/index.ts'
 import { fromBase64 } from '../bytes/base64.ts'
@@ -21,6 +22,8 @@ export interface Report {
   readonly descriptor: ServiceDescriptor
   /** The nonce the service says it bound. Convenience for stored reports; a live caller uses its own. */
   readonly statedNonce: string | null
+  /** 64 bytes hex, of the operator over the keyset digest (rule S17); null where none came with the report. */
+  readonly operatorSignature: string | null
   readonly serving: 'direct' | 'aggregator'
 }
 
@@ -29,6 +32,8 @@ export interface VerifiedReport {
   readonly keyset: Keyset
   readonly keysetDigest: string
   readonly descriptor: ServiceDescriptor
+  /** The operator that the descriptor names and who signed the keyset digest, 32 bytes hex; null where one of the two is missing (rule S17). */
+  readonly operator: string | null
   readonly serving: 'direct' | 'aggregator'
   readonly claims: Verified<QuoteClaims>
   readonly checks: readonly Check[]
@@ -53,7 +58,12 @@ export function reportFromJson(value: unknown): Report {
   const o = shape.record(value, 'report')
   shape.oneOf(o.api_version, 'api_version', ['aci/1'])
   const attestation = shape.record(o.attestation, 'attestation')
-  const evidence = shape.object(attestation.evidence, 'attestation.evidence', ['quote_b64', 'collateral', 'descriptor', 'nonce'])
+  const evidence = shape.object(
+    attestation.evidence,
+    'attestation.evidence',
+    ['quote_b64', 'collateral', 'descriptor', 'nonce'],
+    ['operator_signature'],
+  )
   const capabilities = shape.record(o.service_capabilities, 'service_capabilities')
   return {
     keysetDigest: shape.digest(o.workload_keyset_digest, 'workload_keyset_digest'),
@@ -64,6 +74,7 @@ export function reportFromJson(value: unknown): Report {
     collateral: collateralFromJson(evidence.collateral),
     descriptor: parseDescriptor(evidence.descriptor),
     statedNonce: evidence.nonce === null ? null : shape.hex(evidence.nonce, 'evidence.nonce', 32),
+    operatorSignature: evidence.operator_signature === undefined ? null : shape.hex(evidence.operator_signature, 'evidence.operator_signature', 64),
     serving: shape.oneOf(capabilities.serving, 'service_capabilities.serving', ['direct', 'aggregator']),
   }
 }
@@ -71,12 +82,14 @@ export function reportFromJson(value: unknown): Report {
 /**
  * Verifies a report, in this order: the keyset hashes to the stated digest; the quote is genuine under `trust` at `at`;
  * the quote's report data is the statement over that digest and the nonce, bytes 32..63 zero; the keyset is in its window, each key in one role;
- * the descriptor hashes to the keyset's subject, and the way of serving that the report states is that of the descriptor's role.
+ * the descriptor hashes to the keyset's subject, and the way of serving that the report states is that of the descriptor's role; an operator's signature,
+ * where one came, is of the operator that the descriptor names.
  *
  * `nonce` is what the caller drew, or `'stated'` to take the report's word for it: that proves binding but no freshness.
  * Does not judge identity, TCB status, debug mode or simulation: see `evaluateReport`. Nor the channel the report came over.
  *
- * Throws `report_keyset_mismatch`, `report_nonce_mismatch`, `report_descriptor_mismatch`, `keyset_expired`, `report_malformed`, and every code of `verifyQuote`.
+ * Throws `report_keyset_mismatch`, `report_nonce_mismatch`, `report_descriptor_mismatch`, `keyset_expired`, `report_malformed`, `operator_signature_invalid`,
+ * and every code of `verifyQuote`.
  */
 export async function verifyReport(
   report: Report,
@@ -105,11 +118,14 @@ export async function verifyReport(
   const serving = report.descriptor.role === 'controller' ? 'aggregator' : 'direct'
   if (report.serving !== serving)
     throw fail('report_malformed', `expected a ${report.descriptor.role} to say it serves ${serving}, found ${report.serving}`)
+  const { operatorSignature } = report
+  const operator = operatorSignature === null ? null : await verifyOperator(report.descriptor.operator_key, digest, operatorSignature)
   const fresh = nonce !== 'stated' && nonce !== null
   return {
     keyset: report.keyset,
     keysetDigest: digest,
     descriptor: report.descriptor,
+    operator,
     serving,
     claims,
     checks: [

@@ -6,6 +6,7 @@ import type { ReceiptEvent } from '../../src/receipt/index.ts'
 import { refusal } from '../bytes/refusal.ts'
 import {
   createEnclave,
+  createOperator,
   demoModel,
   judgedAt,
   measured,
@@ -22,10 +23,11 @@ import {
 import { policyOf, streamEvents, treeOf } from '../receipt/scenario.ts'
 import { answerText, policy, receiptOf } from './scenario.ts'
 
+const operator = createOperator()
 let worker: TestEnclave
 let report: string
 beforeAll(async () => {
-  worker = await createEnclave('worker', { descriptor: { operator_key: '7'.repeat(64) } })
+  worker = await createEnclave('worker', { operator })
   report = await worker.report(nonceOf('a nonce of long ago'))
 })
 
@@ -86,7 +88,8 @@ describe('S5: what only the accused can have signed convicts', () => {
     expect(proven.accused).toEqual({
       role: 'worker',
       keysetDigest: worker.digest,
-      operatorKey: '7'.repeat(64),
+      operatorKey: operator.name,
+      namedOperator: operator.name,
       platform: expect.objectContaining({ ppid: expect.stringMatching(/^[0-9a-f]{32}$/) as string }) as object,
     })
     expect(proven.receipts).toHaveLength(evidence.receipts.length)
@@ -112,6 +115,16 @@ describe('S5: what only the accused can have signed convicts', () => {
     const receipts = [receiptOf(controller, { sequence: 1 }), receiptOf(controller, { sequence: 1, answer: longer })]
     const proven = await judge({ kind: 'sequence_reused', report: await controller.report(null), receipts })
     expect(proven.accused.role).toBe('controller')
+  })
+
+  it('S17: whom the keyset names without his signature is not accused, and the enclave is all the same', async () => {
+    const named = await createEnclave('worker', { descriptor: { operator_key: operator.name } })
+    const proven = await judge({
+      kind: 'model_contradicted',
+      report: await named.report(null),
+      receipts: [receiptOf(named, { model: otherWeights })],
+    })
+    expect(proven.accused).toMatchObject({ operatorKey: null, namedOperator: operator.name, keysetDigest: named.digest })
   })
 
   it('is counted once, in whatever order and with whatever report it comes', async () => {
@@ -244,6 +257,17 @@ describe('S5: what convicts nobody', () => {
         return { kind: 'model_contradicted', report: await worker.report(null, { descriptor }), receipts: [receiptOf(worker)] }
       },
       'report_descriptor_mismatch',
+    ],
+    [
+      "another operator's signature",
+      async () => {
+        const stolen = await createEnclave('worker', { operator: createOperator() })
+        const { attestation } = JSON.parse(await stolen.report(null)) as { attestation: { evidence: { operator_signature: string } } }
+        const { operator_signature } = attestation.evidence
+        const swapped = await worker.report(null, { evidence: { operator_signature } })
+        return { kind: 'model_contradicted', report: swapped, receipts: [receiptOf(worker, { model: otherWeights })] }
+      },
+      'operator_signature_invalid',
     ],
     [
       'a controller that names a model',

@@ -86,13 +86,27 @@ export interface EnclaveOptions {
   readonly descriptor?: Partial<ServiceDescriptor>
   readonly keyset?: Partial<Keyset>
   readonly spki?: string
+  /** Named by the descriptor, and signs the keyset digest. */
+  readonly operator?: TestOperator
+}
+
+/** An operator's keys (rule S17), of Node's own crypto. */
+export interface TestOperator {
+  readonly key: KeyObject
+  /** 32 bytes hex. */
+  readonly name: string
+}
+
+export function createOperator(): TestOperator {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+  return { key: privateKey, name: publicKey.export({ type: 'spki', format: 'der' }).subarray(-32).toString('hex') }
 }
 
 export async function createEnclave(role: Role, options: EnclaveOptions = {}): Promise<TestEnclave> {
   const platform = options.platform ?? (await machine())
   const enclave = options.measured ?? measured(role)
   const { privateKey, publicKey } = generateKeyPairSync('ed25519')
-  const descriptor = descriptorOf(role, options.descriptor)
+  const descriptor = descriptorOf(role, { ...(options.operator && { operator_key: options.operator.name }), ...options.descriptor })
   const spki = options.spki ?? nonceOf(`tls of ${role}`)
   const keyset: Keyset = {
     subject: await descriptorSubject(descriptor),
@@ -112,6 +126,7 @@ export async function createEnclave(role: Role, options: EnclaveOptions = {}): P
       collateral: collateralToJson(options.td === undefined ? platform.collateral : platform.tdxCollateral),
       descriptor: changes.descriptor ?? descriptor,
       nonce,
+      ...(options.operator && { operator_signature: sign(null, utf8(`veritee.operator.v1\n${digest}`), options.operator.key).toString('hex') }),
       ...changes.evidence,
     }
     const attestation = {

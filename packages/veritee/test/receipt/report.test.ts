@@ -5,6 +5,7 @@ import { type Keyset, parseReport, statementReportData, verifyReport } from '../
 import { refusal } from '../bytes/refusal.ts'
 import {
   createEnclave,
+  createOperator,
   descriptorOf,
   judgedAt,
   machine,
@@ -56,6 +57,29 @@ describe('a report', () => {
     const edited = descriptorOf('worker', { models: [] })
     for (const descriptor of [edited, descriptorOf('controller'), descriptorOf('worker', { operator_key: '00'.repeat(32) })])
       expect(await outcome({ descriptor: descriptor as unknown as Json })).toBe('report_descriptor_mismatch')
+  })
+  it('S17: an operator is told only where the descriptor names him and he signed the keyset digest', async () => {
+    const [operator, other] = [createOperator(), createOperator()]
+    const [his, others, next] = await Promise.all([operator, other, operator].map((one) => createEnclave('worker', { operator: one })))
+    const told = async (of: TestEnclave, changes: ReportChanges = {}): Promise<string | null> =>
+      (await verifyReport(parseReport(await of.report(nonce, changes)), nonce, await trust(), judgedAt)).operator
+    const signatureOf = async (of: TestEnclave): Promise<Json> =>
+      (JSON.parse(await of.report(nonce)) as { attestation: { evidence: { operator_signature: string } } }).attestation.evidence.operator_signature
+    expect(await told(his as TestEnclave)).toBe(operator.name)
+    expect(await told(worker)).toBe(null)
+    const named = await createEnclave('worker', { descriptor: { operator_key: operator.name } })
+    expect(await told(named)).toBe(null)
+    const wrong = { evidence: { operator_signature: await signatureOf(others as TestEnclave) } }
+    const ofNext = { evidence: { operator_signature: await signatureOf(next as TestEnclave) } }
+    for (const [changes, of] of [
+      [wrong, his],
+      [wrong, named],
+      [ofNext, his],
+      [ofNext, worker],
+    ] as const)
+      expect(await outcome(changes, of)).toBe('operator_signature_invalid')
+    for (const operator_signature of [null, '', 'ab', 1] as const)
+      expect(await outcome({ evidence: { operator_signature } }, his)).toBe('report_malformed')
   })
   it('S7: every member of the descriptor is bound', async () => {
     const changed: { readonly [name: string]: Json } = {

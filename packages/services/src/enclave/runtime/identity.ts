@@ -1,7 +1,9 @@
 import { createHash, generateKeyPairSync, sign as nodeSign } from 'node:crypto'
+import { signOperatorStatement } from 'veritee/admission'
 import { type Collateral, collateralToJson, parseQuote } from 'veritee/attestation'
 import { certificatePem, issueSelfSignedTls } from 'veritee/attestation/issue'
 import { type Json, jcs, jcsDigest, toBase64, toHex } from 'veritee/bytes'
+import type { SigningKey } from 'veritee/crypto'
 import { ehbpAlgorithm, ehbpVersion } from 'veritee/ehbp'
 import { descriptorSubject, type Keyset, keysetDigest, maxKeysetSeconds, type ServiceDescriptor, statementReportData } from 'veritee/receipt'
 import { registrationMessage } from './admission/registration.ts'
@@ -16,6 +18,8 @@ export interface IdentityOptions {
   readonly now: () => Date
   /** Host names under which alone clients take its TLS key (aci/1 section 3.1, `domain`); none: under any. */
   readonly domains?: readonly string[]
+  /** The operator's key, who so says that this enclave is his (rule S17): the one that the descriptor names. */
+  readonly operator?: SigningKey
 }
 
 /** The keys of one running enclave. They are made here, live in this process only, and die with it. */
@@ -24,6 +28,8 @@ export interface Identity {
   readonly keysetDigest: string
   readonly descriptor: ServiceDescriptor
   readonly receiptKeyId: string
+  /** Of the operator over the keyset digest, 64 bytes hex; null without one. */
+  readonly operatorSignature: string | null
   /** Ed25519 over the bytes, which are the JCS form of a receipt or of a statement about one (aci/1 section 3.1, role separation). */
   signReceipt(message: Uint8Array): Uint8Array
   /** Ed25519 under the receipt key over a registration document, behind a prefix that no receipt begins with. */
@@ -41,7 +47,7 @@ export interface Identity {
  * Two calls never give the same keys, so two enclaves never share one and a restart always changes the keyset digest.
  */
 export async function createIdentity(options: IdentityOptions): Promise<Identity> {
-  const { descriptor, quoter, collateral, now, domains = [] } = options
+  const { descriptor, quoter, collateral, now, operator, domains = [] } = options
   const receipt = generateKeyPairSync('ed25519')
   const receiptPublic = receipt.publicKey.export({ type: 'spki', format: 'der' }).subarray(-32).toString('hex')
   const tls = await createTlsKey(now(), domains)
@@ -54,11 +60,13 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
     tls_public_keys: domains.length === 0 ? [{ spki_sha256: tls.spkiSha256 }] : domains.map((domain) => ({ domain, spki_sha256: tls.spkiSha256 })),
   }
   const digest = await keysetDigest(keyset)
+  const operatorSignature = operator === undefined ? null : await signOperatorStatement(digest, operator)
   return {
     keyset,
     keysetDigest: digest,
     descriptor,
     receiptKeyId: 'receipt-1',
+    operatorSignature,
     signReceipt: (message) => new Uint8Array(nodeSign(null, message, receipt.privateKey)),
     signRegistration: (document) => new Uint8Array(nodeSign(null, registrationMessage(document), receipt.privateKey)),
     ehbp,
@@ -73,7 +81,13 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
           workload_keyset: keyset,
           report_data: toHex((await statementReportData(digest, nonce)).subarray(0, 32)),
           source_provenance: { repo_url: null, repo_commit: descriptor.release.commit, image_digest: null, image_provenance: null },
-          evidence: { quote_b64: toBase64(quote), collateral: collateralToJson(collateral()), descriptor: descriptor as unknown as Json, nonce },
+          evidence: {
+            quote_b64: toBase64(quote),
+            collateral: collateralToJson(collateral()),
+            descriptor: descriptor as unknown as Json,
+            nonce,
+            ...(operatorSignature !== null && { operator_signature: operatorSignature }),
+          },
         },
         service_capabilities: {
           supported_e2ee_versions: ehbp === null ? [] : [ehbpVersion],

@@ -7,9 +7,7 @@ import type { VerifiedControllers } from './controllers.ts'
 
 /** The worker that registers. */
 export interface Registering {
-  readonly identity: Pick<Identity, 'keyset' | 'keysetDigest' | 'receiptKeyId' | 'signRegistration'>
-  /** Of its operator over the keyset digest; null where it names none. */
-  readonly operatorSignature: string | null
+  readonly identity: Pick<Identity, 'keyset' | 'keysetDigest' | 'receiptKeyId' | 'operatorSignature' | 'signRegistration'>
   readonly tickets: { give(): string }
   /** Who verifies the controller before the worker says anything of itself; null for a direct service. */
   readonly controllers: Pick<VerifiedControllers, 'verify'> | null
@@ -62,9 +60,9 @@ async function say(
   const nonce = shape.hex(given.nonce, 'nonce', 32)
   const controller = shape.digest(given.keyset_digest, 'keyset_digest')
   if (verified !== null && controller !== verified) throw fail('keyset_changed', `verified ${verified}, the controller now names ${controller}`)
-  const { identity, operatorSignature } = worker
+  const { identity } = worker
   const ticket = purpose === 'register' ? worker.tickets.give() : null
-  const text = signRegistration(identity, { purpose, url, controller, nonce, ticket, operatorSignature })
+  const text = signRegistration(identity, { purpose, url, controller, nonce, ticket, operatorSignature: identity.operatorSignature })
   return { controller, answer: await post(transport, path, text, purpose === 'register' ? 201 : 200) }
 }
 

@@ -1,6 +1,5 @@
 import type { IncomingMessage, RequestListener } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
-import { signOperatorStatement } from 'veritee/admission'
 import type { Collateral } from 'veritee/attestation'
 import { type Json, toHex } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
@@ -65,8 +64,6 @@ export interface Worker {
   readonly tickets: Tickets
   /** Those it serves; null where it answers whoever asks. */
   readonly controllers: VerifiedControllers | null
-  /** Of the operator, over the digest of the keyset in force; null without one. */
-  readonly operatorSignature: string | null
   readonly handler: RequestListener
   /** For the listener, which answers some requests itself. */
   readonly keysetDigestOf: KeysetDigestOf
@@ -104,15 +101,14 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
   const created = Math.floor(now().getTime() / 1000)
   const controllers = callers === 'anybody' ? null : callers
-  const operated = new Map<string, string>()
   const generation = async (): Promise<Generation> => {
     const identity = await createIdentity({
       descriptor: { ...descriptor, admission: controllers?.described ?? null },
       quoter,
       collateral: options.collateral,
       now,
+      ...(operator !== undefined && { operator }),
     })
-    if (operator !== undefined) operated.set(identity.keysetDigest, await signOperatorStatement(identity.keysetDigest, operator))
     const ledger = new Ledger({
       identity,
       now,
@@ -167,9 +163,6 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     },
     tickets,
     controllers,
-    get operatorSignature() {
-      return operated.get(generations.current.identity.keysetDigest) ?? null
-    },
     handler: (request, response) => generations.of(request).handler(request, response),
     keysetDigestOf: (connection) => generations.of(connection).identity.keysetDigest,
     renew: async () => generations.follow(await generation()),

@@ -316,10 +316,9 @@ function isFault(reason: Fault | Obstacle): reason is Fault {
   return Object.hasOwn(faults, reason)
 }
 
-/** By the network's names; null where its descriptor names no operator. */
-export async function workerId(salt: string, { claims, descriptor }: VerifiedReport): Promise<WorkerId | null> {
-  if (descriptor.operator_key === null) return null
-  return { operator: descriptor.operator_key, platform: await platformId(salt, claims.platform), slot: 0 }
+/** By the network's names; null where no operator says by a signature that the enclave is his: nobody may be charged for, or gain by, what another names as his (rule S17). */
+export async function workerId(salt: string, { claims, operator }: VerifiedReport): Promise<WorkerId | null> {
+  return operator === null ? null : { operator, platform: await platformId(salt, claims.platform), slot: 0 }
 }
 
 function attestationOf({ worker }: Seen, error: VeriteeError | null): UnsignedAuditRecord['attestation'] {

@@ -212,11 +212,11 @@ describe('S17: operators', () => {
     const foreign = await setting.worker({ operator: other })
     await expect(registerWorker(at.url, foreign.server.url, foreign.worker)).rejects.toThrow(/policy_operator/)
     const claim = (operatorSignature: string | null, { worker: one, server } = mine) =>
-      registerWorker(at.url, server.url, { identity: one.identity, tickets: one.tickets, operatorSignature, controllers: null })
+      registerWorker(at.url, server.url, { identity: { ...one.identity, operatorSignature }, tickets: one.tickets, controllers: null })
     await expect(claim(null)).rejects.toThrow(/operator_signature_missing/)
-    await expect(claim(foreign.worker.operatorSignature)).rejects.toThrow(/operator_signature_invalid/)
+    await expect(claim(foreign.worker.identity.operatorSignature)).rejects.toThrow(/operator_signature_invalid/)
     // New keys need a new signature, and have one.
-    const before = mine.worker.operatorSignature
+    const before = mine.worker.identity.operatorSignature
     await mine.worker.renew()
     mine.server.renewTls(mine.worker.identity.tls)
     await expect(claim(before)).rejects.toThrow(/operator_signature_invalid/)

@@ -45,12 +45,13 @@ function documentOf({ kind, contradiction, accused, simulated, receipts, verdict
 }
 
 function linesOf({ kind, contradiction, accused, simulated, verdict }: ProvenFraud): string[] {
-  const { role, keysetDigest, operatorKey, platform } = accused
+  const { role, keysetDigest, operatorKey, namedOperator, platform } = accused
+  const unsigned = namedOperator === null ? 'none named' : `none (the keyset names ${namedOperator}, whose signature over it is not in the report)`
   return [
     ...checkLines(verdict.checks),
     '',
     `accused: ${role} ${keysetDigest}`,
-    `operator: ${operatorKey ?? 'none named'}; platform: ${platform.ppid}`,
+    `operator: ${operatorKey ?? unsigned}; platform: ${platform.ppid}`,
     `what: ${kind}: ${contradiction}`,
     '',
     simulated ? 'PROVEN, SIMULATED: this says nothing about hardware' : 'PROVEN',
