@@ -13,6 +13,7 @@ import {
   verifyCheckpointOfLog,
   verifyInclusionProof,
 } from 'veritee/log'
+import { TreeEdge } from 'veritee/scoring'
 import { describe, expect, it } from 'vitest'
 import { type Addition, Sequencer, viewsPath } from '../../src/log/sequencer.ts'
 import { TileFiles } from '../../src/log/tile-files.ts'
@@ -39,6 +40,10 @@ describe('a sequencer', () => {
       expect(sequencer.head.size).toBe(at)
       expect(toHex(sequencer.head.root)).toBe(toHex(await merkleRoot(leaves.slice(0, at))))
       expect(toHex(await sequencer.tree(at).root())).toBe(toHex(sequencer.head.root))
+      // What a part of the log is shown to stand on: with the leaves added that come then, it has the root of the whole.
+      const edge = new TreeEdge(at, await sequencer.tree(at).subtrees())
+      for (const leaf of leaves.slice(at)) await edge.add(leaf)
+      expect(toHex(await edge.root())).toBe(toHex(await merkleRoot(leaves)))
       await verifyCheckpointOfLog(sequencer.head.note, { origin: signer.verifier.name, key: signer.verifier })
     }
     // What a whole tile made needless is gone; all else is whole.

@@ -31,6 +31,17 @@ export class TileTree {
     return (await this.#tile(0, Math.floor(index / tileWidth)))[index % tileWidth] as Uint8Array
   }
 
+  /** Roots of the full subtrees that make up this tree, largest first: what has to be known of it to add leaves and compute a root. */
+  subtrees(): Promise<Uint8Array[]> {
+    const roots: Promise<Uint8Array>[] = []
+    for (let from = 0; from < this.size; ) {
+      const whole = 2 ** Math.floor(Math.log2(this.size - from))
+      roots.push(this.#rootOf(from, from + whole))
+      from += whole
+    }
+    return Promise.all(roots)
+  }
+
   /** Audit path of a leaf in this tree. */
   inclusion(index: number): Promise<Uint8Array[]> {
     return inclusionPath(this.size, index, (from, to) => this.#rootOf(from, to))

@@ -125,6 +125,8 @@ export interface Dishonest {
   readonly backdatedSeed?: boolean
   readonly skipChosen?: boolean
   readonly extraOrganic?: boolean
+  /** Its first probe is a leaf that was chosen: of its own traffic, so that no organic record is due; `twice`: of two probes, `again`: and of an organic record, `other`: under another hash. */
+  readonly ownLeaf?: 'once' | 'twice' | 'again' | 'other'
   readonly gap?: boolean
   readonly swapRecords?: boolean
 }
@@ -166,6 +168,12 @@ export async function makeEpoch(world: World, probes: number, dishonest: Dishone
       const chosen: number[] = []
       for (let at = from; at < to; at++) if (await isSelected(key, leaves[at] as Uint8Array, policy.organic.probability)) chosen.push(at)
       if (last && dishonest.skipChosen) chosen.pop()
+      if (last && dishonest.ownLeaf !== undefined) {
+        const own = dishonest.ownLeaf === 'again' ? chosen[0] : chosen.shift()
+        const leaf = dishonest.ownLeaf === 'other' ? hex(1) : toHex(leaves[own as number] as Uint8Array)
+        const view = { digest: digest(0x10), log: { origin, index: own as number, leaf } }
+        for (let i = 0; i < (dishonest.ownLeaf === 'twice' ? 2 : 1); i++) changes[i] = { view }
+      }
       if (last && dishonest.extraOrganic)
         chosen.push(Array.from({ length: to - from }, (_, n) => from + n).find((at) => !chosen.includes(at)) as number)
       for (const at of chosen)

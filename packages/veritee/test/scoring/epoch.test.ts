@@ -206,6 +206,9 @@ describe('S16: duties of validators', () => {
     ['leaves out an audit that it drew', { skipChosen: true }, 'organic_missing'],
     ['audits what it did not draw', { extraOrganic: true }, 'organic_unchosen'],
     ['leaves out a record', { gap: true }, 'indices'],
+    ['has two probes from one leaf', { ownLeaf: 'twice' }, 'leaves'],
+    ['names another leaf than the log has in that place', { ownLeaf: 'other' }, 'leaves'],
+    ['audits a receipt of its own probe once more as organic', { ownLeaf: 'again' }, 'organic_unchosen'],
     ['publishes other records than it committed to', { swapRecords: true }, 'records_opened'],
   ])('one that %s counts for nothing, and the bundle says so', async (_, dishonest, duty) => {
     const here = await makeWorld()
@@ -214,6 +217,13 @@ describe('S16: duties of validators', () => {
     expect([...found.missed].map(([validator, missed]) => [validator, missed.duty])).toEqual([[last, duty]])
     expect(found.scores.validators.map(({ weight }) => weight)).toEqual([1n, 0n])
     expect(found.scores.after.disqualified.get(last)).toBe(1)
+    expect((await verify(found.bundle)).verdict).toBe('verified')
+  })
+
+  it('S16: a chosen leaf that is the receipt of its own probe has been audited as that', async () => {
+    const here = await makeWorld()
+    const found = await writeEpoch(await makeEpoch(here, 6, { ownLeaf: 'once' }), here.keys)
+    expect(found.missed.size).toBe(0)
     expect((await verify(found.bundle)).verdict).toBe('verified')
   })
 

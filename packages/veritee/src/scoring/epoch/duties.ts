@@ -6,6 +6,7 @@ import type { AuditRecord } from '../audit/record.ts'
 import { type BeaconChain, beaconChainFromJson, timeOfRound, verifyBeaconRound } from '../beacon/drand.ts'
 import { auditSeed, closingRound, isSelected, openingRound, seedCommitment } from '../beacon/seeds.ts'
 import { epochWindow, type ScoringPolicy } from '../policy/policy.ts'
+import { isOwn } from '../rules/charge.ts'
 import { commitmentEntry, recordsFileCommitment } from './commitments.ts'
 import type { Duties, EpochLog, Rounds } from './documents.ts'
 import { TreeEdge } from './log-range.ts'
@@ -86,7 +87,7 @@ async function verifyRange(
 
 /** One duty that a validator did not do. `record` is the index of its record, where one shows it. */
 export interface Missed {
-  readonly duty: 'seed_opened' | 'seed_logged' | 'records_opened' | 'records_logged' | 'indices' | 'organic_missing' | 'organic_unchosen'
+  readonly duty: 'seed_opened' | 'seed_logged' | 'records_opened' | 'records_logged' | 'indices' | 'leaves' | 'organic_missing' | 'organic_unchosen'
   readonly record: number | null
   readonly detail: string
 }
@@ -124,8 +125,16 @@ export async function missedDuty(
   const due = closes + policy.epoch.length
   if (!(await loggedBefore(committed.proof, await commitmentEntry({ ...of, purpose: 'records', commitment: committed.commitment }), log.trust, due)))
     return missed('records_logged', `the commitment to the records was not witnessed in the log before ${due}`)
-  const key = await auditSeed(secret, epoch, log.randomness)
   const audited = new Map<number, AuditRecord>()
+  for (const record of records.filter(isOwn)) {
+    const at = record.view?.log ?? null
+    const leaf = at === null || at.origin !== log.trust.origin ? undefined : log.leaves[at.index - log.from]
+    if (at === null || leaf === undefined) continue
+    if (!equal(leaf, fromHex(at.leaf)) || audited.has(at.index))
+      return missed('leaves', `leaf ${at.index} is another than it names, or stands twice`, record.index)
+    audited.set(at.index, record)
+  }
+  const key = await auditSeed(secret, epoch, log.randomness)
   for (const record of organic) {
     const at = record.view?.log ?? null
     const leaf = at === null ? undefined : log.leaves[at.index - log.from]
