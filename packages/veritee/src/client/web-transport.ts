@@ -2,7 +2,7 @@ import { fail } from '../errors.ts'
 import type { Transport, TransportRequest, TransportResponse } from './transport.ts'
 
 /** `localhost` and literal loopback addresses, as `URL` spells them. */
-function isLoopback(hostname: string): boolean {
+export function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(hostname)
 }
 

@@ -1,4 +1,6 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -6,7 +8,7 @@ import { toHex } from '../../src/bytes/index.ts'
 import { writeEpoch } from '../../src/scoring/index.ts'
 import { makeEpoch, makeWorld } from '../scoring/epoch-world.ts'
 import { digest, hex } from '../scoring/random-epoch.ts'
-import { veritee } from './cli.ts'
+import { expectRefusal, veritee } from './cli.ts'
 
 vi.setConfig({ testTimeout: 120_000 })
 let directory: string
@@ -75,5 +77,90 @@ describe('veritee epoch verify', () => {
     expect((await veritee(['epoch', 'check', at('good')])).code).toBe(2)
     expect((await veritee(['epoch', 'verify', at('good'), '--trust', at('good', 'policy-of-nobody.json')])).code).toBe(2)
     expect((await veritee(['epoch', 'verify', 'http://example.com/epoch'])).code).toBe(2)
+    expect((await veritee(['epoch', 'verify', 'ftp://127.0.0.1/epoch'])).code).toBe(2)
+  })
+})
+
+describe('veritee epoch verify URL', () => {
+  /** What a server does with a path instead of giving the file of that name. */
+  type Instead = (path: string, response: ServerResponse) => boolean
+  let instead: Instead = () => false
+  let url: string
+  const server = createServer((request, response) => {
+    const path = (request.url ?? '').replace(/^\/epochs\/0\//, '')
+    if (instead(path, response)) return
+    const text = bundle.get(path)
+    response.writeHead(text === undefined ? 404 : 200).end(text)
+  })
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/epochs/0`
+  })
+  afterAll(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const verify = (how: Instead, ...options: string[]) => {
+    instead = how
+    return veritee(['epoch', 'verify', url, ...options])
+  }
+
+  it('verifies what plain static files are, as it does a directory', async () => {
+    const served = await verify(() => false, '--trust', at('good', 'trust.json'), '--json')
+    const local = await veritee(['epoch', 'verify', at('good'), '--trust', at('good', 'trust.json'), '--json'])
+    expect([served.code, served.stdout]).toEqual([0, local.stdout])
+  })
+
+  it('takes the state of the epoch before from a URL too', async () => {
+    const previous = await verify(() => false, '--previous', url)
+    // Nothing precedes the first epoch: its state is another one than that after it.
+    expect([previous.code, previous.stdout]).toEqual([1, expect.stringContaining('REJECTED: before.json: epoch_mismatch')])
+  })
+
+  it.each<[string, Instead, number, string]>([
+    [
+      'other bytes for one file',
+      (path, response) => path === 'roster.json' && response.end((bundle.get(path) ?? '').replace('roster.v1', 'roster.v2')) === response,
+      1,
+      'roster.json: epoch_file_changed',
+    ],
+    [
+      'the beginning of a file, as if it were whole',
+      (path, response) => path === 'weights.json' && response.end((bundle.get(path) ?? '').slice(0, -1)) === response,
+      1,
+      'weights.json: epoch_file_changed',
+    ],
+    [
+      'more than the file',
+      (path, response) => path === 'scores.json' && response.end(`${bundle.get(path) ?? ''} `) === response,
+      1,
+      'scores.json: epoch_file_changed',
+    ],
+    ['a page in place of the manifest', (path, response) => path === 'manifest.json' && response.end('<html>') === response, 1, 'malformed'],
+  ])('a server that gives %s is named a liar, with exit 1', async (_, how, code, said) => {
+    const found = await verify(how)
+    expect([found.code, found.stdout]).toEqual([code, expect.stringContaining(said)])
+    expect(found.stdout).toContain('REJECTED')
+  })
+
+  it.each<[string, Instead, string]>([
+    [
+      'redirects',
+      (path, response) => path === 'beacon.json' && response.writeHead(302, { location: '/elsewhere' }).end() === response,
+      'service_refused',
+    ],
+    ['has no such file', (path, response) => path === 'policy.json' && response.writeHead(404).end() === response, 'service_refused'],
+    [
+      'breaks off',
+      (path, response) => {
+        if (path !== records) return false
+        const text = bundle.get(path) ?? ''
+        response.writeHead(200, { 'content-length': Buffer.byteLength(text) }).write(text.slice(0, 100), () => response.destroy())
+        return true
+      },
+      'service_unavailable',
+    ],
+  ])('a server that %s ends it without a verdict, with exit 3', async (_, how, code) => {
+    expectRefusal(await verify(how), 3, code)
   })
 })

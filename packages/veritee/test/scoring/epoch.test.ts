@@ -4,6 +4,7 @@ import { sha256Digest, toHex, utf8 } from '../../src/bytes/index.ts'
 import { generateEd25519 } from '../../src/crypto/index.ts'
 import { fail } from '../../src/errors.ts'
 import { manifestText } from '../../src/scoring/epoch/files.ts'
+import { parseLeaves } from '../../src/scoring/epoch/write.ts'
 import {
   type EpochContext,
   type EpochParts,
@@ -175,6 +176,31 @@ describe('the bundle of an epoch', () => {
     expect((await verify(written.bundle, { previous: digest(1) })).first?.code).toBe('epoch_mismatch')
     const previous = await sha256Digest(utf8(written.bundle.get('before.json') as string))
     expect((await verify(written.bundle, { previous })).verdict).toBe('verified')
+  })
+})
+
+describe('leaves of a log are read line by line', () => {
+  const line = `${hex(0xab)}\n`
+  it('as many as there are', () => {
+    expect(parseLeaves('')).toEqual([])
+    // More than one regular expression has stack for, were it over the whole text.
+    expect(parseLeaves(line.repeat(100_000)).length).toBe(100_000)
+  })
+
+  it.each([
+    'x',
+    '\n',
+    line.slice(1),
+    line.slice(0, -1),
+    `${line}\n`,
+    line.toUpperCase(),
+    `${hex(1)} `,
+    `${line}${hex(1)}\r`,
+    ` ${line.slice(1)}`,
+    `${hex(1).slice(0, 63)}\n\n`,
+  ])('%j is refused', async (text) => {
+    const { refusal } = await import('../bytes/refusal.ts')
+    expect(await refusal(() => parseLeaves(text))).toBe('epoch_malformed')
   })
 })
 

@@ -4,12 +4,13 @@ import { parseAdmissionManifest, platformId, verifyAdmissionManifest } from '../
 import { parseAdmissionTrust } from '../../admission/trust.ts'
 import type { Trust } from '../../attestation/index.ts'
 import { concatAll, parseDocument, Shape, sha256Digest } from '../../bytes/index.ts'
+import { epochFilesAt } from '../../client/epoch-files.ts'
 import { fail } from '../../errors.ts'
 import { maxFraudProofLength, parseFraudProof, verifyFraudProof } from '../../fraud/index.ts'
 import type { Policy } from '../../policy/index.ts'
 import { type EpochContext, type EpochVerdict, type ReadFile, rosterOf, scoresToJson, verifyEpoch } from '../../scoring/index.ts'
 import { type Command, command, type Given, type Options, one, shared } from '../terminal/command.ts'
-import { readBytes, readPolicy, readText, readTrust } from '../terminal/files.ts'
+import { readPolicy, readText, readTrust } from '../terminal/files.ts'
 import { checkLines, writeJson, writeLines } from '../terminal/print.ts'
 
 const options = {
@@ -25,7 +26,7 @@ const options = {
   },
   policy: { ...shared.policy, help: 'whose enclaves count: fraud proofs are verified under it; without it they are not' },
   root: { ...shared.root, help: "a further root certificate for fraud proofs, such as a simulator's" },
-  previous: { type: 'string', value: 'DIR', help: 'the bundle of the epoch before, whose state this one must begin from' },
+  previous: { type: 'string', value: 'DIR|URL', help: 'the bundle of the epoch before, whose state this one must begin from' },
   json: shared.json,
 } as const satisfies Options
 
@@ -34,7 +35,10 @@ export const epochVerify: Command = command({
   operands: 'DIR|URL',
   summary: "recompute an epoch of a network's validators from its records",
   options,
-  notes: ['DIR or URL is the bundle (spec/epoch.md). What was not judged is listed, and the last line says so.'],
+  notes: [
+    'DIR or URL is the bundle (spec/epoch.md). What was not judged is listed, and the last line says so.',
+    'Of a URL nothing is believed that digests and signatures do not show; redirects are not followed, and sizes and times are bounded.',
+  ],
   exits: { 0: 'everything that was judged follows from the records', 1: 'something does not; the first is named' },
   run,
 })
@@ -46,9 +50,9 @@ async function run({ values, positionals }: Given<typeof options>): Promise<numb
     trust,
     verifyProof: values.policy === undefined ? null : proofVerifier(await readPolicy(values.policy), await readTrust(values.root)),
     roster: values.manifest === undefined ? null : await readRoster(values.manifest, trust),
-    previous: values.previous === undefined ? null : await sha256Digest(await readBytes(join(values.previous, 'after.json'), 1 << 28)),
+    previous: values.previous === undefined ? null : await sha256Digest(await filesOf(values.previous)('after.json', 1 << 28)),
   }
-  const verdict = await verifyEpoch(/^https?:/.test(from) ? readSite(from) : readDirectory(from), context)
+  const verdict = await verifyEpoch(filesOf(from), context)
   if (values.json) writeJson(documentOf(verdict))
   else writeLines(linesOf(verdict))
   return verdict.verdict === 'verified' ? 0 : 1
@@ -76,6 +80,10 @@ function proofVerifier(policy: Policy, trust: Trust): NonNullable<EpochContext['
   }
 }
 
+function filesOf(from: string): ReadFile {
+  return /^[a-z]+:\/\//i.test(from) ? epochFilesAt(from) : readDirectory(from)
+}
+
 /** As much of a file as may be looked at: one that is longer than its manifest says is cut, and found to differ. */
 function readDirectory(directory: string): ReadFile {
   return async (path, maxBytes) => {
@@ -91,31 +99,6 @@ function readDirectory(directory: string): ReadFile {
       )
     }
     return concatAll(parts)
-  }
-}
-
-const siteDeadlineMs = 120_000
-
-function readSite(base: string): ReadFile {
-  const root = new URL(base.endsWith('/') ? base : `${base}/`)
-  if (root.protocol !== 'https:' && root.hostname !== '127.0.0.1' && root.hostname !== 'localhost') throw fail('usage', 'expected an https address')
-  return async (path, maxBytes) => {
-    const address = new URL(path, root)
-    const failed = (why: string, cause?: unknown): Error => fail('file_unavailable', `cannot get ${address.href}: ${why}`, cause)
-    try {
-      const response = await fetch(address, { redirect: 'error', signal: AbortSignal.timeout(siteDeadlineMs) })
-      if (response.status !== 200 || response.body === null) throw failed(`status ${response.status}`)
-      const parts: Uint8Array[] = []
-      let length = 0
-      for await (const part of response.body as unknown as AsyncIterable<Uint8Array>) {
-        parts.push(part.subarray(0, maxBytes - length))
-        length += part.length
-        if (length >= maxBytes) break
-      }
-      return concatAll(parts)
-    } catch (cause) {
-      throw cause instanceof Error && 'code' in cause && cause.code === 'file_unavailable' ? cause : failed('no answer', cause)
-    }
   }
 }
 
