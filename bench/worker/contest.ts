@@ -9,7 +9,9 @@ import type { Errand, Errands } from './client.ts'
 export interface ContestOptions {
   readonly served: ServedModel
   readonly rounds: number
-  readonly requestsPerRound: number
+  /** Of each contestant in a round. A turn is short, so that a machine whose speed changes within a second falls on both alike. */
+  readonly turnsPerRound: number
+  readonly requestsPerTurn: number
   readonly maxTokens: number
   readonly temperature: number
   /** Short requests before the first round: V8 compiles what runs once in a request only after hundreds of them, and a worker serves more than that. */
@@ -18,7 +20,7 @@ export interface ContestOptions {
 
 /** Of one contestant. */
 export interface Tally {
-  /** For each round, in their order: both contestants take part in each, one right after the other. */
+  /** For each round, in their order: both contestants take turns in it. */
   readonly rounds: { readonly cpuUs: number; readonly wallUs: number }[]
   readonly firstMs: number[]
 }
@@ -31,26 +33,35 @@ export interface Contest {
 const prompts = ['Tell me a story about a dragon named Ruby.', 'Who are you?', 'What is remote attestation?', 'Tell me a story about a cat.']
 
 export async function contest(options: ContestOptions): Promise<Contest> {
-  const { served, rounds, warmUp = 0 } = options
+  const { served, rounds, turnsPerRound, warmUp = 0 } = options
   const now = (): Date => new Date()
   const { worker, server } = await startWorker(await simulateMachine(now), [served], 0, now)
   const client = fork(fileURLToPath(new URL('./client.ts', import.meta.url)), { execArgv: ['--conditions=@veritee/source'] })
   try {
-    if (warmUp > 0) await runWorker(client, server.port, bodiesOf({ ...options, requestsPerRound: warmUp, maxTokens: 4 }, 0))
+    if (warmUp > 0) await runWorker(client, server.port, bodiesOf({ ...options, requestsPerTurn: warmUp, maxTokens: 4 }, 0))
     const tallies: Contest = { alone: { rounds: [], firstMs: [] }, worker: { rounds: [], firstMs: [] } }
     // The first round warms up and is not counted.
     for (let round = 0; round <= rounds; round++) {
-      const bodies = bodiesOf(options, round)
-      const order = round % 2 === 0 ? (['alone', 'worker'] as const) : (['worker', 'alone'] as const)
-      for (const name of order) {
-        const before = process.cpuUsage()
-        const start = performance.now()
-        const { tokens, firstMs } = name === 'alone' ? await runAlone(served, bodies) : await runWorker(client, server.port, bodies)
-        const { user, system } = process.cpuUsage(before)
-        const wallUs = ((performance.now() - start) * 1000) / tokens
-        if (round === 0) continue
-        tallies[name].rounds.push({ cpuUs: (user + system) / tokens, wallUs })
-        tallies[name].firstMs.push(...firstMs)
+      const sums = { alone: { cpuUs: 0, wallUs: 0, tokens: 0 }, worker: { cpuUs: 0, wallUs: 0, tokens: 0 } }
+      for (let turn = 0; turn < turnsPerRound; turn++) {
+        const bodies = bodiesOf(options, round * turnsPerRound + turn)
+        const order = turn % 2 === round % 2 ? (['alone', 'worker'] as const) : (['worker', 'alone'] as const)
+        for (const name of order) {
+          const before = process.cpuUsage()
+          const start = performance.now()
+          const { tokens, firstMs } = name === 'alone' ? await runAlone(served, bodies) : await runWorker(client, server.port, bodies)
+          const { user, system } = process.cpuUsage(before)
+          const sum = sums[name]
+          sum.cpuUs += user + system
+          sum.wallUs += (performance.now() - start) * 1000
+          sum.tokens += tokens
+          if (round > 0) tallies[name].firstMs.push(...firstMs)
+        }
+      }
+      if (round === 0) continue
+      for (const name of ['alone', 'worker'] as const) {
+        const { cpuUs, wallUs, tokens } = sums[name]
+        tallies[name].rounds.push({ cpuUs: cpuUs / tokens, wallUs: wallUs / tokens })
       }
     }
     if (worker.ledger.size === 0) throw new Error('expected receipts, found none')
@@ -61,13 +72,13 @@ export async function contest(options: ContestOptions): Promise<Contest> {
   }
 }
 
-function bodiesOf({ served, requestsPerRound, maxTokens, temperature }: ContestOptions, round: number): string[] {
-  return Array.from({ length: requestsPerRound }, (_, i) =>
+function bodiesOf({ served, requestsPerTurn, maxTokens, temperature }: ContestOptions, turn: number): string[] {
+  return Array.from({ length: requestsPerTurn }, (_, i) =>
     JSON.stringify({
       model: served.name,
-      messages: [{ role: 'user', content: prompts[i % prompts.length] }],
+      messages: [{ role: 'user', content: prompts[(turn + i) % prompts.length] }],
       temperature,
-      seed: round * 1000 + i,
+      seed: turn * 1000 + i,
       max_tokens: maxTokens,
       stream: true,
       stream_options: { include_usage: true },
