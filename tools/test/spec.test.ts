@@ -213,6 +213,7 @@ const policyMutations: readonly Mutation[] = [
   ['debug "allow"', `${worker}/debug`, 'allow'],
   ['identity "any"', `${worker}/identity`, 'any'],
   ['no identity', `${worker}/identity`, []],
+  ['S25: released code, and nobody who releases it', `${worker}/identity`, 'released'],
   ['an empty identity', `${worker}/identity`, [{}]],
   ['S14: MRSIGNER alone', `${worker}/identity`, [{ mrsigner: '0'.repeat(64) }]],
   [
@@ -246,8 +247,14 @@ const policyMutations: readonly Mutation[] = [
   ['a bare hex digest', `${worker}/models`, { m: ['0'.repeat(64)] }],
   ['an engine without a CPU variant', `${worker}/engine`, [{ build: digestOf('0') }]],
   ['a short operator key', `${worker}/operator`, ['00']],
-  ['a threshold of 0', `${worker}/release`, { keys: ['0'.repeat(64)], threshold: 0, maxReleaseAge: 1 }],
-  ['one release key twice', `${worker}/release`, { keys: ['0'.repeat(64), '0'.repeat(64)], threshold: 2, maxReleaseAge: 1 }],
+  ['a threshold of 0', `${worker}/release`, { product: 'p', keys: ['0'.repeat(64)], threshold: 0, maxReleaseAge: 1, log: 'any' }],
+  [
+    'one release key twice',
+    `${worker}/release`,
+    { product: 'p', keys: ['0'.repeat(64), '0'.repeat(64)], threshold: 2, maxReleaseAge: 1, log: 'any' },
+  ],
+  ['makers of no product', `${worker}/release`, { keys: ['0'.repeat(64)], threshold: 1, maxReleaseAge: 1, log: 'any' }],
+  ['makers with nothing said of a log', `${worker}/release`, { product: 'p', keys: ['0'.repeat(64)], threshold: 1, maxReleaseAge: 1 }],
   ['a log without witnesses', `${worker}/log`, { origin: 'o', key: 'k', witnesses: [], quorum: 1 }],
   ['channel "any"', `${worker}/channel`, 'any'],
 ]

@@ -36,7 +36,7 @@ function maxAge({ options }: Service): number {
 function sessionClaims({ report, options }: Service): SessionClaims {
   const { claims } = report
   const unknown: Claim = { status: 'unknown' }
-  const measured = options.policy.roles.worker?.identity.length ?? 0
+  const identity = options.policy.roles.worker?.identity ?? []
   return {
     tee_attested: teeClaim(report),
     gpu_attested: unknown,
@@ -51,7 +51,10 @@ function sessionClaims({ report, options }: Service): SessionClaims {
     serving_software_known_good: {
       status: 'asserted',
       source: 'operator_asserted',
-      reason: `the measurement is one of ${measured} that this controller's policy lists`,
+      reason:
+        identity === 'released'
+          ? 'the measurement is one that a release statement names'
+          : `the measurement is one of ${identity.length} that this controller's policy lists`,
     },
     model_weights_provenance: weightsClaim(report),
     extra: {

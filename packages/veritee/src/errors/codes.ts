@@ -199,6 +199,7 @@ const codes = {
     'policy_operator',
     'policy_channel',
     'policy_receipt',
+    'policy_release',
     'release_signatures_missing',
     'release_product',
     'release_rolled_back',

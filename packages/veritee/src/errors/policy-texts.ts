@@ -19,6 +19,11 @@ export const policyTexts = {
   policy_engine: "the engine build or CPU variant is not on the policy's list",
   policy_operator: "the operator key is not on the policy's list",
   policy_channel: 'the channel used is not bound to the attested keyset',
+  policy_release: 'the policy demands a release statement of the code, and none was given that counts for it',
+  release_expired: 'the release statement is older than you accept, or of the future: get the newest one',
+  release_withdrawn: 'the release was withdrawn by its makers: use another one',
+  release_measurement_unknown: 'the code that runs is not of this release, in this role',
+  release_svn: 'product id or security version are not those of the release, or below the lowest that is still good',
   policy_receipt: 'the receipt states something the policy does not accept',
 } as const
 

@@ -1,9 +1,9 @@
 import type { Check, QuoteClaims, SgxClaims, TcbLevelResult, TcbStatus, TdxClaims, Verified } from '../attestation/claims.ts'
 import { fromHex } from '../bytes/hex.ts'
 import type { PolicyCode } from '../errors/policy-texts.ts'
-import { type ErrorCode, fail } from '../errors.ts'
 import type { AllowDeny, Any, EvidencePolicy, Identity, MaskedValue } from './policy.ts'
-import { concludeVerdict, type Finding, type Verdict } from './verdict.ts'
+import { releaseFinding, type StatedCode } from './released.ts'
+import { concludeVerdict, type Finding, failed, passed, type Verdict, waived } from './verdict.ts'
 
 const simulatedDetail = "SIMULATED: the chain does not end in Intel's key, so this proves nothing about hardware"
 
@@ -31,7 +31,6 @@ const onlyReportsShow = ['policy.role', 'policy.models', 'policy.engine', 'polic
  * Evaluates verified claims under one role's section of a policy, in the order of spec/policy.md. Never throws for a rejection.
  *
  * What only a report can show (role, models, engine, operator, attestation age, channel) is not judged here, and listed as waived: see `evaluateReport`.
- * Throws `policy_unsupported` where the policy demands a check that does not exist yet.
  */
 export function evaluate(claims: Verified<QuoteClaims>, policy: EvidencePolicy, at: Date, checks: readonly Check[] = []): Verdict {
   const notShown =
@@ -40,15 +39,13 @@ export function evaluate(claims: Verified<QuoteClaims>, policy: EvidencePolicy, 
   return concludeVerdict(
     'policy',
     claims,
-    [...checks, ...quoteFindings(claims, policy, at), ...unjudged],
+    [...checks, ...quoteFindings(claims, policy, at, null), ...unjudged],
     [...policyWarnings(claims, policy), notShown],
   )
 }
 
-/** The findings of {@link evaluate} alone, for verdicts over more than a quote. */
-export function quoteFindings(claims: Verified<QuoteClaims>, policy: EvidencePolicy, at: Date): Finding[] {
-  if (policy.release !== 'any')
-    throw fail('policy_unsupported', 'release statements cannot be checked by this version; set release to "any" or upgrade')
+/** The findings of {@link evaluate} alone, for verdicts over more than a quote: `stated` is what a descriptor that the quote binds says of the code. */
+export function quoteFindings(claims: Verified<QuoteClaims>, policy: EvidencePolicy, at: Date, stated: StatedCode | null): Finding[] {
   return [
     among('policy.tee', 'policy_tee', policy.tee, claims.body.tee),
     simulated(claims, policy),
@@ -65,7 +62,7 @@ export function quoteFindings(claims: Verified<QuoteClaims>, policy: EvidencePol
     flag('policy.cached-keys', policy.platform.cachedKeys, claims.platform.cachedKeys),
     flag('policy.smt', policy.platform.smt, claims.platform.smtEnabled),
     physical(claims, policy),
-    waived('policy.release', 'no release statement is demanded'),
+    releaseFinding(claims, policy, at, stated),
     waived('policy.log', policy.log === 'any' ? 'no log is demanded' : 'not judged here: receipts show it'),
   ]
 }
@@ -84,18 +81,6 @@ function commonWarnings(claims: QuoteClaims): string[] {
 }
 
 const advisoryList = (ids: readonly string[]): string => (ids.length === 0 ? '' : ` (${ids.join(', ')})`)
-
-export function passed(id: string, detail: string): Finding {
-  return { id, status: 'pass', detail }
-}
-
-export function waived(id: string, detail: string): Finding {
-  return { id, status: 'waived', detail }
-}
-
-export function failed<C extends ErrorCode>(id: string, code: C, detail: string): Finding<C> {
-  return { id, status: 'fail', detail, code }
-}
 
 /** `found` is one of the allowed values, or the policy waives it. */
 export function among(id: string, code: PolicyCode, allowed: readonly string[] | Any, found: string): Finding {
@@ -117,6 +102,7 @@ function debug(claims: QuoteClaims, policy: EvidencePolicy): Finding {
 
 function identity(claims: QuoteClaims, policy: EvidencePolicy): Finding[] {
   const found = describe(claims.body)
+  if (policy.identity === 'released') return [waived('policy.identity', `found ${found}; policy.release says whether it is of a release`)]
   const match = policy.identity.find((wanted) => matches(wanted, claims.body))
   if (match === undefined)
     return [failed('policy.identity', 'policy_identity', `expected one of ${policy.identity.length} listed identities, found ${found}`)]

@@ -31,8 +31,7 @@ function codeLines({ identity, debug, attributes, tdx, tee }: EvidencePolicy): L
   const sgx = tee === 'any' || tee.includes('sgx')
   const td = tee === 'any' || tee.includes('tdx')
   return [
-    demanded(`the code is ${identity.length === 1 ? '' : `one of ${identity.length}: `}${identity.map(describeIdentity).join('; or ')}`),
-    ...identity.flatMap((wanted) => openRegisters(wanted).map((name) => waived(`${name} of the TD may be anything`))),
+    ...identityLines(identity),
     debug === 'refuse' ? demanded('debugging is off') : waived('debugging may be on: the host can then read the memory'),
     ...(sgx ? [mask(attributes, 'SGX attributes')] : []),
     ...(td && tdx === 'any' ? [waived('TD attributes, XFAM, SEPT_VE_DISABLE and MRSERVICETD may be anything')] : []),
@@ -44,6 +43,27 @@ function codeLines({ identity, debug, attributes, tdx, tee }: EvidencePolicy): L
           tdx.mrServiceTd === 'any' ? waived('any service TD may be bound') : demanded(`MRSERVICETD is ${tdx.mrServiceTd.join(' or ')}`),
         ]
       : []),
+  ]
+}
+
+function identityLines(identity: EvidencePolicy['identity']): Line[] {
+  if (identity === 'released') return [demanded('the code is an enclave of a release, by its measurement, for this role')]
+  return [
+    demanded(`the code is ${identity.length === 1 ? '' : `one of ${identity.length}: `}${identity.map(describeIdentity).join('; or ')}`),
+    ...identity.flatMap((wanted) => openRegisters(wanted).map((name) => waived(`${name} of the TD may be anything`))),
+  ]
+}
+
+function releaseLines(release: EvidencePolicy['release']): Line[] {
+  if (release === 'any') return [waived('no release statement')]
+  const { product, keys, threshold, maxReleaseAge, log } = release
+  return [
+    demanded(
+      `a statement of ${JSON.stringify(product)} that ${threshold} of ${keys.length} makers signed at most ${duration(maxReleaseAge)} ago names the measurement, and none withdraws the release`,
+    ),
+    log === 'any'
+      ? waived('the statement may be in no log')
+      : demanded(`the statement is in the log ${log.origin}, seen by ${log.quorum} of ${log.witnesses.length} witnesses`),
   ]
 }
 
@@ -97,9 +117,7 @@ function serviceLines({ models, engine, externalEngine = 'refuse', operator, rel
         ),
     externalEngine === 'refuse' ? demanded("the engine is the worker's own") : waived(externalEngineLine[externalEngine]),
     operator === 'any' ? waived('any operator') : demanded(`the operator's key is ${operator.join(' or ')}`),
-    release === 'any'
-      ? waived('no release statement')
-      : demanded('a release statement, which this version cannot check: the policy is refused when used'),
+    ...releaseLines(release),
     log === 'any'
       ? waived('no transparency log')
       : demanded(

@@ -1,5 +1,5 @@
 import type { PlatformClaims, QuoteClaims, SgxClaims, TdxClaims } from '../attestation/claims.ts'
-import type { Role } from './policy.ts'
+import type { ReleasePolicy, Role } from './policy.ts'
 
 /** What evidence says that a policy may be written from. Nothing of it needs to be verified, since nothing written from it is accepted as it stands. */
 export interface InitFacts {
@@ -31,12 +31,12 @@ const zeros = (length: number): string => '00'.repeat(length)
 
 /**
  * Writes a complete policy for one role from what evidence says (rule S14): every value that says *which* code, weights, machine or operator is copied
- * with the mark `UNREVIEWED:`, which no evaluation accepts; every other field is demanded as strictly as it can be. Where a field can only be waived
+ * with the mark `UNREVIEWED:`, which no evaluation accepts; the code is not copied where `makers` say whose release statements name it; every other field is demanded as strictly as it can be. Where a field can only be waived
  * (`release`, `log`), or says nothing for this evidence, it is waived, and a note says so.
  *
  * A person then compares each marked value with a build or a release that is trusted, removes the mark, and relaxes what must be relaxed.
  */
-export function initPolicy(facts: InitFacts, role: Role): InitialPolicy {
+export function initPolicy(facts: InitFacts, role: Role, makers: ReleasePolicy | null = null): InitialPolicy {
   const { body } = facts
   const notes: { field: string; why: string }[] = []
   const note = <T>(field: string, why: string, value: T): T => {
@@ -52,9 +52,12 @@ export function initPolicy(facts: InitFacts, role: Role): InitialPolicy {
       'trusted-site',
     ),
     debug: 'refuse',
-    identity: note('identity', 'copied from the evidence: compare it with the build or the release that you trust, then remove the mark', [
-      identityOf(body),
-    ]),
+    identity:
+      makers === null
+        ? note('identity', 'copied from the evidence: compare it with the build or the release that you trust, then remove the mark', [
+            identityOf(body),
+          ])
+        : note('identity', 'whatever the statements that release demands name for this role; the evidence was not asked', 'released'),
     ...hardwareState(body, note),
     tcb: {
       statuses: ['UpToDate'],
@@ -72,7 +75,10 @@ export function initPolicy(facts: InitFacts, role: Role): InitialPolicy {
     maxCollateralAge: note('maxCollateralAge', 'a week, so that revocations arrive; lists are valid for about a month', week),
     maxAttestationAge: note('maxAttestationAge', 'an hour; a stored report whose nonce is not yours has no known age, and fails', 3600),
     ...serviceOf(facts, role, note),
-    release: note('release', 'waived: this version cannot check release statements', 'any'),
+    release:
+      makers === null
+        ? note('release', 'waived: evidence does not tell whose statements are right; name the makers with their keys to demand one', 'any')
+        : note('release', 'as you said: evidence counts only with a statement of these makers; "log" may name the log that it must be in', makers),
     log: note('log', 'waived: evidence does not tell who watches a log; name one with its key, its witnesses and their quorum', 'any'),
     channel: note('channel', 'TLS to a key of the attested keyset; "loopback" also takes plain HTTP on this machine', 'attested'),
   }

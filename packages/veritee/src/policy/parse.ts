@@ -9,9 +9,11 @@ import {
   type Any,
   type EvidencePolicy,
   type Identity,
+  type LogDemand,
   type MaskedValue,
   type PlatformPolicy,
   type Policy,
+  type ReleasePolicy,
   type Role,
   roles,
   type TcbPolicy,
@@ -95,7 +97,7 @@ function section(value: unknown, at: string): EvidencePolicy {
     simulated: shape.oneOf(o.simulated, `${at}.simulated`, ['refuse', 'allow']),
     physical: shape.oneOf(o.physical, `${at}.physical`, ['trusted-site', 'any']),
     debug: shape.oneOf(o.debug, `${at}.debug`, ['refuse', 'any']),
-    identity: list(o.identity, `${at}.identity`, identity),
+    identity: o.identity === 'released' ? 'released' : list(o.identity, `${at}.identity`, identity),
     attributes: orAny(o.attributes, `${at}.attributes`, (v, w) => masked(v, w, 16)),
     tdx: orAny(o.tdx, `${at}.tdx`, tdx),
     tcb: tcb(o.tcb, `${at}.tcb`),
@@ -114,6 +116,8 @@ function section(value: unknown, at: string): EvidencePolicy {
   }
   if (policy.physical === 'trusted-site' && policy.platform.ppid.allow === 'any')
     throw shape.refuse(`${at}.physical`, '"any", or platform.ppid.allow to list the machines of the trusted site')
+  if (policy.identity === 'released' && policy.release === 'any')
+    throw shape.refuse(`${at}.identity`, 'measurements, or "release" to say whose statements name them')
   return policy
 }
 
@@ -235,13 +239,19 @@ function engine(value: unknown, at: string): { build: string; cpuVariant: string
   return { build: shape.digest(o.build, `${at}.build`), cpuVariant: shape.string(o.cpuVariant, `${at}.cpuVariant`, 64) }
 }
 
-function release(value: unknown, at: string): { keys: readonly string[]; threshold: number; maxReleaseAge: number } {
-  const o = shape.object(value, at, ['keys', 'threshold', 'maxReleaseAge'])
+function release(value: unknown, at: string): ReleasePolicy {
+  const o = shape.object(value, at, ['product', 'keys', 'threshold', 'maxReleaseAge', 'log'])
   const keys = list(o.keys, `${at}.keys`, (item, where) => shape.hex(item, where, 32))
-  return { keys, threshold: threshold(o.threshold, `${at}.threshold`, keys), maxReleaseAge: seconds(o.maxReleaseAge, `${at}.maxReleaseAge`) }
+  return {
+    product: shape.string(o.product, `${at}.product`, 64),
+    keys,
+    threshold: threshold(o.threshold, `${at}.threshold`, keys),
+    maxReleaseAge: seconds(o.maxReleaseAge, `${at}.maxReleaseAge`),
+    log: orAny(o.log, `${at}.log`, log),
+  }
 }
 
-function log(value: unknown, at: string): { origin: string; key: string; witnesses: readonly string[]; quorum: number } {
+function log(value: unknown, at: string): LogDemand {
   const o = shape.object(value, at, ['origin', 'key', 'witnesses', 'quorum'])
   const witnesses = list(o.witnesses, `${at}.witnesses`, (item, where) => shape.string(item, where, 512))
   if (witnesses.length > 64) throw shape.refuse(`${at}.witnesses`, 'at most 64')

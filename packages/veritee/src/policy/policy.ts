@@ -1,4 +1,5 @@
-import type { TcbStatus } from '../attestation/claims.ts'
+import type { TcbStatus, Verified } from '../attestation/claims.ts'
+import type { ReleasedCode } from './released.ts'
 
 /** The literal that waives a check. Every waived check is listed in the verdict. */
 export type Any = 'any'
@@ -60,13 +61,33 @@ export interface PlatformPolicy {
   readonly smt: 'refuse' | Any
 }
 
+/** Whose statements of which product say which code is good (spec/release-statement.md), and for how long after `issued`, in seconds. */
+export interface ReleasePolicy {
+  readonly product: string
+  /** Ed25519, 32 bytes each. */
+  readonly keys: readonly string[]
+  readonly threshold: number
+  readonly maxReleaseAge: number
+  /** The log that a statement must be in. */
+  readonly log: LogDemand | Any
+}
+
+/** A transparency log with its witnesses; keys are verifier keys, which reading a policy leaves unread. */
+export interface LogDemand {
+  readonly origin: string
+  readonly key: string
+  readonly witnesses: readonly string[]
+  readonly quorum: number
+}
+
 /** What a relying party wants of one role. Every field is required; spec/policy.md is normative. */
 export interface EvidencePolicy {
   readonly tee: readonly ('sgx' | 'tdx')[] | Any
   readonly simulated: 'refuse' | 'allow'
   readonly physical: 'trusted-site' | Any
   readonly debug: 'refuse' | Any
-  readonly identity: readonly Identity[]
+  /** One of these; or `released`: whatever the statements that `release` demands name for this role. */
+  readonly identity: readonly Identity[] | 'released'
   /** SGX ATTRIBUTES, 16 bytes. */
   readonly attributes: MaskedValue | Any
   readonly tdx: TdxPolicy | Any
@@ -86,10 +107,12 @@ export interface EvidencePolicy {
   readonly externalEngine?: 'refuse' | 'measured' | Any
   /** Ed25519 public keys, 32 bytes. */
   readonly operator: readonly string[] | Any
-  readonly release: { readonly keys: readonly string[]; readonly threshold: number; readonly maxReleaseAge: number } | Any
-  readonly log: { readonly origin: string; readonly key: string; readonly witnesses: readonly string[]; readonly quorum: number } | Any
+  readonly release: ReleasePolicy | Any
+  readonly log: LogDemand | Any
   /** `attested`: TLS to a key of the keyset. `loopback`: plain HTTP is accepted too, on a loopback address only. */
   readonly channel: 'attested' | 'loopback'
+  /** Statements that were verified for this section; no part of a document. Without any, a section that demands `release` accepts nothing. */
+  readonly released?: readonly Verified<ReleasedCode>[]
 }
 
 /** A policy document: one section for each role it speaks of. Evidence of one role never satisfies the section of another. */

@@ -29,6 +29,18 @@ export interface Finding<C extends ErrorCode = PolicyCode> extends Check {
   readonly code?: C
 }
 
+export function passed(id: string, detail: string): Finding {
+  return { id, status: 'pass', detail }
+}
+
+export function waived(id: string, detail: string): Finding {
+  return { id, status: 'waived', detail }
+}
+
+export function failed<C extends ErrorCode>(id: string, code: C, detail: string): Finding<C> {
+  return { id, status: 'fail', detail, code }
+}
+
 /** The first failure decides `error`; any failure rejects. */
 export function concludeVerdict(
   scope: Verdict['scope'],

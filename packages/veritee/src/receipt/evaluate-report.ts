@@ -1,6 +1,6 @@
-import { among, failed, passed, policyWarnings, quoteFindings, waived } from '../policy/evaluate.ts'
+import { among, policyWarnings, quoteFindings } from '../policy/evaluate.ts'
 import type { EvidencePolicy, Role } from '../policy/policy.ts'
-import { concludeVerdict, type Finding, type Verdict } from '../policy/verdict.ts'
+import { concludeVerdict, type Finding, failed, passed, type Verdict, waived } from '../policy/verdict.ts'
 import type { ServiceDescriptor } from './descriptor.ts'
 import { externalEngineFinding } from './external/judge.ts'
 import type { VerifiedReport } from './report.ts'
@@ -22,7 +22,7 @@ export interface ReportContext {
 
 /**
  * Evaluates a verified report under the policy section of a role: everything `evaluate` judges, then role, models, engine, operator,
- * attestation age and channel. Never throws for a rejection; throws `policy_unsupported`.
+ * attestation age and channel; release statements also by what the descriptor says of the code. Never throws for a rejection.
  */
 export function evaluateReport(
   report: Pick<VerifiedReport, 'claims' | 'checks' | 'descriptor'>,
@@ -33,7 +33,7 @@ export function evaluateReport(
   const external = externalEngineFinding(report, policy)
   const findings: Finding[] = [
     ...report.checks,
-    ...quoteFindings(report.claims, policy, context.at),
+    ...quoteFindings(report.claims, policy, context.at, descriptor),
     descriptor.role === context.role
       ? passed('policy.role', descriptor.role)
       : failed('policy.role', 'policy_role', `expected ${context.role}, found ${descriptor.role}`),

@@ -1,7 +1,7 @@
 import type { Check } from '../attestation/claims.ts'
 import { fail } from '../errors.ts'
-import { passed } from '../policy/evaluate.ts'
 import type { EvidencePolicy } from '../policy/policy.ts'
+import { passed } from '../policy/verdict.ts'
 import { eventOf, type Receipt } from './receipt.ts'
 
 /**

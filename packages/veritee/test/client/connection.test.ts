@@ -13,8 +13,10 @@ import {
   UntrustedError,
 } from '../../src/client/index.ts'
 import type { Policy } from '../../src/policy/index.ts'
-import { machine, nonceOf, sha, trust } from '../receipt/enclaves.ts'
+import { withReleases } from '../../src/release/index.ts'
+import { machine, measured, nonceOf, sha, trust } from '../receipt/enclaves.ts'
 import { plainAnswer, policyOf, streamEvents } from '../receipt/scenario.ts'
+import { createMakers, enclaveOf } from '../release/makers.ts'
 import { tlsIdentity } from './servers.ts'
 import { apiKey, type FakeService, fakeService, strictChannel } from './service.ts'
 
@@ -93,6 +95,25 @@ describe('a connection', () => {
     const nonces: string[] = []
     for (let i = 0; i < 2; i++) nonces.push((await c.proofOf(await post(c, plain))).bytes.clientNonce)
     expect(new Set(nonces).size).toBe(2)
+  })
+  it('S25: judges service and worker by release statements, and sends nothing to what is of no release or of a withdrawn one', async () => {
+    const makers = await createMakers(Math.floor(Date.now() / 1000) - 60)
+    const of = (role: 'controller' | 'worker') =>
+      enclaveOf({ role, mrenclave: measured(role).mrenclave, cpu_variant: role === 'worker' ? 'x86-64-v3' : null, isv_prod_id: 1, isv_svn: 1 })
+    const demand = { identity: 'released', release: makers.demand } as const
+    const policyWith = async (changes: Parameters<typeof makers.statement>[0]): Promise<Policy> =>
+      withReleases(policyOf(demand, demand), [{ statement: await makers.statement(changes), proof: null }])
+    const both = { enclaves: [of('controller'), of('worker')] }
+    const fake = await fakeService()
+    const c = await open(fake, { policy: await policyWith(both) })
+    expect((await c.proofOf(await post(c, plain))).status).toBe('verified')
+    expect(await thrown(() => open(fake, { policy: policyOf(demand, demand) }))).toMatchObject({ code: 'policy_release' })
+    expect(await thrown(async () => open(fake, { policy: await policyWith({ ...both, withdrawn: ['0.1.0'] }) }))).toMatchObject({
+      code: 'release_withdrawn',
+    })
+    // The worker is of no release: the answer has come, its proof fails.
+    const alone = await open(fake, { policy: await policyWith({ enclaves: [of('controller')] }), mode: 'report' })
+    expect(await alone.proofOf(await post(alone, plain))).toMatchObject({ status: 'rejected', error: { code: 'release_measurement_unknown' } })
   })
   it('S25: judges service and worker by collateral of its own, where it is told to, and by no other', async () => {
     const quotes: Uint8Array[] = []

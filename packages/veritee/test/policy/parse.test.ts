@@ -44,7 +44,13 @@ const section: Node = {
   models: { 'demo-model': [digest('11')] },
   engine: [{ build: digest('22'), cpuVariant: 'x86-64-v3' }],
   operator: ['33'.repeat(32)],
-  release: { keys: ['44'.repeat(32), '55'.repeat(32)], threshold: 2, maxReleaseAge: 604_800 },
+  release: {
+    product: 'veritee',
+    keys: ['44'.repeat(32), '55'.repeat(32)],
+    threshold: 2,
+    maxReleaseAge: 604_800,
+    log: { origin: 'log.example', key: 'log-key', witnesses: ['witness-1', 'witness-2'], quorum: 1 },
+  },
   log: { origin: 'log.example', key: 'log-key', witnesses: ['witness-1', 'witness-2'], quorum: 1 },
   channel: 'attested',
 }
@@ -95,6 +101,7 @@ const waivable = [
   'engine',
   'operator',
   'release',
+  'release.log',
   'log',
   'identity.2.rtmr0',
   'identity.2.rtmr1',
@@ -103,9 +110,16 @@ const waivable = [
   'identity.2.mrseam',
 ].map((name) => inSection(name))
 /** Free text, where "any" is a value like others or waives. */
-const freeText = ['engine.0.cpuVariant', 'tcb.advisories.0', 'log.origin', 'log.key', 'log.witnesses.0', 'log.witnesses.1'].map((name) =>
-  inSection(name),
-)
+const freeText = [
+  'release.product',
+  ...['origin', 'key', 'witnesses.0', 'witnesses.1'].map((name) => `release.log.${name}`),
+  'engine.0.cpuVariant',
+  'tcb.advisories.0',
+  'log.origin',
+  'log.key',
+  'log.witnesses.0',
+  'log.witnesses.1',
+].map((name) => inSection(name))
 const mayBeEmpty = ['tcb.advisories', 'platform.fmspc.deny', 'platform.ppid.deny'].map((name) => inSection(name))
 
 describe('a policy document', () => {
@@ -215,9 +229,9 @@ describe('policies that accept too much', () => {
     expect(await parseText(changed(path, (parent, field) => (parent[field] = outside)))).toBe('policy_invalid')
   })
   it.each<[string, Path, Node]>([
-    ['release keys', ['release'], { keys: ['44'.repeat(32), '44'.repeat(32)], threshold: 2, maxReleaseAge: 1 }],
-    ['a release threshold above its keys', ['release'], { keys: ['44'.repeat(32)], threshold: 2, maxReleaseAge: 1 }],
-    ['a release threshold of zero', ['release'], { keys: ['44'.repeat(32)], threshold: 0, maxReleaseAge: 1 }],
+    ['release keys', ['release'], { product: 'p', keys: ['44'.repeat(32), '44'.repeat(32)], threshold: 2, maxReleaseAge: 1, log: 'any' }],
+    ['a release threshold above its keys', ['release'], { product: 'p', keys: ['44'.repeat(32)], threshold: 2, maxReleaseAge: 1, log: 'any' }],
+    ['a release threshold of zero', ['release'], { product: 'p', keys: ['44'.repeat(32)], threshold: 0, maxReleaseAge: 1, log: 'any' }],
     ['witnesses', ['log'], { origin: 'o', key: 'k', witnesses: ['w', 'w'], quorum: 1 }],
     ['65 witnesses', ['log'], { origin: 'o', key: 'k', witnesses: Array.from({ length: 65 }, (_, i) => `w${i}`), quorum: 1 }],
     ['a quorum of zero', ['log'], { origin: 'o', key: 'k', witnesses: ['w'], quorum: 0 }],

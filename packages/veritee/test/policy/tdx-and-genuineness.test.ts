@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { QuoteClaims, TcbStatus, TdxClaims, Verified } from '../../src/attestation/index.ts'
-import { type EvidencePolicy, evaluate, evaluateGenuineness, type Verdict } from '../../src/policy/index.ts'
+import { type EvidencePolicy, evaluate, evaluateGenuineness, type Identity, type Verdict } from '../../src/policy/index.ts'
 import { asGenuine, bodyOf, demanding, lenient, sgxClaims, soon, tdxClaims, variant } from './documents.ts'
 
 const outcome = ({ error }: Verdict): string => error?.code ?? 'accepted'
@@ -35,8 +35,8 @@ describe('evaluation of TDX claims', () => {
   it.each(['rtmr0', 'rtmr1', 'rtmr2', 'rtmr3', 'mrseam'] as const)(
     '%s: "any" is listed as waived, and only where that identity matched',
     (register) => {
-      const [wanted] = policy.identity
-      const identity = [{ mrenclave: '00'.repeat(32) }, { ...wanted, [register]: 'any' } as EvidencePolicy['identity'][number]]
+      const [wanted] = policy.identity as readonly Identity[]
+      const identity = [{ mrenclave: '00'.repeat(32) }, { ...wanted, [register]: 'any' } as Identity]
       const verdict = judge({ [register]: 'ee'.repeat(48) }, { identity })
       expect([outcome(verdict), check(verdict, `policy.identity.${register}`)]).toEqual(['accepted', 'waived'])
       expect(check(judge({}), `policy.identity.${register}`)).toBe('absent')

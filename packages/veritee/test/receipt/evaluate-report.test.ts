@@ -1,7 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { EvidencePolicy, Verdict } from '../../src/policy/index.ts'
 import { evaluateReport, parseReport, type ReportContext, type VerifiedReport, verifyReport } from '../../src/receipt/index.ts'
-import { refusal } from '../bytes/refusal.ts'
 import { createEnclave, demoModel, judgedAt, nonceOf, sha, start, trust } from './enclaves.ts'
 import { policyOf } from './scenario.ts'
 
@@ -85,9 +84,9 @@ describe('evaluation of a report', () => {
     const verdict = judge({ models: 'any', engine: 'any', operator: 'any', maxAttestationAge: 'any' })
     for (const id of ['policy.models', 'policy.engine', 'policy.operator', 'policy.attestation-age']) expect(check(verdict, id)).toBe('waived')
   })
-  it('refuses a policy that demands what cannot be checked yet', async () => {
-    const release = { keys: ['44'.repeat(32)], threshold: 1, maxReleaseAge: 1 }
-    expect(await refusal(() => judge({ release }))).toBe('policy_unsupported')
+  it('S25: a policy that demands a release statement accepts nothing without one', () => {
+    const release = { product: 'p', keys: ['44'.repeat(32)], threshold: 1, maxReleaseAge: 1, log: 'any' } as const
+    expect(outcome(judge({ release }))).toBe('policy_release')
   })
   it('is judged at the time that is asked for', () => {
     expect(outcome(judge({}, { at: new Date(start.getTime() + 2 * 86_400_000) }))).toBe('policy_collateral_age')

@@ -4,15 +4,7 @@ import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { generateEd25519 } from '../../src/crypto/node.ts'
-import {
-  acceptRelease,
-  judgeRelease,
-  parseRelease,
-  type ReleaseTrust,
-  type RunningCode,
-  signRelease,
-  verifyRelease,
-} from '../../src/release/index.ts'
+import { acceptRelease, parseRelease, type ReleaseTrust, signRelease, verifyRelease } from '../../src/release/index.ts'
 import { refusal } from '../bytes/refusal.ts'
 
 interface Vectors {
@@ -77,33 +69,6 @@ it.each([{ threshold: 0 }, { threshold: 4 }, { keys: [] }])('trust in nobody is 
   await expect(verifyRelease(statement, { ...trust, ...change }, at)).rejects.toThrow(TypeError)
 })
 
-describe('S25: code that runs is judged by a verified statement', () => {
-  const worker: RunningCode = { role: 'worker', mrenclave: 'e0'.repeat(32), isvSvn: 3, release: '1.2.0', cpuVariant: 'haswell' }
-  const judged = async (code: Partial<RunningCode>): Promise<string> => {
-    const release = await verifyRelease(statement, trust, at)
-    return refusal(() => judgeRelease(release, { ...worker, ...code }))
-  }
-
-  it('accepts what it lists, with a descriptor or without', async () => {
-    const release = await verifyRelease(statement, trust, at)
-    expect(judgeRelease(release, worker)).toMatchObject({ role: 'worker', cpu_variant: 'haswell' })
-    expect(judgeRelease(release, { ...worker, release: null, cpuVariant: null })).toMatchObject({ isv_svn: 3 })
-  })
-
-  it.each<readonly [string, Partial<RunningCode>, string]>([
-    ['another measurement', { mrenclave: 'ee'.repeat(32) }, 'release_measurement_unknown'],
-    ['the measurement of another role', { mrenclave: 'c0'.repeat(32) }, 'release_measurement_unknown'],
-    ['a role whose measurement nobody has computed', { role: 'broker' }, 'release_measurement_unknown'],
-    ['a descriptor that names a withdrawn release', { release: '1.1.0' }, 'release_withdrawn'],
-    ['a descriptor that names another release', { release: '1.3.0' }, 'release_measurement_unknown'],
-    ['a descriptor that names another build of the engine', { cpuVariant: 'sapphirerapids' }, 'release_measurement_unknown'],
-    ['a security version below the floor', { isvSvn: 1 }, 'release_svn'],
-    ['a security version that the release does not have', { isvSvn: 4 }, 'release_svn'],
-  ])('refuses %s', async (_, change, code) => {
-    expect(await judged(change)).toBe(code)
-  })
-})
-
 describe('S14: a policy is filled from a release', () => {
   const policy = (mrenclave: string): string =>
     JSON.stringify({
@@ -123,6 +88,11 @@ describe('S14: a policy is filled from a release', () => {
     expect(roles.controller?.identity).toEqual([{ mrenclave: 'aa'.repeat(32) }])
     expect(filled).toEqual(['worker'])
     expect(left).toEqual(['roles.worker.models.UNREVIEWED:m', 'roles.worker.models.UNREVIEWED:m.0'])
+  })
+
+  it('a section that takes whatever is released has nothing to fill', async () => {
+    const text = JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: { identity: 'released' } } })
+    expect(acceptRelease(text, await verifyRelease(statement, trust, at))).toMatchObject({ filled: [], left: [] })
   })
 
   it('a measurement found on a service that is not of the release is refused, not replaced', async () => {

@@ -13,6 +13,7 @@ import { type Conflict, ReceiptChains } from './receipt-chains.ts'
 
 const options = {
   policy: shared.policy,
+  release: shared.release,
   role: shared.role,
   root: shared.root,
   at: {
@@ -57,7 +58,7 @@ interface Judging {
 
 async function run({ values, positionals }: Given<typeof options>): Promise<number> {
   const path = one(positionals, 'BUNDLE or DIR')
-  const policy = await readPolicy(required(values.policy, '--policy', policyWhy))
+  const policy = await readPolicy(required(values.policy, '--policy', policyWhy), values.release)
   const wanted = bundlePolicy(policy, values.role ?? (policy.roles.controller === undefined ? undefined : 'controller'))
   const judging: Judging = { wanted, trust: await readTrust(values.root), at: values.at === 'served' ? 'served' : readTime(values.at) }
   const paths = await bundlesIn(path)

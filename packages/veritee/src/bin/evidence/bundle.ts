@@ -3,7 +3,7 @@ import { fail, VeriteeError } from '../../errors.ts'
 import { type Policy, type Role, roles, type Verdict } from '../../policy/index.ts'
 import { type BundleParts, type BundlePolicy, createBundle, evaluateBundle, parseBundle, parseReport, verifyBundle } from '../../receipt/index.ts'
 import { type Command, command, type Given, none, type Options, one, required, shared } from '../terminal/command.ts'
-import { readBytes, readPolicy, readQuote, readText, readTime, readTrust } from '../terminal/files.ts'
+import { readBytes, readOptionalPolicy, readQuote, readText, readTime, readTrust } from '../terminal/files.ts'
 import { writeOutput } from '../terminal/output.ts'
 import { failedVerdict, verdictLines, writeJson, writeLines, writeNotes } from '../terminal/print.ts'
 
@@ -33,6 +33,7 @@ export const bundleCreate: Command = command({
 
 const verifyOptions = {
   policy: shared.optionalPolicy,
+  release: shared.release,
   role: shared.role,
   at: { ...shared.at, help: 'RFC 3339 or Unix seconds (default: now): usually when the bundle was made, since collateral expires' },
   root: shared.root,
@@ -88,7 +89,8 @@ async function verify({ values, positionals }: Given<typeof verifyOptions>): Pro
   const drawn = { ...nonce('nonce', '--nonce', values.nonce), ...nonce('clientNonce', '--client-nonce', values['client-nonce']) }
   const at = readTime(values.at)
   const trust = await readTrust(values.root)
-  const wanted = values.policy === undefined ? null : bundlePolicy(await readPolicy(values.policy), values.role)
+  const policy = await readOptionalPolicy(values)
+  const wanted = policy === null ? null : bundlePolicy(policy, values.role)
   const text = await readText(path)
   let verdict: Verdict
   try {

@@ -10,7 +10,7 @@ import { maxFraudProofLength, parseFraudProof, verifyFraudProof } from '../../fr
 import type { Policy } from '../../policy/index.ts'
 import { type EpochContext, type EpochVerdict, type ReadFile, rosterOf, scoresToJson, verifyEpoch } from '../../scoring/index.ts'
 import { type Command, command, type Given, type Options, one, shared } from '../terminal/command.ts'
-import { readPolicy, readText, readTrust } from '../terminal/files.ts'
+import { readOptionalPolicy, readText, readTrust } from '../terminal/files.ts'
 import { checkLines, writeJson, writeLines } from '../terminal/print.ts'
 
 const options = {
@@ -25,6 +25,7 @@ const options = {
     help: 'the admission manifest in force, under --trust: whose operators and machines take part; without it that is not judged',
   },
   policy: { ...shared.policy, help: 'whose enclaves count: fraud proofs are verified under it; without it they are not' },
+  release: shared.release,
   root: { ...shared.root, help: "a further root certificate for fraud proofs, such as a simulator's" },
   previous: { type: 'string', value: 'DIR|URL', help: 'the bundle of the epoch before, whose state this one must begin from' },
   json: shared.json,
@@ -46,9 +47,10 @@ export const epochVerify: Command = command({
 async function run({ values, positionals }: Given<typeof options>): Promise<number> {
   const from = one(positionals, 'epoch bundle DIR or URL')
   const trust = values.trust === undefined ? null : await readAdmissionTrust(values.trust)
+  const policy = await readOptionalPolicy(values)
   const context: EpochContext = {
     trust,
-    verifyProof: values.policy === undefined ? null : proofVerifier(await readPolicy(values.policy), await readTrust(values.root)),
+    verifyProof: policy === null ? null : proofVerifier(policy, await readTrust(values.root)),
     roster: values.manifest === undefined ? null : await readRoster(values.manifest, trust),
     previous: values.previous === undefined ? null : await sha256Digest(await filesOf(values.previous)('after.json', 1 << 28)),
   }

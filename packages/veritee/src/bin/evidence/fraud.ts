@@ -6,6 +6,7 @@ import { checkLines, errorOf, writeJson, writeLines } from '../terminal/print.ts
 
 const options = {
   policy: { ...shared.policy, help: "whose enclaves count: the accused must be one that its section for the accused's role accepts" },
+  release: shared.release,
   at: { ...shared.at, help: 'RFC 3339 or Unix seconds (default: now); a keyset that is over by then is judged as of its end' },
   root: { ...shared.root, help: "a further root certificate, such as a simulator's; such a proof stays SIMULATED" },
   json: shared.json,
@@ -23,7 +24,10 @@ export const fraudVerify: Command = command({
 
 async function run({ values, positionals }: Given<typeof options>): Promise<number> {
   const path = one(positionals, 'fraud proof FILE')
-  const policy = await readPolicy(required(values.policy, '--policy', 'a proof convicts enclaves only that you accept (spec/policy.md)'))
+  const policy = await readPolicy(
+    required(values.policy, '--policy', 'a proof convicts enclaves only that you accept (spec/policy.md)'),
+    values.release,
+  )
   const context = { policy, trust: await readTrust(values.root), at: readTime(values.at) }
   const bytes = await readBytes(path, maxFraudProofLength)
   try {

@@ -22,6 +22,7 @@ import { errorOf, failedVerdict, verdictLines, writeJson, writeLines } from '../
 const options = {
   report: { type: 'string', value: 'FILE', help: "the service's attestation report, as GET /v1/aci/attestation served it" },
   policy: shared.policy,
+  release: shared.release,
   role: shared.serviceRole,
   nonce: { type: 'string', value: 'HEX', help: 'the nonce you drew for the report; without it the report proves no freshness' },
   request: { type: 'string', value: 'FILE', help: 'the request body you sent, byte for byte; without it the request is not compared' },
@@ -44,7 +45,7 @@ type Checks = Verdict['checks']
 
 async function run({ values, positionals }: Given<typeof options>): Promise<number> {
   const path = one(positionals, 'receipt FILE')
-  const policy = await readPolicy(required(values.policy, '--policy', policyWhy))
+  const policy = await readPolicy(required(values.policy, '--policy', policyWhy), values.release)
   const reportPath = required(values.report, '--report', 'a receipt is checked against the keys that a report binds')
   if (values.nonce !== undefined && !/^[0-9a-f]{64}$/.test(values.nonce)) throw fail('usage', '--nonce: expected 64 lower-case hex digits')
   const role = values.role as Role

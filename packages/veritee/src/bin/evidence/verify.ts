@@ -4,13 +4,14 @@ import { type EvidencePolicy, evaluate, evaluateGenuineness, type Policy, policy
 import { mostWorkers, usualWorkers, wholeVerifier } from '../service/target.ts'
 import { wholeJson, wholeLines } from '../service/whole-lines.ts'
 import { type Command, command, type Given, type Options, one, required, shared, wholeNumber } from '../terminal/command.ts'
-import { readPolicy, readQuote, readText, readTime, readTrust } from '../terminal/files.ts'
+import { readOptionalPolicy, readQuote, readText, readTime, readTrust } from '../terminal/files.ts'
 import { exitOf, failedVerdict, verdictLines, writeJson, writeLines } from '../terminal/print.ts'
 import { bundlePolicy } from './bundle.ts'
 import { describeQuote } from './inspect.ts'
 
 const options = {
   policy: { ...shared.optionalPolicy, help: `${shared.optionalPolicy.help}; a URL needs one` },
+  release: shared.release,
   collateral: { type: 'string', value: 'FILE', help: 'of a QUOTE: tcb_info, qe_identity, CRLs and issuer chains in the common JSON form' },
   role: { ...shared.role, help: 'section of the policy, where it has several (default of a URL: controller)' },
   at: { ...shared.at, help: 'of a QUOTE: RFC 3339 or Unix seconds (default: now)' },
@@ -52,7 +53,8 @@ async function verifyFile(path: string, values: Given<typeof options>['values'])
   if (values.role !== undefined && values.policy === undefined) throw fail('usage', '--role names a section of a policy: pass --policy too')
   const at = readTime(values.at)
   const trust = await readTrust(values.root)
-  const policy = values.policy === undefined ? null : sectionOf(await readPolicy(values.policy), values.role)
+  const document = await readOptionalPolicy(values)
+  const policy = document === null ? null : sectionOf(document, values.role)
   const bytes = await readQuote(path)
   const collateralText = await readText(collateralPath)
   const scope = policy === null ? 'genuineness' : 'policy'
@@ -63,8 +65,7 @@ async function verifyFile(path: string, values: Given<typeof options>['values'])
     const { claims, checks } = await verifyQuote(quote, parseCollateral(collateralText), trust, at)
     verdict = policy === null ? evaluateGenuineness(claims, checks) : evaluate(claims, policy, at, checks)
   } catch (error) {
-    // A policy that demands what cannot be checked is the caller's to mend, not a fault of the evidence.
-    if (!(error instanceof VeriteeError) || error.kind === 'configuration') throw error
+    if (!(error instanceof VeriteeError)) throw error
     verdict = failedVerdict(error, scope)
   }
   if (values.json) writeJson({ ...verdict, quote: quote === null ? null : describeQuote(quote) })

@@ -6,14 +6,12 @@ import { type Command, command, type Given, type Options, one, shared } from '..
 import { readText } from '../terminal/files.ts'
 import { writeOutput } from '../terminal/output.ts'
 import { writeJson, writeNotes } from '../terminal/print.ts'
+import { makersOf, makersOptions } from './makers.ts'
 
 const options = {
   value: { type: 'string', multiple: true, value: 'VALUE', help: 'a value from your own build or a release you trust; may be given several times' },
   release: { type: 'string', value: 'FILE', help: 'a signed release statement: it says which measurements are right (spec/release-statement.md)' },
-  signer: { type: 'string', multiple: true, value: 'KEY', help: 'with --release: a key of its makers, 64 hex digits; given once for each' },
-  threshold: { type: 'string', value: 'N', help: 'with --release: how many of them must have signed' },
-  'max-age': { type: 'string', value: 'SECONDS', help: 'with --release: how old it may be, so that a withdrawal reaches you; 604800 is a week' },
-  product: { type: 'string', value: 'NAME', default: 'veritee', help: 'with --release: of which product' },
+  ...makersOptions,
   output: { type: 'string', short: 'o', value: 'FILE', help: 'default: the policy itself' },
   json: { ...shared.json, help: 'what was accepted and what remains, as JSON' },
 } as const satisfies Options
@@ -72,16 +70,8 @@ async function accept({ values, positionals }: Given<typeof options>): Promise<n
 }
 
 /** A verified statement of the makers that the command line names. */
-function releaseOf(file: string, { signer = [], threshold, 'max-age': maxAge, product }: Given<typeof options>['values']): Promise<VerifiedRelease> {
-  const whole = (value: string | undefined, name: string): number => {
-    if (value === undefined || !/^[1-9][0-9]{0,8}$/.test(value)) throw fail('usage', `${name}: expected a whole number from 1 with --release`)
-    return Number(value)
-  }
-  if (!signer.every((key) => /^[0-9a-f]{64}$/.test(key))) throw fail('usage', '--signer: expected 64 lower-case hex digits')
-  const wanted = whole(threshold, '--threshold')
-  if (wanted > new Set(signer).size) throw fail('usage', `--threshold: expected at most ${new Set(signer).size}, the number of --signer`)
-  const trust = { product: product ?? 'veritee', keys: signer, threshold: wanted, maxReleaseAge: whole(maxAge, '--max-age') }
-  return readText(file).then((text) => verifyRelease(text, trust, new Date()))
+async function releaseOf(file: string, values: Given<typeof options>['values']): Promise<VerifiedRelease> {
+  return verifyRelease(await readText(file), makersOf(values), new Date())
 }
 
 /** The document with the mark taken from every value, or name of a model, that is known; what keeps it is added to `remaining`. */

@@ -13,6 +13,7 @@ import { type Command, command, type Given, none, type Options, required, shared
 import { readQuote, readText, readTime, readTrust } from '../terminal/files.ts'
 import { writeOutput } from '../terminal/output.ts'
 import { writeNotes } from '../terminal/print.ts'
+import { makersOf, makersOptions } from './makers.ts'
 import { mergeSections, oneDocument } from './merge.ts'
 
 const options = {
@@ -28,6 +29,7 @@ const options = {
   collateral: { type: 'string', value: 'FILE', help: 'for a QUOTE: verify its genuineness with this, and demand no older TCB evaluation' },
   at: { ...shared.at, help: 'for a QUOTE: RFC 3339 or Unix seconds (default: now)' },
   root: shared.root,
+  ...makersOptions,
   output: { type: 'string', short: 'o', value: 'FILE', help: 'default: standard output' },
 } as const satisfies Options
 
@@ -37,6 +39,7 @@ export const policyInit: Command = command({
   options,
   notes: [
     'What says which code, weights or machine is wanted is written UNREVIEWED:<value>, which no evaluation accepts: compare each with what you trust, then take the mark away (veritee policy accept). The rest is strict.',
+    'With --signer, --threshold and --max-age the code is not copied: whatever a release statement of these makers names is good, as long as the statement is (spec/release-statement.md).',
     'What each field means is in the comments of the file and goes to standard error.',
   ],
   exits: { 0: 'written', 1: 'the evidence is not genuine', 2: 'wrong usage' },
@@ -58,8 +61,11 @@ async function init({ values, positionals }: Given<typeof options>): Promise<num
     throw fail('usage', "--collateral and --at go with a quote file: a service's report carries collateral of now")
   const trust = await readTrust(values.root)
   const role = values.role as Role | undefined
+  const { signer, threshold, 'max-age': maxAge } = values
+  const named = signer !== undefined || threshold !== undefined || maxAge !== undefined
+  const makers = named ? { ...makersOf(values), log: 'any' as const } : null
   const found = isUrl ? await fromService(from, trust, role) : [await fromQuote(from, values.collateral, trust, readTime(values.at))]
-  const written = found.map(({ facts, role: own }) => initPolicy(facts, role ?? own))
+  const written = found.map(({ facts, role: own }) => initPolicy(facts, role ?? own, makers))
   const text = oneDocument(mergeSections(written.map((each) => each.text)))
   if (values.output === undefined) process.stdout.write(text)
   else await writeOutput(values.output, text)

@@ -1,4 +1,3 @@
-import { fail } from '../../errors.ts'
 import { parseLogTrust } from '../../log/index.ts'
 import { explainPolicy, type Policy, parsePolicy, roles } from '../../policy/index.ts'
 import { type Command, command, type Given, type Options, one, shared } from '../terminal/command.ts'
@@ -36,10 +35,8 @@ async function check(asked: Asked): Promise<number> {
   const policy = await usable(asked)
   const present = roles.filter((role) => policy.roles[role] !== undefined)
   for (const role of present) {
-    if (policy.roles[role]?.release !== 'any')
-      throw fail('policy_unsupported', `roles.${role}.release cannot be checked by this version; set it to "any" or upgrade`)
-    const log = policy.roles[role]?.log ?? 'any'
-    if (log !== 'any') await parseLogTrust(log)
+    const { log = 'any', release = 'any' } = policy.roles[role] ?? {}
+    for (const one of [log, release === 'any' ? 'any' : release.log]) if (one !== 'any') await parseLogTrust(one)
   }
   if (asked.values.json) writeJson({ valid: true, roles: present })
   else writeLines([`valid, with a section for ${present.join(' and ')}`])

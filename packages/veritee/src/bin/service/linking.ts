@@ -1,10 +1,11 @@
 import { type Connection, type ConnectionOptions, connect } from '../../client/index.ts'
 import { apiKeyFromEnvironment, type Options, policyWhy, required, shared } from '../terminal/command.ts'
-import { readText, readTrust } from '../terminal/files.ts'
+import { readPolicy, readTrust } from '../terminal/files.ts'
 
 /** Options of commands that send something. */
 export const linkOptions = {
   policy: shared.policy,
+  release: shared.release,
   role: { ...shared.serviceRole, choices: ['controller', 'worker'] },
   root: shared.root,
   mode: {
@@ -25,6 +26,7 @@ export const linkOptions = {
 
 export interface LinkValues {
   readonly policy?: string | undefined
+  readonly release?: string[] | undefined
   readonly root?: string | undefined
   readonly role: string
   readonly mode: string
@@ -33,7 +35,7 @@ export interface LinkValues {
 
 /** Verifies the service that is named and gives what talks to it. Without a policy it is `usage`, before anything is asked (rule S14). */
 export async function link(url: string, values: LinkValues, more: Pick<ConnectionOptions, 'onProof' | 'cache'> = {}): Promise<Connection> {
-  const policy = await readText(required(values.policy, '--policy', policyWhy))
+  const policy = await readPolicy(required(values.policy, '--policy', policyWhy), values.release)
   const {
     role,
     mode,

@@ -7,6 +7,7 @@ import { verifyWhole, type Whole } from './whole.ts'
 /** What commands that verify a whole service are told of it. */
 export interface Target {
   readonly policy?: string | undefined
+  readonly release?: string[] | undefined
   readonly root?: string | undefined
   readonly role?: string | undefined
   readonly maxWorkers: number
@@ -14,7 +15,7 @@ export interface Target {
 
 /** One verification after another of one service, each with a connection and a nonce of its own. The policy is read once; without one it is `usage` (rule S14). */
 export async function wholeVerifier(url: string, target: Target): Promise<() => Promise<Whole>> {
-  const policy = await readPolicy(required(target.policy, '--policy', policyWhy))
+  const policy = await readPolicy(required(target.policy, '--policy', policyWhy), target.release)
   const trust = await readTrust(target.root)
   const role = (target.role ?? 'controller') as Role
   const apiKey = apiKeyFromEnvironment()

@@ -10,6 +10,7 @@ import type { Whole } from './whole.ts'
 
 const options = {
   policy: shared.policy,
+  release: shared.release,
   role: shared.serviceRole,
   root: shared.root,
   interval: { type: 'string', value: 'SECONDS', default: '300', help: 'from the end of one verification to the next' },

@@ -123,6 +123,12 @@ export const shared = {
     value: 'FILE',
     help: 'what you accept; without it only genuineness of the hardware is judged, not the code in it',
   },
+  release: {
+    type: 'string',
+    multiple: true,
+    value: 'FILE',
+    help: 'a release statement, where the policy demands one; FILE.tlog-proof shows that it is in a log; may be given several times',
+  },
   root: { type: 'string', value: 'FILE', help: "a further root certificate, such as a simulator's; such evidence stays SIMULATED" },
   role: { type: 'string', value: 'ROLE', choices: roles, help: 'section of the policy, where it has several' },
   serviceRole: { type: 'string', value: 'ROLE', choices: roles, default: 'controller', help: 'role that the service must have' },

@@ -3,6 +3,7 @@ import { intelSgxRootCa, parseCertificate, parsePem, type Trust } from '../../at
 import { concatAll, fromHex, fromUtf8 } from '../../bytes/index.ts'
 import { fail } from '../../errors.ts'
 import { type Policy, parsePolicy } from '../../policy/index.ts'
+import { maxReleaseLength, withReleases } from '../../release/index.ts'
 
 const maxFileBytes = 4 << 20
 
@@ -60,8 +61,23 @@ export async function readQuote(path: string): Promise<Uint8Array> {
   return /^(?:[0-9a-fA-F]{2})+$/.test(text) ? fromHex(text) : bytes
 }
 
-export async function readPolicy(path: string): Promise<Policy> {
-  return parsePolicy(await readText(path))
+/** A policy, and the release statements that go with it; beside a statement lies, where the policy demands one, the proof that it is in a log. */
+export async function readPolicy(path: string, releases: readonly string[] = []): Promise<Policy> {
+  const policy = parsePolicy(await readText(path))
+  const documents = await Promise.all(
+    releases.map(async (file) => ({ statement: await readText(file, maxReleaseLength), proof: await readTextIfThere(`${file}.tlog-proof`) })),
+  )
+  return documents.length === 0 ? policy : withReleases(policy, documents)
+}
+
+/** The same where the policy may be left out: null then. Statements without a policy are `usage`, for nothing would be judged by them. */
+export async function readOptionalPolicy(values: {
+  readonly policy?: string | undefined
+  readonly release?: readonly string[] | undefined
+}): Promise<Policy | null> {
+  if (values.policy !== undefined) return readPolicy(values.policy, values.release)
+  if (values.release !== undefined) throw fail('usage', '--release goes with a policy that demands a release statement: pass --policy too')
+  return null
 }
 
 /** Intel's root, and the one in `path` (PEM or DER) where given. What chains to another root than Intel's stays simulated whatever is passed. */

@@ -1,6 +1,6 @@
 import { createVerifierCache, intelSgxRootCa, type Trust } from '../../attestation/index.ts'
 import { fail } from '../../errors.ts'
-import { type Policy, parsePolicy, policyFor } from '../../policy/index.ts'
+import { type Policy, parsePolicy, policyFor, roles } from '../../policy/index.ts'
 import type { CollateralSource, ConnectOptions } from '../establish.ts'
 import { type Mode, modes } from '../exchange/holding.ts'
 import type { ProofEvidence } from '../exchange/proving.ts'
@@ -11,7 +11,10 @@ import type { Transport } from '../transport.ts'
 export type ProofListener = (proof: Proof, evidence: ProofEvidence) => void
 
 export interface ConnectionOptions {
-  /** What you accept, as text or parsed (spec/policy.md). Incomplete ones are refused before anything is sent. It needs a section for `worker`, and one for `role`. */
+  /**
+   * What you accept, as text or parsed (spec/policy.md). Incomplete ones are refused before anything is sent. It needs a section for `worker`, and one for `role`.
+   * Where it demands release statements, what `withReleases` of `veritee/release` gives.
+   */
   readonly policy: Policy | string
   /** Default: Intel's root. */
   readonly trust?: Trust
@@ -79,10 +82,18 @@ export function settle(options: ConnectionOptions, defaultEncryptTo: 'none' | 'c
   }
 }
 
-/** Also a policy that a program made is read as a document: what it leaves out is refused, not taken for "any". */
+/**
+ * Also a policy that a program made is read as a document: what it leaves out is refused, not taken for "any". Release statements that were verified for it
+ * are no part of the document, and stay with their section.
+ */
 function readPolicy(policy: Policy | string): Policy {
   if (typeof policy === 'string') return parsePolicy(policy)
-  const text: unknown = JSON.stringify(policy)
+  const text: unknown = JSON.stringify(policy, (name, value: unknown) => (name === 'released' ? undefined : value))
   if (typeof text !== 'string') throw fail('policy_invalid', 'expected a policy, found none')
-  return parsePolicy(text)
+  const read = parsePolicy(text)
+  const sections = roles.flatMap((role) => {
+    const [section, released] = [read.roles[role], policy.roles[role]?.released]
+    return section === undefined ? [] : [[role, released === undefined ? section : { ...section, released }] as const]
+  })
+  return { ...read, roles: Object.fromEntries(sections) }
 }

@@ -1,9 +1,9 @@
 import type { Check } from '../../attestation/claims.ts'
 import { type ErrorCode, errorTexts, VeriteeError } from '../../errors.ts'
-import { evaluate, evaluateGenuineness, failed, passed, waived } from '../../policy/evaluate.ts'
+import { evaluate, evaluateGenuineness } from '../../policy/evaluate.ts'
 import { policyFor } from '../../policy/parse.ts'
 import type { Policy, Role } from '../../policy/policy.ts'
-import type { Finding, Verdict } from '../../policy/verdict.ts'
+import { type Finding, failed, passed, type Verdict, waived } from '../../policy/verdict.ts'
 import { evaluateReport } from '../evaluate-report.ts'
 import { checkModel } from '../exchange.ts'
 import { maxKeysetSeconds } from '../keyset.ts'
@@ -23,7 +23,7 @@ export interface BundlePolicy {
  * Judges a verified bundle. With a policy: the service under the section of its role, the worker under `worker`, and the weights that ran under the
  * section of workers; each receipt must promise the log that its section names. A bundle that does not show the worker is refused by a policy that has a section for workers. With null only genuineness is judged, of service and worker alike, and the code in them is not (rule S14).
  *
- * `at` is the time of `verifyBundle`. Never throws for a rejection; throws `policy_role_missing`, `policy_unsupported`.
+ * `at` is the time of `verifyBundle`. Never throws for a rejection; throws `policy_role_missing`.
  */
 export function evaluateBundle(verified: VerifiedBundle, wanted: BundlePolicy | null, at: Date): Verdict {
   const { claims, checks, report, exchange, exchangeChecks } = verified

@@ -73,7 +73,7 @@ export function resourcePolicy(text: string, evidence: EvidenceForm): { readonly
   const policy = parsePolicy(text)
   const section = policyFor(policy, 'worker')
   if (section.release !== 'any' || section.log !== 'any')
-    throw fail('policy_unsupported', 'release and log cannot be checked by this version: expected "any"')
+    throw fail('policy_unsupported', 'a broker is given no release statements and sees no receipts: expected "any" for release and log')
   if (evidence === 'quote' && (section.models !== 'any' || section.engine !== 'any' || section.operator !== 'any'))
     throw fail('policy_unsupported', 'a quote alone does not show models, engine or operator: expected "any", or evidence "veritee"')
   return { policy, section }

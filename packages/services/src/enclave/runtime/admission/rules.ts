@@ -22,17 +22,26 @@ export interface Demands {
 }
 
 export interface AdmissionRules {
-  /** Throws `admission_manifest_expired` where nobody may be admitted now, `policy_unsupported` where the policy names a log. */
+  /** Throws `admission_manifest_expired` where nobody may be admitted now, `policy_unsupported` where the policy names a log or makers of releases. */
   current(): Promise<Demands>
   /** The member `admission` of the service's descriptor (rule S7). */
   readonly described: ServiceDescriptor['admission']
 }
 
-/** Admission judges reports, which do not show what receipts promise: a policy that names a log is refused, not used without that (rule S21). Throws `policy_unsupported`. */
-function withoutLog(policy: Policy): Policy {
-  for (const role of roles)
-    if ((policy.roles[role]?.log ?? 'any') !== 'any')
-      throw fail('policy_unsupported', `roles.${role}.log: admission does not look at receipts: expected "any"`)
+/**
+ * Admission judges reports, which do not show what receipts promise (rule S21), and the signers of its manifest have judged the release before they listed a
+ * measurement: a policy that names a log or makers of releases is refused, not used without that. Throws `policy_unsupported`.
+ */
+function judgedByReports(policy: Policy): Policy {
+  for (const role of roles) {
+    const { log = 'any', release = 'any' } = policy.roles[role] ?? {}
+    if (log !== 'any') throw fail('policy_unsupported', `roles.${role}.log: admission does not look at receipts: expected "any"`)
+    if (release !== 'any')
+      throw fail(
+        'policy_unsupported',
+        `roles.${role}.release: admission is given no release statements: expected "any", and measurements in identity`,
+      )
+  }
   return policy
 }
 
@@ -40,7 +49,7 @@ function withoutLog(policy: Policy): Policy {
 export function policyRules(read: () => Promise<Omit<Demands, 'manifest'>>): AdmissionRules {
   const current = async (): Promise<Demands> => {
     const { policy, trust } = await read()
-    return { policy: withoutLog(policy), trust, manifest: null }
+    return { policy: judgedByReports(policy), trust, manifest: null }
   }
   return { current, described: null }
 }
@@ -84,7 +93,7 @@ export class ManifestRules implements AdmissionRules {
   async current(): Promise<Demands> {
     const manifest = this.#manifest
     checkManifestWindow(manifest, this.#options.clock.now())
-    return { policy: withoutLog(manifestPolicy(manifest.manifest)), trust: await this.#options.trust(), manifest }
+    return { policy: judgedByReports(manifestPolicy(manifest.manifest)), trust: await this.#options.trust(), manifest }
   }
 
   /** Why nobody is admitted now; null while somebody may be. */
