@@ -1,8 +1,9 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHash, timingSafeEqual } from 'node:crypto'
 import { consistencyProof, type Json, jcs, toHex, utf8 } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import type { ReceiptEvent, StreamTree, UnsignedReceipt } from 'veritee/receipt'
 import type { Identity } from './identity.ts'
+import { drawBytes } from './random.ts'
 import { type DocumentKind, ReceiptArchive } from './receipts/archive.ts'
 import { GroupCommit } from './receipts/group-commit.ts'
 import { keepHead, keepViews, type LogLink, promiseEvents, type ReceiptToLog } from './receipts/log-link.ts'
@@ -143,7 +144,7 @@ export class Ledger {
   /** `credential` is the bearer token of the request, or null; only a keyed tag of it is kept. Throws `receipt_store_unavailable` while commits fail. */
   open(credential: string | null): PendingReceipt {
     if (this.#commits.failing) throw unavailable()
-    const id = `rcpt-${randomBytes(16).toString('hex')}`
+    const id = `rcpt-${drawBytes(16).toString('hex')}`
     const opened = performance.now()
     const { promise, resolve } = Promise.withResolvers<ReceiptRecord | null>()
     const tag = credential === null ? null : this.#archive.credentialTag(credential)

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
 import { readRequestBody, sendError } from '../../http/body.ts'
@@ -9,6 +9,7 @@ import { addReceipt, endPlain, offerReceipt } from '../../http/receipt-trailer.t
 import { transportEvents } from '../runtime/ehbp/exchange.ts'
 import { paddedJson } from '../runtime/ehbp/padding.ts'
 import type { PendingReceipt } from '../runtime/ledger.ts'
+import { drawBytes } from '../runtime/random.ts'
 import { type Completion, type CompletionDelta, type CompletionResult, RequestError } from './engine/index.ts'
 import { EventStream } from './event-stream.ts'
 import { openReceipt, type ReceiptDeps } from './sealed/open-receipt.ts'
@@ -139,7 +140,7 @@ function understand<R extends { readonly model: string }>(
 
 /** Tells the id of the receipt to come, and gives its key (rule S6), which only this response carries. */
 export function announce(receipt: PendingReceipt, response: ServerResponse): Uint8Array {
-  const receiptKey = randomBytes(32)
+  const receiptKey = drawBytes(32)
   response.setHeader('x-receipt-id', receipt.id)
   response.setHeader('x-veritee-receipt-key', receiptKey.toString('hex'))
   return receiptKey

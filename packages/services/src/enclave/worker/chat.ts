@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto'
 import { chatEndpoint } from '../../http/chat-request.ts'
+import { drawBytes } from '../runtime/random.ts'
 import type { GeneratingEndpoint } from './answer.ts'
 import { chatShape } from './chat-format.ts'
 import { type ChatRequest, parseChatRequest, startCompletion } from './engine/index.ts'
@@ -10,5 +10,5 @@ export const chat: GeneratingEndpoint<ChatRequest> = {
   parse: (body) => parseChatRequest(body, { handled: ['provider'] }),
   start: (request, { engine, template }, signal) => startCompletion({ engine, template, request, signal }),
   shape: (request, model, completion, created) =>
-    chatShape({ id: `chatcmpl-${randomBytes(16).toString('hex')}`, created, model: model.name }, request, completion),
+    chatShape({ id: `chatcmpl-${drawBytes(16).toString('hex')}`, created, model: model.name }, request, completion),
 }

@@ -1,4 +1,5 @@
-import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
+import { drawBytes } from '../random.ts'
 import type { SealingKey } from '../sealing-key.ts'
 
 const version = 1
@@ -17,11 +18,9 @@ const headBytes = 1 + saltBytes + nonceBytes
  */
 export class BoxSeal {
   readonly #sealing: SealingKey
-  readonly #salt = randomBytes(saltBytes)
+  readonly #salt = drawBytes(saltBytes)
   readonly #key: KeyObject
   #other: { readonly salt: Buffer; readonly key: KeyObject } | null = null
-  /** Random bytes for the next nonces: asking for many at once costs what asking for one does. */
-  #nonces = Buffer.alloc(0)
 
   constructor(sealing: SealingKey) {
     this.#sealing = sealing
@@ -29,7 +28,7 @@ export class BoxSeal {
   }
 
   seal(table: string, key: string, content: Uint8Array): Uint8Array {
-    const nonce = this.#nonce()
+    const nonce = drawBytes(nonceBytes)
     const cipher = createCipheriv('aes-256-gcm', this.#key, nonce).setAAD(place(table, key))
     return Buffer.concat([Uint8Array.of(version), this.#salt, nonce, cipher.update(content), cipher.final(), cipher.getAuthTag()])
   }
@@ -45,13 +44,6 @@ export class BoxSeal {
     } catch {
       return null
     }
-  }
-
-  #nonce(): Buffer {
-    if (this.#nonces.length === 0) this.#nonces = randomBytes(256 * nonceBytes)
-    const nonce = this.#nonces.subarray(0, nonceBytes)
-    this.#nonces = this.#nonces.subarray(nonceBytes)
-    return nonce
   }
 
   #keyOf(salt: Buffer): KeyObject {

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { drawBytes } from '../../runtime/random.ts'
 import { newCallId, pieces } from '../chat-format.ts'
 import type { CallReader, ToolCall } from '../engine/index.ts'
 import type { ToolFormat } from '../engine/tools/tool-format.ts'
@@ -89,7 +89,7 @@ export class Output {
   }
 
   #openMessage(): OutputEvent[] {
-    const item: MessageItem = { id: `msg_${randomBytes(16).toString('hex')}`, type: 'message', status: 'in_progress', role: 'assistant', content: [] }
+    const item: MessageItem = { id: `msg_${drawBytes(16).toString('hex')}`, type: 'message', status: 'in_progress', role: 'assistant', content: [] }
     this.#open = item
     this.#text = ''
     this.#space = ''
@@ -134,7 +134,7 @@ export class Output {
     const before = this.#closeMessage('completed')
     this.#space = ''
     const item: CallItem = {
-      id: `fc_${randomBytes(16).toString('hex')}`,
+      id: `fc_${drawBytes(16).toString('hex')}`,
       type: 'function_call',
       status: 'completed',
       call_id: newCallId(this.#format),

@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto'
 import { fail } from 'veritee/errors'
 import { maxEventBytes } from 'veritee/receipt'
 import { responsesEndpoint } from '../../../http/chat-request.ts'
 import { type HttpError, toHttpError } from '../../../http/errors.ts'
+import { drawBytes } from '../../runtime/random.ts'
 import type { AnswerShape, GeneratingEndpoint } from '../answer.ts'
 import { type AnswerFrame, toldLogprobs } from '../chat-format.ts'
 import { type Completion, type CompletionResult, RequestError, startCompletion } from '../engine/index.ts'
@@ -15,7 +15,7 @@ export const responses: GeneratingEndpoint<ResponsesRequest> = {
   parse: (body) => parseResponsesRequest(body, { handled: ['provider'] }),
   start: (request, { engine, template }, signal) => inOwnWords(() => startCompletion({ engine, template, request, signal })),
   shape: (request, model, completion, created) =>
-    responsesShape({ id: `resp_${randomBytes(16).toString('hex')}`, created, model: model.name }, request, completion),
+    responsesShape({ id: `resp_${drawBytes(16).toString('hex')}`, created, model: model.name }, request, completion),
 }
 
 const words = { messages: 'input', max_tokens: 'max_output_tokens', response_format: 'text.format' } as const
