@@ -7,6 +7,7 @@ import { generateEd25519 } from 'veritee/crypto'
 import {
   emptyState,
   recordsCommitment,
+  seedOfCanaries,
   signAuditRecord,
   signScoringPolicy,
   type UnsignedAuditRecord,
@@ -21,6 +22,8 @@ const network = 'bench'
 async function named(kind: string, i: number): Promise<string> {
   return (await sha256Digest(utf8(`${kind} ${i}`))).slice(7)
 }
+
+const canaryDigest = (index: number): string => `sha256:${index.toString(16).padStart(64, '0')}`
 
 /** A record of a probe; one in fifty is a fault, one in a hundred inconclusive, as in a network that works. */
 function recordOf(
@@ -63,7 +66,7 @@ function recordOf(
       validator: { first_ms: 200 + (index % 90), total_ms: 2700 + (index % 500) },
     },
     output_tokens: total,
-    canary: index % 20 === 0 ? digest(8) : null,
+    canary: index % 20 === 0 ? canaryDigest(index) : null,
     verdict: outcome === 'pass' ? 'pass' : outcome === 'fault' ? 'unattributable' : 'inconclusive',
     reason: outcome === 'pass' ? null : outcome === 'fault' ? (index % 3 === 0 ? 'response_mismatch' : 'timeout') : 'engine_not_replayable',
     charged: outcome === 'fault' ? 'controller' : null,
@@ -120,7 +123,8 @@ export async function makeLargeEpoch(directory: string, { workers, records }: { 
       const worker = { operator: operators[i % operators.length] as string, platform: platforms[i] as string, slot: 0 }
       own.push(await signAuditRecord(recordOf(validator, index, worker, digests, controllers), validators[v] as (typeof validators)[0]))
     }
-    const seed = new Uint8Array(32).fill(v + 1)
+    const canaries = { entropy: '5b'.repeat(32), commitments: own.flatMap((_, index) => (index % 20 === 0 ? [canaryDigest(index)] : [])) }
+    const seed = await seedOfCanaries({ epoch: 0, validator }, canaries)
     const salt = '5a'.repeat(32)
     parts.push({
       validator,
@@ -129,6 +133,7 @@ export async function makeLargeEpoch(directory: string, { workers, records }: { 
         records: { commitment: await recordsCommitment({ epoch: 0, validator, salt }, own), salt, proof: null },
       },
       records: own,
+      canaries,
       openings: [],
     })
   }

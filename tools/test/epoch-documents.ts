@@ -10,6 +10,7 @@ const schemaOf: readonly (readonly [pattern: RegExp, schema: string])[] = [
   [/\/records\.jsonl$/, 'audit-record'],
   [/\/openings\.jsonl$/, 'canary-opening'],
   [/\/duties\.json$/, 'epoch-duties'],
+  [/\/canaries\.json$/, 'epoch-canaries'],
   [/^proofs\//, 'fraud-proof'],
   [/^proven\.json$/, 'epoch-proven'],
   [/^missed\.json$/, 'epoch-missed'],

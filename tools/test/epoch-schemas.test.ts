@@ -15,6 +15,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { parseUidMap, weightsByUid } from '../../packages/services/src/validator/publish/uids.ts'
 import {
   accusationsFromJson,
+  canariesFromJson,
   dutiesFromJson,
   epochLogFromJson,
   parseOpening,
@@ -254,6 +255,20 @@ const cases: readonly Case[] = [
       ['records/salt'],
       ['records/commitment', hex(1)],
       ['scores', {}],
+    ],
+  ],
+  [
+    'epoch-canaries',
+    'epoch_malformed',
+    (text) => canariesFromJson(JSON.parse(text), validator),
+    [
+      ['version', 'veritee.canaries.v2'],
+      ['validator', 'me'],
+      ['entropy', null],
+      ['commitments', 'none'],
+      ['commitments/0', hex(1)],
+      ['commitments', [digest(1), digest(1)]],
+      ['expected', []],
     ],
   ],
   [

@@ -39,6 +39,8 @@ import type { SimulatedMachine } from './system.ts'
 /** Probes of the epoch: more where a worker has got none, since nobody is pinned (rule S20). More of one seed begin with the same ones. */
 const probes = [10, 20, 40, 80]
 const epoch = 0
+/** Which probes are canaries hangs on how many there are, and that is not known yet. */
+const noCanaries = async (): Promise<readonly []> => []
 
 export interface DemoValidator {
   readonly key: SigningKey
@@ -61,7 +63,7 @@ export async function startDemoValidator(now: () => Date, log: DemoLog, closing:
   const beacon = await createLocalBeacon(new Uint8Array(randomBytes(32)), { period: 1, genesisTime: seconds - 60 })
   const source = localBeacon(beacon, now)
   const begins = Math.floor(now().getTime() / 1000) + 2
-  const { commitment } = await commitToEpoch({ store, epoch, begins, beacon: source, key, now })
+  const { commitment } = await commitToEpoch({ store, epoch, begins, beacon: source, key, now, canaries: noCanaries })
   await log.append(utf8(jcs({ commitment, epoch, validator: keyOf(key) })))
   return { key, store, beacon, source, begins, commitment }
 }
@@ -123,6 +125,7 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
       key,
       now,
       signal: AbortSignal.timeout(120_000),
+      canaries: noCanaries,
       // It is in the log since the validator was started.
       commit: async () => undefined,
       audit: (probe) => auditProbe(context, { service, operators: [setting.controllerOperator] }, setting.model.name, probe),

@@ -1,6 +1,7 @@
 export { calibrate } from './calibrate.ts'
 export { type Calibration, formatCalibration, parseCalibration } from './calibration.ts'
 export type { ExchangeRecord } from './claim.ts'
+export { expectedAnswer, textOfAnswer } from './expected.ts'
 export { calibrateFile } from './files.ts'
 export { openReplayModel, type ReplayModel } from './model.ts'
 export { formatRecord, parseRecord } from './records.ts'

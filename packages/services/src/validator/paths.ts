@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Json, jcs } from 'veritee/bytes'
 import { establish, nodeTransport, type Transport } from 'veritee/client'
@@ -5,6 +6,7 @@ import { fail, VeriteeError } from 'veritee/errors'
 import type { WorkerId } from 'veritee/scoring'
 import { type Path, type Silent, workerId } from './audit/audit.ts'
 import type { ValidatorOptions } from './service.ts'
+import type { EpochStore } from './store/epoch-store.ts'
 
 /** Whom a validator asks, and who is charged where it does not show what it is. */
 export interface Target {
@@ -12,7 +14,7 @@ export interface Target {
   readonly silent: Silent
 }
 
-type Setting = Pick<ValidatorOptions, 'store' | 'controllers' | 'workers' | 'apiKeys' | 'evidence' | 'roster' | 'now' | 'signal' | 'report'>
+type Setting = Pick<ValidatorOptions, 'store' | 'controllers' | 'workers' | 'evidence' | 'roster' | 'now' | 'signal' | 'report'>
 
 /**
  * Controllers and workers of a static list, for one epoch. A worker is known by the evidence that it shows now, or showed in an epoch before; without either
@@ -71,14 +73,29 @@ async function establishPath(
   }
 }
 
+/**
+ * The accounts of an epoch: the first of `keys` that served in no other one. Whoever has the opened seed of an epoch can tell its requests, and with them their
+ * accounts (rule S20). None where there are no keys; null where each of them has served.
+ */
+export async function accountsOf(store: EpochStore, epoch: number, keys: readonly string[], count: number): Promise<readonly string[] | null> {
+  const used = new Set<string>()
+  for (const other of await store.epochs()) if (other !== epoch) for (const { name } of await store.facts(other, accountPrefix)) used.add(name)
+  const found = keys.filter((key) => !used.has(accountName(key))).slice(0, count)
+  for (const key of found) await store.keep(epoch, accountName(key), '')
+  return keys.length > 0 && found.length === 0 ? null : found
+}
+
+const accountPrefix = 'account '
+const accountName = (key: string): string => `${accountPrefix}${createHash('sha256').update(key).digest('hex')}`
+
 /** Connections to those who are asked, each verified when it is first needed. */
 export class Paths {
-  readonly #setting: Setting
+  readonly #setting: Setting & { readonly apiKeys: readonly string[] }
   readonly #targets: readonly Target[]
   readonly #open = new Map<string, ReturnType<typeof establishPath>>()
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor(setting: Setting, targets: readonly Target[]) {
+  constructor(setting: Setting & { readonly apiKeys: readonly string[] }, targets: readonly Target[]) {
     this.#setting = setting
     this.#targets = targets
   }

@@ -9,8 +9,10 @@ import { type AuditContext, auditProbe, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
 import type { BeaconSource } from './epoch/beacon-source.ts'
 import { type Concluded, concludeEpoch } from './epoch/conclude.ts'
+import { keepForOpening, openDueCanaries } from './epoch/openings.ts'
 import { commitToEpoch, runEpoch } from './epoch/run.ts'
-import { Paths, targetsOf } from './paths.ts'
+import { accountsOf, Paths, targetsOf } from './paths.ts'
+import { makeCanaries } from './probes/canaries.ts'
 import type { Probe } from './probes/probe.ts'
 import type { EpochStore } from './store/epoch-store.ts'
 
@@ -28,11 +30,15 @@ export interface ValidatorOptions {
   readonly controllers: readonly { readonly url: string; readonly operator: string }[]
   /** URLs of workers that it asks directly, with nobody between. One that has never shown what it is is left out of an epoch. */
   readonly workers: readonly string[]
-  /** Of ordinary accounts; none where the controllers ask for none. */
-  readonly apiKeys: readonly string[]
+  /** Of ordinary accounts; none where the controllers ask for none. Asked before each epoch. */
+  readonly apiKeys: () => Promise<readonly string[]>
+  /** How many of them one epoch uses at most; see `accountsOf`. */
+  readonly accountsPerEpoch: number
   /** Engines of its own, by the SHA-256 of a model's file (`sha256:` and hex), and the name under which the network serves it. */
   readonly models: ReadonlyMap<string, { readonly name: string; readonly replay: ReplayModel }>
   readonly probesPerEpoch: number
+  /** Of the probes, how many are canaries, where there is time to make so many before an epoch. */
+  readonly canariesPerEpoch: number
   /** The part of an epoch, from its beginning, in which probes are sent; what is left is for the last answers. */
   readonly probingPart: number
   readonly parallel: number
@@ -42,6 +48,8 @@ export interface ValidatorOptions {
   readonly report: (line: string) => void
   /** Puts a bundle where others get it. */
   readonly publish: (epoch: number, concluded: Concluded) => Promise<void>
+  /** Puts files into a bundle that was published, in this order, in the place of those that are there. */
+  readonly publishAgain: (epoch: number, files: ReadonlyMap<string, string>) => Promise<void>
 }
 
 const timeoutMs = 120_000
@@ -60,15 +68,23 @@ export async function runValidator(options: ValidatorOptions, epochs: number): P
   for (let done = 0; done < epochs; done++) {
     const epoch = await nextEpoch(options)
     const { opens, closes } = epochWindow(scoring.policy, epoch)
-    const { commitment } = await commitToEpoch({ ...options, epoch, begins: opens })
+    const accounts = await accountsOf(store, epoch, await options.apiKeys(), options.accountsPerEpoch)
+    if (accounts === null) {
+      options.report(`epoch ${epoch}: left out: every account has served in an epoch before, and may be known for this validator's`)
+      while (now().getTime() < opens * 1000) await sleep(Math.min(1000, opens * 1000 - now().getTime()), undefined, { signal })
+      continue
+    }
+    const canaries = (secret: Uint8Array) => canariesBefore(options, opens, secret)
+    const { commitment } = await commitToEpoch({ ...options, epoch, begins: opens, canaries })
     options.report(`epoch ${epoch}: begins ${new Date(opens * 1000).toISOString()}, committed to ${commitment}`)
-    const paths = new Paths(options, await targetsOf(options, epoch))
+    const paths = new Paths({ ...options, apiKeys: accounts }, await targetsOf(options, epoch))
     try {
       const records = await runEpoch({
         ...options,
         epoch,
         begins: opens,
         plan: { count: options.probesPerEpoch, perSecond: options.probesPerEpoch / (options.probingPart * (closes - opens)), maxTokens, maxPrompt },
+        canaries,
         commit: async () => undefined,
         audit: (probe) => auditOne(options, paths, epoch, probe),
         findFraud: ({ evidence }, rivals) => findFraud(evidence, rivals, { ...options.evidence, at: now() }),
@@ -91,14 +107,24 @@ export async function runValidator(options: ValidatorOptions, epochs: number): P
         key: options.key,
       })
       await options.publish(epoch, concluded)
+      await keepForOpening(store, epoch, concluded)
       await store.keep(epoch, 'scores', concluded.written.bundle.get('scores.json') ?? '')
       await store.keep(epoch, 'after', jcs(stateToJson(scoring.policy.network, concluded.written.scores.after) as Json))
       options.report(`epoch ${epoch}: ${records.records.length} records, ${concluded.frauds.length} fraud proofs, published`)
+      await openDueCanaries(options)
     } finally {
       paths.close()
     }
     signal.throwIfAborted()
   }
+}
+
+/** Those that can be made before an epoch begins; a moment is left for the commitment. */
+async function canariesBefore({ models, canariesPerEpoch, now, signal }: ValidatorOptions, opens: number, secret: Uint8Array) {
+  const leftMs = opens * 1000 - now().getTime() - 1000
+  if (leftMs <= 0 || canariesPerEpoch === 0) return []
+  const time = AbortSignal.any([signal, AbortSignal.timeout(Math.min(leftMs, 2 ** 31 - 1))])
+  return makeCanaries({ secret, count: canariesPerEpoch, models: [...models.values()], maxTokens, maxPrompt, signal: time })
 }
 
 /** The one that was begun and has not ended, else the next that has not opened yet; a moment is left for the commitment. */
@@ -129,7 +155,7 @@ async function auditOne(options: ValidatorOptions, paths: Paths, epoch: number, 
     timeoutMs,
   }
   const names = [...models.values()].map(({ name }) => name)
-  const model = names[probe.index % names.length] ?? ''
+  const model = probe.canary?.model ?? names[probe.index % names.length] ?? ''
   const path = await paths.of(probe.account)
   if ('code' in path) return unreachable(context, path.silent, probe, path.code)
   const audited = await auditProbe(context, path, model, probe)

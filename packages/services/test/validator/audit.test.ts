@@ -3,7 +3,7 @@ import { intelSgxRootCa } from 'veritee/attestation'
 import { toHex } from 'veritee/bytes'
 import { establish, nodeTransport, type Transport } from 'veritee/client'
 import { generateEd25519, type SigningKey } from 'veritee/crypto'
-import { signAuditRecord, verifyAuditRecord } from 'veritee/scoring'
+import { type CanaryOpening, canaryCommitment, signAuditRecord, verifyAuditRecord } from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cheatingModel, type FleetWorker, replayModelOf, startFleet } from '../../src/demo/fleet.ts'
 import {
@@ -23,7 +23,8 @@ import { type ReplayModel, replayWith } from '../../src/replay/index.ts'
 import { appealAudit } from '../../src/validator/audit/appeal.ts'
 import { type AuditContext, type Audited, auditProbe } from '../../src/validator/audit/audit.ts'
 import { findFraud } from '../../src/validator/audit/fraud.ts'
-import { planProbes } from '../../src/validator/probes/probe.ts'
+import { makeCanaries, placeCanaries } from '../../src/validator/probes/canaries.ts'
+import { type Probe, planProbes } from '../../src/validator/probes/probe.ts'
 import { meddled } from '../e2e/network.ts'
 import { passedOff } from '../replay/worker.ts'
 
@@ -189,6 +190,54 @@ describe('through a controller', () => {
       for (const { body_hash: hash } of receipt.event_log) if (hash !== undefined) expect(text).not.toContain(hash.slice(7))
       expect(text).not.toContain(JSON.parse(evidence.request).messages.at(-1).content.slice(0, 20))
     }
+  })
+})
+
+describe('S20: a canary', () => {
+  const seed = new Uint8Array(32).fill(9)
+  const plan = { seed, count: 1, perSecond: 1, maxTokens: 16, maxPrompt: 300 }
+  let right: readonly CanaryOpening[]
+  let worker: Awaited<ReturnType<typeof startWorker>>
+  const auditOf = async (canary: CanaryOpening, changes: Partial<AuditContext> = {}): Promise<Audited> => {
+    const transport = nodeTransport(worker.server.url)
+    const service = await establish(transport, { policy, trust: machine.trust, role: 'worker', now })
+    const [probe] = await placeCanaries(seed, planProbes(plan), [canary])
+    const audited = await auditProbe({ ...context(), ...changes }, { service, operators: [] }, model.served.name, probe as Probe)
+    await verifyAuditRecord(await signAuditRecord(audited.record, key))
+    transport.close()
+    return audited
+  }
+  afterAll(() => worker.server.close())
+  beforeAll(async () => {
+    worker = await startWorker(machine, [model.served], 0, now, undefined, { operator: await generateEd25519(), log })
+    const models = [{ name: model.served.name, replay }]
+    right = await makeCanaries({ secret: seed, count: 2, models, maxTokens: 16, maxPrompt: 300, signal: AbortSignal.timeout(60_000) })
+  })
+
+  test('has the answer that an honest worker gives, and is recorded under its commitment', async () => {
+    expect(right.length).toBe(2)
+    for (const canary of right)
+      expect((await auditOf(canary)).record).toMatchObject({ kind: 'canary', canary: await canaryCommitment(canary), verdict: 'pass', reason: null })
+  })
+
+  test('with another answer is a fault only where nothing else was established, and the engine is the same', async () => {
+    const wrong = { ...(right[0] as CanaryOpening), expected: 'something else' }
+    // Two answers of one engine of this validator: no worker is charged with that.
+    expect((await auditOf(wrong)).record).toMatchObject({ verdict: 'inconclusive', reason: 'engine_not_replayable', charged: null })
+    // A receipt with a parameter that nobody knows keeps the replay from an end, and not the canary.
+    const dodged: AuditContext['replay'] = async (record) => ({
+      ...(await replayWith(record, replay)),
+      verdict: 'inconclusive',
+      reason: 'parameters_unknown',
+    })
+    expect((await auditOf(wrong, { replay: dodged })).record).toMatchObject({ verdict: 'fail', reason: 'canary_mismatch', charged: 'worker' })
+    expect((await auditOf(right[0] as CanaryOpening, { replay: dodged })).record).toMatchObject({ verdict: 'inconclusive' })
+    const elsewhere: AuditContext['replay'] = async (record) => {
+      const report = await replayWith(record, replay)
+      const here = { ...(report.engines as NonNullable<typeof report.engines>).here, cpu_variant: 'other' }
+      return { ...report, verdict: 'inconclusive', reason: 'engine_differs', engines: { receipt: here, here } }
+    }
+    expect((await auditOf(wrong, { replay: elsewhere })).record).toMatchObject({ verdict: 'inconclusive', reason: 'engine_not_replayable' })
   })
 })
 

@@ -8,7 +8,7 @@ import { afterAll, expect, test } from 'vitest'
 import { loadModel, policyOf, simulateMachine, startWorker } from '../../src/demo/system.ts'
 import { resolveModel } from '../../src/models/locate.ts'
 import { type AuditContext, unreachable } from '../../src/validator/audit/audit.ts'
-import { Paths, targetsOf } from '../../src/validator/paths.ts'
+import { accountsOf, Paths, targetsOf } from '../../src/validator/paths.ts'
 import type { Probe } from '../../src/validator/probes/probe.ts'
 import { openSqliteEpochStore } from '../../src/validator/store/sqlite-store.ts'
 
@@ -55,7 +55,7 @@ test('S5, S19: a worker of the list is asked directly; once known, it is charged
     if (!('code' in silent)) throw new Error('expected no path to a worker that is gone')
     expect(silent).toMatchObject({ silent: targets[0]?.silent, code: 'service_unavailable' })
     const context = { network: 'test', salt, validator: toHex(key.publicKey), epoch: 5, now } as unknown as AuditContext
-    const { record } = unreachable(context, silent.silent, { index: 3 } as Probe, silent.code)
+    const { record } = unreachable(context, silent.silent, { index: 3, canary: null } as Probe, silent.code)
     // What readers of records take, and nobody is convicted by.
     expect(await verifyAuditRecord(await signAuditRecord(record, key))).toMatchObject({
       path: [],
@@ -70,3 +70,20 @@ test('S5, S19: a worker of the list is asked directly; once known, it is charged
     await store.close()
   }
 }, 120_000)
+
+test('S20: an account serves in one epoch, also where that is begun again', async () => {
+  const store = await openSqliteEpochStore(join(folder, 'accounts.sqlite'))
+  try {
+    const keys = ['a', 'b', 'c']
+    expect(await accountsOf(store, 1, [], 2)).toEqual([])
+    expect(await accountsOf(store, 1, keys, 2)).toEqual(['a', 'b'])
+    expect(await accountsOf(store, 1, keys, 2)).toEqual(['a', 'b'])
+    expect(await accountsOf(store, 2, keys, 2)).toEqual(['c'])
+    expect(await accountsOf(store, 3, keys, 2)).toBeNull()
+    expect(await accountsOf(store, 3, [...keys, 'd'], 2)).toEqual(['d'])
+    // What is kept of an account is not its key.
+    expect((await store.facts(2, 'account ')).every(({ name }) => /^account [0-9a-f]{64}$/.test(name))).toBe(true)
+  } finally {
+    await store.close()
+  }
+})

@@ -8,7 +8,7 @@ import { fromHex, toHex } from 'veritee/bytes'
 import { generateEd25519, verifyEd25519 } from 'veritee/crypto'
 import type { NetworkScores } from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readBundle, writeBundle } from '../../src/validator/publish/directory.ts'
+import { readBundle, writeBundle, writeInto } from '../../src/validator/publish/directory.ts'
 import { parseUidMap, type UidMap, uidOf, weightsByUid, weightsCsv } from '../../src/validator/publish/uids.ts'
 import { postWebhook } from '../../src/validator/publish/webhook.ts'
 import { codeOf } from '../sealed/code-of.ts'
@@ -123,6 +123,32 @@ describe('a bundle as a directory', () => {
     expect(await codeOf(() => writeBundle(join(parent, 'epochs', '7'), new Map([['other.json', '{}']])))).toBe('file_unavailable')
     expect(await readdir(join(parent, 'epochs'))).toEqual(['7'])
     expect(await readFile(join(parent, 'epochs', '7', 'manifest.json'), 'utf8')).toBe('{}')
+  })
+
+  it('takes files of a later day in the place of those that were there, and nothing is left lying about', async () => {
+    const directory = await writeBundle(
+      join(parent, 'later', '7'),
+      new Map([
+        ['manifest.json', '{}'],
+        [`validators/${hex(1)}/records.jsonl`, 'x\n'],
+      ]),
+    )
+    await writeInto(
+      directory,
+      new Map([
+        [`validators/${hex(1)}/openings.jsonl`, 'o\n'],
+        ['manifest.json', '{"more":1}'],
+      ]),
+    )
+    expect(await readFile(join(directory, 'manifest.json'), 'utf8')).toBe('{"more":1}')
+    expect((await readdir(directory, { recursive: true })).sort()).toEqual([
+      'manifest.json',
+      'validators',
+      `validators/${hex(1)}`,
+      `validators/${hex(1)}/openings.jsonl`,
+      `validators/${hex(1)}/records.jsonl`,
+    ])
+    expect(await codeOf(() => writeInto(join(parent, 'absent'), new Map([['a/b.json', '{}']])))).toBe('file_unavailable')
   })
 
   it('is not put where a file is', async () => {

@@ -5,7 +5,7 @@ import { createLocalBeacon } from 'veritee/beacon'
 import { type Json, jcsDigest, toHex } from 'veritee/bytes'
 import { generateEd25519 } from 'veritee/crypto'
 import type { Policy } from 'veritee/policy'
-import { parseScoringPolicy, readFrom, verifyEpoch } from 'veritee/scoring'
+import { parseAuditRecord, parseScoringPolicy, readFrom, verifyEpoch } from 'veritee/scoring'
 import { afterAll, expect, test } from 'vitest'
 import { replayModelOf, startFleet } from '../../src/demo/fleet.ts'
 import { keyOf, signDemoScoringPolicy } from '../../src/demo/scoring-policy.ts'
@@ -14,6 +14,7 @@ import { policyRules } from '../../src/enclave/runtime/admission/rules.ts'
 import { resolveModel } from '../../src/models/locate.ts'
 import { localBeacon } from '../../src/validator/epoch/beacon-source.ts'
 import type { Concluded } from '../../src/validator/epoch/conclude.ts'
+import { openDueCanaries } from '../../src/validator/epoch/openings.ts'
 import { statusOf, whyOf } from '../../src/validator/explain.ts'
 import { runValidator, type ValidatorOptions } from '../../src/validator/service.ts'
 import { openSqliteEpochStore } from '../../src/validator/store/sqlite-store.ts'
@@ -73,6 +74,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     signers: [key],
   })
   const published: Concluded[] = []
+  const again: ReadonlyMap<string, string>[] = []
   const roster = {
     manifest: `sha256:${'0'.repeat(64)}`,
     salt: '5a'.repeat(32),
@@ -88,9 +90,11 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     evidence: { trust: machine.trust, policy },
     controllers: [{ url: controller.api.url, operator: 'c0'.repeat(32) }],
     workers: [],
-    apiKeys: [],
+    apiKeys: async () => [],
+    accountsPerEpoch: 1,
     models: new Map([[`sha256:${replay.engine.model.sha256}`, { name: model.served.name, replay }]]),
     probesPerEpoch: 12,
+    canariesPerEpoch: 4,
     probingPart: 0.005,
     parallel: 2,
     now,
@@ -98,6 +102,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     signal: AbortSignal.timeout(200_000),
     report: () => undefined,
     publish: async (_, concluded) => void published.push(concluded),
+    publishAgain: async (_, files) => void again.push(files),
   }
   const watching = setInterval(async () => {
     if ((await store.records(0)).length === 12) ahead = 700_000
@@ -119,6 +124,26 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
   const whyHonest = await whyOf(store, 0, honest ?? '')
   expect(whyHonest?.sentences.at(-1)).toMatch(/^Its score is [0-9.]+: [0-9]+ tokens of work/)
   expect(await whyOf(store, 0, 'ff'.repeat(32))).toBeNull()
+
+  // S20: canaries are among the records, with the answers that this validator's engine gave before; they are opened an epoch later, in the same bundle.
+  const canaries = (await store.records(0)).map(parseAuditRecord).filter(({ kind }) => kind === 'canary')
+  expect(canaries.length).toBe(4)
+  expect(canaries.filter(({ worker }) => worker?.operator === honest).every(({ verdict: found }) => found === 'pass')).toBe(true)
+  expect(verdict.checks.find(({ id }) => id === 'canaries')?.detail).toBe('0 of 4 opened')
+  await openDueCanaries(options)
+  expect(again).toEqual([])
+  ahead = 1_300_000
+  await openDueCanaries(options)
+  await openDueCanaries(options)
+  expect(again.length).toBe(1)
+  expect([...(again[0]?.keys() ?? [])].map((name) => name.split('/').at(-1))).toEqual(['openings.jsonl', 'manifest.json', 'signatures.json'])
+  const opened = await verifyEpoch(readFrom(new Map([...bundle, ...(again[0] ?? [])])), {
+    trust: null,
+    verifyProof: null,
+    roster: null,
+    previous: null,
+  })
+  expect([opened.verdict, opened.checks.find(({ id }) => id === 'canaries')?.detail]).toEqual(['verified', '4 of 4 opened'])
 
   // One byte of a record, and its line is named.
   const path = `validators/${keyOf(key)}/records.jsonl`

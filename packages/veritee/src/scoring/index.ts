@@ -14,14 +14,23 @@ export {
   type WorkerId,
 } from './audit/record.ts'
 export { signAuditRecord, type VerifiedAuditRecord, verifyAuditRecord } from './audit/sign.ts'
-export { type CanaryOpening, canaryCommitment, commitmentEntry, recordsCommitment, recordsFileCommitment, recordsText } from './epoch/commitments.ts'
+export {
+  type Canaries,
+  type CanaryOpening,
+  canaryCommitment,
+  commitmentEntry,
+  recordsCommitment,
+  recordsFileCommitment,
+  recordsText,
+  seedOfCanaries,
+} from './epoch/commitments.ts'
 export type { Accusation, Duties, EpochLog, Roster, Rounds } from './epoch/documents.ts'
 export { type Missed, missedDuty } from './epoch/duties.ts'
 export type { ReadFile } from './epoch/files.ts'
 export { TreeEdge } from './epoch/log-range.ts'
 export { rosterOf } from './epoch/roster.ts'
 export { type EpochCheck, type EpochContext, type EpochVerdict, readFrom, type VerifiedAccusation, verifyEpoch } from './epoch/verify.ts'
-export { type EpochParts, type ValidatorPart, type WrittenEpoch, writeEpoch } from './epoch/write.ts'
+export { type EpochParts, openCanaries, type ValidatorPart, type WrittenEpoch, writeEpoch } from './epoch/write.ts'
 export type { NetworkScores } from './network/combine.ts'
 export type { Conviction, Ground, ProvenKeyset } from './network/convictions.ts'
 export { formatNano } from './numbers/decimal.ts'

@@ -17,6 +17,7 @@ import {
 import { type BeaconChain, createLocalBeacon, type LocalBeacon } from '../../src/scoring/beacon/index.ts'
 import { auditSeed, closingRound, isSelected, openingRound, seedCommitment } from '../../src/scoring/beacon/seeds.ts'
 import {
+  type Canaries,
   type CanaryOpening,
   canaryCommitment,
   commitmentEntry,
@@ -25,6 +26,7 @@ import {
   parseScoringPolicy,
   recordsCommitment,
   type ScoringPolicy,
+  seedOfCanaries,
   signAuditRecord,
   signScoringPolicy,
   TreeEdge,
@@ -89,7 +91,9 @@ export async function proofOf(world: World, index: number, size: number, unixSec
 }
 
 const opening: CanaryOpening = { prompt: 'How much is two and two?', parameters: { temperature: '0' }, expected: 'Four.', salt: hex(0x77) }
-const seedOf = (i: number): Uint8Array => new Uint8Array(32).fill(0x21 + i)
+/** Each commits to one canary by its seed. */
+const canariesOf = async (i: number): Promise<Canaries> => ({ entropy: hex(0x21 + i), commitments: [await canaryCommitment(opening)] })
+const seedOf = async (i: number, validator: string): Promise<Uint8Array> => seedOfCanaries({ epoch: 0, validator }, await canariesOf(i))
 
 async function recordOf(validator: string, index: number, change: Partial<UnsignedAuditRecord>): Promise<UnsignedAuditRecord> {
   return {
@@ -129,6 +133,11 @@ export interface Dishonest {
   readonly ownLeaf?: 'once' | 'twice' | 'again' | 'other'
   readonly gap?: boolean
   readonly swapRecords?: boolean
+  /** A canary that was thought of later. */
+  readonly lateCanary?: boolean
+  readonly doubleCanary?: boolean
+  /** Hands in no list of canaries. */
+  readonly hideCanaries?: boolean
 }
 
 /** Epoch 0: seeds logged before it, leaves during it, records committed to after it. The last validator is the dishonest one. */
@@ -137,7 +146,7 @@ export async function makeEpoch(world: World, probes: number, dishonest: Dishone
   const withLog = policy.log !== 'any'
   const opened = await beacon.round(openingRound(chain, genesis))
   const names = keys.map((key) => toHex(key.publicKey))
-  const seeds = await Promise.all(names.map((validator, i) => seedCommitment({ epoch: 0, seed: seedOf(i), validator })))
+  const seeds = await Promise.all(names.map(async (validator, i) => seedCommitment({ epoch: 0, seed: await seedOf(i, validator), validator })))
   const places: number[] = []
   const logged = async (entry: Uint8Array): Promise<number> => leaves.push(await leafHash(entry)) - 1
   for (const [i, validator] of names.entries())
@@ -161,10 +170,12 @@ export async function makeEpoch(world: World, probes: number, dishonest: Dishone
   for (const [i, validator] of names.entries()) {
     const last = i === keys.length - 1
     const changes: Partial<UnsignedAuditRecord>[] = Array.from({ length: probes }, () => ({}))
-    changes.push({ kind: 'canary', canary: await canaryCommitment(opening) })
+    const canaries = await canariesOf(i)
+    const canary = await canaryCommitment(last && dishonest.lateCanary ? { ...opening, expected: 'Five.' } : opening)
+    changes.push({ kind: 'canary', canary }, ...(last && dishonest.doubleCanary ? [{ kind: 'canary', canary } as const] : []))
     changes.push({ verdict: 'unattributable', reason: 'timeout', charged: 'controller', replay: null, view: null })
     if (closed !== null) {
-      const key = await auditSeed(seedOf(i), 0, fromHex(closed.randomness))
+      const key = await auditSeed(await seedOf(i, validator), 0, fromHex(closed.randomness))
       const chosen: number[] = []
       for (let at = from; at < to; at++) if (await isSelected(key, leaves[at] as Uint8Array, policy.organic.probability)) chosen.push(at)
       if (last && dishonest.skipChosen) chosen.pop()
@@ -195,13 +206,19 @@ export async function makeEpoch(world: World, probes: number, dishonest: Dishone
     const commitment = await recordsCommitment({ epoch: 0, validator, salt }, last && dishonest.swapRecords ? records.slice(1) : records)
     const seed = {
       commitment: seeds[i] as string,
-      seed: last && dishonest.hideSeed ? null : toHex(seedOf(i)),
+      seed: last && dishonest.hideSeed ? null : toHex(await seedOf(i, validator)),
       proof: withLog ? (seedProofs[i] as string) : null,
     }
     pending.push({
       validator,
       commitment,
-      part: (proof) => ({ validator, duties: { seed, records: { commitment, salt, proof } }, records, openings: i === 0 ? [opening] : [] }),
+      part: (proof) => ({
+        validator,
+        duties: { seed, records: { commitment, salt, proof } },
+        records,
+        canaries: last && dishonest.hideCanaries ? null : canaries,
+        openings: i === 0 ? [opening] : [],
+      }),
     })
   }
   for (const { validator, commitment, part } of pending) {

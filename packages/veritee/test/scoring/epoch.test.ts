@@ -9,6 +9,7 @@ import {
   type EpochContext,
   type EpochParts,
   type EpochVerdict,
+  openCanaries,
   parseState,
   readFrom,
   rosterOf,
@@ -236,6 +237,9 @@ describe('S16: duties of validators', () => {
     ['names another leaf than the log has in that place', { ownLeaf: 'other' }, 'leaves'],
     ['audits a receipt of its own probe once more as organic', { ownLeaf: 'again' }, 'organic_unchosen'],
     ['publishes other records than it committed to', { swapRecords: true }, 'records_opened'],
+    ['sends a canary that it did not commit to', { lateCanary: true }, 'canaries_committed'],
+    ['counts a canary twice', { doubleCanary: true }, 'canaries_committed'],
+    ['tells no list of its canaries', { hideCanaries: true }, 'canaries_committed'],
   ])('one that %s counts for nothing, and the bundle says so', async (_, dishonest, duty) => {
     const here = await makeWorld()
     const found = await writeEpoch(await makeEpoch(here, 6, dishonest), here.keys)
@@ -286,6 +290,18 @@ describe('canaries and proofs', () => {
       const found = await writeEpoch({ ...parts, validators: [{ ...part, openings }, ...parts.validators.slice(1)] }, world.keys)
       expect((await verify(found.bundle)).first?.code).toBe('epoch_mismatch')
     }
+  })
+
+  it('S20: a bundle that was published without openings is published again with them, once', async () => {
+    const [part, ...rest] = parts.validators as [EpochParts['validators'][0], ...EpochParts['validators']]
+    const closed = await writeEpoch({ ...parts, validators: [{ ...part, openings: [] }, ...rest] }, world.keys)
+    expect(closed.bundle.has(`validators/${part.validator}/openings.jsonl`)).toBe(false)
+    const manifest = closed.bundle.get('manifest.json') as string
+    const again = await openCanaries(manifest, part, world.keys)
+    const found = await verify(new Map([...closed.bundle, ...again]))
+    expect([found.verdict, found.checks.find(({ id }) => id === 'canaries')?.detail]).toEqual(['verified', '1 of 2 opened'])
+    expect(new Map([...closed.bundle, ...again]).get('manifest.json')).toBe(written.bundle.get('manifest.json'))
+    await expect(openCanaries(again.get('manifest.json') as string, part, world.keys)).rejects.toMatchObject({ code: 'epoch_malformed' })
   })
 
   it('an opening with a number that has no canonical form is refused, and is no defect of the verifier', async () => {

@@ -15,7 +15,7 @@ import { openReplayModel, replayWith } from '../../replay/index.ts'
 import { type Appeal, appealAudit } from '../../validator/audit/appeal.ts'
 import { httpBeacon } from '../../validator/epoch/beacon-source.ts'
 import { scoredOperators, statusOf, whyOf } from '../../validator/explain.ts'
-import { writeBundle } from '../../validator/publish/directory.ts'
+import { writeBundle, writeInto } from '../../validator/publish/directory.ts'
 import { runValidator } from '../../validator/service.ts'
 import type { EpochStore } from '../../validator/store/epoch-store.ts'
 import { openEpochStore, type StatePlace } from '../../validator/store/open.ts'
@@ -36,11 +36,13 @@ const help = `veriteed validator: asks the workers of a network as anybody would
                               whose signatures over both files count
       --controller URL=HEX    where it asks, and the operator key of whoever runs that; several for rule S19
       --worker URL            workers that are asked directly, beside the controllers or without any
-      --api-key-file FILE     keys of ordinary accounts, one a line
+      --api-key-file FILE     keys of ordinary accounts, one a line, read before each epoch; each serves in one epoch
+      --accounts N            how many of them one epoch uses at most (default: 4)
       --model NAME=FILE       weights of its own, with which answers under that name are run again
       --beacon URL            a server of drand's HTTP API, several in turn (default: https://api.drand.sh); the chain is that of the parameters
       --root FILE             root certificate of a simulated machine
       --probes N              in an epoch (default: 200)
+      --canaries N            of these, how many have an answer that is committed to before (default: one in twenty)
       --epochs N              how many epochs (default: without end)
       --out DIR               bundles go to DIR/epoch-N
       --config FILE           these options as JSON, by their names: {"network": "x", "signer": ["..."], "probes": 200}; arguments win over it
@@ -76,7 +78,9 @@ const options = {
   model: { type: 'string', multiple: true, default: [] as string[] },
   beacon: { type: 'string', multiple: true, default: [] as string[] },
   root: { type: 'string', multiple: true, default: [] as string[] },
+  accounts: { type: 'string' },
   probes: { type: 'string' },
+  canaries: { type: 'string' },
   epochs: { type: 'string' },
   epoch: { type: 'string' },
   out: { type: 'string' },
@@ -235,8 +239,14 @@ async function run(values: Values): Promise<number> {
   }
   const out = required(values.out, '--out')
   const key = await readPublisherKey(required(values.key, '--key'))
-  const apiKeys =
-    values['api-key-file'] === undefined ? [] : (await nodeFiles.readText(values['api-key-file'])).split(/\r?\n/).filter((line) => line !== '')
+  const keyFile = values['api-key-file']
+  const apiKeys = async (): Promise<string[]> =>
+    keyFile === undefined ? [] : (await nodeFiles.readText(keyFile)).split(/\r?\n/).filter((line) => line !== '')
+  // A file that cannot be read shows now.
+  await apiKeys()
+  const probes = count(values.probes ?? '200', '--probes', 1)
+  const canaries = values.canaries === undefined ? Math.floor(probes / 20) : count(values.canaries, '--canaries', 0)
+  if (canaries > probes) throw fail('usage', `--canaries: expected at most ${probes}, as many as there are probes, found ${canaries}`)
   const beacon = httpBeacon(values.beacon.length === 0 ? ['https://api.drand.sh'] : values.beacon, await beaconChainFromJson(scoring.beacon))
   const place = await placeOf(values)
   if ('directory' in place) await mkdir(place.directory, { recursive: true, mode: 0o700 })
@@ -254,8 +264,10 @@ async function run(values: Values): Promise<number> {
         controllers: values.controller.map(controllerOf),
         workers: values.worker.map(urlOf),
         apiKeys,
+        accountsPerEpoch: count(values.accounts ?? '4', '--accounts', 1),
         models: new Map(models.map(({ name, replay }) => [`sha256:${replay.engine.model.sha256}`, { name, replay }])),
-        probesPerEpoch: count(values.probes ?? '200', '--probes', 1),
+        probesPerEpoch: probes,
+        canariesPerEpoch: canaries,
         probingPart: 0.9,
         parallel: 2,
         now,
@@ -263,6 +275,7 @@ async function run(values: Values): Promise<number> {
         signal: stop.signal,
         report: (line) => void process.stderr.write(`${line}\n`),
         publish: async (epoch, { written }) => void (await writeBundle(join(out, `epoch-${epoch}`), written.bundle)),
+        publishAgain: (epoch, files) => writeInto(join(out, `epoch-${epoch}`), files),
       },
       values.epochs === undefined ? Number.POSITIVE_INFINITY : count(values.epochs, '--epochs', 1),
     )

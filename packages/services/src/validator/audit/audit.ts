@@ -29,7 +29,7 @@ import {
   type UnsignedAuditRecord,
   type WorkerId,
 } from 'veritee/scoring'
-import type { ExchangeRecord, ReplayReport } from '../../replay/index.ts'
+import { type ExchangeRecord, type ReplayReport, textOfAnswer } from '../../replay/index.ts'
 import { type Probe, probeBody } from '../probes/probe.ts'
 import { faultOf, replayReasonOf } from './reasons.ts'
 import { type Recorded, Recorder } from './recorder.ts'
@@ -99,7 +99,7 @@ export async function auditProbe(context: AuditContext, path: Path, model: strin
   }
   if (error !== null) await fetchRest(path, recorder)
   const seen = await look(context, path, recorder.kept, body)
-  return recordOf(context, path, model, probe, seen, await found(context, { answer, error, timedOut: signal.aborted }, seen))
+  return recordOf(context, path, model, probe, seen, await found(context, { answer, error, timedOut: signal.aborted, canary: probe.canary }, seen))
 }
 
 /** What there is to see of an exchange that did not verify: the receipt, the session, and the worker's receipt, where they are given out. */
@@ -131,13 +131,18 @@ function citedSessionId(receipt: string): string | null {
 
 async function found(
   context: AuditContext,
-  { answer, error, timedOut }: { readonly answer: Answer | null; readonly error: VeriteeError | null; readonly timedOut: boolean },
+  {
+    answer,
+    error,
+    timedOut,
+    canary,
+  }: Pick<Probe, 'canary'> & { readonly answer: Answer | null; readonly error: VeriteeError | null; readonly timedOut: boolean },
   seen: Seen,
 ): Promise<Found> {
   const signed = await signedFault(seen)
   if (signed !== null) return { reason: signed, error, shown: true }
   if (error !== null) return { reason: timedOut ? 'timeout' : faultOf(error), error, shown: error instanceof WorkerFault }
-  return answer === null ? { reason: 'answer_malformed', error, shown: false } : judge(context, answer, seen)
+  return answer === null ? { reason: 'answer_malformed', error, shown: false } : judge(context, answer, canary, seen)
 }
 
 /** A fault that the worker's receipt for this very request shows by itself, whatever became of the answer on its way. */
@@ -224,7 +229,7 @@ interface Found {
 }
 
 /** An answer that verified: how it ended, and whether the same comes out again. */
-async function judge(context: AuditContext, answer: Answer, { receipt, worker, receiptKey }: Seen): Promise<Found> {
+async function judge(context: AuditContext, answer: Answer, canary: Probe['canary'], { receipt, worker, receiptKey }: Seen): Promise<Found> {
   const { proof } = answer
   if (proof.outcome !== 'verified') return { reason: 'cut_off', error: null, shown: false }
   if (proof.inferenceOutcome === 'error') return { reason: 'answer_error', error: null, shown: true }
@@ -237,7 +242,27 @@ async function judge(context: AuditContext, answer: Answer, { receipt, worker, r
     signer: { keyset: worker.report.keyset, keysetDigest: worker.report.keysetDigest },
   }
   const replay = (await context.replay?.(record, proof.model)) ?? null
-  return { reason: replay === null ? 'replay_unavailable' : replayReasonOf(replay), error: null, shown: true, replay }
+  const reason = replay === null ? 'replay_unavailable' : replayReasonOf(replay)
+  return { reason: canary === null ? reason : againstExpected(reason, answer, canary.expected, replay), error: null, shown: true, replay }
+}
+
+/**
+ * What the answer to a canary adds to its replay. Where the replay came to no end, whatever kept it from one, and the worker says that it runs this very engine so that
+ * equal bits can be demanded, another text than the expected one is a fault. Where the replay passed, this validator's own engine has given two answers.
+ */
+function againstExpected(
+  reason: Fault | Obstacle | null,
+  { responseBody, contentType, proof }: Answer,
+  expected: string,
+  replay: ReplayReport | null,
+): Fault | Obstacle | null {
+  if (reason !== null && isFault(reason)) return reason
+  if (textOfAnswer(responseBody, contentType.startsWith('text/event-stream')) === expected) return reason
+  if (reason === null) return 'engine_not_replayable'
+  const inference = eventOf(proof.worker?.receipt ?? proof.receipt, 'veritee.inference')
+  const here = replay?.engines?.here
+  const same = here !== undefined && inference?.profile === 'canonical' && jcs({ ...inference.engine }) === jcs({ ...here })
+  return same ? 'canary_mismatch' : reason
 }
 
 async function recordOf(
@@ -265,7 +290,6 @@ async function recordOf(
     replay: audited,
     timings: timingsOf(answered),
     output_tokens: audited?.tokens.total ?? inference?.completion_tokens ?? 0,
-    canary: null,
     verdict,
     reason: told,
     charged,
@@ -287,9 +311,11 @@ async function recordOf(
 /** Whose record it is, of which epoch and probe, and when it ended: now. */
 function headOf(
   { network, validator, epoch, now }: AuditContext,
-  { index }: Probe,
-): Pick<UnsignedAuditRecord, 'version' | 'network' | 'validator' | 'epoch' | 'index' | 'at' | 'kind'> {
-  return { version: auditVersion, network, validator, epoch, index, at: Math.floor(now().getTime() / 1000), kind: 'probe' }
+  { index, canary }: Pick<Probe, 'index' | 'canary'>,
+): Pick<UnsignedAuditRecord, 'version' | 'network' | 'validator' | 'epoch' | 'index' | 'at' | 'kind' | 'canary'> {
+  const at = Math.floor(now().getTime() / 1000)
+  const kind = canary === null ? 'probe' : 'canary'
+  return { version: auditVersion, network, validator, epoch, index, at, kind, canary: canary?.commitment ?? null }
 }
 
 /** Rules S5 and S19. What only the accused can have signed is a `fail`; all else counts against whoever delivered it, and convicts nobody. */
@@ -374,7 +400,6 @@ export function unreachable(context: AuditContext, silent: Silent, probe: Probe,
     replay: null,
     timings: null,
     output_tokens: 0,
-    canary: null,
     verdict: 'unattributable',
     reason: 'attestation_unavailable',
     charged: known === null ? 'controller' : 'worker',

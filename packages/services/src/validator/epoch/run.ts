@@ -4,9 +4,10 @@ import { type BeaconRound, beaconRoundFromJson, openingRound, probeSeed, seedCom
 import { fromHex, type Json, jcs, parseJson, toHex } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
 import { fail } from 'veritee/errors'
-import { signAuditRecord } from 'veritee/scoring'
+import { type Canaries, type CanaryOpening, canaryCommitment, seedOfCanaries, signAuditRecord } from 'veritee/scoring'
 import type { Audited } from '../audit/audit.ts'
 import { type FoundFraud, seenReceiptOf } from '../audit/fraud.ts'
+import { placeCanaries } from '../probes/canaries.ts'
 import { type Probe, type ProbePlan, planProbes } from '../probes/probe.ts'
 import type { EpochStore, Job, SeenReceipt } from '../store/epoch-store.ts'
 import { awaitRound, type BeaconSource } from './beacon-source.ts'
@@ -21,6 +22,8 @@ export interface EpochOptions {
   readonly key: SigningKey
   readonly now: () => Date
   readonly signal: AbortSignal
+  /** Makes the canaries of the epoch by a secret of theirs, before it begins; none where it gives none. Asked once for an epoch. */
+  readonly canaries: (secret: Uint8Array) => Promise<readonly CanaryOpening[]>
   /** Publishes the commitment, before the epoch opens. Called again after a crash, with the same one. */
   readonly commit: (commitment: string) => Promise<void>
   /** Makes one audit. */
@@ -43,6 +46,8 @@ export interface EpochRecords {
   readonly commitment: string
   /** 32 bytes, hex: under which the records are committed to. One for all processes that share the store, so that their bundles are the same. */
   readonly salt: string
+  /** What the seed commits to; null where there are none. */
+  readonly canaries: Canaries | null
   readonly opened: BeaconRound
   /** Signed records, one line each, in the order of their index. */
   readonly records: readonly string[]
@@ -51,7 +56,8 @@ export interface EpochRecords {
 }
 
 /**
- * Draws the seed of an epoch and commits to it, once: what was drawn before stays. Throws `epoch_late`, and `usage` where the store is another validator's.
+ * Draws the seed of an epoch and commits to it, once: what was drawn before stays. Where there are canaries, the seed is made from them, so that the commitment is
+ * one to them too. Throws `epoch_late`, and `usage` where the store is another validator's.
  */
 export async function commitToEpoch({
   store,
@@ -60,22 +66,46 @@ export async function commitToEpoch({
   beacon,
   key,
   now,
-}: Pick<EpochOptions, 'store' | 'epoch' | 'begins' | 'beacon' | 'key' | 'now'>): Promise<{
+  canaries: make,
+}: Pick<EpochOptions, 'store' | 'epoch' | 'begins' | 'beacon' | 'key' | 'now' | 'canaries'>): Promise<{
   readonly seed: Uint8Array
   readonly commitment: string
   /** The round of the beacon that opens the epoch. */
   readonly number: number
 }> {
   const number = openingRound(beacon.chain, begins)
-  if ((await store.fact(epoch, 'seed')) === null && now().getTime() >= timeOfRound(beacon.chain, number) * 1000)
-    throw fail('epoch_late', `epoch ${epoch} has opened with round ${number} of the beacon, and nothing was committed to before`)
+  const begun = (await store.fact(epoch, 'seed')) !== null
+  const checkTime = (): void => {
+    if (!begun && now().getTime() >= timeOfRound(beacon.chain, number) * 1000)
+      throw fail('epoch_late', `epoch ${epoch} has opened with round ${number} of the beacon, and nothing was committed to before`)
+  }
+  checkTime()
   const validator = toHex(key.publicKey)
   // Two that share a store by mistake would sign each other's epoch.
   const owner = await store.keep(epoch, 'validator', validator)
   if (owner !== validator) throw fail('usage', `expected the state of validator ${validator}, found that of ${owner}`)
-  const seed = fromHex(await store.keep(epoch, 'seed', drawn()))
+  if (!begun && (await store.fact(epoch, 'canaries')) === null) {
+    const made = await make(fromHex(await store.keep(epoch, 'canary secret', drawn())))
+    // Also where there are none: whoever shares the store makes its seed of the same ones.
+    await store.keep(epoch, 'canaries', JSON.stringify(made))
+    checkTime()
+  }
+  const canaries = begun ? null : await canariesOf(store, epoch)
+  const seed = fromHex(await store.keep(epoch, 'seed', canaries === null ? drawn() : toHex(await seedOfCanaries({ epoch, validator }, canaries))))
   const commitment = await store.keep(epoch, 'commitment', await seedCommitment({ epoch, seed, validator }))
   return { seed, commitment, number }
+}
+
+/** The canaries of an epoch, as they were made before it. */
+export async function keptCanaries(store: EpochStore, epoch: number): Promise<readonly CanaryOpening[]> {
+  const kept = await store.fact(epoch, 'canaries')
+  return kept === null ? [] : (JSON.parse(kept) as readonly CanaryOpening[])
+}
+
+async function canariesOf(store: EpochStore, epoch: number): Promise<Canaries | null> {
+  const kept = await keptCanaries(store, epoch)
+  if (kept.length === 0) return null
+  return { entropy: await store.keep(epoch, 'entropy', drawn()), commitments: await Promise.all(kept.map(canaryCommitment)) }
 }
 
 /**
@@ -91,11 +121,13 @@ export async function runEpoch(options: EpochOptions): Promise<EpochRecords> {
   const { seed, commitment, number } = await commitToEpoch(options)
   await options.commit(commitment)
   const { opened, randomness } = await openedBy(options, number)
-  const probes = planProbes({ ...options.plan, seed: await probeSeed(seed, epoch, randomness) })
+  const drawnFrom = await probeSeed(seed, epoch, randomness)
+  const probes = await placeCanaries(drawnFrom, planProbes({ ...options.plan, seed: drawnFrom }), await keptCanaries(store, epoch))
   await store.plan(probes.map((probe) => jobOf(options, probe)))
   await Promise.all(Array.from({ length: options.parallel }, () => work(options)))
   const salt = await store.keep(epoch, 'salt', drawn())
-  return { epoch, validator, seed: toHex(seed), commitment, salt, opened, records: await store.records(epoch), proofs: await proofsOf(store, epoch) }
+  const [canaries, records, proofs] = [await canariesOf(store, epoch), await store.records(epoch), await proofsOf(store, epoch)]
+  return { epoch, validator, seed: toHex(seed), commitment, salt, canaries, opened, records, proofs }
 }
 
 function drawn(): string {

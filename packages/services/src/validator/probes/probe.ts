@@ -16,6 +16,8 @@ export interface Probe {
   }
   /** Of the API keys of the validator, which one by its place modulo their number. */
   readonly account: number
+  /** Of one whose answer is known beforehand; null for others. Nobody who gets the request can see it. */
+  readonly canary: { readonly commitment: string; readonly expected: string; readonly model: string } | null
 }
 
 export interface ProbePlan {
@@ -40,7 +42,8 @@ export function planProbes(plan: ProbePlan): Probe[] {
   })
 }
 
-function probeOf({ seed, maxTokens, maxPrompt }: ProbePlan, index: number): Omit<Probe, 'after'> {
+/** What a probe asks, and by which account. */
+export function probeOf({ seed, maxTokens, maxPrompt }: Pick<ProbePlan, 'seed' | 'maxTokens' | 'maxPrompt'>, index: number): Omit<Probe, 'after'> {
   const draws = new Draws(seed, `veritee.probe.v1 ${index}`)
   const question = fill(draws.of(templates), draws)
   // Most people paste nothing; some paste a lot.
@@ -60,6 +63,7 @@ function probeOf({ seed, maxTokens, maxPrompt }: ProbePlan, index: number): Omit
       max_tokens: Math.max(1, Math.round(maxTokens * draws.of([0.25, 0.5, 0.5, 1, 1, 1]))),
     },
     account: draws.below(2 ** 32),
+    canary: null,
   }
 }
 
@@ -92,6 +96,6 @@ export function bitsOf(template: string): number {
 }
 
 /** The body of a probe: members in the order in which common clients write them. */
-export function probeBody(model: string, { messages, options }: Probe): Uint8Array {
+export function probeBody(model: string, { messages, options }: Pick<Probe, 'messages' | 'options'>): Uint8Array {
   return new TextEncoder().encode(JSON.stringify({ model, messages, ...options, ...(options.stream ? {} : { stream: undefined }) }))
 }

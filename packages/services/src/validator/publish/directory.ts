@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { chmod, mkdir, mkdtemp, open, rename, rm } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { fail } from 'veritee/errors'
 import type { ReadFile } from 'veritee/scoring'
 
@@ -24,6 +24,21 @@ export async function writeBundle(directory: string, bundle: ReadonlyMap<string,
       throw error
     }
     return target
+  } catch (cause) {
+    throw fail('file_unavailable', `cannot write ${target}: ${cause instanceof Error && 'code' in cause ? String(cause.code) : 'failed'}`, cause)
+  }
+}
+
+/** Puts files into a bundle that is there, one after the other in this order, each as a whole. Throws `file_unavailable`. */
+export async function writeInto(directory: string, files: ReadonlyMap<string, string>): Promise<void> {
+  const target = resolve(directory)
+  try {
+    for (const [path, text] of files) {
+      const temporary = join(target, `.${basename(path)}-${process.pid}`)
+      await rm(temporary, { force: true })
+      await writeDurably(temporary, text)
+      await rename(temporary, join(target, path))
+    }
   } catch (cause) {
     throw fail('file_unavailable', `cannot write ${target}: ${cause instanceof Error && 'code' in cause ? String(cause.code) : 'failed'}`, cause)
   }

@@ -91,6 +91,7 @@ export async function imitateEpoch({ store, auditMs = 0, onAudit = () => undefin
     key: validatorKey,
     now,
     signal: new AbortController().signal,
+    canaries: async () => [],
     commit: async () => undefined,
     audit: async (probe) => {
       onAudit(probe)

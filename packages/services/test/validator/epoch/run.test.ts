@@ -1,12 +1,16 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { seedCommitment, verifyBeaconRound } from 'veritee/beacon'
+import { probeSeed, seedCommitment, verifyBeaconRound } from 'veritee/beacon'
 import { fromHex, toHex } from 'veritee/bytes'
+import { type Canaries, type CanaryOpening, canaryCommitment, seedOfCanaries } from 'veritee/scoring'
 import { afterAll, expect, test } from 'vitest'
+import { localBeacon } from '../../../src/validator/epoch/beacon-source.ts'
+import { commitToEpoch } from '../../../src/validator/epoch/run.ts'
+import { type Probe, planProbes } from '../../../src/validator/probes/probe.ts'
 import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
 import { fixedKey } from '../keys.ts'
-import { begins, imitateEpoch, imitationBeacon, probes, validatorKey } from './imitation.ts'
+import { begins, imitateEpoch, imitationBeacon, imitationPlan, probes, validatorKey } from './imitation.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'veritee-epoch-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -43,6 +47,69 @@ test('S16: an epoch that has opened without a commitment is not begun', async ()
   const late = { epoch: 6, now: (): Date => new Date((begins + 10) * 1000) }
   await expect(imitateEpoch({ store, changes: late })).rejects.toMatchObject({ code: 'epoch_late' })
   expect(await store.fact(6, 'seed')).toBeNull()
+  await store.close()
+})
+
+test('S20: the seed commits to the canaries that were made before it, and they take the place of as many probes', async () => {
+  const store = await open()
+  const canary = (n: number): CanaryOpening => ({
+    prompt: JSON.stringify([{ role: 'user', content: `How much is ${n} and ${n}?` }]),
+    parameters: { model: 'm', stream: false, temperature: 0, max_tokens: 9 },
+    expected: `${2 * n}`,
+    salt: String(n).repeat(64),
+  })
+  const beacon = localBeacon(await imitationBeacon(), () => new Date((begins - 10) * 1000))
+  const asked: string[] = []
+  const commit = (made: readonly CanaryOpening[], key = validatorKey) =>
+    commitToEpoch({
+      store,
+      epoch: 7,
+      begins,
+      beacon,
+      key,
+      now: () => new Date((begins - 10) * 1000),
+      canaries: async (secret) => {
+        asked.push(toHex(secret))
+        return made
+      },
+    })
+  const { seed, commitment } = await commit([canary(1), canary(2)])
+  // Killed after that, or another process of the same store: nothing is made again.
+  expect(await commit([canary(3)])).toMatchObject({ commitment })
+  expect(asked.length).toBe(1)
+
+  const sent: Probe[] = []
+  const result = await imitateEpoch({ store, onAudit: (probe) => void sent.push(probe), changes: { epoch: 7 } })
+  const validator = toHex(validatorKey.publicKey)
+  expect(result.canaries?.commitments).toEqual([await canaryCommitment(canary(1)), await canaryCommitment(canary(2))])
+  expect(await seedOfCanaries({ epoch: 7, validator }, result.canaries as Canaries)).toEqual(seed)
+  const canaries = sent.filter((probe) => probe.canary !== null)
+  expect(canaries.map((probe) => probe.canary?.expected).sort()).toEqual(['2', '4'])
+  expect(new Set(sent.map(({ index }) => index)).size).toBe(probes)
+  // Time and account are those of the probe in whose place it is.
+  const plan = planProbes({ ...imitationPlan(probes), seed: await probeSeed(seed, 7, fromHex(result.opened.randomness)) })
+  for (const { index, after, account } of canaries) expect(plan[index]).toMatchObject({ index, after, account })
+  await store.close()
+})
+
+test('S16: canaries that took longer than there was time are no commitment', async () => {
+  const store = await open()
+  const beacon = localBeacon(await imitationBeacon(), () => new Date(begins * 1000))
+  let seconds = begins - 10
+  const late = commitToEpoch({
+    store,
+    epoch: 7,
+    begins,
+    beacon,
+    key: validatorKey,
+    now: () => new Date(seconds * 1000),
+    canaries: async () => {
+      seconds = begins + 10
+      return []
+    },
+  })
+  await expect(late).rejects.toMatchObject({ code: 'epoch_late' })
+  expect(await store.fact(7, 'seed')).toBeNull()
   await store.close()
 })
 

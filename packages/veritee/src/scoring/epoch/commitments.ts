@@ -42,6 +42,20 @@ export function canaryCommitment({ prompt, parameters, expected, salt }: CanaryO
   return jcsDigest({ expected, parameters, prompt, purpose: 'veritee.canary.v1', salt })
 }
 
+/**
+ * The canaries of a validator in an epoch: their commitments, in any order, each once. Its seed is made from them ({@link seedOfCanaries}), so that whoever
+ * commits to the seed before the epoch has committed to what they ask and expect. `entropy` is 32 bytes hex, from which no canary follows.
+ */
+export type Canaries = { readonly entropy: string; readonly commitments: readonly string[] }
+
+/** The seed of an epoch with canaries, 32 bytes: nobody knows it without the entropy. */
+export async function seedOfCanaries(
+  { epoch, validator }: { readonly epoch: number; readonly validator: string },
+  { entropy, commitments }: Canaries,
+): Promise<Uint8Array> {
+  return crypto.sha256(utf8(jcs({ canaries: [...commitments], entropy, epoch, purpose: 'veritee.canaries.v1', validator })))
+}
+
 /** What is logged of a commitment, 32 bytes: nothing of it can be told from that. */
 export async function commitmentEntry(of: {
   readonly network: string

@@ -2,12 +2,13 @@ import type { Json } from '../../bytes/jcs.ts'
 import { parseDocument } from '../../bytes/json.ts'
 import { Shape } from '../../bytes/shape.ts'
 import { type BeaconRound, beaconRoundFromJson } from '../beacon/drand.ts'
-import type { CanaryOpening } from './commitments.ts'
+import type { Canaries, CanaryOpening } from './commitments.ts'
 
 /** Documents of an epoch bundle, as spec/epoch.md has them. Each reader throws `epoch_malformed`. */
 
 const shape = new Shape('epoch_malformed')
 const maxOperators = 100_000
+const maxCanaries = 100_000
 
 /** Who takes part, by the admission manifest in force. */
 export type Roster = {
@@ -66,6 +67,16 @@ export function dutiesFromJson(value: unknown, validator: string): Duties {
     seed: { commitment: seed.commitment, seed: seed.opened, proof: seed.proof },
     records: { commitment: records.commitment, salt: records.opened, proof: records.proof },
   }
+}
+
+/** Reads `canaries.json`. */
+export function canariesFromJson(value: unknown, validator: string): Canaries {
+  const o = shape.object(value, 'canaries', ['version', 'validator', 'entropy', 'commitments'])
+  shape.oneOf(o.version, 'canaries.version', ['veritee.canaries.v1'])
+  shape.oneOf(o.validator, 'canaries.validator', [validator])
+  const commitments = shape.array(o.commitments, 'canaries.commitments', maxCanaries).map((one, i) => shape.digest(one, `canaries.commitments[${i}]`))
+  if (new Set(commitments).size !== commitments.length) throw shape.refuse('canaries.commitments', 'each once')
+  return { entropy: shape.hex(o.entropy, 'canaries.entropy', 32), commitments }
 }
 
 /** Leaves of the log that the epoch is about: from the size of one checkpoint until before that of the other. */

@@ -7,7 +7,7 @@ import { type BeaconChain, beaconChainFromJson, timeOfRound, verifyBeaconRound }
 import { auditSeed, closingRound, isSelected, openingRound, seedCommitment } from '../beacon/seeds.ts'
 import { epochWindow, type ScoringPolicy } from '../policy/policy.ts'
 import { isOwn } from '../rules/charge.ts'
-import { commitmentEntry, recordsFileCommitment } from './commitments.ts'
+import { type Canaries, commitmentEntry, recordsFileCommitment, seedOfCanaries } from './commitments.ts'
 import type { Duties, EpochLog, Rounds } from './documents.ts'
 import { TreeEdge } from './log-range.ts'
 
@@ -87,19 +87,28 @@ async function verifyRange(
 
 /** One duty that a validator did not do. `record` is the index of its record, where one shows it. */
 export interface Missed {
-  readonly duty: 'seed_opened' | 'seed_logged' | 'records_opened' | 'records_logged' | 'indices' | 'leaves' | 'organic_missing' | 'organic_unchosen'
+  readonly duty:
+    | 'seed_opened'
+    | 'seed_logged'
+    | 'records_opened'
+    | 'records_logged'
+    | 'indices'
+    | 'canaries_committed'
+    | 'leaves'
+    | 'organic_missing'
+    | 'organic_unchosen'
   readonly record: number | null
   readonly detail: string
 }
 
 /**
  * The first duty that a validator did not do in an epoch, or null (spec/epoch.md, "Duties"). A validator that did not do one has no weight in this epoch and the
- * next; that is no defect of the bundle. `file` is the digest of its file of records.
+ * next; that is no defect of the bundle. `file` is the digest of its file of records, `canaries` what its seed commits to, null where there are none.
  */
 export async function missedDuty(
   { network, epoch, validator }: { readonly network: string; readonly epoch: number; readonly validator: string },
   { seed, records: committed }: Duties,
-  { records, file }: { readonly records: readonly AuditRecord[]; readonly file: string },
+  { records, file, canaries }: { readonly records: readonly AuditRecord[]; readonly file: string; readonly canaries: Canaries | null },
   { chain, log }: EpochFacts,
   policy: ScoringPolicy,
 ): Promise<Missed | null> {
@@ -112,6 +121,12 @@ export async function missedDuty(
   if ((await recordsFileCommitment({ epoch, validator, salt: committed.salt }, file)) !== committed.commitment)
     return missed('records_opened', 'the records are not those committed to')
   for (const [i, { index }] of records.entries()) if (index !== i) return missed('indices', `expected record ${i}, found ${index}`, index)
+  if (canaries !== null && !equal(await seedOfCanaries({ epoch, validator }, canaries), secret))
+    return missed('canaries_committed', 'the seed is not made from the list of canaries')
+  const committedTo = new Set(canaries?.commitments)
+  for (const { canary, index } of records)
+    if (canary !== null && !committedTo.delete(canary))
+      return missed('canaries_committed', 'the seed commits to no such canary, or it stands twice', index)
   const organic = records.filter(({ kind }) => kind === 'organic')
   if (log === null) {
     const [first] = organic

@@ -29,6 +29,7 @@ export interface EpochManifest {
 
 export const manifestName = 'manifest.json'
 export const signaturesName = 'signatures.json'
+export const openingsPath = (validator: string): string => `validators/${validator}/openings.jsonl`
 export const epochVersion = 'veritee.epoch.v1'
 const maxManifestBytes = 1 << 23
 const maxFiles = 50_000
@@ -44,6 +45,15 @@ export async function manifestText(network: string, epoch: number, files: Readon
     listed.push({ path, size: bytes.length, sha256: toHex(await crypto.sha256(bytes)) })
   }
   return jcs({ version: epochVersion, network, epoch, files: listed.map((file) => ({ ...file })) })
+}
+
+/** A manifest with one file more. Throws `epoch_malformed`, also where that is listed already. */
+export async function withFile(manifest: Uint8Array, path: string, text: string): Promise<string> {
+  const { network, epoch, files } = parseManifest(manifest)
+  if (files.some((file) => file.path === path)) throw shape.refuse(path, 'a file that is not listed yet')
+  const bytes = utf8(text)
+  const listed = [...files, { path, size: bytes.length, sha256: toHex(await crypto.sha256(bytes)) }]
+  return jcs({ version: epochVersion, network, epoch, files: listed.sort((a, b) => (a.path < b.path ? -1 : 1)).map((file) => ({ ...file })) })
 }
 
 /** Reads a manifest. Throws `epoch_malformed`. */

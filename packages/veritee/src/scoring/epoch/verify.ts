@@ -14,6 +14,7 @@ import { canaryCommitment } from './commitments.ts'
 import {
   type Accusation,
   accusationsFromJson,
+  canariesFromJson,
   dutiesFromJson,
   epochLogFromJson,
   parseOpening,
@@ -23,7 +24,7 @@ import {
 } from './documents.ts'
 import { type EpochFacts, type Missed, missedDuty, verifyFacts } from './duties.ts'
 import { EpochFault } from './fault.ts'
-import { Bundle, type ReadFile, signaturesName, verifySignatures } from './files.ts'
+import { Bundle, openingsPath, type ReadFile, signaturesName, verifySignatures } from './files.ts'
 import { epochOutcome } from './outcome.ts'
 import { readRecords } from './records.ts'
 import { nothingHandedIn, parseLeaves } from './write.ts'
@@ -288,7 +289,10 @@ async function dutiesOf(
     }
     const duties = dutiesFromJson(await bundle.json(path), validator)
     const file = digests.get(validator) ?? ''
-    const missed = await missedDuty({ network, epoch, validator }, duties, { records: own, file }, facts, policy)
+    const listed = canariesPath(validator)
+    if (bundle.has(listed)) progress.begin('duties', listed)
+    const canaries = bundle.has(listed) ? canariesFromJson(await bundle.json(listed), validator) : null
+    const missed = await missedDuty({ network, epoch, validator }, duties, { records: own, file, canaries }, facts, policy)
     if (missed !== null) progress.missed.set(validator, missed)
   }
   progress.begin('duties', 'missed.json')
@@ -350,8 +354,8 @@ async function proofsOf(
 /** The last second of a `Date`. */
 const maxSeconds = 8_640_000_000_000
 
+const canariesPath = (validator: string): string => `validators/${validator}/canaries.json`
 const recordsPath = (validator: string): string => `validators/${validator}/records.jsonl`
-const openingsPath = (validator: string): string => `validators/${validator}/openings.jsonl`
 const fixed = [
   'policy.json',
   'roster.json',
@@ -369,7 +373,7 @@ const fixed = [
 /** Files that nothing is computed from have no place in a bundle: somebody might take them for verified. */
 function isExpected(path: string, { validators }: ScoringPolicy): boolean {
   if (fixed.includes(path) || path.startsWith('proofs/')) return true
-  return validators.some(({ key }) => [recordsPath(key), openingsPath(key), `validators/${key}/duties.json`].includes(path))
+  return validators.some(({ key }) => [recordsPath(key), openingsPath(key), canariesPath(key), `validators/${key}/duties.json`].includes(path))
 }
 
 /** The first member that differs, by its path in the document. */

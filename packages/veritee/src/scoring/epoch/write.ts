@@ -8,10 +8,10 @@ import { parseAuditRecord } from '../audit/parse.ts'
 import { parseScoringPolicy } from '../policy/parse.ts'
 import { stateToJson } from '../state/json.ts'
 import type { ScoringState } from '../state/state.ts'
-import { type CanaryOpening, recordsText } from './commitments.ts'
+import { type Canaries, type CanaryOpening, recordsText } from './commitments.ts'
 import type { Duties, EpochLog, Roster, Rounds } from './documents.ts'
 import { type Missed, missedDuty, verifyFacts } from './duties.ts'
-import { manifestName, manifestText, signaturesName, signaturesText, signManifest } from './files.ts'
+import { manifestName, manifestText, openingsPath, signaturesName, signaturesText, signManifest, withFile } from './files.ts'
 import { type EpochOutcome, epochOutcome } from './outcome.ts'
 
 /** What one validator hands in after an epoch. */
@@ -21,6 +21,8 @@ export interface ValidatorPart {
   readonly duties: Duties
   /** Signed records, in the order of their index. */
   readonly records: readonly string[]
+  /** What its seed commits to; null for a validator without canaries. */
+  readonly canaries: Canaries | null
   readonly openings: readonly CanaryOpening[]
 }
 
@@ -67,16 +69,17 @@ export async function writeEpoch(parts: EpochParts, keys: readonly SigningKey[])
   const missed = new Map<string, Missed>()
   const records = []
   for (const { key } of policy.validators) if (!parts.validators.some(({ validator }) => validator === key)) missed.set(key, nothingHandedIn)
-  for (const { validator, duties, records: own, openings } of parts.validators) {
+  for (const { validator, duties, records: own, canaries, openings } of parts.validators) {
     if (!policy.validators.some(({ key }) => key === validator))
       throw fail('epoch_malformed', `expected validators of the policy, found ${validator}`)
     const text = recordsText(own)
     const parsed = own.map(parseAuditRecord)
     files.set(`validators/${validator}/duties.json`, jcs({ version: 'veritee.duties.v1', validator, ...duties } as Json))
     files.set(`validators/${validator}/records.jsonl`, text)
-    if (openings.length > 0) files.set(`validators/${validator}/openings.jsonl`, openings.map((one) => `${jcs(one as unknown as Json)}\n`).join(''))
+    if (canaries !== null) files.set(`validators/${validator}/canaries.json`, jcs({ version: 'veritee.canaries.v1', validator, ...canaries }))
+    if (openings.length > 0) files.set(openingsPath(validator), openingsText(openings))
     const of = { network: policy.network, epoch, validator }
-    const failed = await missedDuty(of, duties, { records: parsed, file: await sha256Digest(utf8(text)) }, facts, policy)
+    const failed = await missedDuty(of, duties, { records: parsed, file: await sha256Digest(utf8(text)), canaries }, facts, policy)
     if (failed !== null) missed.set(validator, failed)
     records.push(...parsed)
   }
@@ -91,6 +94,32 @@ export async function writeEpoch(parts: EpochParts, keys: readonly SigningKey[])
   const manifest = await manifestText(policy.network, epoch, files)
   const signatures = await Promise.all(keys.map((key) => signManifest(utf8(manifest), key)))
   return { ...outcome, missed, bundle: new Map([...files, [manifestName, manifest], [signaturesName, signaturesText(signatures)]]) }
+}
+
+/** `openings.jsonl`: every line ends in LF. */
+function openingsText(openings: readonly CanaryOpening[]): string {
+  return openings.map((one) => `${jcs(one as unknown as Json)}\n`).join('')
+}
+
+/**
+ * The files by which a bundle that was published without them is published again with the openings of a validator's canaries: those, the manifest, and the signatures
+ * of `keys`, which take the place of all that there were. What is opened is not compared with the records: `verifyEpoch` does. Throws `epoch_malformed` for a text
+ * that is no manifest, and for one that lists openings already.
+ */
+export async function openCanaries(
+  manifest: string,
+  { validator, openings }: { readonly validator: string; readonly openings: readonly CanaryOpening[] },
+  keys: readonly SigningKey[],
+): Promise<ReadonlyMap<string, string>> {
+  const path = openingsPath(validator)
+  const text = openingsText(openings)
+  const again = await withFile(utf8(manifest), path, text)
+  const signatures = await Promise.all(keys.map((key) => signManifest(utf8(again), key)))
+  return new Map([
+    [path, text],
+    [manifestName, again],
+    [signaturesName, signaturesText(signatures)],
+  ])
 }
 
 export const nothingHandedIn: Missed = { duty: 'seed_opened', record: null, detail: 'nothing was handed in' }
