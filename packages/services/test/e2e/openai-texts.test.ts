@@ -151,17 +151,21 @@ test('S9: a requester that leaves during embeddings ends them, and the receipt s
       headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
     })
     sent.on('error', () => undefined)
-    sent.end(body, () => setTimeout(() => sent.destroy(), 300))
+    sent.end(body)
     const { ledger } = network.worker.worker
     const open = ledger.open.bind(ledger)
     ledger.open = (credential) => {
       const pending = open(credential)
       resolve(pending.id)
       ledger.open = open
+      // All of it takes many times as long.
+      setTimeout(() => sent.destroy(), 300)
       return pending
     }
   })
-  const found = await network.worker.worker.ledger.find(id, null)
+  const { ledger } = network.worker.worker
+  await expect.poll(async () => (await ledger.find(id, null)).kind).toBe('found')
+  const found = await ledger.find(id, null)
   if (found.kind !== 'found') throw new Error('no receipt')
   expect(parseReceipt(found.text).events.find(({ type }) => type === 'veritee.inference')).toMatchObject({ outcome: 'aborted', completion_tokens: 0 })
 })

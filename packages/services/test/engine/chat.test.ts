@@ -209,15 +209,14 @@ describe('any template', () => {
     expect(() => loadChatTemplate(text, vocabulary)).toThrow(expect.objectContaining({ code: 'model_unsupported' }))
   })
 
-  test('thousands of special words and a text of nothing but their first letter take no noticeable time', () => {
+  test('thousands of special words and a text of nothing but their first letter are not tried word by word', () => {
     const many = fakeVocabulary(
       Array.from({ length: 6000 }, (_, i) => `<unused${i}>`),
       [],
       { encode: () => [] },
     )
     const template = loadChatTemplate("{{ messages[0]['content'] }}", many)
-    const start = performance.now()
-    template.render(user('<'.repeat(200_000)))
-    expect(performance.now() - start).toBeLessThan(2_000)
+    // Every word tried at every place would take ten times as long as a test may.
+    template.render(user('<'.repeat(2_000_000)))
   })
 })

@@ -19,7 +19,7 @@ beforeAll(async () => {
   test0 = await testWorker()
   controller = await startController()
   running = await fastchat(test0, controller.url)
-  await vi.waitUntil(() => controller.workers.size === 1)
+  await vi.waitUntil(() => controller.workers.size === 1, { timeout: 20_000 })
 })
 afterAll(async () => {
   await running.close()

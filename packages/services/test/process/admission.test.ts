@@ -148,9 +148,9 @@ describe('a worker stays admitted', () => {
     const admission = start(fake.server.url, () => 'sha256:one')
     await until(() => fake.asked.length >= 2)
     admission.stop()
-    await new Promise((resolve) => setTimeout(resolve, 30))
     const count = fake.asked.length
-    await new Promise((resolve) => setTimeout(resolve, 60))
-    expect(fake.asked.length).toBe(count)
+    // Many times the time between two questions; the one under way may still arrive.
+    await new Promise((resolve) => setTimeout(resolve, 150))
+    expect(fake.asked.length).toBeLessThanOrEqual(count + 1)
   })
 })

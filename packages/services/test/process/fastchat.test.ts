@@ -58,7 +58,7 @@ describe('veriteed worker and FastChat', () => {
   test('S22: it has a listener of its own, says that nothing on it is verified, and its secret path is in no log', async () => {
     const lines: string[] = []
     const { ready } = await start(['--fastchat-port', '0', '--fastchat-controller', controller.url], lines)
-    await vi.waitUntil(() => controller.workers.size === 1)
+    await vi.waitUntil(() => controller.workers.size === 1, { timeout: 20_000 })
     const [name = ''] = [...controller.workers.keys()]
     expect(name).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/[0-9a-f]{32}$/)
     expect(new URL(name).origin).toBe(ready.fastchat)
@@ -95,11 +95,11 @@ describe('veriteed worker and FastChat', () => {
 
   test('a worker that stops ends its answers, and sends controllers elsewhere', async () => {
     const stopping = await start(['--fastchat-port', '0', '--fastchat-controller', controller.url])
-    await vi.waitUntil(() => controller.workers.size === 1)
+    await vi.waitUntil(() => controller.workers.size === 1, { timeout: 20_000 })
     const [name = ''] = [...controller.workers.keys()]
     const ask = { model: 'veritee-demo:unverified', prompt: 'Once upon a time', temperature: 0, max_new_tokens: 60, echo: false }
     const answering = post(`${name}/worker_generate`, ask)
-    await vi.waitUntil(async () => JSON.parse((await post(`${name}/worker_get_status`, null)).body.toString()).queue_length > 0)
+    await vi.waitUntil(async () => JSON.parse((await post(`${name}/worker_get_status`, null)).body.toString()).queue_length > 0, { timeout: 20_000 })
     const drained = stopping.drain()
     expect((await post(`${name}/worker_get_status`, null)).status).toBe(503)
     expect(JSON.parse((await answering).body.toString())).toMatchObject({ error_code: 0 })

@@ -150,8 +150,14 @@ describe.skipIf(leftOut !== null)(`three replicas behind a balancer that passes 
     ]
     const { key } = JSON.parse(await runKeys('create', ['--name', 'rolling', ...admin, '--json'])) as { key: string }
 
-    // The others see a new key within about a second.
-    await new Promise((resolve) => setTimeout(resolve, 2_500))
+    // The others see a new key within about a second, where they have the time.
+    const knows = async (port: number): Promise<boolean> => {
+      const headers = { authorization: `Bearer ${key}` }
+      const { statusCode, body } = await request(`https://127.0.0.1:${port}/v1/models`, { dispatcher: agent, headers })
+      await body.dump()
+      return statusCode === 200
+    }
+    for (const port of ports) await vi.waitUntil(() => knows(port), { timeout: 20_000, interval: 100 })
     await learnRoots()
     const policy = await readFile(path('policy.json'), 'utf8')
     const proofs: Proof[] = []

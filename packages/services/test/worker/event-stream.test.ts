@@ -138,7 +138,7 @@ test('an event that cannot be made fails the stream, and no process', async () =
 
 test('S9: in silence comments go out, which are events in hash and tree; none while events come, and none after the end', async () => {
   const { response, body } = await opened()
-  const stream = streamOf(response, 1, { heartbeatMs: 20 })
+  const stream = streamOf(response, 1, { heartbeatMs: 250 })
   await stream.emit(() => eventOf(0))
   // Each is within the time after which silence is broken.
   for (let i = 1; i < 8; i++) {
@@ -147,7 +147,7 @@ test('S9: in silence comments go out, which are events in hash and tree; none wh
   }
   await expect.poll(() => stream.tree.leaves.length).toBeGreaterThan(10)
   const { bodyHash, event, end } = await stream.close(() => eventOf(8))
-  await new Promise((resolve) => setTimeout(resolve, 60))
+  await new Promise((resolve) => setTimeout(resolve, 600))
   end()
   const bytes = await body
   const events = bytes.toString().split('\n\n').slice(0, -1)

@@ -292,10 +292,11 @@ describe('an answer whose receipt is wrong never ends well, and its end is withh
     }
   })
   it('receipt late: receipt_missing once the time for proofs is over', async () => {
-    const late = new Promise<void>((resolve) => setTimeout(resolve, 3000))
+    const { promise: late, resolve: atLast } = Promise.withResolvers<void>()
     const fake = await secure({ document: async (path, text) => (path.includes('/aci/receipts/') ? late.then(() => text) : text) })
     const c = await open(fake.url, { proofTimeoutMs: 200 })
     expect(await ask(c, plain)).toMatchObject({ code: 'receipt_missing', text: '', proof: { status: 'unproven' } })
+    atLast()
   })
   it.each<[string, Partial<Behaviour>]>([
     ['an answer that names no receipt', { receiptId: null }],
