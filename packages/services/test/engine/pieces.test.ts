@@ -30,12 +30,27 @@ const words = [
   '{"',
   '\u3000',
   '\t',
+  '\n\n',
+  ' \n',
+  'e',
+  'd',
+  'ed',
+  'dee',
+  'edd',
 ]
+
+function tableOf({ vocabulary }: Engine): VocabularyTable {
+  const names = Array.from({ length: vocabulary.size }, (_, token) => vocabulary.name(token))
+  const types = names.map((name) => (/^<0x[0-9A-F]{2}>$/.test(name) ? typeByte : 1))
+  return { kind: 'spm', names, types, bos: null, eos: null, addsBos: false, specials: [...vocabulary.specials], ends: [] }
+}
 
 let directory: string
 let engine: Engine
 /** The same file, saying that a space goes in front of every text. */
 let spaced: Engine
+/** The same with further words that hold each other's characters: e, d, ed. */
+let worded: Engine
 let table: VocabularyTable
 let longest = 0
 // The engine itself cuts only texts that are longer than any here: this is what llama.cpp makes of a text in one go.
@@ -51,26 +66,33 @@ beforeAll(async () => {
   writeFileSync(join(directory, 'spaced.gguf'), file)
   engine = await openLlamaEngine({ path: demoPath })
   spaced = await openLlamaEngine({ path: join(directory, 'spaced.gguf') })
+  // Behind the key: that it is an array, of what, and of how many; then four bytes for each token. 4 is a user-defined one.
+  const types = file.indexOf('tokenizer.ggml.token_type') + 'tokenizer.ggml.token_type'.length + 16
+  for (let token = 0; token < engine.vocabulary.size; token++)
+    if (['e', 'd', 'ed'].includes(engine.vocabulary.name(token))) file.writeInt32LE(4, types + 4 * token)
+  writeFileSync(join(directory, 'worded.gguf'), file)
+  worded = await openLlamaEngine({ path: join(directory, 'worded.gguf') })
   const { vocabulary } = engine
-  const names = Array.from({ length: vocabulary.size }, (_, token) => vocabulary.name(token))
-  const types = names.map((name) => (/^<0x[0-9A-F]{2}>$/.test(name) ? typeByte : 1))
-  table = { kind: 'spm', names, types, bos: null, eos: null, addsBos: false, specials: [...vocabulary.specials], ends: [] }
+  table = tableOf(engine)
 }, 60_000)
 afterAll(async () => {
   await engine.dispose()
   await spaced.dispose()
+  await worded.dispose()
   rmSync(directory, { recursive: true })
 })
 
 describe('a text in pieces', () => {
   it('has the tokens that it has in one go, whatever is in it, also where a space is put in front', () => {
+    const other = tableOf(worded)
+    expect([...other.specials].filter(([, { kind }]) => kind === 'user-defined').map(([name]) => name).sort()).toEqual(['\n', 'd', 'e', 'ed'])
     expect(engine.vocabulary.encode('dragon')).not.toEqual(spaced.vocabulary.encode('dragon'))
     const text = fc.array(fc.oneof(fc.constantFrom(...words), fc.string({ unit: 'binary', maxLength: 6 })), { maxLength: 60 })
     fc.assert(
       fc.property(text, fc.integer({ min: 1, max: 12 }), (parts, length) => {
         const written = parts.join('')
-        for (const { vocabulary } of [engine, spaced])
-          expect(inPieces(table, (one) => vocabulary.encode(one), length)(written)).toEqual(vocabulary.encode(written))
+        for (const { vocabulary } of [engine, spaced, worded])
+          expect(inPieces(vocabulary === worded.vocabulary ? other : table, (one) => vocabulary.encode(one), length)(written)).toEqual(vocabulary.encode(written))
       }),
       { numRuns: 2000 },
     )
@@ -82,6 +104,15 @@ describe('a text in pieces', () => {
     const tokens = inPieces(table, whole, 200)(text)
     expect(longest).toBeLessThan(230)
     expect(tokens).toEqual(whole(text))
+  })
+
+  it('of lines takes no piece longer than about the bound, nor of halves of pairs', () => {
+    for (const text of ['\n'.repeat(3000), 'once upon a time\n'.repeat(200), '\ud83d'.repeat(3000), '\n\udc09a'.repeat(1000)]) {
+      longest = 0
+      const tokens = inPieces(table, whole, 200)(text)
+      expect(longest).toBeLessThan(230)
+      expect(tokens).toEqual(engine.vocabulary.encode(text))
+    }
   })
 
   it('without a place to cut is taken as it is, and so is every text of another kind of vocabulary', () => {

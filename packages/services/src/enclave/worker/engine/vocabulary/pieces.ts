@@ -3,29 +3,31 @@ import type { VocabularyTable } from './vocabulary.ts'
 /** llama.cpp's type of a token that is one byte. */
 export const typeByte = 6
 
-/** Texts up to this length are tokenized in one go, and longer ones in pieces of about it. */
-const pieceLength = 2_048
+/** Texts up to twice this length are tokenized in one go, and longer ones in pieces of about it. */
+const pieceLength = 1_024
 
 /**
- * The same tokens in time that grows with the length: for characters that a SentencePiece vocabulary writes as bytes, llama.cpp takes time with the square of
- * their number, and nothing else can run meanwhile. A text is cut before characters that occur in no longer token: no merge spans such a place. What the
- * tokenizer puts in front of every text (a space, where the file asks for one) is taken off the later pieces.
+ * The same tokens in time that grows with the length. llama.cpp takes time with the square of the length for characters that a SentencePiece vocabulary writes
+ * as bytes, and for words that the file declares as user-defined (a line feed may be one), and nothing else can run meanwhile. A text is cut before characters
+ * that occur in no longer token, since no merge spans such a place, and behind such words, where the tokenizer begins anew. What it puts in front of every
+ * text (a space, where the file asks for one) is taken off the later pieces, except behind a word, where it puts the same.
  *
- * Other vocabularies, and texts without such characters, are tokenized as they are.
+ * Other vocabularies, and texts without such places, are tokenized as they are.
  */
 export function inPieces(table: VocabularyTable, encode: (text: string) => number[], length: number = pieceLength): (text: string) => number[] {
   if (table.kind !== 'spm') return encode
   const places = placesOf(table)
-  return (text) => {
-    if (text.length <= 2 * length) return encode(text)
+  return (given) => {
+    if (given.length <= 2 * length) return encode(given)
+    // Half of a pair becomes U+FFFD on its way to the tokenizer in any case.
+    const text = given.toWellFormed()
     const tokens: number[] = []
-    let from = 0
-    while (from < text.length) {
-      const to = nextCut(text, from, length, places)
-      const piece = encode(text.slice(from, to))
-      const added = from === 0 ? 0 : addedBefore(text, from, encode)
-      for (let i = added; i < piece.length; i++) tokens.push(piece[i] as number)
-      from = to
+    let cut: Cut = { place: 0, behindWord: true }
+    while (cut.place < text.length) {
+      const { place: from, behindWord } = cut
+      cut = nextCut(text, from, length, places)
+      const piece = encode(text.slice(from, cut.place))
+      for (let i = behindWord ? 0 : addedBefore(text, from, encode); i < piece.length; i++) tokens.push(piece[i] as number)
     }
     return tokens
   }
@@ -39,21 +41,25 @@ function addedBefore(text: string, at: number, encode: (text: string) => number[
   return 2 * once - twice
 }
 
-/** The first place behind `from + length` before a character that no longer token holds; the end where there is none. */
-function nextCut(text: string, from: number, length: number, { joined, endsInWord }: Places): number {
+interface Cut {
+  readonly place: number
+  /** There the tokenizer begins as it begins a text. */
+  readonly behindWord: boolean
+}
+
+/** The first place behind `from + length` where a text may be cut; the end where there is none. */
+function nextCut(text: string, from: number, length: number, places: Places): Cut {
   // Behind a word, and behind the white space that it may take away, the tokenizer begins anew, with a space where the file asks for one.
-  let behindWord = false
+  let maybeBehind = false
   for (let place = from + 1; place < text.length; place++) {
-    behindWord = endsInWord(text, place) || (behindWord && /\s/.test(text.charAt(place - 1)))
-    if (behindWord || place < from + length) continue
+    maybeBehind = places.endsInWord(text, place) || (maybeBehind && /\s/.test(text.charAt(place - 1)))
+    if (place < from + length) continue
+    if (places.isBehindLoneWord(text, place)) return { place, behindWord: true }
     const unit = text.charCodeAt(place)
-    // Not within a pair, and not before half of one, which becomes another character on its way.
-    if (unit >= 0xdc00 && unit <= 0xdfff) continue
-    const character = String.fromCodePoint(text.codePointAt(place) ?? 0)
-    if (unit >= 0xd800 && unit <= 0xdbff && character.length === 1) continue
-    if (!joined.has(character)) return place
+    if (maybeBehind || (unit >= 0xdc00 && unit <= 0xdfff)) continue
+    if (!places.joined.has(String.fromCodePoint(text.codePointAt(place) ?? 0))) return { place, behindWord: false }
   }
-  return text.length
+  return { place: text.length, behindWord: true }
 }
 
 interface Places {
@@ -61,9 +67,11 @@ interface Places {
   readonly joined: ReadonlySet<string>
   /** Whether a word ends just before this place. */
   endsInWord(text: string, place: number): boolean
+  /** Whether one certainly does that the tokenizer finds there, whatever stands around it, and that takes no white space away. */
+  isBehindLoneWord(text: string, place: number): boolean
 }
 
-/** Words are what the tokenizer finds before anything else. A space is written as U+2581. */
+/** Words are what the tokenizer finds before anything else, the longest first. A space is written as U+2581. */
 function placesOf({ names, types, specials }: VocabularyTable): Places {
   const words = new Set(specials.map(([name]) => name))
   const lengths = [...new Set([...words].map(({ length }) => length))]
@@ -74,9 +82,14 @@ function placesOf({ names, types, specials }: VocabularyTable): Places {
     const characters = [...name]
     if (characters.length > 1 || words.has(name)) for (const character of characters) joined.add(character)
   }
+  // A word of one character is found unless a longer one holds that very place, and none does that has not these two units beside each other.
+  const stripping = specials.some(([, { stripsLeft, stripsRight }]) => stripsLeft || stripsRight)
+  const lone = new Set(stripping ? [] : specials.filter(([name, { kind }]) => kind === 'user-defined' && name.length === 1).map(([name]) => name))
+  const inside = new Set([...words].flatMap((word) => Array.from({ length: word.length - 1 }, (_, i) => word.slice(i, i + 2))))
   return {
     joined,
     endsInWord: (text, place) =>
       ends.has(text.charAt(place - 1)) && lengths.some((length) => length <= place && words.has(text.slice(place - length, place))),
+    isBehindLoneWord: (text, place) => lone.has(text.charAt(place - 1)) && !inside.has(text.slice(place - 1, place + 1)),
   }
 }
