@@ -78,7 +78,7 @@ const sections = {
       max: 86_400,
       fallback: 120,
       about:
-        'an engine process that gets on with nothing for so long is killed and started again; must be longer than the vector of the longest text takes',
+        'an engine that gets on with nothing for so long serves no more: its process is killed and started again, in an enclave it is given up; must be longer than the vector of the longest text takes',
     }),
     max_context: integer({ flag: 'max-context', min: 16, max: 1_048_576, fallback: 4096, about: 'most tokens of prompt and answer together' }),
     memory_directory: text({

@@ -21,8 +21,6 @@ import type { Ready } from './ready.ts'
 import { type EngineProcess, type StartOptions, startProcess } from './start.ts'
 
 export interface EngineProcessOptions extends LlamaEngineOptions {
-  /** Told when the process ended, and when it runs again; without any content of requests. */
-  readonly onChange?: (change: { readonly ready: boolean; readonly reason: string }) => void
   /** First pause before a start that follows a failure; doubled each time, up to {@link longestPauseMs}. Default 250. */
   readonly pauseMs?: number
   /** The process is killed and started again when it gets on with something for so long no more, in milliseconds. Default {@link defaultStallMs}. */

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { fail } from 'veritee/errors'
 import type { Embedding, GeneratedToken, Generation } from '../enclave/worker/engine/engine.ts'
 import type { CheckedSettings } from '../enclave/worker/engine/llama/llama.ts'
+import { Watch } from '../enclave/worker/engine/progress/watch.ts'
 import type { LoadedWeights } from '../enclave/worker/engine/weights/index.ts'
 import { type Frame, FrameReader, frame } from './frames.ts'
 import { decodeEmbedding, decodeError, decodeTokens, encodeGenerate, malformed, types, uint32 } from './messages.ts'
@@ -11,7 +12,6 @@ import { askTokens } from './questions.ts'
 import { decodeReady, type LoadMessage, type Ready } from './ready.ts'
 import { channelDescriptors, creditPerRequest, wholeProcess } from './serve.ts'
 import { TokenQueue } from './token-queue.ts'
-import { Watch } from './watch.ts'
 
 /** One run of the engine process, from the loaded model to its death. */
 export interface EngineProcess {

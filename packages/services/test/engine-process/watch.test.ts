@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
+import { Watch } from '../../src/enclave/worker/engine/progress/watch.ts'
 import { TokenQueue } from '../../src/engine-process/token-queue.ts'
-import { Watch } from '../../src/engine-process/watch.ts'
 
 function watched(): {
   readonly watch: Watch

@@ -9,33 +9,33 @@ export interface Engine {
   readonly facts: EngineFacts
   readonly model: ModelFacts
   readonly vocabulary: Vocabulary
-  /** False while the engine cannot take requests: after `dispose`, and while a failed engine process is started again. */
+  /** False while the engine cannot take requests: after `dispose`, while a failed engine process is started again, and while an evaluation in this process hangs. */
   readonly ready: boolean
   /** Requests that run, and that wait for a sequence, at this moment. */
   readonly load: EngineLoad
   /**
    * Starts one generation. The place in the queue is taken by the call itself, so a full queue throws here and not at the first token.
    * Throws `engine_busy` (queue full), `engine_unavailable` (not ready), `context_overflow` (prompt and maxTokens do not fit), `TypeError` (wrong arguments);
-   * the iterator throws `engine_failed`, or `signal.reason` within one token of an abort.
+   * the iterator throws `engine_failed`, `engine_stalled`, or `signal.reason` within one token of an abort.
    * The caller iterates to the end, calls `return()` or aborts: each gives the place back.
    */
   generate(generation: Generation): AsyncGenerator<GeneratedToken, void, void>
   /**
    * The vector of a text, of length 1. It is made in a context of its own, one text after the other, and not interrupted by an abort once it
-   * has begun. Throws `engine_busy`, `context_overflow`, `engine_unavailable`, `engine_failed`, `TypeError`, or the reason of the abort.
+   * has begun. Throws `engine_busy`, `context_overflow`, `engine_unavailable`, `engine_failed`, `engine_stalled`, `TypeError`, or the reason of the abort.
    */
   embed(tokens: readonly number[], signal?: AbortSignal): Promise<Embedding>
   /** Aborts what runs and waits, then frees the model. */
   dispose(): Promise<void>
 }
 
-/** What a receipt and the service descriptor say about the engine. Every member is a fact about the process that evaluates, none is configured text. */
 /**
- * `canonical`: settings and weights for which equal bits have been shown. `tolerant`: the same settings with other weights. `fast`: larger batches, asked for by the operator; what is evaluated in
- * them has other last bits than token by token.
+ * `canonical`: flash attention, batches of at most 32, Q8_0 files, so that a replay in one pass gives the same bits. `tolerant`: the same settings with a model for which that has not been shown
+ * (other quantization, mixture of experts). `fast`: larger batches, asked for by the operator; what is evaluated in them has other last bits than token by token.
  */
 export type EngineProfile = 'canonical' | 'tolerant' | 'fast'
 
+/** What a receipt and the service descriptor say about the engine. Every member is a fact about the process that evaluates, none is configured text. */
 export interface EngineFacts {
   readonly name: 'llama.cpp'
   /** Release of the binding and of llama.cpp inside it, `node-llama-cpp/3.22.1 llama.cpp/v0.5.0`. */
@@ -44,10 +44,6 @@ export interface EngineFacts {
   readonly build: string
   /** The CPU variant that the library chose, such as `haswell`. Logits are bit-equal only within one build and variant. */
   readonly cpuVariant: string
-  /**
-   * `canonical`: flash attention, batches of at most 32, one Q8_0 file, so that a replay in one pass gives the same bits.
-   * `tolerant`: the same settings with a model for which that has not been shown (other quantization, mixture of experts).
-   */
   readonly profile: EngineProfile
   readonly threads: number
   /** Tokens that prompt and answer of one request may hold together. */

@@ -2,12 +2,14 @@ import type { LlamaEmbeddingContext, LlamaModel, Token } from 'node-llama-cpp'
 import { fail, VeriteeError } from 'veritee/errors'
 import { Slots } from '../admit/slots.ts'
 import type { Embedding } from '../engine.ts'
+import type { Evaluations } from '../progress/evaluations.ts'
 
 export interface EmbedderOptions {
   readonly contextSize: number
   readonly batchSize: number
   readonly threads: number
   readonly maxQueue: number
+  readonly evaluations: Evaluations
 }
 
 /** Makes vectors of texts, one after the other. Its context takes memory from the first text on. */
@@ -29,14 +31,14 @@ export class Embedder {
     if (tokens.length === 0 || tokens.some((token) => !Number.isInteger(token) || token < 0 || token >= size))
       throw new TypeError('embed: expected tokens of the vocabulary')
     const evaluated = this.#framed(tokens)
-    const { contextSize } = this.#options
+    const { contextSize, evaluations } = this.#options
     // The binding takes one token less than the context holds.
     if (evaluated.length >= contextSize) throw fail('context_overflow', `expected less than ${contextSize} tokens, found ${evaluated.length}`)
     const ticket = this.#slots.enter(signals)
     try {
       await ticket.begin()
       const context = await this.#open()
-      const { vector } = await context.getEmbeddingFor(evaluated as Token[])
+      const { vector } = await evaluations.run(() => context.getEmbeddingFor(evaluated as Token[]))
       for (const signal of signals) signal.throwIfAborted()
       return { vector: unit(vector), tokens: evaluated }
     } catch (cause) {

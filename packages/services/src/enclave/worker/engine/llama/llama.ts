@@ -1,31 +1,15 @@
-import {
-  GgmlType,
-  getLlama,
-  getModuleVersion,
-  type Llama,
-  type LlamaContext,
-  type LlamaContextSequence,
-  LlamaLogLevel,
-  type LlamaModel,
-} from 'node-llama-cpp'
-import { fail, VeriteeError } from 'veritee/errors'
+import { GgmlType, getLlama, getModuleVersion, type Llama, LlamaLogLevel, type LlamaModel } from 'node-llama-cpp'
+import { fail, type VeriteeError } from 'veritee/errors'
 import type { WeightSource } from '../../../sealed/source.ts'
-import { checkGeneration } from '../admit/generation-check.ts'
-import { Slots, type Ticket } from '../admit/slots.ts'
-import { releaseUnstarted } from '../admit/unstarted.ts'
-import type { Embedding, Engine, EngineFacts, EngineLoad, GeneratedToken, Generation, ModelFacts, Vocabulary } from '../engine.ts'
-import { noAdjustments } from '../sampling/adjustments.ts'
-import { describe } from '../sampling/logprobs.ts'
-import { uniform } from '../sampling/sampler.ts'
-import { Selection } from '../sampling/selection.ts'
+import type { Engine, EngineFacts, ModelFacts } from '../engine.ts'
+import { Evaluations, type StallOptions } from '../progress/evaluations.ts'
 import { tabulate, tokenizer, type VocabularyTable, vocabularyOf } from '../vocabulary/vocabulary.ts'
 import { type LoadedWeights, loadSources, loadWeights } from '../weights/index.ts'
 import { thisSystem } from '../weights/surroundings.ts'
-import { Embedder } from './embedder.ts'
-import { Lookahead } from './lookahead.ts'
+import { LlamaEngine } from './engine.ts'
 import { describeNativeLibrary } from './native.ts'
 
-export interface LlamaEngineOptions extends LlamaSettings {
+export interface LlamaEngineOptions extends LlamaSettings, StallOptions {
   /**
    * A GGUF file, such as `resolveModel` returns (of a split model the first part, the others beside it), or sources of the bytes of all files, such as
    * `openSealedModel` gives.
@@ -73,9 +57,10 @@ const maxSequences = 4
  */
 export async function openLlamaEngine(options: LlamaEngineOptions): Promise<Engine> {
   const settings = checkSettings(options)
+  const evaluations = new Evaluations(options)
   const weights = await openWeights(options)
   try {
-    return (await loadLlama(weights, settings, options)).engine
+    return (await loadLlama(weights, settings, { ...options, evaluations })).engine
   } finally {
     // llama.cpp has mapped or copied the bytes; closing now means that no path leads to them any more
     await weights.dispose()
@@ -141,6 +126,8 @@ export interface LoadingOptions {
   readonly signal?: AbortSignal
   /** Told as the file is read. */
   readonly onProgress?: () => void
+  /** Watches what the engine evaluates. Default one that watches nothing: a process of its own is watched from outside. */
+  readonly evaluations?: Evaluations
 }
 
 /** Loads hashed weights into llama.cpp, in this process; the table is the engine's vocabulary as plain data. Throws as {@link openLlamaEngine}. */
@@ -170,7 +157,11 @@ export async function loadLlama(
     }
     const table = tabulate(model)
     const vocabulary = vocabularyOf(table, tokenizer(model))
-    return { engine: new LlamaEngine(llama, context, modelFacts(model, weights), vocabulary, facts, { maxQueue, batchSize }), table }
+    const { evaluations = new Evaluations() } = loading
+    return {
+      engine: new LlamaEngine({ llama, context, model: modelFacts(model, weights), vocabulary, facts, maxQueue, batchSize, evaluations }),
+      table,
+    }
   } catch (error) {
     await llama.dispose()
     throw error
@@ -245,116 +236,4 @@ async function loadModel(llama: Llama, path: string, loading: ModelFacts['loadin
 function isCanonicalModel(model: LlamaModel): boolean {
   const tensors = model.fileInfo.fullTensorInfo ?? []
   return tensors.length > 0 && tensors.every(({ dimensions, ggmlType }) => ggmlType === (dimensions.length === 1 ? GgmlType.F32 : GgmlType.Q8_0))
-}
-
-class LlamaEngine implements Engine {
-  readonly facts: EngineFacts
-  readonly model: ModelFacts
-  readonly vocabulary: Vocabulary
-  readonly #llama: Llama
-  readonly #sequences: readonly LlamaContextSequence[]
-  readonly #slots: Slots
-  readonly #embedder: Embedder
-  readonly #batchSize: number
-  readonly #closing = new AbortController()
-
-  constructor(
-    llama: Llama,
-    context: LlamaContext,
-    model: ModelFacts,
-    vocabulary: Vocabulary,
-    facts: EngineFacts,
-    bounds: { readonly maxQueue: number; readonly batchSize: number },
-  ) {
-    const { maxQueue, batchSize } = bounds
-    this.#llama = llama
-    this.#batchSize = batchSize
-    this.facts = facts
-    this.model = model
-    this.vocabulary = vocabulary
-    // generate() refuses what does not fit, so the engine must never come to the point of forgetting the beginning of a prompt
-    const contextShift = {
-      strategy: (): never => {
-        throw fail('context_overflow', 'the context is full')
-      },
-    }
-    this.#sequences = Array.from({ length: context.totalSequences }, () => context.getSequence({ contextShift }))
-    this.#slots = new Slots(context.totalSequences, maxQueue)
-    this.#embedder = new Embedder(context.model, { contextSize: facts.contextSize, batchSize, threads: facts.threads, maxQueue })
-  }
-
-  get ready(): boolean {
-    return !this.#closing.signal.aborted
-  }
-
-  get load(): EngineLoad {
-    return { running: this.#slots.running, waiting: this.#slots.waiting }
-  }
-
-  generate(generation: Generation): AsyncGenerator<GeneratedToken, void, void> {
-    checkGeneration(generation, { vocabularySize: this.vocabulary.size, contextSize: this.facts.contextSize })
-    if (this.#closing.signal.aborted) throw fail('engine_unavailable', 'the engine is shutting down')
-    const { signal } = generation
-    const ticket = this.#slots.enter(signal ? [signal, this.#closing.signal] : [this.#closing.signal])
-    return releaseUnstarted(this.#run(generation, ticket), ticket.release)
-  }
-
-  async *#run(generation: Generation, ticket: Ticket): AsyncGenerator<GeneratedToken, void, void> {
-    const { sampling, adjustments = noAdjustments, constraint, promptTokens, maxTokens, stopTokens, topLogprobs, guide, choice = 0 } = generation
-    const checkAbort = (): void => {
-      generation.signal?.throwIfAborted()
-      this.#closing.signal.throwIfAborted()
-    }
-    try {
-      const sequence = this.#sequence(await ticket.begin())
-      const draw = uniform(generation.seed)
-      const selection = new Selection({
-        sampling,
-        adjustments,
-        promptTokens,
-        mask: constraint?.start() ?? null,
-        draw: (position) => draw(choice, position),
-        replace: guide?.replace?.bind(guide),
-      })
-      const lookahead = new Lookahead(sequence, { batchSize: this.#batchSize, selection, topLogprobs, checkAbort, onProgress: generation.onProgress })
-      const tokens: number[] = []
-      const expect = (): readonly number[] => guide?.expect(tokens).slice(0, maxTokens - tokens.length) ?? []
-      let next = await lookahead.begin(promptTokens, expect)
-      for (let position = 0; ; position++) {
-        let token = selection.choose(next.candidates)
-        if (token === null) {
-          // Nothing that may come is among the highest: the same position again, with all logits.
-          next = await lookahead.all()
-          token = selection.chooseFromAll(next.candidates)
-        }
-        yield describe(token, next.candidates, next.totalWeight, topLogprobs)
-        if (position + 1 === maxTokens || stopTokens?.has(token) || this.vocabulary.isEndOfGeneration(token)) return
-        if (guide !== undefined) tokens.push(token)
-        next = await lookahead.next(token, expect)
-      }
-    } catch (cause) {
-      checkAbort()
-      throw cause instanceof VeriteeError ? cause : fail('engine_failed', 'an evaluation failed', cause)
-    } finally {
-      ticket.release()
-    }
-  }
-
-  #sequence(slot: number): LlamaContextSequence {
-    const sequence = this.#sequences[slot]
-    if (sequence === undefined) throw new TypeError(`engine: no sequence ${slot}`)
-    return sequence
-  }
-
-  embed(tokens: readonly number[], signal?: AbortSignal): Promise<Embedding> {
-    const closing = this.#closing.signal
-    if (closing.aborted) throw fail('engine_unavailable', 'the engine is shutting down')
-    return this.#embedder.embed(tokens, signal ? [signal, closing] : [closing])
-  }
-
-  async dispose(): Promise<void> {
-    if (!this.#closing.signal.aborted) this.#closing.abort(fail('engine_unavailable', 'the engine is shutting down'))
-    // An evaluation under way ends first, in the binding; a reader who never asks for its next token holds nothing up.
-    await this.#llama.dispose()
-  }
 }

@@ -1,4 +1,5 @@
 import type { ControlledEvaluateInputItem, LlamaContextSequence, Token } from 'node-llama-cpp'
+import type { Evaluations } from '../progress/evaluations.ts'
 import { type Candidate, rank } from '../sampling/sampler.ts'
 import type { Selection } from '../sampling/selection.ts'
 
@@ -15,6 +16,8 @@ type Wanted = NonNullable<Exclude<ControlledEvaluateInputItem, Token>[1]['genera
 export interface LookaheadOptions {
   /** Most tokens of one evaluation. */
   readonly batchSize: number
+  /** Through which the sequence is used. */
+  readonly evaluations: Evaluations
   readonly selection: Selection
   readonly topLogprobs: number | undefined
   /** Throws where the evaluation is no longer wanted. Called before and after each. */
@@ -41,12 +44,13 @@ export class Lookahead {
 
   /** Forgets what the sequence held and evaluates a prompt of at least one token; gives what follows it. */
   async begin(prompt: readonly number[], expect: () => readonly number[]): Promise<NextToken> {
-    const { batchSize, checkAbort, onProgress } = this.#options
-    await this.#sequence.clearHistory()
+    const { batchSize, evaluations, checkAbort, onProgress } = this.#options
+    await evaluations.run(() => this.#sequence.clearHistory())
     let rest = prompt as readonly Token[]
     for (; rest.length > batchSize; rest = rest.slice(batchSize)) {
       checkAbort()
-      await this.#sequence.evaluateWithoutGeneratingNewTokens(rest.slice(0, batchSize))
+      const part = rest.slice(0, batchSize)
+      await evaluations.run(() => this.#sequence.evaluateWithoutGeneratingNewTokens(part))
       onProgress?.()
     }
     return this.#evaluate(rest, expect())
@@ -74,7 +78,8 @@ export class Lookahead {
   /** Takes what is ahead out of the sequence, and `more` tokens before it. */
   async #forget(more: number): Promise<void> {
     const end = this.#sequence.nextTokenIndex
-    await this.#sequence.eraseContextTokenRanges([{ start: end - this.#ahead.length - more, end }])
+    const start = end - this.#ahead.length - more
+    await this.#options.evaluations.run(() => this.#sequence.eraseContextTokenRanges([{ start, end }]))
     this.#ahead.length = 0
   }
 
@@ -92,7 +97,7 @@ export class Lookahead {
 
   async #run(items: ControlledEvaluateInputItem[]): Promise<NextToken[]> {
     this.#options.checkAbort()
-    const output = await this.#sequence.controlledEvaluate(items)
+    const output = await this.#options.evaluations.run(() => this.#sequence.controlledEvaluate(items))
     this.#options.checkAbort()
     return items.map((_, i) => ({ candidates: candidatesOf(output[i]?.next?.logits ?? new Map()), totalWeight: output[i]?.next?.totalLogitWeight }))
   }

@@ -1,4 +1,4 @@
-/** Of one thing that the process was asked to do: how many readings of the clock it was silent while it was its turn. */
+/** Of one thing that the engine was asked to do: how many readings of the clock it was silent while it was its turn. */
 interface Watched {
   silent: number
   /** False while it waits for its reader: then silence is right. */
@@ -18,7 +18,7 @@ export interface WatchOptions {
 }
 
 /**
- * Notices that an engine process no longer gets on with something it was asked to do. Progress is what evaluations bring forth: a process whose event loop answers
+ * Notices that an engine no longer gets on with something it was asked to do. Progress is what evaluations bring forth: a process whose event loop answers
  * while its evaluation hangs hangs all the same.
  *
  * Silence is counted in looks and not read from a clock: a worker that was itself stopped for an hour has looked once, and blames nobody. Progress costs one
@@ -29,7 +29,9 @@ export class Watch {
   readonly #options: WatchOptions
   #stop: (() => void) | null = null
 
+  /** Throws `TypeError` for a time that is none. */
   constructor(options: WatchOptions) {
+    if (!(options.stallMs > 0)) throw new TypeError('engine: stallMs must be above 0')
     this.#options = options
   }
 
