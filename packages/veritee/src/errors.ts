@@ -201,7 +201,8 @@ export const errorTexts = {
   engine_unavailable: 'the inference engine cannot start on this machine',
   engine_busy: 'too many requests wait for the engine; retry later',
   engine_failed: 'the engine failed during an evaluation',
-  engine_stalled: 'the engine got on with nothing for the time that is configured; its process was ended and is started again; in an enclave it serves again if it comes back',
+  engine_stalled:
+    'the engine got on with nothing for the time that is configured; its process was ended and is started again; in an enclave it serves again if it comes back',
   engine_outside_enclave: 'an SGX enclave holds its engine itself: one in another process is outside what is attested',
   engine_not_measured: 'engine or weights of a confidential VM are not on a read-only mount that its measurements cover',
   context_overflow: 'prompt and answer do not fit the context of the model; shorten the prompt or lower max_tokens',
