@@ -48,8 +48,8 @@ export async function run(): Promise<Figure[]> {
     const body = fromUtf8(submissionText({ version: 'veritee.log-submission.v1', keyset: enclave.keyset, operator: null, statements: texts }))
     const submissions = new Submissions(origin, 'any')
     const admitted = await perCpuSecond(256, () => submissions.read(body), 12)
-    const receipt = await enclave.receipt(origin, 1_800_000_000, inference)
     const key = randomBytes(32)
+    const receipt = await enclave.receipt(origin, 1_800_000_000, inference, key)
     const made = await perCpuSecond(1, async () => signLogStatement(await auditViewOf(receipt, key), (message) => enclave.key.sign(message)), 2000)
 
     const places = Array.from({ length: 400 }, (_, i) => (i * 7919) % leaves)
@@ -99,7 +99,8 @@ async function appendRate(log: Sequencer, view: string | null): Promise<number> 
 
 async function statement(i: number, given?: Enclave): Promise<{ readonly text: string; readonly enclave: Enclave }> {
   const enclave = given ?? (await Enclave.create())
-  const view = await auditViewOf(await enclave.receipt(origin, 1_800_000_000 + i, inference), randomBytes(32))
+  const key = randomBytes(32)
+  const view = await auditViewOf(await enclave.receipt(origin, 1_800_000_000 + i, inference, key), key)
   await logEntry(view)
   return { text: await signLogStatement(view, (message) => enclave.key.sign(message)), enclave }
 }

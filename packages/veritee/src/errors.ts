@@ -84,6 +84,7 @@ export const errorTexts = {
   receipt_malformed: 'the receipt is not a well-formed aci/1 receipt',
   receipt_missing: 'the receipt could not be fetched',
   receipt_key_unknown: 'the receipt is signed by a key outside the attested keyset',
+  receipt_key_mismatch: 'the key that came with the answer is not the one that its receipt commits to',
   receipt_signature_invalid: 'the receipt signature does not verify: a field was changed',
   receipt_keyset_mismatch: 'the receipt names another keyset than the attested one',
   receipt_request_mismatch: 'the receipt is over other request bytes than those sent',

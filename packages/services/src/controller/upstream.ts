@@ -1,5 +1,6 @@
 import { VeriteeError } from 'veritee/errors'
 import {
+  checkReceiptKey,
   eventOf,
   type Keyset,
   maxReceiptBytes,
@@ -28,6 +29,8 @@ export interface Forwarded {
   readonly complete: boolean
   /** The worker's events as received; null for a plain body. */
   readonly stream: StreamTree | null
+  /** `X-Veritee-Receipt-Key` as this controller passes it on, 32 bytes; null where it passes none on. */
+  readonly receiptKey: Uint8Array | null
   /** What came with the answer, see {@link receiptOfTrailers}; null or absent where nothing did. */
   readonly offered?: OfferedReceipt | null
 }
@@ -87,7 +90,7 @@ function receiptKeys(keyset: Keyset): ReceiptKeys {
 
 /**
  * Verifies the worker's receipt before this controller signs anything (rule S10). It came with the answer, or is fetched over the pinned connection:
- * signature under the session's keyset, the request forwarded, the bytes (or events) received, the nonce, and the weights the quote binds.
+ * signature under the session's keyset, the request forwarded, the bytes (or events) received, the nonce, the receipt's key, and the weights the quote binds.
  * Never throws: `absent` (nothing came, which the wire can bring about too) and `mismatch` (what came over the pinned channel is wrong) are results.
  */
 export async function checkUpstream(
@@ -112,7 +115,7 @@ export async function checkUpstream(
   }
   try {
     const { report } = worker.service
-    const { requestHash, clientNonce, responseHash, complete, stream } = forwarded
+    const { requestHash, clientNonce, responseHash, complete, stream, receiptKey } = forwarded
     const parsed = parseReceipt(text)
     const receipt = await verifyReceipt(parsed, receiptKeys(report.keyset), report.keysetDigest, {
       requestHash,
@@ -120,6 +123,7 @@ export async function checkUpstream(
       clientNonce,
     })
     if (receipt.receiptId !== receiptId) return failed('mismatch', "the worker's receipt has another id than it announced")
+    await checkReceiptKey(receipt, receiptKey)
     const signed = eventOf(receipt, 'veritee.stream')
     if (stream !== null && stream.leaves.length > 0) {
       if (signed === undefined) return failed('mismatch', "the worker's receipt does not commit to the stream it sent")

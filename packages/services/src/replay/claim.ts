@@ -1,6 +1,7 @@
 import { sha256Digest } from 'veritee/bytes'
 import { VeriteeError } from 'veritee/errors'
 import {
+  checkReceiptKey,
   eventOf,
   type InferenceEvent,
   type ModelEvent,
@@ -79,7 +80,18 @@ export async function readExchange(record: ExchangeRecord, checks: ReplayCheck[]
   const found = await sha256Digest(record.response)
   if (found !== returned) throw new Ended('response_differs', 'replay.response', `expected ${returned}, found ${found}`)
   checks.push({ id: 'replay.response', status: 'pass', detail: 'over exactly these response bytes' })
+  if (record.receiptKey !== null) await checkKey(receipt, record.receiptKey)
   return { receipt, inference, model, body, response: record.response, receiptKey: record.receiptKey }
+}
+
+/** A key that the receipt does not commit to shows nothing: whoever passed it on may have changed it (rule S5). Throws {@link Ended}. */
+async function checkKey(receipt: Receipt, key: Uint8Array): Promise<void> {
+  try {
+    await checkReceiptKey(receipt, key)
+  } catch (error) {
+    if (!(error instanceof VeriteeError)) throw error
+    throw new Ended('key_missing', 'replay.receipt', 'the receipt key is not the one that the receipt commits to')
+  }
 }
 
 /** The answers of an exchange. Throws {@link Ended}. */

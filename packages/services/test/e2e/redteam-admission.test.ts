@@ -358,6 +358,24 @@ describe('what a worker with a genuine key says is data', () => {
     })
   })
 
+  test("S5: a receipt key that the worker's receipt does not commit to is a mismatch, and the answer is withheld", async () => {
+    const { worker, server } = await startWorker(network.machine, [network.model.served], 0, now)
+    const front = await listen({ host: '127.0.0.1', port: 0, tls: worker.identity.tls, simulated: true, apiKeys: false }, (incoming, response) => {
+      const { setHeader } = response
+      response.setHeader = ((name: string, value: string) =>
+        setHeader.call(response, name, name === 'x-veritee-receipt-key' ? '0'.repeat(64) : value)) as typeof setHeader
+      worker.handler(incoming, response)
+    })
+    await withController(async (controller) => {
+      await admit(controller, { worker, server: front })
+      const { status, body: text } = await send(controller)
+      expect([status, (JSON.parse(text) as { error: { code: string } }).error.code]).toEqual([502, 'upstream_receipt_mismatch'])
+      expect(controller.controller.registry.serving()).toEqual([])
+    })
+    await front.close()
+    await server.close()
+  })
+
   test('a stream of more events than any answer has ends with an error event, and the memory of the controller is bounded', async () => {
     const flood = (_: IncomingMessage, response: ServerResponse): void => {
       response.writeHead(200, { 'content-type': 'text/event-stream' })
@@ -390,7 +408,7 @@ describe('what a worker with a genuine key says is data', () => {
     const registry = new Registry({ rules: rulesOf(network), now, allowLoopback: true })
     const worker = await registry.admit(drip.url, network.worker.worker.identity.keysetDigest)
     const hash = `sha256:${'0'.repeat(64)}`
-    const forwarded = { requestHash: hash, responseHash: hash, clientNonce: '0'.repeat(64), complete: true, stream: null }
+    const forwarded = { requestHash: hash, responseHash: hash, clientNonce: '0'.repeat(64), complete: true, stream: null, receiptKey: null }
     const { event } = await checkUpstream(worker, 'rcpt-1', forwarded, 300)
     expect(event).toMatchObject({ result: 'absent', digest: null })
     await registry.close()

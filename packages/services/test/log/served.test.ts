@@ -27,7 +27,10 @@ describe('a log that is served', () => {
     const { publisher, trust, get, post, witnesses } = await system()
     const enclave = await Enclave.create()
     const receiptKey = new Uint8Array(32).fill(9)
-    const receipts = [await enclave.receipt(origin, 1_700_000_600, inference), await enclave.receipt(origin, 1_700_000_600, inference)]
+    const receipts = [
+      await enclave.receipt(origin, 1_700_000_600, inference, receiptKey),
+      await enclave.receipt(origin, 1_700_000_600, inference, receiptKey),
+    ]
     const statements = await Promise.all(
       receipts.map(async (one) => signLogStatement(await auditViewOf(one, receiptKey), (message) => enclave.key.sign(message))),
     )

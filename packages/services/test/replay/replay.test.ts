@@ -282,9 +282,9 @@ describe('a lie is found', () => {
     expect(await replayed({ ...record, request: utf8('{') }, model)).toMatchObject({ verdict: 'fail', reason: 'request_differs' })
   })
 
-  test('S6: under another key the prompt is not the one of the receipt', async () => {
+  test('S5: another key than the receipt commits to shows nothing of the worker: whoever passed it on may have changed it', async () => {
     const record = await exchange(served, greedy)
-    expect(await replayed({ ...record, receiptKey: new Uint8Array(32) }, model)).toMatchObject({ verdict: 'fail', reason: 'prompt_differs' })
+    expect(await replayed({ ...record, receiptKey: new Uint8Array(32) }, model)).toMatchObject({ verdict: 'inconclusive', reason: 'key_missing' })
   })
 })
 

@@ -1,8 +1,8 @@
 import * as crypto from '#crypto'
 import { utf8 } from '../bytes/bytes.ts'
-import { toHex } from '../bytes/hex.ts'
+import { fromHex, isHex, toHex } from '../bytes/hex.ts'
 import { fail, VeriteeError } from '../errors.ts'
-import type { Exchange, VerifiedExchange } from '../receipt/index.ts'
+import { checkReceiptKey, type Exchange, type VerifiedExchange } from '../receipt/index.ts'
 import { checkStillVerified, type Service } from './establish.ts'
 import { type GetDocument, proveExchange, type Records, receiptIdOf } from './exchange/documents.ts'
 import { Receiving } from './exchange/receiving.ts'
@@ -30,7 +30,8 @@ export interface Answer {
  * Sends one request body to a verified service and verifies the answer: receipt, session, worker evidence and worker receipt (`verifyExchange`).
  * A stream that is left early yields `verified-prefix`.
  *
- * Throws `service_refused` (with the service's message) for an error answer, `keyset_changed`, `receipt_missing` and the codes of `verifyExchange`.
+ * Throws `service_refused` (with the service's message) for an error answer, `keyset_changed`, `receipt_missing`, `receipt_key_mismatch` and the codes of
+ * `verifyExchange`.
  */
 export async function ask(service: Service, path: string, requestBody: Uint8Array, options: AskOptions = {}): Promise<Answer> {
   checkStillVerified(service, null)
@@ -64,6 +65,8 @@ export async function ask(service: Service, path: string, requestBody: Uint8Arra
   const get: GetDocument = (document, maxBytes) =>
     fetchText(service.transport, { method: 'GET', path: document, headers: authorization(service) }, maxBytes, 'receipt_missing')
   const { records, proof } = await proveExchange(get, receiptId, exchange, service)
+  const key = response.headers['x-veritee-receipt-key']
+  if (isHex(key, 32)) await checkReceiptKey((proof.worker ?? proof).receipt, fromHex(key))
   return { requestBody, responseBody, contentType, receiptId, clientNonce, records, proof }
 }
 

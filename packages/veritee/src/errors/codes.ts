@@ -116,6 +116,7 @@ const codes = {
     'session_mismatch',
     'receipt_malformed',
     'receipt_key_unknown',
+    'receipt_key_mismatch',
     'receipt_signature_invalid',
     'receipt_keyset_mismatch',
     'receipt_request_mismatch',

@@ -8,6 +8,7 @@ import { type EngineFacts, parseEngineFacts, weightFormats } from '../receipt/de
 import type { ModelEvent, ReceiptEvent } from '../receipt/events.ts'
 import { type Outcome, outcomes, type ParameterValue, readParameters } from '../receipt/inference-members.ts'
 import { type Receipt, receiptDigest } from '../receipt/receipt.ts'
+import { checkReceiptKey } from '../receipt/receipt-key.ts'
 
 /** What others than its requester may see of a receipt (rule S6): nothing of what was asked and answered but digests under a key that the requester has. */
 export type AuditView = {
@@ -28,7 +29,7 @@ export type AuditView = {
   readonly parameters: { readonly [name: string]: ParameterValue }
   /** Powers of two: the least that is not below the count; 0 for none, null where the receipt does not tell. */
   readonly tokens: { readonly prompt: number | null; readonly completion: number | null }
-  /** HMAC-SHA-256 under the receipt's key over the 32 bytes of each digest; null where the enclave has no such key. */
+  /** HMAC-SHA-256 under the receipt's key over the 32 bytes of each digest; null where the receipt commits to no key. */
   readonly content: { readonly request_received: string; readonly request_forwarded: string | null; readonly response_returned: string } | null
   /** At a controller: what served, and its receipt. */
   readonly upstream: { readonly session_id: string | null; readonly receipt_digest: string | null } | null
@@ -65,7 +66,8 @@ export interface ViewedReceipt {
 
 /**
  * The view of a receipt: a function of the receipt and its key, so that whoever has both knows what must stand in the log. `receiptKey` is `X-Veritee-Receipt-Key`,
- * 32 bytes, or null where there is none. Throws `audit_view_malformed` for a receipt that promises no log or has no place in a chain.
+ * 32 bytes, or null where there is none. Throws `audit_view_malformed` for a receipt that promises no log or has no place in a chain, `receipt_key_mismatch` for another
+ * key than the receipt commits to.
  */
 export async function auditView({ digest, keysetDigest, keyId, servedAt, events }: ViewedReceipt, receiptKey: Uint8Array | null): Promise<AuditView> {
   const of = <T extends ReceiptEvent['type']>(type: T): Extract<ReceiptEvent, { type: T }> | undefined =>
@@ -76,6 +78,7 @@ export async function auditView({ digest, keysetDigest, keyId, servedAt, events 
   const returned = of('response.returned')
   if (promise === undefined || chain === undefined || received === undefined || returned === undefined)
     throw fail('audit_view_malformed', 'expected a receipt with a place in a chain and the promise of a log')
+  await checkReceiptKey({ events }, receiptKey)
   const inference = of('veritee.inference')
   const external = of('veritee.external_engine')
   const run = inference ?? external

@@ -17,6 +17,8 @@ export type ReceiptEvent =
   | ModelEvent
   | InferenceEvent
   | ChoicesEvent
+  /** Commits to the key that went out with the answer, see `receiptKeyCommitment`. */
+  | { readonly type: 'veritee.receipt_key'; readonly commitment: string }
   /** The enclave's promise that the audit view of this receipt stands in that log by then, Unix seconds (rule S21). */
   | { readonly type: 'veritee.log'; readonly origin: string; readonly promised_by: number }
   | { readonly type: 'veritee.chain'; readonly sequence: number; readonly previous: string | null }
@@ -120,6 +122,10 @@ export function parseEvent(value: unknown, at: string): ReceiptEvent | null {
       return inference(value, at)
     case 'veritee.choices':
       return choices(value, at)
+    case 'veritee.receipt_key': {
+      const o = shape.object(value, at, ['type', 'commitment'])
+      return { type, commitment: shape.digest(o.commitment, `${at}.commitment`) }
+    }
     case 'veritee.log': {
       const o = shape.object(value, at, ['type', 'origin', 'promised_by'])
       return { type, origin: shape.string(o.origin, `${at}.origin`, 512), promised_by: shape.integer(o.promised_by, `${at}.promised_by`) }

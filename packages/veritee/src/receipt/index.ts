@@ -39,6 +39,7 @@ export {
   upstreamOf,
   verifyReceipt,
 } from './receipt.ts'
+export { checkReceiptKey, receiptKeyCommitment } from './receipt-key.ts'
 export { maxReportBytes, parseReport, type Report, reportFromJson, type VerifiedReport, verifyReport } from './report.ts'
 export type { OpaqueEvent, TransportEvent } from './sealed/event.ts'
 export { type ExpectedStatement, parseStatement, type SealedStatement, statementText, verifySealedStatement } from './sealed/statement.ts'

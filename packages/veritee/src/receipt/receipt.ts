@@ -65,6 +65,7 @@ const single: readonly ReceiptEvent['type'][] = [
   'veritee.model',
   'veritee.inference',
   'veritee.choices',
+  'veritee.receipt_key',
   'veritee.log',
   'veritee.chain',
   'veritee.stream',
@@ -115,7 +116,7 @@ function onlyIntegers(value: unknown, at: string): void {
 }
 
 /** The event of a type that occurs once at most. (Of `upstream.verified` there may be several: see {@link upstreamOf}.) */
-export function eventOf<T extends ReceiptEvent['type']>(receipt: Receipt, type: T): Extract<ReceiptEvent, { type: T }> | undefined {
+export function eventOf<T extends ReceiptEvent['type']>(receipt: Pick<Receipt, 'events'>, type: T): Extract<ReceiptEvent, { type: T }> | undefined {
   return receipt.events.find((event): event is Extract<ReceiptEvent, { type: T }> => event.type === type)
 }
 

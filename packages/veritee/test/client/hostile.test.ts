@@ -173,6 +173,7 @@ describe('an answer whose receipt is wrong never ends well, and its end is withh
       () => onPath('/aci/receipts/', (text) => text.replace('"served_at":', '"served_at":1')),
       'receipt_signature_invalid',
     ],
+    ['receipt key that the receipt does not commit to', () => ({ receiptKey: 'ab'.repeat(32) }), 'receipt_key_mismatch'],
     ['receipt that names a key outside the keyset', () => ({ sealing: { controllerReceipt: { key_id: 'receipt-2' } } }), 'receipt_key_unknown'],
     [
       'receipt signed by another enclave under the same key id',

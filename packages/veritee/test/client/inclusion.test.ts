@@ -35,7 +35,7 @@ import {
 } from '../../src/log/index.ts'
 import type { Policy } from '../../src/policy/index.ts'
 import { parseReceipt, type ReceiptEvent } from '../../src/receipt/index.ts'
-import { trust } from '../receipt/enclaves.ts'
+import { sha, trust } from '../receipt/enclaves.ts'
 import { policyOf } from '../receipt/scenario.ts'
 import { tlsIdentity } from './servers.ts'
 import { type FakeService, fakeService, request } from './service.ts'
@@ -90,6 +90,10 @@ class FakeLog {
   }
 }
 
+const keyed = {
+  type: 'veritee.receipt_key',
+  commitment: sha(Buffer.from(`${Buffer.from('veritee.receipt-key.v1\n').toString('hex')}${receiptKey}`, 'hex')),
+}
 const promising = (events: readonly ReceiptEvent[] | readonly unknown[]) =>
   [...events, { type: 'veritee.log', origin, promised_by: promisedBy }, { type: 'veritee.chain', sequence: 0, previous: null }] as never
 
@@ -105,7 +109,7 @@ interface Setting {
 
 async function open(named: Policy = policyOf({ log: policy }, { log: policy, channel: 'attested' }), promises = true): Promise<Setting> {
   const texts = new Map<string, string>()
-  const sealing = promises ? { controllerEvents: promising, workerEvents: promising } : {}
+  const sealing = promises ? { controllerEvents: promising, workerEvents: (events: readonly unknown[]) => promising([...events, keyed]) } : {}
   const document = (path: string, text: string): string => {
     texts.set(path, text)
     return text

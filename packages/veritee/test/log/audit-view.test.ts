@@ -36,7 +36,7 @@ beforeAll(async () => {
 
 describe('audit views', () => {
   it('S6: a view has no digest of content but keyed ones, no seed, nothing that the requester wrote, and counts in buckets', async () => {
-    const receipt = await enclave.receipt(origin, 1_700_000_600, inference)
+    const receipt = await enclave.receipt(origin, 1_700_000_600, inference, receiptKey)
     const view = await auditViewOf(receipt, receiptKey)
     const keyed = (byte: string): string =>
       createHmac('sha256', receiptKey)
@@ -48,11 +48,11 @@ describe('audit views', () => {
     const text = jcs(view as never)
     for (const secret of ['a1a1a1a1', 'a2a2a2a2', 'a3a3a3a3', 'c1c1c1c1', 'c2c2c2c2', 'secret', '2a"', '475', '12:1', 'rcpt-', 'user'])
       expect(text).not.toContain(secret)
-    expect((await auditViewOf(receipt, null)).content).toBeNull()
+    expect((await auditViewOf(await enclave.receipt(origin, 1_700_000_600, inference), null)).content).toBeNull()
   })
 
   it('S6: the entry is the hash of what is signed, and says nothing without the view', async () => {
-    const view = await auditViewOf(await enclave.receipt(origin, 1_700_000_600, inference), receiptKey)
+    const view = await auditViewOf(await enclave.receipt(origin, 1_700_000_600, inference, receiptKey), receiptKey)
     const wanted = createHash('sha256')
       .update(`veritee.audit-view.v1\n${jcs(view as never)}`)
       .digest()
@@ -60,7 +60,7 @@ describe('audit views', () => {
   })
 
   it('a signed view verifies under its keyset; another keyset, and any changed member, do not', async () => {
-    const view = await auditViewOf(await enclave.receipt(origin, 1_700_000_600, inference), receiptKey)
+    const view = await auditViewOf(await enclave.receipt(origin, 1_700_000_600, inference, receiptKey), receiptKey)
     const text = await signLogStatement(view, (message) => enclave.key.sign(message))
     const verify = (of: string, by = enclave) => verifyLogStatement(parseLogStatement(of), by.keys, by.keysetDigest)
     expect((await verify(text)).statement).toEqual(view)
@@ -91,6 +91,14 @@ describe('audit views', () => {
     expect(await refusal(() => parseLogStatement(text.replace('"receipts":3', '"receipts":0')))).toBe('audit_view_malformed')
   })
 
+  it('S5: a view is made with the key that the receipt commits to, and with no other, nor without it', async () => {
+    const receipt = await enclave.receipt(origin, 1_700_000_600, inference, receiptKey)
+    for (const key of [null, new Uint8Array(32), new Uint8Array(32).fill(8)])
+      expect(await refusal(() => auditViewOf(receipt, key))).toBe('receipt_key_mismatch')
+    const without = await enclave.receipt(origin, 1_700_000_600, inference)
+    expect(await refusal(() => auditViewOf(without, receiptKey))).toBe('receipt_key_mismatch')
+  })
+
   it('a receipt without a promise has no view', async () => {
     const receipt = await enclave.receipt(null, 1_700_000_600)
     expect(await refusal(() => auditViewOf(receipt, receiptKey))).toBe('audit_view_malformed')
@@ -105,7 +113,7 @@ describe('audit views', () => {
     ['a digest of content without key', (view) => Object.assign(view, { content: { request_received: `sha256:${'a1'.repeat(32)}` } })],
     ['a fraction', (view) => Object.assign(view, { sequence: 1.5 })],
   ])('refused: %s', async (_, change) => {
-    const view = await auditViewOf(await enclave.receipt(origin, 1_700_000_600, inference), receiptKey)
+    const view = await auditViewOf(await enclave.receipt(origin, 1_700_000_600, inference, receiptKey), receiptKey)
     const text = await signLogStatement(view, (message) => enclave.key.sign(message))
     const document = JSON.parse(text) as Record<string, unknown>
     change(document)
@@ -137,7 +145,10 @@ describe('inclusion of a receipt', () => {
     tlogProofText({ extra: null, index, path: await inclusionProof(leaves, index), checkpoint: await checkpoint(leaves, 1_700_000_500) })
 
   it('S21: a receipt in the log is found by its requester, who remembers the checkpoint', async () => {
-    const receipts = [await enclave.receipt(origin, 1_700_000_600, inference), await enclave.receipt(origin, 1_700_000_600, inference)]
+    const receipts = [
+      await enclave.receipt(origin, 1_700_000_600, inference, receiptKey),
+      await enclave.receipt(origin, 1_700_000_600, inference, receiptKey),
+    ]
     const leaves: Uint8Array[] = [await leafHash(utf8('something else'))]
     for (const receipt of receipts) leaves.push(await leafHash(await logEntry(await auditViewOf(receipt, receiptKey))))
     const [first, second] = receipts
@@ -154,7 +165,7 @@ describe('inclusion of a receipt', () => {
     expect(await refusal(() => verifyInclusion(second, receiptKey, fork, trust, one.seen))).toBe('log_consistency_invalid')
     // Another receipt, another key, another log, no promise.
     expect(await refusal(() => verifyInclusion(first, receiptKey, offered, trust, one.seen))).toBe('log_inclusion_invalid')
-    expect(await refusal(() => verifyInclusion(second, new Uint8Array(32), offered, trust, one.seen))).toBe('log_inclusion_invalid')
+    expect(await refusal(() => verifyInclusion(second, new Uint8Array(32), offered, trust, one.seen))).toBe('receipt_key_mismatch')
     expect(await refusal(async () => verifyInclusion(await enclave.receipt('other', 1_700_000_600), receiptKey, offered, trust, null))).toBe(
       'log_origin_mismatch',
     )

@@ -168,6 +168,7 @@ receipt = {
             "outcome": "complete",
         },
         {"type": "response.returned", "body_hash": bodies["response.returned"]},
+        {"type": "veritee.receipt_key", "commitment": digest(b"veritee.receipt-key.v1\n" + receipt_key)},
         {"type": "veritee.log", **promise},
         {"type": "veritee.chain", "sequence": 3, "previous": digest(b"receipt before")},
     ],

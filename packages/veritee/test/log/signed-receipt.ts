@@ -8,6 +8,7 @@ import {
   type ReceiptEvent,
   ReceiptKeys,
   receiptDigest,
+  receiptKeyCommitment,
   type UnsignedReceipt,
   verifyReceipt,
 } from '../../src/receipt/index.ts'
@@ -40,7 +41,12 @@ export class Enclave {
     return new Enclave(key, keyset, await keysetDigest(keyset))
   }
 
-  async receipt(origin: string | null, promisedBy: number, more: readonly ReceiptEvent[] = []): Promise<Awaited<ReturnType<typeof verifyReceipt>>> {
+  async receipt(
+    origin: string | null,
+    promisedBy: number,
+    more: readonly ReceiptEvent[] = [],
+    receiptKey: Uint8Array | null = null,
+  ): Promise<Awaited<ReturnType<typeof verifyReceipt>>> {
     const digest = (byte: string): string => `sha256:${byte.repeat(32)}`
     const unsigned: UnsignedReceipt = {
       api_version: 'aci/1',
@@ -56,6 +62,7 @@ export class Enclave {
         { type: 'request.forwarded', body_hash: digest('a2') },
         ...more,
         { type: 'response.returned', body_hash: digest('a3') },
+        ...(receiptKey === null ? [] : [{ type: 'veritee.receipt_key' as const, commitment: await receiptKeyCommitment(receiptKey) }]),
         ...(origin === null ? [] : [{ type: 'veritee.log' as const, origin, promised_by: promisedBy }]),
         { type: 'veritee.chain', sequence: this.#sequence, previous: this.#previous },
       ],

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { isHex } from 'veritee/bytes'
+import { fromHex, isHex } from 'veritee/bytes'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
 import { HttpError } from '../../http/errors.ts'
 import { holdBytes } from '../../http/held-bytes.ts'
@@ -35,8 +35,8 @@ export async function relay(registry: Registry, exchange: Exchange, served: Serv
     return { outcome: 'refused', usage: null }
   }
   response.setHeader('x-receipt-id', receipt.id)
-  const receiptKey = header(answer, 'x-veritee-receipt-key')
-  if (receiptKey !== null && isHex(receiptKey, 32)) response.setHeader('x-veritee-receipt-key', receiptKey)
+  const receiptKey = receiptKeyOf(answer)
+  if (receiptKey !== null) response.setHeader('x-veritee-receipt-key', receiptKey)
   if (header(answer, 'content-type')?.startsWith('text/event-stream') === true) return await passStream(registry, exchange, served)
   // Of many answers at a time, as of many requests: no worker may take the memory of this enclave.
   const relayed = await holdPlain(answer, (bytes) => holdBytes(response.req, bytes)).catch(withoutItsEnd)
@@ -84,6 +84,12 @@ async function passStream(registry: Registry, exchange: Exchange, served: Served
   return { outcome: relayed.outcome, usage: check.usage }
 }
 
+/** As it is passed on; null where none came that could be one. */
+function receiptKeyOf(answer: Served['answer']): string | null {
+  const key = header(answer, 'x-veritee-receipt-key')
+  return key !== null && isHex(key, 32) ? key : null
+}
+
 /** A plain answer that did not come whole, as an error: a time limit's own, or that the worker broke off. */
 function withoutItsEnd(cause: unknown): HttpError {
   if (cause instanceof HttpError) return cause
@@ -111,12 +117,14 @@ async function checkReceipt(
   { lease: { worker }, answer, upstreamNonce }: Served,
   relayed: Relayed,
 ): Promise<UpstreamCheck> {
+  const receiptKey = receiptKeyOf(answer)
   const check = await checkUpstream(worker, header(answer, 'x-receipt-id'), {
     requestHash: request.forwardedHash,
     clientNonce: upstreamNonce,
     responseHash: relayed.receivedHash,
     complete: relayed.complete,
     stream: relayed.received,
+    receiptKey: receiptKey === null ? null : fromHex(receiptKey),
     offered: receiptOfTrailers(relayed.trailers ?? {}),
   })
   const { result, reason } = check.event

@@ -6,6 +6,7 @@ import type { Identity } from './identity.ts'
 import { drawBytes } from './random.ts'
 import { type DocumentKind, ReceiptArchive } from './receipts/archive.ts'
 import { GroupCommit } from './receipts/group-commit.ts'
+import { keyEvents } from './receipts/key-event.ts'
 import { keepHead, keepViews, type LogLink, promiseEvents, type ReceiptToLog } from './receipts/log-link.ts'
 import type { ReceiptRecord } from './receipts/record.ts'
 
@@ -17,7 +18,7 @@ export interface ReceiptFacts {
   readonly events: readonly ReceiptEvent[]
   /** The tree behind a `veritee.stream` event, kept for prefix proofs. */
   readonly stream: StreamTree | null
-  /** The key that went out with the answer: content digests of the audit view are keyed with it (rule S6). Absent where there was none. */
+  /** The key that went out with the answer, 32 bytes: the receipt commits to it, and content digests of the audit view are keyed with it (rule S6). Absent where there was none. */
   readonly receiptKey?: Uint8Array
   /** At a controller: the worker's receipt that this one cites. */
   readonly upstream?: UpstreamReceipt
@@ -260,6 +261,7 @@ export class Ledger {
       served_at: at,
       event_log: [
         ...facts.events,
+        ...keyEvents(facts.receiptKey),
         ...promiseEvents(this.#options.log, at),
         { type: 'veritee.chain', sequence: this.#sequence, previous: this.#previous },
       ],

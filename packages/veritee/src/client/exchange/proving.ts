@@ -2,10 +2,10 @@ import { sha256Digest } from '../../bytes/digest.ts'
 import { isoTime } from '../../bytes/iso-time.ts'
 import { fail } from '../../errors.ts'
 import { policyFor } from '../../policy/index.ts'
-import { type Exchange, maxReceiptBytes, type VerifiedExchange, verifySealedExchange } from '../../receipt/index.ts'
+import { checkReceiptKey, type Exchange, maxReceiptBytes, type VerifiedExchange, verifySealedExchange } from '../../receipt/index.ts'
 import { ehbpKeyOf } from '../../seal/ehbp/index.ts'
 import type { Service } from '../establish.ts'
-import { rememberPromises } from '../inclusion/promised.ts'
+import { receiptKeyOf, rememberPromises } from '../inclusion/promised.ts'
 import { proofError } from '../proof/errors.ts'
 import { checksOf, provenEnclave, provenModel, provenReceipt } from '../proof/facts.ts'
 import type { Proof, ProofStatus, ProvenEnclave } from '../proof/proof.ts'
@@ -45,6 +45,8 @@ export async function judge(sent: Sent, receiving: Receiving, complete: boolean,
   try {
     if (!complete && !receiving.hasPrefix) throw fail('service_unavailable', `the answer broke off after ${receiving.length} bytes`)
     const { proof, records } = await verify(sent, receiving, complete, proving)
+    const key = receiptKeyOf(sent)
+    if (key !== null) await checkReceiptKey((proof.worker ?? proof).receipt, key)
     return result(sent, receiving, complete, { proof, records }, null)
   } catch (error) {
     return result(sent, receiving, complete, null, { error })

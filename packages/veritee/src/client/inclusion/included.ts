@@ -65,8 +65,8 @@ export interface ReceiptInclusion {
 }
 
 /**
- * `broken-promise`: the receipt as signed, its key (hex, or null) and the checkpoint (a signed note): whoever judges reads the log up to it and does not find the entry (spec/log.md). The
- * key came with the answer and is signed by nobody, so that whoever passed it on may be at fault. `two-histories`: two checkpoints; with `log_fork` they convict the log.
+ * `broken-promise`: the receipt as signed, its key (hex, or null), to which the receipt commits, and the checkpoint (a signed note): whoever judges reads the log up to it and does not find
+ * the entry (spec/log.md). `two-histories`: two checkpoints; with `log_fork` they convict the log.
  */
 export type InclusionEvidence =
   | { readonly kind: 'broken-promise'; readonly receipt: unknown; readonly receiptKey: string | null; readonly checkpoint: string }

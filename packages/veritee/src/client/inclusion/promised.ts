@@ -18,11 +18,17 @@ export interface PromisedReceipt {
 /** By the proofs of this process: a proof as a document holds no receipts and no keys. */
 const promised = new WeakMap<Proof, readonly PromisedReceipt[]>()
 
-/** Remembers which receipts of a proof are in a log, or will be. */
-export function rememberPromises(proof: Proof, { service, sealed, response }: Sent, found: VerifiedExchange): void {
-  const { policy } = service.options
+/** The key that came with an answer, 32 bytes; null where none came that could be one. Whether it is that of the receipt, `checkReceiptKey` says. */
+export function receiptKeyOf({ sealed, response }: Pick<Sent, 'sealed' | 'response'>): Uint8Array | null {
   const header = response.headers['x-veritee-receipt-key']
-  const receiptKey = sealed?.opening.sealed.receiptKey ?? (header !== undefined && isHex(header, 32) ? fromHex(header) : null)
+  return sealed?.opening.sealed.receiptKey ?? (isHex(header, 32) ? fromHex(header) : null)
+}
+
+/** Remembers which receipts of a proof are in a log, or will be. */
+export function rememberPromises(proof: Proof, sent: Sent, found: VerifiedExchange): void {
+  const { service } = sent
+  const { policy } = service.options
+  const receiptKey = receiptKeyOf(sent)
   const receipts = [
     {
       of: 'service',
