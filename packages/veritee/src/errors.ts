@@ -51,6 +51,7 @@ export const errorTexts = {
   release_statement_malformed: 'the release statement is not a well-formed veritee.release-statement.v1 document',
   release_signature_invalid: 'a key you trust did not make its signature over this release statement: it was changed',
   release_signatures_missing: 'fewer of the keys you trust have signed the release statement than you demand',
+  release_not_reproduced: 'what was built from the source is not what the release statement says',
   release_product: 'the release statement is of another product',
   release_rolled_back: 'the release statement is older than one that was seen',
   admission_manifest_malformed: 'the admission manifest is not a well-formed veritee.admission-manifest.v1 document',

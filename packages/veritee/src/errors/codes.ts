@@ -203,6 +203,7 @@ const codes = {
     'policy_release',
     'release_signatures_missing',
     'release_product',
+    'release_not_reproduced',
     'release_rolled_back',
     'release_expired',
     'release_withdrawn',

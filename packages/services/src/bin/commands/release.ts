@@ -1,10 +1,12 @@
-import { basename, dirname } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Json, jcs } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import { type Role, roles } from 'veritee/policy'
-import { parseRelease, type ReleaseTrust, signRelease, verifyRelease } from 'veritee/release'
+import { parseRelease, type ReleaseStatement, type ReleaseTrust, signRelease, verifyRelease } from 'veritee/release'
 import { gramineSigner, measureEnclave, measurementsText, parseInputs, parseMeasurements } from '../../deploy/release/measure.ts'
+import { rebuildRelease } from '../../deploy/release/rebuild.ts'
+import { sourceTree } from '../../deploy/release/source-tree.ts'
 import { readPublisherKey } from '../../models/sealing/keys.ts'
 import { nodeFiles, publish, writeNew } from '../../process/files.ts'
 import type { Command } from '../command.ts'
@@ -19,7 +21,11 @@ const help = `veriteed release: what the makers of a release say of it (spec/rel
   veriteed release sign FILE --key FILE
       adds a signature (the key is of veriteed manifest keygen); several signers sign one after the other, in any order
   veriteed release verify FILE --product NAME --signer HEX... --threshold N --max-age SECONDS [--minimum-sequence N] [--measurements FILE]
-      verifies signatures, age and withdrawal; with --measurements, of your own build, that the release is what you built
+                     [--rebuild DIR --inputs FILE... [--anchors FILE] [--root DIR --node FILE]]
+      verifies signatures, age and withdrawal; with --measurements, of your own build, that the release is what you built.
+      --rebuild builds it from DIR, a checkout of its commit in which npm ci has run, with the inputs and anchors that its makers published,
+      and names the first difference; --root is the file system of the base image and --node its Node, without which those are not compared.
+      This runs the programs of the checkout
 
 Every command takes --json: one document on stdout.
 Exit codes: 0 done, 1 not genuine, not accepted or not what was built, 2 wrong usage, 3 something needed is unavailable.
@@ -28,6 +34,10 @@ Exit codes: 0 done, 1 not genuine, not accepted or not what was built, 2 wrong u
 const options = {
   inputs: { type: 'string', multiple: true },
   measurements: { type: 'string' },
+  rebuild: { type: 'string' },
+  anchors: { type: 'string' },
+  root: { type: 'string' },
+  node: { type: 'string' },
   product: { type: 'string' },
   release: { type: 'string' },
   commit: { type: 'string' },
@@ -51,7 +61,7 @@ const allowed: { readonly [A in Action]: readonly (keyof typeof options)[] } = {
   measure: ['inputs', 'out'],
   create: ['measurements', 'product', 'release', 'commit', 'sequence', 'withdraw', 'svn-floor', 'out'],
   sign: ['key'],
-  verify: ['product', 'signer', 'threshold', 'max-age', 'minimum-sequence', 'measurements'],
+  verify: ['product', 'signer', 'threshold', 'max-age', 'minimum-sequence', 'measurements', 'rebuild', 'inputs', 'anchors', 'root', 'node'],
 }
 const actions: { readonly [A in Action]: (values: Values, file: string) => Promise<object> } = { measure, create, sign, verify }
 
@@ -130,14 +140,25 @@ async function sign(values: Values, file: string): Promise<object> {
 }
 
 async function verify(values: Values, file: string): Promise<object> {
+  for (const name of ['inputs', 'anchors', 'root', 'node'] as const)
+    if (values[name] !== undefined && values.rebuild === undefined) throw fail('usage', `--${name} goes with --rebuild`)
   const { statement, digest, signers } = await verifyRelease(await nodeFiles.readText(file), trustOf(values), new Date())
   const { release, commit, sequence, issued, withdrawn, enclaves } = statement
   if (values.measurements !== undefined) {
     const own = parseMeasurements(await nodeFiles.readText(values.measurements))
     for (const built of own) compare(built, enclaves as unknown as readonly Readonly<Record<string, unknown>>[], release)
   }
-  const rebuilt = values.measurements === undefined ? 'not compared' : 'equal to what you built'
+  const compared = values.measurements === undefined ? 'not compared' : 'equal to what you built'
+  const rebuilt = values.rebuild === undefined ? compared : await rebuild(values, statement)
   return { verified: true, digest, release, commit, sequence, issued: new Date(issued * 1000).toISOString(), withdrawn, signers, rebuilt }
+}
+
+async function rebuild(values: Values, statement: ReleaseStatement): Promise<object> {
+  const { inputs = [], anchors, root, node } = values
+  if ((root === undefined) !== (node === undefined)) throw fail('usage', '--root and --node go together: both are of the base image')
+  const texts = await Promise.all(inputs.map((path) => nodeFiles.readText(path)))
+  const image = root === undefined || node === undefined ? null : { root, node }
+  return rebuildRelease(statement, sourceTree(demand(values.rebuild, 'rebuild'), anchors === undefined ? null : resolve(anchors)), texts, image)
 }
 
 /** What somebody built must be in the statement, member by member; a measurement that nobody could compute here is not compared. */
@@ -146,7 +167,7 @@ function compare(built: Readonly<Record<string, unknown>>, stated: readonly Read
     Object.entries(built).every(([name, value]) => one[name] === value || (name === 'mrenclave' && value === null))
   if (!stated.some(same))
     throw fail(
-      'release_measurement_unknown',
+      'release_not_reproduced',
       `what was built here is no enclave of release ${release}: ${String(built.role)} with inputs ${String(built.inputs)}`,
     )
 }

@@ -97,12 +97,7 @@ export async function collectInputs(image: Image, options: InputOptions): Promis
     files[`${paths.bundle}/${path}`] = found
   }
   files[paths.node] = await sha256Of(image.node)
-  const ofImage = [
-    `${gramineDirectory}/libsysdb.so`,
-    ...runtimeLibraries.map((name) => `${gramineDirectory}/runtime/glibc/${name}`),
-    ...systemLibraries,
-  ]
-  for (const path of ofImage) files[path] = await sha256Of(join(image.root, path))
+  for (const path of filesOfImage(gramineDirectory)) files[path] = await sha256Of(join(image.root, path))
   return {
     version: 'veritee.enclave-inputs.v1',
     role,
@@ -114,6 +109,11 @@ export async function collectInputs(image: Image, options: InputOptions): Promis
     gramineDirectory,
     files: sorted(files),
   }
+}
+
+/** What an enclave trusts beside Node and its bundle: Gramine's LibOS and C library, and the system libraries. */
+export function filesOfImage(gramineDirectory: string): readonly string[] {
+  return [`${gramineDirectory}/libsysdb.so`, ...runtimeLibraries.map((name) => `${gramineDirectory}/runtime/glibc/${name}`), ...systemLibraries]
 }
 
 /** The name of a set of inputs: `sha256:` over their JCS form. Two people who built the same thing have the same. */
@@ -131,7 +131,8 @@ async function readText(path: string): Promise<string> {
   return Buffer.concat(parts).toString('utf8')
 }
 
-async function sha256Of(path: string): Promise<string> {
+/** Of a file, hex. Throws `enclave_input_missing`. */
+export async function sha256Of(path: string): Promise<string> {
   const hash = createHash('sha256')
   for await (const part of opened(path)) hash.update(part)
   return hash.digest('hex')
