@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createSimPlatform } from 'veritee/attestation/sim'
 import { type BrokerStore, createBroker, openStore } from '../packages/services/src/enclave/broker/index.ts'
-import { type AuditEntry, type BrokerState, emptyState, limits, put, recorded } from '../packages/services/src/enclave/broker/store/index.ts'
+import { type AuditEntry, type BrokerState, limits, newState, put, recorded } from '../packages/services/src/enclave/broker/store/index.ts'
 import { createQuoter } from '../packages/services/src/enclave/runtime/quote.ts'
 import { openFileSealingKey } from '../packages/services/src/enclave/runtime/sealing-key.ts'
 import { createSimDevice } from '../packages/services/src/enclave/runtime/sim-device.ts'
@@ -56,7 +56,7 @@ const line: Omit<AuditEntry, 'seq'> = {
 
 /** 64 models with their policies, and a trail that is full. */
 function grown(): BrokerState {
-  let state = emptyState
+  let state = newState()
   for (let i = 0; i < models; i++)
     state = put(state, `models/model-number-${i}/1`, { value: Buffer.alloc(32, i).toString('base64'), policy, evidence: 'veritee' }, at)
   for (let i = 0; i < limits.audit; i++) state = recorded(state, line)

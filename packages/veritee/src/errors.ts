@@ -178,7 +178,8 @@ export const errorTexts = {
   kbs_token_invalid: 'the attestation token is not of this key broker, was changed, or has expired',
   kbs_resource_unknown: 'the key broker has no resource of this name',
   kbs_resource_revoked: 'the resource was revoked',
-  kbs_log_stale: 'the key broker has no checkpoint of its log that enough witnesses have seen lately, and releases nothing without one',
+  kbs_log_stale:
+    'the key broker cannot show by its log and enough of the witnesses that what it knows is the newest, and releases nothing without that',
   kbs_busy: 'too many requests to the key broker from this address; retry later',
   kbs_refused: 'the key broker did not release the resource; its reason is in the message',
   kbs_answer_malformed: 'the answer of the key broker is not of the protocol spoken',

@@ -91,6 +91,12 @@ export const brokerSchema: Schema<typeof sections> = {
   sections,
   secrets: {
     metrics: { variable: 'VERITEE_METRICS_TOKEN', flag: 'metrics-token-file', about: 'bearer token that /metrics asks for' },
+    log: {
+      variable: 'VERITEE_LOG_TOKEN',
+      flag: 'log-token-file',
+      about:
+        'credential to add documents to the log; with it an older store is told from the newest. An enclave that follows a log does not start without it',
+    },
     admin: { variable: 'VERITEE_ADMIN_TOKEN', flag: 'admin-token-file', about: 'credential of the admin interface, which is off without it' },
   },
 }

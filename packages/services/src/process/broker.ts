@@ -60,7 +60,7 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
       'release-policy.json': text(releasePolicy(simulatedEnclave('worker', await program.codeDigest()))),
     })
   const file = config.store.file ?? join(enclave.state, 'store')
-  const log = await brokerLog(config, platform.anchors)
+  const log = await brokerLog(config, platform.anchors, options.configuration.secrets.log ?? null)
   const store = await openStore(file, simulated ? await openFileSealingKey(`${file}.key`) : await openGramineSealingKey())
   if (store.source === 'file')
     report(`the store is NOT SEALED to anything: its key is in ${file}.key, and who reads that can read the keys in ${file}`, {
@@ -100,6 +100,7 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
     readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
     readiness.add('store_not_written', () => (store.failure === null ? [] : [`the store cannot be written: ${store.failure}`]))
     readiness.add('log_not_followed', () => (broker.log?.stale ? [`${broker.log.stale}; the last attempt: ${broker.log.failure ?? 'none'}`] : []))
+    readiness.add('store_not_newest', () => (broker.logged?.reason ? [broker.logged.reason] : []))
     // Model owners would refuse its report; keys last a day and are made at start.
     readiness.add('keyset_ended', () => (now().getTime() < broker.identity.keyset.not_after * 1000 ? [] : ['the keyset has expired: start anew']))
     const { tls } = broker.identity

@@ -12,6 +12,7 @@ export type ReasonCode =
   | 'api_keys_not_current'
   | 'store_not_written'
   | 'log_not_followed'
+  | 'store_not_newest'
   | 'keyset_ended'
   | 'clock_behind'
   | 'replicas_differ'

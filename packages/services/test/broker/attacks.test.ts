@@ -329,9 +329,9 @@ describe('credentials of one surface at another', () => {
 
 describe('the trail', () => {
   it('S22: noise of askers that have proven nothing does not push out what is known of others', async () => {
-    const { emptyState, recorded } = await import('../../src/enclave/broker/store/index.ts')
+    const { newState, recorded } = await import('../../src/enclave/broker/store/index.ts')
     const line = { at: '', event: 'refusal', resource: null, version: null, policy: null, code: 'x', descriptor: null, simulated: null } as const
-    let state = recorded(emptyState, { ...line, measurement: 'ab' })
+    let state = recorded(newState(), { ...line, measurement: 'ab' })
     for (let i = 0; i < 3000; i++) state = recorded(state, { ...line, measurement: null })
     expect(state.refusals).toHaveLength(1024)
     expect(state.refusals[0]).toMatchObject({ seq: 1, measurement: 'ab' })

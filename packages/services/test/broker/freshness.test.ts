@@ -166,7 +166,7 @@ describe('S11: the log that a broker follows', () => {
 
 describe('S11: a broker that follows a log', () => {
   const start = async (log: SmallLog, rest: Parameters<typeof startBroker>[0] = {}): Promise<RunningBroker> =>
-    startBroker({ log: { trust: log.trust, read: log.read, maxAgeSeconds: 3600 }, ...rest })
+    startBroker({ log: { trust: log.trust, read: log.read, maxAgeSeconds: 3600, submit: null }, ...rest })
 
   it('releases with a fresh checkpoint, and refuses with a code without one', async () => {
     const log = await SmallLog.make()

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { copyFile, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -138,6 +138,9 @@ describe("the broker's store", () => {
     ['a first frame that is a delta', ({ delta }) => [delta as object]],
     ['a state without its trail', ({ state }) => [{ ...(state as object), audit: undefined }]],
     ['a state with another member', ({ state }) => [{ ...(state as object), more: 1 }]],
+    ['a state without its name', ({ state }) => [{ ...(state as object), id: undefined }]],
+    ['a state whose name is none', ({ state }) => [{ ...(state as object), id: 'AB' }]],
+    ['a head that is none', ({ state }) => [{ ...(state as object), head: { index: -1, nonce: 'ab'.repeat(16) } }]],
     ['a resource with a name that is none', ({ state }) => [{ ...(state as object), resources: { '../x': resource } }]],
     ['a resource of another shape', ({ state }) => [{ ...(state as object), resources: { 'a/b/c': { ...resource, value: 7 } } }]],
     ['a resource of another form of evidence', ({ state }) => [{ ...(state as object), resources: { 'a/b/c': { ...resource, evidence: 'any' } } }]],
@@ -148,19 +151,22 @@ describe("the broker's store", () => {
       'a line that is numbered like one before',
       ({ state, delta }) => [state as object, { ...(delta as object), entries: [{ seq: 1, ...release }], seq: 1 }],
     ],
-    ['lines numbered downwards', ({ state }) => [state as object, { resources: {}, entries: [3, 2].map((seq) => ({ seq, ...release })), seq: 3 }]],
-    ['a line numbered beyond the count', ({ state }) => [state as object, { resources: {}, entries: [{ seq: 9, ...release }], seq: 3 }]],
+    [
+      'lines numbered downwards',
+      ({ state }) => [state as object, { head: null, resources: {}, entries: [3, 2].map((seq) => ({ seq, ...release })), seq: 3 }],
+    ],
+    ['a line numbered beyond the count', ({ state }) => [state as object, { head: null, resources: {}, entries: [{ seq: 9, ...release }], seq: 3 }]],
     [
       'more resources than there may be',
       ({ state }) => [
         state as object,
-        { resources: Object.fromEntries(Array.from({ length: 1025 }, (_, i) => [`a/b/${i}`, resource])), entries: [], seq: 1 },
+        { head: null, resources: Object.fromEntries(Array.from({ length: 1025 }, (_, i) => [`a/b/${i}`, resource])), entries: [], seq: 1 },
       ],
     ],
   ])('S11: sealed under the right key, %s: refused', async (title, frames) => {
     const { header, sealFrame } = await import('../../src/enclave/broker/store/frames.ts')
-    const state = { resources: {}, audit: [{ seq: 1, ...release }], refusals: [], seq: 1 }
-    const delta = { resources: { 'a/b/c': resource }, entries: [{ seq: 2, ...release }], seq: 2 }
+    const state = { id: '0a'.repeat(16), head: null, resources: {}, audit: [{ seq: 1, ...release }], refusals: [], seq: 1 }
+    const delta = { resources: { 'a/b/c': resource }, entries: [{ seq: 2, ...release }], seq: 2, head: { index: 1, nonce: 'ab'.repeat(16) } }
     const path = join(directory, `shape-${title.replaceAll(' ', '-')}`)
     const write = async (plains: readonly (string | object)[]): Promise<void> => {
       let previous = Buffer.alloc(0)
@@ -190,7 +196,7 @@ describe("the broker's store", () => {
     await expect(openStore(join(directory, 'large'), sealing)).rejects.toMatchObject({ code: 'broker_store_invalid' })
   })
 
-  it('S11: an old file put back is refused while the process runs, and by a floor kept elsewhere; without one it opens', async () => {
+  it('S11: an old file put back is refused while the process runs; afterwards it opens, where no log tells', async () => {
     const path = join(directory, 'old')
     await written(path, 1)
     await copyFile(path, `${path}.1`)
@@ -200,8 +206,6 @@ describe("the broker's store", () => {
     await expect(store.commit(one)).rejects.toMatchObject({ code: 'broker_store_rolled_back' })
     expect(store.state.audit).toHaveLength(2)
     await store.close()
-    const freshness = { floor: () => Promise.resolve(2), raise: () => Promise.resolve() }
-    await expect(openStore(path, sealing, freshness)).rejects.toMatchObject({ code: 'broker_store_rolled_back' })
     expect((await reopened(path)).audit).toHaveLength(1)
   })
 
@@ -217,24 +221,17 @@ describe("the broker's store", () => {
 
   it('a commit that fails changes nothing, and the next one writes everything', async () => {
     const path = join(directory, 'failing')
-    const raised: number[] = []
-    let broken = false
-    const freshness = {
-      floor: () => Promise.resolve(0),
-      raise: (generation: number) => (broken ? Promise.reject(new Error('nobody there')) : Promise.resolve(void raised.push(generation))),
-    }
-    const store = await openStore(path, sealing, freshness)
+    const store = await openStore(path, sealing)
     await store.commit(one)
-    broken = true
-    await expect(store.commit(one)).rejects.toThrow('nobody there')
-    expect([store.generation, store.state.audit.length, store.failure]).toEqual([1, 1, 'file_unavailable'])
-    broken = false
+    await rename(path, `${path}.away`)
+    await expect(store.commit(one)).rejects.toMatchObject({ code: 'broker_store_rolled_back' })
+    expect([store.generation, store.state.audit.length, store.failure]).toEqual([1, 1, 'broker_store_rolled_back'])
+    await rename(`${path}.away`, path)
     store.note((state) => recorded(state, refusal))
     await store.commit(one)
     expect(store.failure).toBeNull()
     await store.close()
     expect(await reopened(path)).toMatchObject({ audit: [{ seq: 1 }, { seq: 3 }], refusals: [{ seq: 2 }] })
-    expect(raised).toEqual([1, 2])
   })
 
   it('those that wait together are written together; one that throws is left out', async () => {

@@ -1,10 +1,13 @@
 import { createHash, createPrivateKey, type JsonWebKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { type Json, jcs } from 'veritee/bytes'
+import { type Json, jcs, utf8 } from 'veritee/bytes'
 import { type ErrorCode, fail } from 'veritee/errors'
 import { describe, expect, it } from 'vitest'
 import { readAuth } from '../../src/enclave/broker/evidence.ts'
+import { WitnessedLog } from '../../src/enclave/broker/freshness/witnessed-log.ts'
 import { problemOf } from '../../src/enclave/broker/problem.ts'
+import { headEntry, headOf, type StoreHead } from '../../src/enclave/broker/store/index.ts'
+import { flooredClock } from '../../src/enclave/runtime/admission/clock.ts'
 import {
   boundDescriptor,
   openJwe,
@@ -14,6 +17,7 @@ import {
   type TeePubkey,
   teePubkeyOf,
 } from '../../src/enclave/runtime/kbs/index.ts'
+import { SmallLog } from './small-log.ts'
 
 interface Vectors {
   readonly tee_key: JsonWebKey
@@ -28,6 +32,15 @@ interface Vectors {
   readonly auth_refused: readonly { readonly why: string; readonly body: Json; readonly code: ErrorCode }[]
   readonly pubkey_refused: readonly { readonly why: string; readonly key: Json }[]
   readonly problems: readonly { readonly step: string; readonly code: ErrorCode; readonly status: number; readonly type: string }[]
+  readonly store_heads: {
+    readonly store: string
+    readonly key: string
+    readonly entry: StoreHead & { readonly text: string }
+    readonly passed_over: readonly { readonly why: string; readonly text: string }[]
+    /** Entries of a log in their order, and what follows from them. */
+    readonly log: readonly string[]
+    readonly logged_head: StoreHead
+  }
 }
 
 const read = (path: string): string => readFileSync(new URL(`../../../../spec/${path}`, import.meta.url), 'utf8')
@@ -72,6 +85,26 @@ describe('spec/vectors/key-release.json', () => {
 
   it.each(vectors.pubkey_refused)('a tee-pubkey that is $why is refused', ({ key: pubkey }) => {
     expect(codeOf(() => parseTeePubkey(pubkey))).toBe('kbs_request_malformed')
+  })
+
+  it('store heads: the entry, what is none, and what follows from a log', async () => {
+    const { store: id, key: hex, entry, passed_over: others, log: entries, logged_head: logged } = vectors.store_heads
+    const store = { id, headKey: Buffer.from(hex, 'hex') }
+    expect(new TextDecoder().decode(headEntry(store, entry))).toBe(entry.text)
+    expect(headOf(utf8(entry.text), store)).toEqual({ index: entry.index, nonce: entry.nonce })
+    for (const { why, text } of others) expect(headOf(utf8(text), store), why).toBe(null)
+    const log = await SmallLog.make()
+    const now = (): Date => new Date()
+    const watch = new WitnessedLog({ trust: log.trust, read: log.read, clock: flooredClock(now), elapsedMs: () => 0, maxAgeSeconds: 3600, store })
+    // One after the other, and all at once to another reader.
+    for (const text of entries) {
+      await log.submitAt(now)(utf8(text))
+      await watch.refresh()
+    }
+    expect(watch.head).toEqual(logged)
+    const late = new WitnessedLog({ trust: log.trust, read: log.read, clock: flooredClock(now), elapsedMs: () => 0, maxAgeSeconds: 3600, store })
+    await late.refresh()
+    expect(late.head).toEqual(logged)
   })
 
   it.each(vectors.problems)('$code at $step: $status $type', ({ step, code, status, type }) => {

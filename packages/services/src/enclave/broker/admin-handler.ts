@@ -5,11 +5,14 @@ import { readRequestBody, sendError, sendJson } from '../../http/body.ts'
 import { demandCredential } from '../../http/credential.ts'
 import { HttpError } from '../../http/errors.ts'
 import type { RateLimit } from '../../http/rate-limit.ts'
+import type { LoggedStore } from './freshness/index.ts'
 import type { BrokerStore } from './store/index.ts'
 import { type BrokerState, limits, own, policyDigest, put, readResourceName, resourcePolicy, revoke, rotate } from './store/index.ts'
 
 export interface AdminDeps {
   readonly store: BrokerStore
+  /** Where a change is not answered before a log knows of it; null where no log does. */
+  readonly logged: LoggedStore | null
   /** The credential; at least 32 characters. */
   readonly token: string
   readonly rateLimit: RateLimit
@@ -63,19 +66,19 @@ const routes: { readonly [route: string]: Route } = {
     const o = shape.object(body, 'body', ['resource', 'value', 'policy', 'evidence'])
     const name = readResourceName(shape.string(o.resource, 'resource', 256))
     const offered = { value: valueText(o.value), ...policyOf(o.policy, shape.oneOf(o.evidence, 'evidence', ['veritee', 'quote'])) }
-    return summary(await deps.store.commit((state) => put(state, name, offered, deps.now())), name)
+    return summary(await changed(deps, (state) => put(state, name, offered, deps.now())), name)
   },
   'POST rotate': async (deps, body) => {
     const o = shape.object(body, 'body', ['resource', 'value'], ['policy', 'evidence'])
     const name = readResourceName(shape.string(o.resource, 'resource', 256))
     if (Object.hasOwn(o, 'policy') !== Object.hasOwn(o, 'evidence')) throw shape.refuse('body', 'policy and evidence together, or neither')
     const terms = Object.hasOwn(o, 'policy') ? policyOf(o.policy, shape.oneOf(o.evidence, 'evidence', ['veritee', 'quote'])) : {}
-    return summary(await deps.store.commit((state) => rotate(state, name, { value: valueText(o.value), ...terms }, deps.now())), name)
+    return summary(await changed(deps, (state) => rotate(state, name, { value: valueText(o.value), ...terms }, deps.now())), name)
   },
   'POST revoke': async (deps, body) => {
     const o = shape.object(body, 'body', ['resource'])
     const name = readResourceName(shape.string(o.resource, 'resource', 256))
-    return summary(await deps.store.commit((state) => revoke(state, name, deps.now())), name)
+    return summary(await changed(deps, (state) => revoke(state, name, deps.now())), name)
   },
   'GET resources': async ({ store }) => ({
     resources: Object.keys(store.state.resources)
@@ -83,8 +86,25 @@ const routes: { readonly [route: string]: Route } = {
       .map((name) => summary(store.state, name)),
     generation: store.generation,
     store: store.source,
+    log_head: store.state.head?.index ?? null,
   }),
   'GET audit': async ({ store }) => ({ audit: store.state.audit, refusals: store.state.refusals, generation: store.generation }) as unknown as Json,
+}
+
+/** In force as soon as it is on disk; answered once a log knows of it, so that what was answered cannot be rolled back. */
+async function changed({ store, logged }: AdminDeps, next: (state: BrokerState) => BrokerState): Promise<BrokerState> {
+  const state = await store.commit(next)
+  try {
+    await logged?.advance()
+  } catch (cause) {
+    if (cause instanceof VeriteeError && cause.code === 'broker_store_rolled_back') throw cause
+    throw fail(
+      'kbs_log_stale',
+      'the change is made and in force, and the log does not show it yet: until it does, it can be rolled back with the store',
+      cause,
+    )
+  }
+  return state
 }
 
 /** Base64 of 1 byte to 64 KiB. The text is kept out of errors. */

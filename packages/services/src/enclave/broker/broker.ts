@@ -3,6 +3,7 @@ import type { RequestListener } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
 import { type Collateral, createVerifierCache, type Quote, type Trust } from 'veritee/attestation'
 import type { Json } from 'veritee/bytes'
+import { fail } from 'veritee/errors'
 import type { ServiceDescriptor } from 'veritee/receipt'
 import { sendError } from '../../http/body.ts'
 import { createProofRoutes, type Kept } from '../../http/proof-routes.ts'
@@ -14,7 +15,7 @@ import { protocolVersion } from '../runtime/kbs/index.ts'
 import type { Quoter } from '../runtime/quote.ts'
 import { handleAdmin, isAdminPath } from './admin-handler.ts'
 import type { Decision } from './decision.ts'
-import { WitnessedLog, type WitnessedLogOptions } from './freshness/index.ts'
+import { LoggedStore, WitnessedLog, type WitnessedLogOptions } from './freshness/index.ts'
 import { handleKbs, isKbsPath } from './kbs-handler.ts'
 import { Places } from './places.ts'
 import { Sessions } from './sessions.ts'
@@ -41,12 +42,17 @@ export interface BrokerOptions {
   readonly clock?: FlooredClock
   /** Milliseconds of a clock that nobody sets back. Default Node's. */
   readonly elapsedMs?: () => number
-  /** The log in which revocations are, and how old a witnessed checkpoint of it may be at a release; without one, releases ask for none. */
-  readonly log?: Pick<WitnessedLogOptions, 'trust' | 'read' | 'maxAgeSeconds'> | null
+  /** The log that is followed; without one, releases ask for none. */
+  readonly log?: FollowedLog | null
   /** Requests of one address: 10 a second with a burst of 60 where not given. */
   readonly rateLimit?: { readonly perSecond: number; readonly burst: number }
   /** Told of every release and refusal, after the answer was sent; what it throws is the caller's. */
   readonly onDecision?: (decision: Decision) => void
+}
+
+export interface FollowedLog extends Pick<WitnessedLogOptions, 'trust' | 'read' | 'maxAgeSeconds'> {
+  /** Adds an entry to it, for heads of the store; null: it is read only, and what it revokes is all that a rolled-back store cannot bring back. */
+  readonly submit: ((entry: Uint8Array) => Promise<void>) | null
 }
 
 export interface Broker {
@@ -57,6 +63,8 @@ export interface Broker {
   readonly admin: RequestListener | null
   /** Null where none is configured. */
   readonly log: WitnessedLog | null
+  /** What the log knows of the store; null where nothing is added to it. */
+  readonly logged: LoggedStore | null
   /** Writes what was only noted, and closes the store. */
   close(): Promise<void>
 }
@@ -68,8 +76,9 @@ const mostFollowMs = 60_000
  * A key broker enclave: gives resources (model keys) to enclaves whose evidence satisfies the policy that came with the resource, encrypted to a key which
  * that evidence binds.
  *
- * It does not show that its store is the newest (rule S11, see `openStore`), except for what a log revokes. Time is the host's clock, and never earlier than what was signed before. Wrong options
- * are `TypeError`.
+ * That its store is the newest only a log shows to which it adds heads (rule S11, see `LoggedStore`). Time is the host's clock, and never earlier than what was signed before.
+ *
+ * Throws `config_invalid` where the store has heads in a log and no log to add to is given. Wrong options are `TypeError`.
  */
 export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const {
@@ -87,7 +96,12 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   if (adminToken !== null && !/^[\x21-\x7e]{32,512}$/.test(adminToken))
     throw new TypeError('createBroker: expected an admin credential of 32 to 512 printable characters')
   const { now } = clock
-  const log = options.log ? new WitnessedLog({ ...options.log, clock, elapsedMs }) : null
+  const submit = options.log?.submit ?? null
+  // A host must not get around the heads by leaving out what adds them.
+  if (submit === null && store.state.head !== null)
+    throw fail('config_invalid', 'log: the store has heads in a log; expected the log and the credential to add to it')
+  const log = options.log ? new WitnessedLog({ ...options.log, clock, elapsedMs, store: store.identity }) : null
+  const logged = log !== null && submit !== null ? new LoggedStore({ store, log, submit }) : null
   const tokens = createTokenIssuer()
   const descriptor: ServiceDescriptor = {
     version: 'veritee.descriptor.v1',
@@ -103,7 +117,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
         protocol: protocolVersion,
         token_key: tokens.keyDigest,
         store: store.source,
-        ...(options.log && { log: { origin: options.log.trust.origin, max_age: options.log.maxAgeSeconds } }),
+        ...(options.log && { log: { origin: options.log.trust.origin, max_age: options.log.maxAgeSeconds, heads: submit !== null } }),
         simulated_roots: (options.simulatedRoots ?? null) !== null,
         roots: trust.roots.map((root) => `sha256:${createHash('sha256').update(root).digest('hex')}`),
       },
@@ -127,18 +141,23 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     rateLimit: new RateLimit({ ...rateLimit, now }),
     places: new Places(),
     log,
+    logged,
     sawSignedTime: clock.raise,
     now,
     onDecision,
   }
-  const admin = adminToken === null ? null : { store, token: adminToken, rateLimit: new RateLimit({ perSecond: 0.2, burst: 10, now }), now }
+  const admin = adminToken === null ? null : { store, logged, token: adminToken, rateLimit: new RateLimit({ perSecond: 0.2, burst: 10, now }), now }
 
   // Refusals are noted and not waited for; so are they at most this old when a crash loses them. A failure is the next release's to report.
   const flushing = setInterval(() => void store.commit((state) => state).catch(() => undefined), flushMs)
   flushing.unref()
-  void log?.refresh()
+  const follow = async (): Promise<void> => {
+    await log?.refresh()
+    await logged?.follow()
+  }
+  void follow()
   // Also where nobody asks for anything, so that readiness tells in time that the log cannot be read.
-  const following = setInterval(() => void log?.refresh(), Math.min(mostFollowMs, ((options.log?.maxAgeSeconds ?? 3600) * 1000) / 4))
+  const following = setInterval(() => void follow(), Math.min(mostFollowMs, ((options.log?.maxAgeSeconds ?? 3600) * 1000) / 4))
   following.unref()
 
   const listener =
@@ -153,9 +172,11 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     kbs: listener((request, response) => (isKbsPath(request.url) ? handleKbs(kbs, request, response) : null)),
     admin: admin === null ? null : listener((request, response) => (isAdminPath(request.url) ? handleAdmin(admin, request, response) : null)),
     log,
+    logged,
     close: async () => {
       clearInterval(flushing)
       clearInterval(following)
+      logged?.close()
       await store.close()
     },
   }

@@ -9,7 +9,7 @@ import { extensionName, extensionVersion, kbsPrefix, sealJwe, sessionCookie } fr
 import { type Attested, measurementOf } from './attested.ts'
 import type { Decision } from './decision.ts'
 import { type EvidenceTrust, maxRequestBytes, readAuth, verifyEvidence } from './evidence.ts'
-import type { WitnessedLog } from './freshness/index.ts'
+import type { LoggedStore, WitnessedLog } from './freshness/index.ts'
 import { judge } from './judge.ts'
 import type { Places } from './places.ts'
 import { type ProblemType, problemOf, sendProblem } from './problem.ts'
@@ -27,6 +27,8 @@ export interface KbsDeps {
   readonly places: Places
   /** What must not be older than the policy of the broker allows; null where no log is configured. */
   readonly log: WitnessedLog | null
+  /** What that log must show of the store; null where nothing is added to it. */
+  readonly logged: LoggedStore | null
   /** Told of times that the vendor has signed, as far as verified evidence holds them. */
   readonly sawSignedTime: (at: Date) => void
   readonly now: () => Date
@@ -114,10 +116,12 @@ async function release(deps: KbsDeps, request: IncomingMessage, response: Server
   const resource = readResourceName(name)
   asked.resource = resource
   await deps.log?.ready()
+  await deps.logged?.ready()
   let sealed = ''
   let released: Omit<AuditEntry, 'seq'> | null = null
   // In one commit with the record: what is revoked or rotated before it is not released, and nothing is released of which the disk does not know.
   await deps.store.commit((state) => {
+    deps.logged?.demand()
     const found = live(state, resource)
     asked.policy = policyDigest(found.policy)
     deps.log?.demand(resource, found.version)

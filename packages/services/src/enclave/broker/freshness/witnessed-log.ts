@@ -2,6 +2,7 @@ import { equal } from 'veritee/bytes'
 import { fail, VeriteeError } from 'veritee/errors'
 import { type LogTrust, parseEntryBundle, tilePath, tileWidth, verifyCheckpoint } from 'veritee/log'
 import type { FlooredClock } from '../../runtime/admission/clock.ts'
+import { headOf, type StoreHead, type StoreIdentity } from '../store/index.ts'
 import { FollowedTree } from './followed-tree.ts'
 import { revocationOf } from './revocation.ts'
 
@@ -14,6 +15,8 @@ export interface WitnessedLogOptions {
   readonly elapsedMs: () => number
   /** How old the checkpoint may be at a release, in seconds. */
   readonly maxAgeSeconds: number
+  /** Of which store heads are looked for among the entries; none where not given. */
+  readonly store?: StoreIdentity
 }
 
 const maxNoteBytes = 65_536
@@ -35,12 +38,18 @@ export class WitnessedLog {
   readonly #options: WitnessedLogOptions
   #tree = FollowedTree.empty
   #revoked: ReadonlyMap<string, number> = new Map()
+  #head: StoreHead | null = null
   #held: Held | null = null
   #running: Promise<void> | null = null
   #failure: string | null = null
 
   constructor(options: WitnessedLogOptions) {
     this.#options = options
+  }
+
+  /** The newest head of the store that the entries read so far have, each directly behind the one before; the first one of an index counts. */
+  get head(): StoreHead | null {
+    return this.#head
   }
 
   /** Why the last attempt to read the log failed; null where it did not. */
@@ -93,7 +102,7 @@ export class WitnessedLog {
   }
 
   async #follow(): Promise<void> {
-    const { trust, read, clock, elapsedMs } = this.#options
+    const { trust, read, clock, elapsedMs, store } = this.#options
     // Before the question: an answer that is held back does not become younger by it.
     const sinceMs = elapsedMs()
     const { size, root, witnessedAt } = await verifyCheckpoint(textOf(await read('checkpoint', maxNoteBytes)), trust)
@@ -102,6 +111,7 @@ export class WitnessedLog {
     if (size > maxEntries) throw fail('broker_limit', `expected a log of at most ${maxEntries} entries, found ${size}`)
     let tree = this.#tree
     const revoked = new Map(this.#revoked)
+    let head = this.#head
     while (tree.size < size) {
       const index = Math.floor(tree.size / tileWidth)
       const width = Math.min(tileWidth, size - index * tileWidth)
@@ -110,6 +120,8 @@ export class WitnessedLog {
       for (const entry of entries) {
         const found = revocationOf(entry)
         if (found !== null) revoked.set(found.resource, Math.max(found.through, revoked.get(found.resource) ?? 0))
+        const next = store === undefined ? null : headOf(entry, store)
+        if (next !== null && next.index === (head?.index ?? 0) + 1) head = next
       }
       tree = await tree.grown(entries)
     }
@@ -117,6 +129,7 @@ export class WitnessedLog {
     clock.raise(new Date(witnessedAt * 1000))
     this.#tree = tree
     this.#revoked = revoked
+    this.#head = head
     // Two checkpoints may come out of order.
     if (this.#held === null || witnessedAt >= this.#held.witnessedAt) this.#held = { witnessedAt, sinceMs }
   }

@@ -1,8 +1,9 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { type Json, Shape } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import { type EvidencePolicy, type Policy, parsePolicy, policyFor } from 'veritee/policy'
 import { readKeyId } from 'veritee/seal'
+import { headFromJson, type StoreHead } from './head.ts'
 
 /** One resource of a broker. A value and the policy under which it is released come together and go together: no policy is ever put before an older value. */
 export interface Resource {
@@ -44,13 +45,20 @@ export interface AuditEntry {
 
 /** Everything a broker keeps. */
 export interface BrokerState {
+  /** 32 lower-case hex digits, drawn when the store was begun: no copy of it is told from it, and every other one is. */
+  readonly id: string
+  /** The newest one that may be in a log; null where none was ever made. */
+  readonly head: StoreHead | null
   readonly resources: { readonly [name: string]: Resource }
   readonly audit: readonly AuditEntry[]
   readonly refusals: readonly AuditEntry[]
   readonly seq: number
 }
 
-export const emptyState: BrokerState = { resources: {}, audit: [], refusals: [], seq: 0 }
+/** The state of a store that begins. */
+export function newState(): BrokerState {
+  return { id: randomBytes(16).toString('hex'), head: null, resources: {}, audit: [], refusals: [], seq: 0 }
+}
 
 export const limits = { resources: 1024, valueBytes: 65_536, policyLength: 262_144, audit: 4096, refusals: 1024, states: 32 << 20 } as const
 
@@ -157,9 +165,11 @@ function shortened(refusals: readonly AuditEntry[]): readonly AuditEntry[] {
 
 /** Reads what {@link stateToJson} wrote. Throws `broker_store_invalid`. */
 export function stateFromJson(value: unknown): BrokerState {
-  const o = shape.object(value, 'state', ['resources', 'audit', 'refusals', 'seq'])
+  const o = shape.object(value, 'state', ['id', 'head', 'resources', 'audit', 'refusals', 'seq'])
   const resources = Object.entries(shape.record(o.resources, 'resources'))
   return {
+    id: shape.hex(o.id, 'id', 16),
+    head: headFromJson(o.head, 'head', shape),
     resources: Object.fromEntries(resources.map(([name, item]) => [readKeyId(name), resourceFromJson(item, `resources.${name}`)])),
     audit: shape.array(o.audit, 'audit', limits.audit).map((item, i) => auditFromJson(item, `audit[${i}]`)),
     refusals: shape.array(o.refusals, 'refusals', limits.refusals).map((item, i) => auditFromJson(item, `refusals[${i}]`)),

@@ -1,15 +1,19 @@
+import { randomBytes } from 'node:crypto'
 import { type Json, parseJson } from 'veritee/bytes'
 import { type ErrorCode, fail, VeriteeError } from 'veritee/errors'
 import type { SealingKey } from '../../runtime/sealing-key.ts'
 import { type Delta, deltaFromJson, deltaOf, deltaToJson, withDelta } from './delta.ts'
 import { AppendFile } from './file.ts'
 import { header, openFrames, sealFrame } from './frames.ts'
-import { type BrokerState, emptyState, limits, stateFromJson, stateToJson } from './resources.ts'
+import type { StoreIdentity } from './head.ts'
+import { type BrokerState, limits, newState, stateFromJson, stateToJson } from './resources.ts'
 
 /** The state of a broker. What is read is what is on disk, or newer by what may be lost: {@link BrokerStore.note}. */
 export interface BrokerStore {
   /** Who can read what is kept; `memory` keeps nothing. */
   readonly source: SealingKey['source'] | 'memory'
+  /** Under which a log knows it. */
+  readonly identity: StoreIdentity
   /** Counts the writes, over restarts. */
   readonly generation: number
   readonly state: BrokerState
@@ -27,17 +31,6 @@ export interface BrokerStore {
   close(): Promise<void>
 }
 
-/**
- * Somebody outside who remembers how far a store has come (rule S11): a witnessed log, a counter in hardware. None exists yet; without one, a store that the
- * host put back while no broker ran is not noticed.
- */
-export interface Freshness {
-  /** The lowest generation that may be opened. */
-  floor(): Promise<number>
-  /** Told of each generation once it is on disk; the commit waits for it. */
-  raise(generation: number): Promise<void>
-}
-
 /** How a state reaches the disk. A write that fails leaves it to the next one to write everything. */
 interface Disk {
   write(generation: number, before: BrokerState, after: BrokerState): Promise<void>
@@ -46,7 +39,10 @@ interface Disk {
 
 /** For tests and demos: gone with the process. */
 export function createMemoryStore(): BrokerStore {
-  return createStore('memory', 0, emptyState, { write: () => Promise.resolve(), close: () => Promise.resolve() })
+  return createStore({ source: 'memory', headKey: randomBytes(32) }, 0, newState(), {
+    write: () => Promise.resolve(),
+    close: () => Promise.resolve(),
+  })
 }
 
 /** Below this much appended, writing everything anew would cost more than it saves. */
@@ -57,29 +53,22 @@ const leastAppended = 1 << 20
  * write added. A write appends a frame and syncs; once the frames after the first are longer than it and than a mebibyte, the whole state is written to a new
  * file, which takes the place of the old one in one step. The key is derived from the enclave's sealing key.
  *
- * A file of a generation below what this process, or `freshness`, has seen is refused. **Without `freshness` an older file, or this one cut short, that the
- * host puts there while the broker is down opens like the newest one** (rule S11): a revoked resource is then live again. One broker at a time writes a store.
+ * **An older file, or this one cut short, that the host puts there while the broker is down opens like the newest one** (rule S11): a revoked resource is then live again. Only a log tells them
+ * apart: `LoggedStore`. One broker at a time writes a store.
  *
  * Throws `broker_store_invalid`, `broker_store_rolled_back`, `file_unavailable`.
  */
-export async function openStore(path: string, sealing: SealingKey, freshness: Freshness | null = null): Promise<BrokerStore> {
+export async function openStore(path: string, sealing: SealingKey): Promise<BrokerStore> {
   const key = sealing.derive('veritee.broker.store.v1')
   const file = new AppendFile(path)
   try {
     const bytes = await file.read(2 * limits.states + 2 * leastAppended)
     const opened = bytes === null ? null : openFrames(bytes, key)
-    const state = opened === null ? emptyState : replayed(opened.frames.map(({ plain }) => plain))
+    const state = opened === null ? newState() : replayed(opened.frames.map(({ plain }) => plain))
     const generation = opened === null ? 0 : opened.generation + opened.frames.length - 1
-    const floor = freshness === null ? 0 : await freshness.floor()
-    if (generation < floor) throw fail('broker_store_rolled_back', `expected generation ${floor} or a later one in ${path}, found ${generation}`)
     const whole = opened !== null && opened.length === bytes?.length
-    const disk = createDisk(
-      file,
-      key,
-      freshness,
-      whole ? { tag: opened.frames.at(-1)?.tag ?? null, first: opened.frames[0]?.plain.length ?? 0 } : null,
-    )
-    return createStore(sealing.source, generation, state, disk)
+    const disk = createDisk(file, key, whole ? { tag: opened.frames.at(-1)?.tag ?? null, first: opened.frames[0]?.plain.length ?? 0 } : null)
+    return createStore({ source: sealing.source, headKey: sealing.derive('veritee.broker.head.v1') }, generation, state, disk)
   } catch (error) {
     await file.close()
     throw error
@@ -87,12 +76,7 @@ export async function openStore(path: string, sealing: SealingKey, freshness: Fr
 }
 
 /** `found`: the last tag of a file that can be appended to, and the length of its first frame; null where everything is to be written. */
-function createDisk(
-  file: AppendFile,
-  key: Uint8Array,
-  freshness: Freshness | null,
-  found: { readonly tag: Buffer | null; readonly first: number } | null,
-): Disk {
+function createDisk(file: AppendFile, key: Uint8Array, found: { readonly tag: Buffer | null; readonly first: number } | null): Disk {
   let last = found?.tag ?? null
   let first = found?.first ?? 0
   let appended = 0
@@ -118,10 +102,6 @@ function createDisk(
       last = null
       if (previous === null || appended > Math.max(leastAppended, first)) await writeAll(generation, after)
       else await append(generation, previous, deltaOf(before, after))
-      const written = last
-      last = null
-      await freshness?.raise(generation)
-      last = written
     },
     close: () => file.close(),
   }
@@ -136,7 +116,12 @@ interface Waiting {
 /** Those that wait together and are written together. */
 const mostTogether = 64
 
-function createStore(source: BrokerStore['source'], first: number, opened: BrokerState, disk: Disk): BrokerStore {
+interface Keys {
+  readonly source: BrokerStore['source']
+  readonly headKey: Uint8Array
+}
+
+function createStore({ source, headKey }: Keys, first: number, opened: BrokerState, disk: Disk): BrokerStore {
   let generation = first
   let state = opened
   /** What is known to be on disk. */
@@ -189,6 +174,7 @@ function createStore(source: BrokerStore['source'], first: number, opened: Broke
   }
   return {
     source,
+    identity: { id: opened.id, headKey },
     get generation() {
       return generation
     },
