@@ -22,6 +22,7 @@ import {
   rosterFromJson,
   roundsFromJson,
 } from '../../packages/veritee/src/scoring/epoch/documents.ts'
+import { dutyNames } from '../../packages/veritee/src/scoring/epoch/duties.ts'
 import { manifestText, parseManifest, verifySignatures } from '../../packages/veritee/src/scoring/epoch/files.ts'
 import { makeEpoch, makeWorld } from '../../packages/veritee/test/scoring/epoch-world.ts'
 import { digest, hex, randomEpochs } from '../../packages/veritee/test/scoring/random-epoch.ts'
@@ -92,6 +93,13 @@ describe('documents that the running code makes are valid', () => {
     }
     expect(seen.grounds).toEqual(new Set(['proof', 'level1', 'level2']))
     expect(seen.reasons).toEqual(new Set(['platform_banned', 'platform_excluded', 'paused', 'inconclusive', null]))
+  })
+
+  test('every duty that can be missed has its name in the schema', () => {
+    const { properties } = schemas.get('epoch-missed') as unknown as {
+      properties: { missed: { items: { properties: { duty: { enum: string[] } } } } }
+    }
+    expect(new Set(properties.missed.items.properties.duty.enum)).toEqual(new Set(dutyNames))
   })
 
   test('a map of uids, and the weights that it gives', () => {

@@ -21,6 +21,7 @@ import type { EpochStore } from '../../validator/store/epoch-store.ts'
 import { openEpochStore, type StatePlace } from '../../validator/store/open.ts'
 import type { Command } from '../command.ts'
 import { table } from '../operator/table.ts'
+import { combine } from './combine.ts'
 
 const help = `veriteed validator: asks the workers of a network as anybody would, verifies every answer, runs it again, and scores what it found
 
@@ -48,6 +49,8 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --config FILE           these options as JSON, by their names: {"network": "x", "signer": ["..."], "probes": 200}; arguments win over it
   veriteed validator sign FILE --key FILE
       adds a signature to a scoring policy; several signers sign one after the other, in any order
+  veriteed validator combine DIR|URL... --trust FILE --manifest FILE --out DIR [--key FILE]
+      one bundle of several validators' bundles: veriteed validator combine --help
   veriteed validator status --state DIR
   veriteed validator scores --state DIR [--epoch N]
   veriteed validator why OPERATOR --state DIR [--epoch N]
@@ -101,6 +104,7 @@ function read(args: readonly string[]) {
 
 export const command: Command = {
   run: async (args) => {
+    if (args[0] === 'combine') return combine(args.slice(1))
     const { values, positionals } = read(args)
     const [action, ...rest] = positionals
     if (values.help || action === undefined) {

@@ -85,18 +85,23 @@ async function verifyRange(
   if (!equal(await edge.root(), last.root)) throw fail('epoch_log_invalid', 'the leaves do not lead to the checkpoint that closes the epoch')
 }
 
+/** What a validator owes an epoch. Closed: spec/epoch.md, "Duties". */
+export const dutyNames = [
+  'seed_opened',
+  'seed_logged',
+  'records_opened',
+  'records_logged',
+  'indices',
+  'canaries_committed',
+  'leaves',
+  'organic_missing',
+  'organic_unchosen',
+] as const
+export type Duty = (typeof dutyNames)[number]
+
 /** One duty that a validator did not do. `record` is the index of its record, where one shows it. */
 export interface Missed {
-  readonly duty:
-    | 'seed_opened'
-    | 'seed_logged'
-    | 'records_opened'
-    | 'records_logged'
-    | 'indices'
-    | 'canaries_committed'
-    | 'leaves'
-    | 'organic_missing'
-    | 'organic_unchosen'
+  readonly duty: Duty
   readonly record: number | null
   readonly detail: string
 }

@@ -29,7 +29,10 @@ export interface EpochManifest {
 
 export const manifestName = 'manifest.json'
 export const signaturesName = 'signatures.json'
+export const recordsPath = (validator: string): string => `validators/${validator}/records.jsonl`
 export const openingsPath = (validator: string): string => `validators/${validator}/openings.jsonl`
+export const dutiesPath = (validator: string): string => `validators/${validator}/duties.json`
+export const canariesPath = (validator: string): string => `validators/${validator}/canaries.json`
 export const epochVersion = 'veritee.epoch.v1'
 const maxManifestBytes = 1 << 23
 const maxFiles = 50_000
@@ -135,30 +138,43 @@ export async function signManifest(manifest: Uint8Array, key: SigningKey): Promi
   return { validator: toHex(key.publicKey), signature: toHex(await key.sign(await signedBytes(manifest))) }
 }
 
+export type EpochSignature = { readonly validator: string; readonly signature: string }
+
 /** The text of `signatures.json`. */
-export function signaturesText(signatures: readonly { readonly validator: string; readonly signature: string }[]): string {
-  return jcs({ version: 'veritee.epoch-signatures.v1', signatures: [...signatures].sort((a, b) => (a.validator < b.validator ? -1 : 1)) })
+export function signaturesText(signatures: readonly EpochSignature[]): string {
+  return jcs({
+    version: 'veritee.epoch-signatures.v1',
+    signatures: signatures.map(({ validator, signature }) => ({ validator, signature })).sort((a, b) => (a.validator < b.validator ? -1 : 1)),
+  })
+}
+
+/** Reads `signatures.json`; verifies none. Throws `epoch_malformed`. */
+export function parseEpochSignatures(bytes: Uint8Array): readonly EpochSignature[] {
+  const o = shape.object(document(bytes, signaturesName, 1 << 16), signaturesName, ['version', 'signatures'])
+  shape.oneOf(o.version, 'version', ['veritee.epoch-signatures.v1'])
+  const found = shape.array(o.signatures, 'signatures', 64).map((item, i): EpochSignature => {
+    const one = shape.object(item, `signatures[${i}]`, ['validator', 'signature'])
+    return {
+      validator: shape.hex(one.validator, `signatures[${i}].validator`, 32),
+      signature: shape.hex(one.signature, `signatures[${i}].signature`, 64),
+    }
+  })
+  if (found.some(({ validator }, i) => i > 0 && validator <= (found[i - 1] as EpochSignature).validator))
+    throw shape.refuse('signatures', 'rising order, each validator once')
+  return found
 }
 
 /**
  * Verifies `signatures.json`: all hold, all are of validators of the policy, at least one. Gives the signers. Throws `epoch_malformed`, `epoch_signature_invalid`.
  */
 export async function verifySignatures(bytes: Uint8Array, manifest: Uint8Array, validators: ReadonlySet<string>): Promise<readonly string[]> {
-  const o = shape.object(document(bytes, signaturesName, 1 << 16), signaturesName, ['version', 'signatures'])
-  shape.oneOf(o.version, 'version', ['veritee.epoch-signatures.v1'])
   const message = await signedBytes(manifest)
-  const signers: string[] = []
-  for (const [i, item] of shape.array(o.signatures, 'signatures', 64).entries()) {
-    const { validator, signature } = shape.object(item, `signatures[${i}]`, ['validator', 'signature'])
-    const key = shape.hex(validator, `signatures[${i}].validator`, 32)
-    if (signers.some((other) => other >= key)) throw shape.refuse('signatures', 'rising order, each validator once')
-    const holds = await crypto.verifyEd25519(fromHex(key), fromHex(shape.hex(signature, `signatures[${i}].signature`, 64)), message)
-    if (!validators.has(key) || !holds)
-      throw fail('epoch_signature_invalid', `expected a signature of a validator of the policy, found one of ${key}`)
-    signers.push(key)
-  }
-  if (signers.length === 0) throw fail('epoch_signature_invalid', 'expected the signature of at least one validator of the policy')
-  return signers
+  const signatures = parseEpochSignatures(bytes)
+  for (const { validator, signature } of signatures)
+    if (!validators.has(validator) || !(await crypto.verifyEd25519(fromHex(validator), fromHex(signature), message)))
+      throw fail('epoch_signature_invalid', `expected a signature of a validator of the policy, found one of ${validator}`)
+  if (signatures.length === 0) throw fail('epoch_signature_invalid', 'expected the signature of at least one validator of the policy')
+  return signatures.map(({ validator }) => validator)
 }
 
 async function signedBytes(manifest: Uint8Array): Promise<Uint8Array> {

@@ -24,7 +24,7 @@ import {
 } from './documents.ts'
 import { type EpochFacts, type Missed, missedDuty, verifyFacts } from './duties.ts'
 import { EpochFault } from './fault.ts'
-import { Bundle, openingsPath, type ReadFile, signaturesName, verifySignatures } from './files.ts'
+import { Bundle, canariesPath, dutiesPath, openingsPath, type ReadFile, recordsPath, signaturesName, verifySignatures } from './files.ts'
 import { epochOutcome } from './outcome.ts'
 import { readRecords } from './records.ts'
 import { nothingHandedIn, parseLeaves } from './write.ts'
@@ -79,6 +79,8 @@ export interface EpochVerdict {
     readonly message: string
   } | null
   readonly missed: readonly (Missed & { readonly validator: string })[]
+  /** Validators that signed the bundle, by rising key; none where it is rejected. */
+  readonly signers: readonly string[]
   readonly scores: EpochScores | null
 }
 
@@ -116,6 +118,7 @@ class Progress {
   file = 'manifest.json'
   network: string | null = null
   epoch: number | null = null
+  signers: readonly string[] = []
   scores: EpochScores | null = null
 
   begin(id: EpochCheck['id'], file: string): void {
@@ -128,9 +131,9 @@ class Progress {
   }
 
   verdict(verdict: EpochVerdict['verdict'], first: EpochVerdict['first']): EpochVerdict {
-    const { network, epoch, checks, scores } = this
+    const { network, epoch, checks, signers, scores } = this
     const missed = [...this.missed].map(([validator, what]) => ({ validator, ...what }))
-    return { verdict, network, epoch, checks, first, missed, scores: verdict === 'verified' ? scores : null }
+    return { verdict, network, epoch, checks, first, missed, signers, scores: verdict === 'verified' ? scores : null }
   }
 }
 
@@ -165,6 +168,7 @@ async function steps(read: ReadFile, context: EpochContext, progress: Progress):
   progress.begin('signatures', signaturesName)
   const validators = new Set(policy.validators.map(({ key }) => key))
   const signers = await verifySignatures(await bundle.unlisted(signaturesName), bundle.manifestBytes, validators)
+  progress.signers = signers
   const signed = `${signers.length} of ${validators.size} validators signed`
   const framed = [...progress.missed.keys()].filter((validator) => !signers.includes(validator))
   if (framed.length === 0 || holdsMost(signers, policy)) progress.pass(signed)
@@ -280,7 +284,7 @@ async function dutiesOf(
 ): Promise<void> {
   const { network, epoch } = bundle.manifest
   for (const { key: validator } of policy.validators) {
-    const path = `validators/${validator}/duties.json`
+    const path = dutiesPath(validator)
     progress.begin('duties', path)
     const own = records.get(validator)
     if (own === undefined) {
@@ -354,8 +358,6 @@ async function proofsOf(
 /** The last second of a `Date`. */
 const maxSeconds = 8_640_000_000_000
 
-const canariesPath = (validator: string): string => `validators/${validator}/canaries.json`
-const recordsPath = (validator: string): string => `validators/${validator}/records.jsonl`
 const fixed = [
   'policy.json',
   'roster.json',
@@ -373,7 +375,7 @@ const fixed = [
 /** Files that nothing is computed from have no place in a bundle: somebody might take them for verified. */
 function isExpected(path: string, { validators }: ScoringPolicy): boolean {
   if (fixed.includes(path) || path.startsWith('proofs/')) return true
-  return validators.some(({ key }) => [recordsPath(key), openingsPath(key), canariesPath(key), `validators/${key}/duties.json`].includes(path))
+  return validators.some(({ key }) => [recordsPath(key), openingsPath(key), canariesPath(key), dutiesPath(key)].includes(path))
 }
 
 /** The first member that differs, by its path in the document. */

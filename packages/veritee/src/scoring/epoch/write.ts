@@ -11,7 +11,18 @@ import type { ScoringState } from '../state/state.ts'
 import { type Canaries, type CanaryOpening, recordsText } from './commitments.ts'
 import type { Duties, EpochLog, Roster, Rounds } from './documents.ts'
 import { type Missed, missedDuty, verifyFacts } from './duties.ts'
-import { manifestName, manifestText, openingsPath, signaturesName, signaturesText, signManifest, withFile } from './files.ts'
+import {
+  canariesPath,
+  dutiesPath,
+  manifestName,
+  manifestText,
+  openingsPath,
+  recordsPath,
+  signaturesName,
+  signaturesText,
+  signManifest,
+  withFile,
+} from './files.ts'
 import { type EpochOutcome, epochOutcome } from './outcome.ts'
 
 /** What one validator hands in after an epoch. */
@@ -74,9 +85,9 @@ export async function writeEpoch(parts: EpochParts, keys: readonly SigningKey[])
       throw fail('epoch_malformed', `expected validators of the policy, found ${validator}`)
     const text = recordsText(own)
     const parsed = own.map(parseAuditRecord)
-    files.set(`validators/${validator}/duties.json`, jcs({ version: 'veritee.duties.v1', validator, ...duties } as Json))
-    files.set(`validators/${validator}/records.jsonl`, text)
-    if (canaries !== null) files.set(`validators/${validator}/canaries.json`, jcs({ version: 'veritee.canaries.v1', validator, ...canaries }))
+    files.set(dutiesPath(validator), jcs({ version: 'veritee.duties.v1', validator, ...duties } as Json))
+    files.set(recordsPath(validator), text)
+    if (canaries !== null) files.set(canariesPath(validator), jcs({ version: 'veritee.canaries.v1', validator, ...canaries }))
     if (openings.length > 0) files.set(openingsPath(validator), openingsText(openings))
     const of = { network: policy.network, epoch, validator }
     const failed = await missedDuty(of, duties, { records: parsed, file: await sha256Digest(utf8(text)), canaries }, facts, policy)
