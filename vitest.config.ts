@@ -5,7 +5,9 @@ export default defineConfig({
   ssr: { resolve: { conditions: ['@veritee/source', 'node'], externalConditions: ['@veritee/source', 'node'] } },
   test: {
     include: ['packages/*/test/**/*.test.ts', 'tools/test/**/*.test.ts'],
-    testTimeout: 30_000,
+    // For what hangs, and no measure of speed: a machine may do other work besides.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     // How long a condition may take to come true on a machine that does other work besides; it costs nothing where it does.
     expect: { poll: { timeout: 20_000 } },
     maxWorkers: 2,
