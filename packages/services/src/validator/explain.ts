@@ -92,6 +92,14 @@ export async function whyOf(store: EpochStore, epoch: number, operator: string):
       ? 'It has no score of this epoch: without a pass there is no evidence, and without evidence no score.'
       : `Its score is ${scored.score}: ${scored.work} tokens of work, quality at least ${scored.quality_bound}, availability at least ${scored.availability_bound}, latency ${scored.latency}, speed ${scored.speed}; before it was ${scored.before}.`,
   )
+  if (scored !== undefined && scored.left_out.length > 0)
+    sentences.push(
+      `Left out is what came through controllers of ${scored.left_out.join(', ')}, which showed more or less of it than the others: the others make up for it.`,
+    )
+  if (scored !== undefined && scored.allowance !== '1.000000000')
+    sentences.push(
+      `More answers failed when they were run again than the calibration allows for (${scored.mismatches.failures} against ${scored.mismatches.allowed} and one more): quality counts for ${scored.allowance} of it.`,
+    )
   return { epoch, operator: key, sentences, records: about }
 }
 
@@ -104,6 +112,10 @@ interface ScoredOperator {
   readonly availability_bound: string
   readonly latency: string
   readonly speed: string
+  /** Operators of controllers. */
+  readonly left_out: readonly string[]
+  readonly mismatches: { readonly failures: string; readonly allowed: string }
+  readonly allowance: string
 }
 
 /** Operators with their numbers, of the scores that this validator computed. */

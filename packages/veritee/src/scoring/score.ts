@@ -5,6 +5,7 @@ import { type Convicted, type Conviction, convict, type ProvenKeyset } from './n
 import { holdersAfter } from './network/platforms.ts'
 import { epochWindow, type ScoringPolicy } from './policy/policy.ts'
 import { judge } from './rules/charge.ts'
+import { Weights } from './rules/evidence.ts'
 import { passCounts, type Setting, scoreValidator, type ValidatorScores } from './rules/validator.ts'
 import { type Counter, emptyValidator, type ScoringState, type Standing, type ValidatorState, workerKey } from './state/state.ts'
 
@@ -58,7 +59,15 @@ export function scoreEpoch(input: EpochInput): EpochScores {
   }))
   const counts = (pass: AuditRecord): boolean => passCounts({ policy, models }, pass)
   const { holders, excluded } = holdersAfter(before.holders, new Map(sides.map((side) => [side.key, side])), shared, counts)
-  const setting: Setting = { policy, epoch, closes, models, roster, bannedPlatforms: banned(before.platforms), excluded }
+  const setting: Setting = {
+    policy,
+    epoch,
+    weights: new Weights(policy, closes),
+    models,
+    roster,
+    bannedPlatforms: banned(before.platforms),
+    excluded,
+  }
   const scored = sides.map((side) => ({
     side,
     scores: scoreValidator(side, side.records, before.validators.get(side.key) ?? emptyValidator, setting),
@@ -128,13 +137,15 @@ function stateAfter(
   }
 }
 
-function validatorState({ operators, workers, controllers, ratios }: ValidatorScores): ValidatorState {
+function validatorState({ operators, workers, controllers, paths, ratios }: ValidatorScores): ValidatorState {
   const some = ({ trials }: Counter): boolean => trials !== 0n
   return {
     operators: new Map(
       operators
-        .filter(({ quality, availability, score }) => some(quality) || some(availability) || score !== 0n)
-        .map(({ operator, quality, availability, score }) => [operator, { quality, availability, score }]),
+        .filter(({ quality, availability, mismatches: { failures, allowed }, score }) =>
+          [quality.trials, availability.trials, failures, allowed, score].some((number) => number !== 0n),
+        )
+        .map(({ operator, quality, availability, mismatches, score }) => [operator, { quality, availability, mismatches, score }]),
     ),
     workers: new Map(
       workers
@@ -146,6 +157,7 @@ function validatorState({ operators, workers, controllers, ratios }: ValidatorSc
         .filter(({ quality, availability, score }) => some(quality) || some(availability) || score !== 0n)
         .map(({ operator, quality, availability, score }) => [operator, { quality, availability, score }]),
     ),
+    paths,
     ratios,
   }
 }

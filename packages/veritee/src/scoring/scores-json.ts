@@ -3,7 +3,7 @@ import { formatNano } from './numbers/decimal.ts'
 import { nano } from './numbers/fixed.ts'
 import type { OperatorScore, ValidatorScores, WorkerScore } from './rules/validator.ts'
 import type { EpochScores } from './score.ts'
-import { counterToJson } from './state/json.ts'
+import { counterToJson, mismatchesToJson } from './state/json.ts'
 
 export const scoresVersion = 'veritee.scores.v1'
 
@@ -35,6 +35,9 @@ function validatorToJson({ operators, workers, controllers, votes }: ValidatorSc
     operators: operators.map((one) => ({
       operator: one.operator,
       ...measured(one),
+      mismatches: mismatchesToJson(one.mismatches),
+      allowance: formatNano(nano(one.allowance)),
+      left_out: one.leftOut,
       unscored: one.unscored,
       raw: formatNano(one.raw),
       before: formatNano(one.before),
@@ -54,6 +57,7 @@ function validatorToJson({ operators, workers, controllers, votes }: ValidatorSc
       availability: counterToJson(one.availability),
       quality_bound: formatNano(nano(one.qualityBound)),
       availability_bound: formatNano(nano(one.availabilityBound)),
+      agreement: formatNano(nano(one.agreement)),
       raw: formatNano(one.raw),
       before: formatNano(one.before),
       score: formatNano(one.score),

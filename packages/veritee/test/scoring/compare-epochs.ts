@@ -5,7 +5,20 @@ import { oracle } from './oracle.ts'
 import { randomEpochs } from './random-epoch.ts'
 
 const chain = 5
-const rules = ['capped', 'unscored', 'platform_banned', 'platform_excluded', 'paused', 'inconclusive', 'proof', 'level1', 'level2', 'controllers']
+const rules = [
+  'capped',
+  'unscored',
+  'platform_banned',
+  'platform_excluded',
+  'paused',
+  'inconclusive',
+  'proof',
+  'level1',
+  'level2',
+  'controllers',
+  'left_out',
+  'allowance',
+]
 
 export interface Compared {
   readonly epochs: number
@@ -35,6 +48,8 @@ export async function compareEpochs(
       if (found !== expected) return { epochs: done, difference: { seed, epoch: input.epoch, ...around(found, expected) }, seen }
       for (const { operators, workers } of ours.validators) {
         if (operators.some(({ unscored }) => unscored)) note('unscored')
+        if (operators.some(({ leftOut, work }) => leftOut.length > 0 && work > 0n)) note('left_out')
+        if (operators.some(({ allowance }) => allowance < 10n ** 18n)) note('allowance')
         for (const { notCounted } of workers) if (notCounted !== null) note(notCounted)
       }
       for (const { grounds } of ours.convictions) for (const { kind } of grounds) note(kind)

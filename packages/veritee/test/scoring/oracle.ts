@@ -32,7 +32,7 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
   const opens = policy.epoch.genesis + e * policy.epoch.length
   const close = opens + policy.epoch.length
   const stateOf = (v: string): Any =>
-    before.validators.find((x: Any) => x.validator === v) ?? { operators: [], workers: [], controllers: [], ratios: [] }
+    before.validators.find((x: Any) => x.validator === v) ?? { operators: [], workers: [], controllers: [], paths: [], ratios: [] }
   const isBanned = (kind: 'operators' | 'platforms', name: 'operator' | 'platform', key: string): boolean =>
     before[kind].some((x: Any) => x[name] === key && x.until >= e)
   const weightOf = (v: string): bigint =>
@@ -52,23 +52,25 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
   const counts = (r: AuditRecord): boolean => model(r) !== undefined && (policy.log === 'any' || r.view?.log?.origin === policy.log.origin)
   const passed = (r: AuditRecord): boolean => r.verdict === 'pass' && counts(r)
   const inconclusive = (r: AuditRecord): boolean => r.verdict === 'inconclusive' || (r.verdict === 'pass' && !counts(r))
-  const charged = (r: AuditRecord): string | null => {
-    if (r.charged !== 'controller' || r.worker === null || !own(r)) return r.charged
-    const who = id(r.worker)
-    const again = records.some(
-      (o) =>
-        o.validator === r.validator &&
-        own(o) &&
-        o.worker !== null &&
-        id(o.worker) === who &&
-        o.charged !== null &&
-        classOf(o) === classOf(r) &&
-        via(o) !== via(r) &&
-        Math.abs(o.at - r.at) <= policy.repeatWindow,
-    )
-    return again ? 'worker' : 'controller'
+  // Who is charged.
+  const paired = new Set<AuditRecord>()
+  const blamable = records.filter((r) => own(r) && r.worker !== null && r.charged !== null)
+  for (const r of [...blamable].sort((x, y) => x.at - y.at || x.index - y.index)) {
+    const partner = blamable
+      .filter(
+        (o) =>
+          o.validator === r.validator &&
+          id(o.worker as WorkerId) === id(r.worker as WorkerId) &&
+          classOf(o) === classOf(r) &&
+          via(o) !== via(r) &&
+          !paired.has(o) &&
+          (o.at < r.at || (o.at === r.at && o.index < r.index)) &&
+          r.at - o.at <= policy.repeatWindow,
+      )
+      .sort((x, y) => x.at - y.at || x.index - y.index)[0]
+    if (partner !== undefined) paired.add(partner).add(r)
   }
-  const chargeOf = new Map(records.map((r) => [r, charged(r)]))
+  const chargeOf = new Map(records.map((r) => [r, paired.has(r) ? 'worker' : r.charged]))
   const toWorker = (r: AuditRecord, ...classes: string[]): boolean => chargeOf.get(r) === 'worker' && classes.includes(classOf(r) ?? '')
 
   // Platforms.
@@ -105,7 +107,112 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
   const median = (xs: readonly bigint[]): bigint => [...xs].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))[Math.floor((xs.length - 1) / 2)] ?? 0n
   const follow = (s: bigint, raw: bigint): bigint => s + nano(mul(raw >= s ? policy.ema.up : policy.ema.down, fine(raw - s)))
 
-  function measure(mine: readonly AuditRecord[], was: { quality: Counter; availability: Counter }) {
+  // Paths of one validator: what each shows of each operator, and which are believed of whom.
+  function listen(mine: readonly AuditRecord[], was: Any) {
+    const h = (r: AuditRecord): bigint => half(close - r.at, policy.halfLife)
+    const isPath = (p: string): boolean => roster.operators.includes(p)
+    const name = (x: Any): string => x.path
+    const old = (p: string): Any => was.paths.find((x: Any) => name(x) === p)
+    const by = (p: string) => mine.filter((r) => own(r) && via(r) === p)
+    const tokensBy = (p: string) => by(p).filter((r) => passed(r) && r.worker !== null)
+    const n = (r: AuditRecord): bigint => BigInt(r.output_tokens)
+    const counted = unique([...was.paths.map(name), ...mine.filter(own).map(via)])
+      .filter(isPath)
+      .map((p) => {
+        const names = unique([...(old(p)?.work.map((x: Any) => x.operator) ?? []), ...tokensBy(p).map((r) => r.worker?.operator ?? '')])
+        const before = (text: string | undefined): bigint => (text === undefined ? 0n : fine(big(text)))
+        return {
+          p,
+          trials: nano(mul(before(old(p)?.trials), carry) + total(by(p).map(h))),
+          squares: nano(mul(mul(before(old(p)?.squares), carry), carry) + div(total(tokensBy(p).map((r) => (n(r) * h(r)) ** 2n)), E18)),
+          work: names
+            .filter((o) => roster.operators.includes(o))
+            .map((o) => ({
+              o,
+              tokens: nano(
+                mul(before(old(p)?.work.find((x: Any) => x.operator === o)?.tokens), carry) +
+                  total(
+                    tokensBy(p)
+                      .filter((r) => r.worker?.operator === o)
+                      .map((r) => n(r) * h(r)),
+                  ),
+              ),
+            }))
+            .filter((x) => x.tokens !== 0n),
+        }
+      })
+      .filter((x) => x.trials > 0n)
+      .sort((x, y) => (x.trials === y.trials ? cmp(x.p, y.p) : x.trials > y.trials ? -1 : 1))
+      .slice(0, 64)
+      .sort((x, y) => cmp(x.p, y.p))
+    const allTokens = total(counted.flatMap((x) => x.work.map((y) => y.tokens)))
+    const lasting = {
+      trials: (p: string): bigint => counted.find((x) => x.p === p)?.trials ?? 0n,
+      tokens: (p: string, o: string): bigint => counted.find((x) => x.p === p)?.work.find((y) => y.o === o)?.tokens ?? 0n,
+      u: allTokens === 0n ? 0n : div(10n ** 9n * total(counted.map((x) => x.squares)), allTokens),
+    }
+    const here = counted.flatMap((x) => tokensBy(x.p))
+    const sum = total(here.map(n))
+    const present = {
+      trials: (p: string): bigint => BigInt(by(p).length) * 10n ** 9n,
+      tokens: (p: string, o: string): bigint => 10n ** 9n * total(tokensBy(p).flatMap((r) => (r.worker?.operator === o ? [n(r)] : []))),
+      u: sum === 0n ? 0n : div(10n ** 9n * total(here.map((r) => n(r) ** 2n)), sum),
+    }
+    const zz = mul(policy.z, policy.z)
+    const heard = (o: string) => {
+      let P = counted.map((x) => x.p)
+      for (const table of [lasting, present])
+        while (table.u > 0n && P.length > 2) {
+          const N = total(counted.map((x) => table.trials(x.p)))
+          const NP = total(P.map(table.trials))
+          const MP = total(P.map((p) => table.tokens(p, o)))
+          const xs = P.map((p) => {
+            const R = NP - table.trials(p)
+            if (2n * R <= N) return -1n
+            const E = div(table.trials(p) * (MP - table.tokens(p, o)), R)
+            const V = table.u * (div(table.trials(p) * MP, R) + mul(zz, table.u))
+            return V === 0n ? 0n : div((table.tokens(p, o) - E) ** 2n * E18, V)
+          })
+          const x = most(...xs)
+          if (x <= zz) break
+          const gone = xs.indexOf(x)
+          P = P.filter((_, i) => i !== gone)
+        }
+      const NP = total(P.map(present.trials))
+      const k = NP === 0n ? 0n : quo(total(counted.map((x) => present.trials(x.p))), NP)
+      return { P, k, out: counted.map((x) => x.p).filter((p) => !P.includes(p)) }
+    }
+    const agreement = (p: string): bigint => {
+      const names = unique(counted.flatMap((x) => x.work.map((y) => y.o)))
+      const of = (o: string): bigint => total(counted.map((x) => lasting.tokens(x.p, o)))
+      const X = total(names.filter((o) => heard(o).out.includes(p)).map(of))
+      return allTokens === 0n ? E18 : quo(allTokens - X, allTokens)
+    }
+    const state = counted.map((x) => ({
+      path: x.p,
+      trials: decimal(x.trials),
+      squares: decimal(x.squares),
+      work: x.work.map((y) => ({ operator: y.o, tokens: decimal(y.tokens) })),
+    }))
+    return { heard, agreement, state }
+  }
+
+  function measure(
+    all: readonly AuditRecord[],
+    was: { quality: Counter; availability: Counter; mismatches?: Any },
+    { P, k }: { P: readonly string[]; k: bigint },
+  ) {
+    const direct = (r: AuditRecord): boolean => r.path.length === 0
+    const taken = (r: AuditRecord): boolean => direct(r) || P.includes(via(r))
+    const mine = all.filter((r) => taken(r) || toWorker(r, 'honesty', 'pause', 'availability'))
+    const scale = (r: AuditRecord, weight: bigint): bigint => (!direct(r) && taken(r) ? mul(weight, k) : weight)
+    const age = (was: Counter, trials: readonly (readonly [AuditRecord, boolean])[]): Counter => {
+      const sum = (of: readonly (readonly [AuditRecord, boolean])[]) => total(of.map(([r]) => scale(r, half(close - r.at, policy.halfLife))))
+      return {
+        successes: nano(mul(fine(was.successes), carry) + sum(trials.filter(([, ok]) => ok))),
+        trials: nano(mul(fine(was.trials), carry) + sum(trials)),
+      }
+    }
     const quality = age(was.quality, [
       ...mine.filter((r) => own(r) && passed(r)).map((r) => [r, true] as const),
       ...mine.filter((r) => r.kind !== 'confirmation' && toWorker(r, 'honesty')).map((r) => [r, false] as const),
@@ -114,7 +221,7 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
       ...mine.filter((r) => own(r) && (passed(r) || inconclusive(r) || toWorker(r, 'honesty', 'pause'))).map((r) => [r, true] as const),
       ...mine.filter((r) => own(r) && toWorker(r, 'availability')).map((r) => [r, false] as const),
     ])
-    const timed = mine.filter((r) => own(r) && passed(r))
+    const timed = all.filter((r) => own(r) && passed(r))
     const latency = (r: AuditRecord): bigint =>
       least(E18, div((model(r)?.firstMs ?? 0n) * E18, BigInt(Math.max(1, r.timings?.worker?.first_ms ?? 0, r.timings?.validator.first_ms ?? 0))))
     const speed = (r: AuditRecord): bigint =>
@@ -131,6 +238,27 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
         .filter((rs) => rs.length >= policy.minPathRecords)
       return paths.length > 0 ? most(...paths.map((rs) => median(rs.map(of)))) : median(timed.map(of))
     }
+    const replayed = all.filter(
+      (r) =>
+        own(r) &&
+        r.replay?.level === 2 &&
+        model(r)?.level2?.calibration === r.replay.calibration &&
+        (passed(r) || (toWorker(r, 'honesty') && r.reason === 'replay_mismatch')),
+    )
+    const seen = (of: readonly AuditRecord[], p: (r: AuditRecord) => bigint): bigint =>
+      total(of.map((r) => mul(half(close - r.at, policy.halfLife), p(r))))
+    const failures = nano(
+      mul(fine(big(was.mismatches?.failures ?? '0')), carry) +
+        seen(
+          replayed.filter((r) => !passed(r)),
+          () => E18,
+        ),
+    )
+    const allowed = nano(mul(fine(big(was.mismatches?.allowed ?? '0')), carry) + seen(replayed, (r) => model(r)?.level2?.p0Upper ?? 0n))
+    const zz = mul(policy.z, policy.z)
+    const b = fine(failures) + div(zz, 2n) - mul(policy.z, sqrt(fine(failures) + div(zz, 4n)))
+    const A = fine(allowed) + E18
+    const y = was.mismatches === undefined || b <= A ? E18 : quo(A, b)
     const q = bound(quality)
     const a = bound(availability)
     const l = best(latency)
@@ -144,18 +272,24 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
       a,
       l,
       t,
-      g: mul(sure(q, a), mul(policy.speedShare, t) + mul(E18 - policy.speedShare, l)),
+      y,
+      mismatches: { failures: decimal(failures), allowed: decimal(allowed) },
+      g: mul(sure(mul(q, y), a), mul(policy.speedShare, t) + mul(E18 - policy.speedShare, l)),
       judged: judged.length,
       inconclusive: unclear.length,
       unclear: BigInt(unclear.length) * E18 > policy.maxInconclusive * BigInt(judged.length),
-      tokens: total(timed.map((r) => BigInt(r.output_tokens))),
-      last: judged.filter((r) => !inconclusive(r)).sort((x, y) => y.at - x.at || y.index - x.index)[0],
+      tokens: total(timed.filter(taken).map((r) => BigInt(r.output_tokens))),
+      relayed: total(timed.filter((r) => taken(r) && !direct(r)).map((r) => BigInt(r.output_tokens))),
+      last: all
+        .filter((r) => r.kind !== 'confirmation' && (passed(r) || toWorker(r, 'honesty', 'pause', 'availability')))
+        .sort((x, y) => y.at - x.at || y.index - x.index)[0],
     }
   }
 
   const sides = policy.validators.map(({ key }) => {
     const was = stateOf(key)
     const mine = records.filter((r) => r.validator === key)
+    const { heard, agreement, state: paths } = listen(mine, was)
     const about = mine.flatMap((r) => (r.worker === null ? [] : [r.worker]))
     const knownWorkers: WorkerId[] = was.workers.map((w: Any) => w.worker).filter((w: WorkerId) => roster.operators.includes(w.operator))
     const ids = [...new Map([...knownWorkers, ...about].map((w) => [id(w), w])).entries()].sort((a, b) => cmp(a[0], b[0])).map(([, w]) => w)
@@ -168,6 +302,7 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
       const found = measure(
         mine.filter((r) => r.worker !== null && id(r.worker) === id(w)),
         old === undefined ? { quality: zero, availability: zero } : { quality: counter(old.quality), availability: counter(old.availability) },
+        heard(w.operator),
       )
       const why = isBanned('platforms', 'platform', w.platform)
         ? 'platform_banned'
@@ -184,10 +319,14 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
       const old = was.operators.find((x: Any) => x.operator === o)
       const found = measure(
         mine.filter((r) => r.worker?.operator === o),
-        old === undefined ? { quality: zero, availability: zero } : { quality: counter(old.quality), availability: counter(old.availability) },
+        old === undefined
+          ? { quality: zero, availability: zero, mismatches: { failures: '0', allowed: '0' } }
+          : { quality: counter(old.quality), availability: counter(old.availability), mismatches: old.mismatches },
+        heard(o),
       )
       const team = workers.filter((x) => x.w.operator === o)
-      const work = total(team.map((x) => x.work))
+      const relayed = total(team.map((x) => (x.why === null ? x.relayed : 0n)))
+      const work = total(team.map((x) => x.work)) - relayed + div(heard(o).k * relayed, E18)
       const raw = work === 0n || found.unclear ? 0n : nano(mul(found.g, pow(work * E18, policy.exponents.work)))
       const s = old === undefined ? 0n : big(old.score)
       const score = follow(s, raw)
@@ -203,7 +342,7 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
         x.part = shares(score, way)[i] ?? 0n
         x.entry = shares(entry, way)[i] ?? 0n
       }
-      return { o, ...found, work, raw, before: s, score, entry }
+      return { o, ...found, out: heard(o).out, work, raw, before: s, score, entry }
     })
     const controllerNames = unique([
       ...was.controllers.map((c: Any) => c.operator),
@@ -223,9 +362,10 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
       )
       const q = bound(quality)
       const a = bound(availability)
-      const raw = through.length > 0 ? nano(sure(q, a)) : 0n
+      const agree = agreement(o)
+      const raw = through.length > 0 ? nano(mul(sure(q, a), agree)) : 0n
       const s = old === undefined ? 0n : big(old.score)
-      return { o, quality, availability, q, a, raw, before: s, score: follow(s, raw) }
+      return { o, quality, availability, q, a, agree, raw, before: s, score: follow(s, raw) }
     })
     // Sequential tests.
     const ratios = new Map<string, { operator: string; worker: WorkerId | null; model: string; L: bigint }>()
@@ -249,7 +389,7 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
         ratios.set(name, { operator: r.worker.operator, worker, model: m.weights, L })
       }
     }
-    return { key, weight: weightOf(key), operators, workers, controllers, ratios, votes }
+    return { key, weight: weightOf(key), operators, workers, controllers, paths, ratios, votes }
   })
 
   // Convictions.
@@ -326,8 +466,10 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
     const T = total(values.map((v) => v.S))
     if (T === 0n) return 0n
     const fits = values.filter((x) => total(values.filter((v) => v.W >= x.W).map((v) => v.S)) * E18 >= mul(policy.clip, T * E18))
+    const enough = values.filter((x) => total(values.filter((v) => v.W <= x.W).map((v) => v.S)) * E18 >= mul(policy.clip, T * E18))
     const x = most(...fits.map((v) => v.W))
-    return div(total(values.map((v) => v.S * least(v.W, x))), T)
+    const w = least(...enough.map((v) => v.W))
+    return div(total(values.map((v) => v.S * most(w, least(v.W, x)))), T)
   }
   const all = unique(sides.flatMap((s) => s.operators.map((x) => x.o)))
   const votersOf = (o: string) => sides.filter((s) => s.weight > 0n && ownerOf(s.key) !== o && sumOf(s) > 0n)
@@ -398,6 +540,9 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
       operators: s.operators.map((x) => ({
         operator: x.o,
         ...measured(x),
+        mismatches: x.mismatches,
+        allowance: decimal(nano(x.y)),
+        left_out: x.out,
         unscored: x.unclear,
         raw: decimal(x.raw),
         before: decimal(x.before),
@@ -409,6 +554,7 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
         ...party(x),
         quality_bound: decimal(nano(x.q)),
         availability_bound: decimal(nano(x.a)),
+        agreement: decimal(nano(x.agree)),
         raw: decimal(x.raw),
         before: decimal(x.before),
       })),
@@ -426,11 +572,14 @@ export function oracle(input: Omit<EpochInput, 'before'>, before: Any): { scores
     epoch: e,
     validators: sides.map((s) => ({
       validator: s.key,
-      operators: s.operators.filter((x) => some(x, x.score)).map(party),
+      operators: s.operators
+        .filter((x) => some(x, x.score) || big(x.mismatches.failures) !== 0n || big(x.mismatches.allowed) !== 0n)
+        .map((x) => ({ ...party(x), mismatches: x.mismatches })),
       workers: s.workers
         .filter((x) => some(x, x.part))
         .map((x) => ({ worker: x.w, quality: counterOut(x.quality), availability: counterOut(x.availability), part: decimal(x.part) })),
       controllers: s.controllers.filter((x) => some(x, x.score)).map(party),
+      paths: s.paths,
       ratios: [...s.ratios.values()]
         .map((x) => ({ operator: x.operator, worker: x.worker, model: x.model, ratio: nano(x.L) }))
         .filter((x) => x.ratio !== 0n)

@@ -81,7 +81,7 @@ describe('a scoring policy', () => {
     max_inconclusive: '1.000000001',
     repeat_window: -1,
     min_path_records: 0,
-    clip: '2.0',
+    clip: '0.51',
     signatures: [{ key: hex(1), signature: '' }],
     more: 1,
   }
@@ -134,8 +134,18 @@ describe('the state of scores', async () => {
       operator: hex(1),
       quality: { successes: '1.000000000', trials: '0.500000000' },
       availability: { successes: '0.000000000', trials: '0.000000000' },
+      mismatches: { failures: '0.000000000', allowed: '0.000000000' },
       score: '0.000000000',
     }
-    await refused({ validators: [{ validator: hex(1), operators: [party], workers: [], controllers: [], ratios: [] }] })
+    const ofValidator = { validator: hex(1), operators: [] as unknown[], workers: [], controllers: [], paths: [] as unknown[], ratios: [] }
+    const path = { path: hex(1), trials: '1.000000000', squares: '1.000000000', work: [{ operator: hex(2), tokens: '1.000000000' }] }
+    const read = { ...document, validators: [{ ...ofValidator, paths: [path, { ...path, path: hex(2) }] }] }
+    expect(stateToJson('test', parseState(JSON.stringify(read), 'test'))).toEqual(read)
+    await refused({ validators: [{ ...ofValidator, operators: [party] }] })
+    const { mismatches: _, ...without } = { ...party, quality: party.availability }
+    await refused({ validators: [{ ...ofValidator, operators: [without] }] })
+    await refused({ validators: [{ ...ofValidator, paths: [{ ...path, path: hex(2) }, path] }] })
+    await refused({ validators: [{ ...ofValidator, paths: [{ ...path, work: [...path.work, ...path.work] }] }] })
+    await refused({ validators: [{ ...ofValidator, paths: Array.from({ length: 65 }, (_, i) => ({ ...path, path: hex(i + 1) })) }] })
   })
 })

@@ -88,20 +88,27 @@ async function randomPolicy(random: (below: number) => number): Promise<ScoringP
       max_inconclusive: pick('0.2', '0.5', '1.0', '0.0'),
       repeat_window: pick(0, 60, 600, 3600),
       min_path_records: 1 + random(4),
-      clip: pick('0.5', '0.51', '1.0', decimal(1, 9999)),
+      clip: pick('0.5', '0.49', '0.25', decimal(1, 5000)),
     }),
   )
   return policy
 }
 
-function randomRecord(random: (below: number) => number, policy: ScoringPolicy, epoch: number, validator: string, index: number): AuditRecord {
+function randomRecord(
+  random: (below: number) => number,
+  { policy, cheat }: { readonly policy: ScoringPolicy; readonly cheat: number },
+  epoch: number,
+  validator: string,
+  index: number,
+): AuditRecord {
   const pick = <T>(...items: readonly T[]): T => items[random(items.length)] as T
-  const kind = pick<AuditRecord['kind']>('probe', 'probe', 'probe', 'canary', 'organic', 'confirmation')
-  const level: 1 | 2 = kind === 'confirmation' ? 1 : pick(1, 2)
-  const worker = { operator: hex(0xa0 + random(4)), platform: hex(0xc0 + random(5)), slot: random(2) }
+  const found = random(2) === 0 && cheat < 4
+  const kind = found ? 'probe' : pick<AuditRecord['kind']>('probe', 'probe', 'probe', 'canary', 'organic', 'confirmation')
+  const level: 1 | 2 = found ? 2 : kind === 'confirmation' ? 1 : pick(1, 2)
+  const worker = { operator: hex(0xa0 + (found ? cheat : random(4))), platform: hex(0xc0 + random(5)), slot: random(2) }
   const path = kind === 'organic' || kind === 'confirmation' ? [] : pick([], [hex(0xb0)], [hex(0xb0), hex(0xb1)], [hex(0xb1)], [hex(0xa1)])
-  const verdict = pick<AuditRecord['verdict']>('pass', 'pass', 'pass', 'pass', 'inconclusive', 'fail', 'fail', 'unattributable')
-  const mismatch = verdict === 'fail' && (kind === 'confirmation' ? random(4) > 0 : random(2) === 0)
+  const verdict = found ? 'fail' : pick<AuditRecord['verdict']>('pass', 'pass', 'pass', 'pass', 'inconclusive', 'fail', 'fail', 'unattributable')
+  const mismatch = verdict === 'fail' && (kind === 'confirmation' ? random(4) > 0 : found || random(2) === 0)
   const total = random(100)
   const tokens = { total, equal: random(total + 1), near: level === 2 ? random(total + 1) : null }
   const replay = (outcome: 'pass' | 'fail' | 'inconclusive') => ({
@@ -126,7 +133,9 @@ function randomRecord(random: (below: number) => number, policy: ScoringPolicy, 
       : path.length === 0
         ? 'worker'
         : verdict === 'fail'
-          ? pick('worker', 'controller')
+          ? found
+            ? 'worker'
+            : pick('worker', 'controller')
           : 'controller'
   const faults = ['refused', 'timeout', 'answer_error', 'model_mismatch', 'response_mismatch', 'attestation_rejected', 'keyset_expired']
   const outcome = verdict === 'pass' ? 'pass' : mismatch ? 'fail' : pick<'pass' | 'inconclusive'>('pass', 'inconclusive')
@@ -143,7 +152,7 @@ function randomRecord(random: (below: number) => number, policy: ScoringPolicy, 
     kind,
     worker: unknown ? null : worker,
     keyset: unknown ? null : digest(0x70),
-    model: { name: 'm', weights: pick(digest(0xd1), digest(0xd2), digest(0xd2), digest(0xd3)) },
+    model: { name: 'm', weights: found ? digest(0xd2) : pick(digest(0xd1), digest(0xd2), digest(0xd2), digest(0xd3)) },
     path,
     attestation: { verdict: 'accepted', code: null, evidence: digest(2), collateral: digest(3) },
     view: hidden ? { ...view, digest: null } : view,
@@ -163,6 +172,8 @@ export async function randomEpochs(seed: number, count: number): Promise<Omit<Ep
   const random = randomFrom(seed)
   const policy = await randomPolicy(random)
   const pick = <T>(...items: readonly T[]): T => items[random(items.length)] as T
+  // One operator, or nobody, fails replays at level 2 more often than chance.
+  const cheat = random(20)
   const some = (items: readonly string[], outOf: number): string[] => items.filter(() => random(outOf) > 0)
   return Array.from({ length: count }, (_, epoch) => ({
     policy,
@@ -172,7 +183,7 @@ export async function randomEpochs(seed: number, count: number): Promise<Omit<Ep
       shared: some([hex(0xc0), hex(0xc1)], 2),
     },
     records: policy.validators.flatMap(({ key }) =>
-      random(8) === 0 ? [] : Array.from({ length: random(30) }, (_, index) => randomRecord(random, policy, epoch, key, index)),
+      random(8) === 0 ? [] : Array.from({ length: random(30) }, (_, index) => randomRecord(random, { policy, cheat }, epoch, key, index)),
     ),
     proven:
       random(6) === 0 ? [{ keyset: digest(0x70 + random(3)), operator: hex(0xa0 + random(4)), platform: pick(null, hex(0xc0 + random(5))) }] : [],

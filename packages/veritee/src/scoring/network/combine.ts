@@ -68,22 +68,27 @@ export function combine(voters: readonly Voter[], policy: ScoringPolicy): Networ
   }
 }
 
-/** The weighted mean of values, each cut at the largest that validators of weight `clip` support. */
+/** The weighted mean of values, each brought to between the smallest and the largest that validators of weight `clip` support. */
 function clipped(values: readonly { readonly weight: bigint; readonly value: bigint }[], clip: bigint): bigint {
   const total = values.reduce((sum, { weight }) => sum + weight, 0n)
   if (total === 0n) return 0n
-  const needed = mul(clip, total * one)
-  let support = 0n
-  let limit = 0n
-  for (const { weight, value } of [...values].sort((a, b) => (a.value > b.value ? -1 : a.value < b.value ? 1 : 0))) {
-    support += weight
-    limit = value
-    if (support * one >= needed) break
-  }
+  const rising = [...values].sort((a, b) => (a.value < b.value ? -1 : a.value > b.value ? 1 : 0))
+  const low = supported(rising, mul(clip, total * one))
+  const high = supported(rising.toReversed(), mul(clip, total * one))
   return divide(
-    values.reduce((sum, { weight, value }) => sum + weight * min(value, limit), 0n),
+    values.reduce((sum, { weight, value }) => sum + weight * max(low, min(value, high)), 0n),
     total,
   )
+}
+
+/** The first of sorted values at which those up to it have the weight that is needed. */
+function supported(sorted: readonly { readonly weight: bigint; readonly value: bigint }[], needed: bigint): bigint {
+  let support = 0n
+  for (const { weight, value } of sorted) {
+    support += weight
+    if (support * one >= needed) return value
+  }
+  return 0n
 }
 
 /** Shares of the whole, none above the cap: what does not fit goes to nobody. */

@@ -96,7 +96,7 @@ export async function parseScoringPolicy(text: string): Promise<SignedScoringPol
     maxInconclusive: decimal(o.max_inconclusive, 'max_inconclusive', 0n, one),
     repeatWindow: within(o.repeat_window, 'repeat_window', 0, 604_800),
     minPathRecords: within(o.min_path_records, 'min_path_records', 1, 1_000_000),
-    clip: part(o.clip, 'clip'),
+    clip: decimal(o.clip, 'clip', 1n, one / 2n),
   }
   // A test between two hypotheses needs two, and a failure that speaks against the worker.
   if (policy.sprt.maxP0Upper >= policy.sprt.p1) throw shape.refuse('sprt.max_p0_upper', 'less than p1')
@@ -113,7 +113,7 @@ function within(value: unknown, at: string, low: number, high: number): number {
 
 function decimal(value: unknown, at: string, low: bigint, high: bigint): bigint {
   const found = parseFine(value, at, shape)
-  if (found < low || found > high) throw shape.refuse(at, `a decimal from ${low / one} to ${high / one}`)
+  if (found < low || found > high) throw shape.refuse(at, `a decimal from ${low / one} to ${Number(high) / 1e18}`)
   return found
 }
 

@@ -18,8 +18,8 @@ export const isOwn = ({ kind }: AuditRecord): boolean => kind === 'probe' || kin
 export const pathOf = ({ path }: AuditRecord): string => path[0] ?? ''
 
 /**
- * Judges records of one validator (spec/scoring.md, "Who is charged"): a fault that a controller delivered is the worker's where the worker has one of the same
- * class by another path within `repeatWindow` seconds. `counts` says which passes count: others are inconclusive.
+ * Judges records of one validator (spec/scoring.md, "Who is charged"): a fault that a controller delivered is the worker's where it makes a pair with one of the
+ * same class by another path within `repeatWindow` seconds. `counts` says which passes count: others are inconclusive.
  */
 export function judge(records: readonly AuditRecord[], repeatWindow: number, counts: (pass: AuditRecord) => boolean): Judged[] {
   const repeated = repeatedFaults(records, repeatWindow)
@@ -33,7 +33,7 @@ export function judge(records: readonly AuditRecord[], repeatWindow: number, cou
   })
 }
 
-/** Faults that are charged to a controller and repeat by another path. */
+/** Faults of pairs: of one class, about one worker, by two paths, and near each other. A fault is in one pair, so that a controller that makes many finds no more partners than there are. */
 function repeatedFaults(records: readonly AuditRecord[], window: number): ReadonlySet<AuditRecord> {
   const groups = new Map<string, AuditRecord[]>()
   for (const record of records) {
@@ -45,24 +45,19 @@ function repeatedFaults(records: readonly AuditRecord[], window: number): Readon
   }
   const found = new Set<AuditRecord>()
   for (const group of groups.values()) {
-    group.sort((a, b) => a.at - b.at)
-    const before = otherPaths(group)
-    const after = otherPaths(group.toReversed()).reverse()
-    for (const [i, record] of group.entries()) {
-      const near = [before[i], after[i]].some((other) => other != null && Math.abs(other.at - record.at) <= window)
-      if (record.charged === 'controller' && near) found.add(record)
+    group.sort((a, b) => a.at - b.at || a.index - b.index)
+    // All that wait came by one path: another would have been a partner. Each record comes and goes once, since whoever writes them could make a search for each take for ever.
+    let waiting = 0
+    const alone: AuditRecord[] = []
+    for (const record of group) {
+      while (waiting < alone.length && record.at - (alone[waiting] as AuditRecord).at > window) waiting++
+      const partner = alone[waiting]
+      if (partner === undefined || pathOf(partner) === pathOf(record)) alone.push(record)
+      else {
+        waiting++
+        found.add(partner).add(record)
+      }
     }
   }
   return found
-}
-
-/** For each record the nearest one in front of it that came by another path: in one pass, since whoever writes records could make a search for each take for ever. */
-function otherPaths(group: readonly AuditRecord[]): (AuditRecord | null)[] {
-  let last: AuditRecord | null = null
-  let other: AuditRecord | null = null
-  return group.map((record) => {
-    if (last !== null && pathOf(last) !== pathOf(record)) other = last
-    last = record
-    return other
-  })
 }

@@ -1,15 +1,17 @@
-import { nano } from '../numbers/fixed.ts'
+import { mul, nano } from '../numbers/fixed.ts'
 import type { ScoringPolicy } from '../policy/policy.ts'
-import { byText, emptyCounter, type OperatorState } from '../state/state.ts'
+import { byText, emptyCounter, type PartyState } from '../state/state.ts'
 import { type Judged, pathOf } from './charge.ts'
 import type { Weights } from './evidence.ts'
 import { bound, followed, reliability } from './factors.ts'
 
 /** What one validator makes of an operator of controllers (rule S19): `quality` is its honesty. */
-export interface ControllerScore extends OperatorState {
+export interface ControllerScore extends PartyState {
   readonly operator: string
   readonly qualityBound: bigint
   readonly availabilityBound: bigint
+  /** Fine number: how far what it shows of workers agrees with what others show. */
+  readonly agreement: bigint
   readonly raw: bigint
   readonly before: bigint
 }
@@ -17,8 +19,14 @@ export interface ControllerScore extends OperatorState {
 /** Scores operators of controllers from a validator's own traffic that went through them first (spec/scoring.md, "Controllers"). */
 export function scoreControllers(
   judged: readonly Judged[],
-  before: ReadonlyMap<string, OperatorState>,
-  setting: { readonly weights: Weights; readonly policy: ScoringPolicy; readonly roster: ReadonlySet<string>; readonly own: string | null },
+  before: ReadonlyMap<string, PartyState>,
+  setting: {
+    readonly weights: Weights
+    readonly policy: ScoringPolicy
+    readonly roster: ReadonlySet<string>
+    readonly own: string | null
+    readonly agreement: (path: string) => bigint
+  },
 ): ControllerScore[] {
   const { weights, policy, roster, own } = setting
   const seen = new Map<string, { quality: Sums; availability: Sums }>()
@@ -42,9 +50,10 @@ export function scoreControllers(
       const availability = weights.after(was?.availability ?? emptyCounter, sums.availability)
       const qualityBound = bound(quality, policy.z)
       const availabilityBound = bound(availability, policy.z)
-      const raw = used.has(operator) ? nano(reliability(qualityBound, availabilityBound, policy)) : 0n
+      const agreement = setting.agreement(operator)
+      const raw = used.has(operator) ? nano(mul(reliability(qualityBound, availabilityBound, policy), agreement)) : 0n
       const score = followed(was?.score ?? 0n, raw, policy)
-      return { operator, quality, availability, qualityBound, availabilityBound, raw, before: was?.score ?? 0n, score }
+      return { operator, quality, availability, qualityBound, availabilityBound, agreement, raw, before: was?.score ?? 0n, score }
     })
     .sort(byText(({ operator }) => operator))
 }

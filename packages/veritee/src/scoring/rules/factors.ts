@@ -23,9 +23,10 @@ export interface Factors {
   readonly goodness: bigint
 }
 
-/** Factors from counters after the epoch and timings of the epoch (spec/scoring.md, "Factors"). */
+/** Factors from counters after the epoch and timings of the epoch (spec/scoring.md, "Factors"). `allowance` is {@link withinAllowance}, 1 for a worker alone. */
 export function factors(
   counters: { readonly quality: Counter; readonly availability: Counter },
+  allowance: bigint,
   { paths }: Evidence,
   policy: ScoringPolicy,
 ): Factors {
@@ -34,7 +35,13 @@ export function factors(
   const latency = best(paths, 'latency', policy.minPathRecords)
   const speed = best(paths, 'speed', policy.minPathRecords)
   const timing = mul(policy.speedShare, speed) + mul(one - policy.speedShare, latency)
-  return { qualityBound, availabilityBound, latency, speed, goodness: mul(reliability(qualityBound, availabilityBound, policy), timing) }
+  return {
+    qualityBound,
+    availabilityBound,
+    latency,
+    speed,
+    goodness: mul(reliability(mul(qualityBound, allowance), availabilityBound, policy), timing),
+  }
 }
 
 /** Quality and availability, each to its power. */

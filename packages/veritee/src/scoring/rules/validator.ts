@@ -1,13 +1,25 @@
 import type { AuditRecord, WorkerId } from '../audit/record.ts'
-import { mul, nano, one } from '../numbers/fixed.ts'
+import { divide, mul, nano, one } from '../numbers/fixed.ts'
 import { pow } from '../numbers/real.ts'
 import { divideShares } from '../numbers/shares.ts'
 import type { PolicyModel, ScoringPolicy } from '../policy/policy.ts'
-import { byText, emptyCounter, type OperatorState, type ValidatorState, type Vote, type WorkerState, workerKey } from '../state/state.ts'
+import {
+  byText,
+  emptyCounter,
+  noMismatches,
+  type OperatorState,
+  type PathState,
+  type ValidatorState,
+  type Vote,
+  type WorkerState,
+  workerKey,
+} from '../state/state.ts'
 import { type Judged, judge } from './charge.ts'
 import { type ControllerScore, scoreControllers } from './controllers.ts'
-import { Evidence, Weights } from './evidence.ts'
+import { Evidence, type Weights } from './evidence.ts'
 import { type Factors, factors, followed } from './factors.ts'
+import { withinAllowance } from './mismatches.ts'
+import { type Compared, comparePaths, type Heard } from './paths.ts'
 import { runTests } from './ratios.ts'
 
 /** Why a worker does not count in an epoch. */
@@ -16,7 +28,12 @@ export type NotCounted = 'platform_banned' | 'platform_excluded' | 'paused' | 'i
 /** What one validator makes of an operator: every number on the way to its score. Factors are fine numbers, the others nano or counts. */
 export interface OperatorScore extends OperatorState, Factors {
   readonly operator: string
+  /** Tokens, those through controllers that are left out made up for by the others. */
   readonly work: bigint
+  /** Operators of controllers whose word on it is not taken. */
+  readonly leftOut: readonly string[]
+  /** Fine number from 0 to 1: see {@link withinAllowance}. */
+  readonly allowance: bigint
   readonly judged: number
   readonly inconclusive: number
   readonly unscored: boolean
@@ -28,6 +45,8 @@ export interface OperatorScore extends OperatorState, Factors {
 
 export interface WorkerScore extends WorkerState, Factors {
   readonly work: bigint
+  /** The part of the work that came through controllers. */
+  readonly relayed: bigint
   readonly judged: number
   readonly inconclusive: number
   readonly notCounted: NotCounted | null
@@ -39,6 +58,7 @@ export interface ValidatorScores {
   readonly operators: readonly OperatorScore[]
   readonly workers: readonly WorkerScore[]
   readonly controllers: readonly ControllerScore[]
+  readonly paths: ReadonlyMap<string, PathState>
   readonly ratios: ReadonlyMap<string, bigint>
   readonly votes: readonly Vote[]
 }
@@ -47,7 +67,7 @@ export interface ValidatorScores {
 export interface Setting {
   readonly policy: ScoringPolicy
   readonly epoch: number
-  readonly closes: number
+  readonly weights: Weights
   readonly models: ReadonlyMap<string, PolicyModel>
   /** Operators that take part. */
   readonly roster: ReadonlySet<string>
@@ -71,10 +91,10 @@ export function scoreValidator(
   before: ValidatorState,
   setting: Setting,
 ): ValidatorScores {
-  const { policy, roster, models, epoch } = setting
+  const { policy, roster, models, epoch, weights } = setting
   const judged = judge(records, policy.repeatWindow, (pass) => passCounts(setting, pass))
-  const weights = new Weights(policy, setting.closes)
-  const { byOperator, byWorker } = gather(judged, weights, models, before, roster)
+  const compared = comparePaths(judged, before.paths, { weights, policy, roster })
+  const { byOperator, byWorker } = gather(judged, weights, models, before, roster, compared)
   const workersOf = new Map<string, WorkerScore[]>()
   for (const [worker, { id, evidence }] of byWorker) {
     const found = scoreWorker(id, evidence, before.workers.get(worker), weights, setting)
@@ -86,7 +106,7 @@ export function scoreValidator(
   const workers: WorkerScore[] = []
   for (const [operator, evidence] of byOperator) {
     const own = (workersOf.get(operator) ?? []).sort(byText(({ id }) => workerKey(id)))
-    const scored = scoreOperator(operator, evidence, own, before.operators.get(operator), weights, policy)
+    const scored = scoreOperator(operator, evidence, own, compared.of(operator), before.operators.get(operator), weights, policy)
     operators.push(scored)
     workers.push(...divided(scored, own))
   }
@@ -94,7 +114,8 @@ export function scoreValidator(
     validator: key,
     operators: operators.sort(byText(({ operator }) => operator)),
     workers: workers.sort(byText(({ id }) => workerKey(id))),
-    controllers: scoreControllers(judged, before.controllers, { weights, policy, roster, own }),
+    controllers: scoreControllers(judged, before.controllers, { weights, policy, roster, own, agreement: compared.agreement }),
+    paths: compared.after,
     ...runTests(judged, before.ratios, { policy, models, epoch }),
   }
 }
@@ -106,6 +127,7 @@ function gather(
   models: ReadonlyMap<string, PolicyModel>,
   before: ValidatorState,
   roster: ReadonlySet<string>,
+  compared: Compared,
 ): { byOperator: ReadonlyMap<string, Evidence>; byWorker: ReadonlyMap<string, { id: WorkerId; evidence: Evidence }> } {
   const byOperator = new Map<string, Evidence>()
   const byWorker = new Map<string, { id: WorkerId; evidence: Evidence }>()
@@ -121,8 +143,9 @@ function gather(
     byOperator.set(worker.operator, ofOperator)
     const weight = weights.at(at)
     const known = model === null ? undefined : models.get(model.weights)
-    ofWorker.evidence.add(item, weight, known)
-    ofOperator.add(item, weight, known)
+    const heard = compared.of(worker.operator)
+    ofWorker.evidence.add(item, weight, known, heard)
+    ofOperator.add(item, weight, known, heard)
   }
   for (const { id } of byWorker.values()) if (!byOperator.has(id.operator)) byOperator.set(id.operator, new Evidence())
   return { byOperator, byWorker }
@@ -135,10 +158,11 @@ function scoreWorker(id: WorkerId, evidence: Evidence, before: WorkerState | und
   const { judged, inconclusive } = evidence
   return {
     id,
-    ...factors({ quality, availability }, evidence, setting.policy),
+    ...factors({ quality, availability }, one, evidence, setting.policy),
     quality,
     availability,
     work: notCounted === null ? evidence.work : 0n,
+    relayed: notCounted === null ? evidence.relayed : 0n,
     judged,
     inconclusive,
     notCounted,
@@ -163,14 +187,24 @@ function scoreOperator(
   operator: string,
   evidence: Evidence,
   workers: readonly WorkerScore[],
+  { scale, leftOut }: Heard,
   before: OperatorState | undefined,
   weights: Weights,
   policy: ScoringPolicy,
 ): OperatorScore {
   const quality = weights.after(before?.quality ?? emptyCounter, evidence.quality)
   const availability = weights.after(before?.availability ?? emptyCounter, evidence.availability)
-  const found = factors({ quality, availability }, evidence, policy)
-  const work = workers.reduce((sum, worker) => sum + worker.work, 0n)
+  const was = before?.mismatches ?? noMismatches
+  const mismatches = {
+    failures: weights.grown(was.failures, evidence.mismatches.failures),
+    allowed: weights.grown(was.allowed, evidence.mismatches.allowed),
+  }
+  const allowance = withinAllowance(mismatches, policy.z)
+  const found = factors({ quality, availability }, allowance, evidence, policy)
+  const relayed = workers.reduce((sum, worker) => sum + worker.relayed, 0n)
+  const direct = workers.reduce((sum, worker) => sum + worker.work, 0n) - relayed
+  // Scaled as a whole: rounding for each worker would pay for splitting.
+  const work = direct + divide(relayed * scale, one)
   const unscored = tooInconclusive(evidence, policy)
   // The exponent is on the work of the operator as a whole (rule S18): spreading it over more workers gains nothing.
   const raw = work === 0n || unscored ? 0n : nano(mul(found.goodness, pow(work * one, policy.exponents.work)))
@@ -181,6 +215,9 @@ function scoreOperator(
     ...found,
     quality,
     availability,
+    mismatches,
+    allowance,
+    leftOut,
     work,
     judged,
     inconclusive,

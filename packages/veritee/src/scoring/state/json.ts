@@ -8,7 +8,11 @@ import { formatNano, parseNano } from '../numbers/decimal.ts'
 import {
   byText,
   type Counter,
+  type Mismatches,
+  maxPaths,
   type OperatorState,
+  type PartyState,
+  type PathState,
   ratioKey,
   type ScoringState,
   type Standing,
@@ -44,23 +48,28 @@ export function stateToJson(network: string, state: ScoringState): Item {
   }
 }
 
-function validatorToJson({ operators, workers, controllers, ratios }: ValidatorState): Item {
-  const parties = (found: ReadonlyMap<string, OperatorState>): Item[] =>
-    sorted(found).map(([operator, { quality, availability, score }]) => ({
-      operator,
-      quality: counterToJson(quality),
-      availability: counterToJson(availability),
-      score: formatNano(score),
-    }))
+function validatorToJson({ operators, workers, controllers, paths, ratios }: ValidatorState): Item {
+  const party = (operator: string, { quality, availability, score }: PartyState): Item => ({
+    operator,
+    quality: counterToJson(quality),
+    availability: counterToJson(availability),
+    score: formatNano(score),
+  })
   return {
-    operators: parties(operators),
+    operators: sorted(operators).map(([operator, found]) => ({ ...party(operator, found), mismatches: mismatchesToJson(found.mismatches) })),
     workers: sorted(workers).map(([, { id, quality, availability, part }]) => ({
       worker: id,
       quality: counterToJson(quality),
       availability: counterToJson(availability),
       part: formatNano(part),
     })),
-    controllers: parties(controllers),
+    controllers: sorted(controllers).map(([operator, found]) => party(operator, found)),
+    paths: sorted(paths).map(([path, { trials, squares, work }]) => ({
+      path,
+      trials: formatNano(trials),
+      squares: formatNano(squares),
+      work: sorted(work).map(([operator, tokens]) => ({ operator, tokens: formatNano(tokens) })),
+    })),
     ratios: sorted(ratios).map(([key, ratio]) => {
       const [operator = '', platform = '', ...rest] = key.split('/')
       const [slot, model] = rest.length === 2 ? rest : [null, rest[0]]
@@ -72,6 +81,10 @@ function validatorToJson({ operators, workers, controllers, ratios }: ValidatorS
 
 export function counterToJson({ successes, trials }: Counter): Item {
   return { successes: formatNano(successes), trials: formatNano(trials) }
+}
+
+export function mismatchesToJson({ failures, allowed }: Mismatches): Item {
+  return { failures: formatNano(failures), allowed: formatNano(allowed) }
 }
 
 function sorted<T>(map: ReadonlyMap<string, T>): [string, T][] {
@@ -98,12 +111,13 @@ export function parseState(text: string, network: string): ScoringState {
   if (networkName(o.network, 'network', shape) !== network) throw shape.refuse('network', JSON.stringify(network))
   return {
     epoch: o.epoch === null ? null : shape.integer(o.epoch, 'epoch', maxEpoch),
-    validators: table(o.validators, 'validators', ['validator', 'operators', 'workers', 'controllers', 'ratios'], (item, at) => [
+    validators: table(o.validators, 'validators', ['validator', 'operators', 'workers', 'controllers', 'paths', 'ratios'], (item, at) => [
       shape.hex(item.validator, `${at}.validator`, 32),
       {
-        operators: parties(item.operators, `${at}.operators`),
+        operators: table(item.operators, `${at}.operators`, [...partyMembers, 'mismatches'], operatorState),
         workers: table(item.workers, `${at}.workers`, ['worker', 'quality', 'availability', 'part'], workerState),
-        controllers: parties(item.controllers, `${at}.controllers`),
+        controllers: table(item.controllers, `${at}.controllers`, partyMembers, partyState),
+        paths: table(item.paths, `${at}.paths`, ['path', 'trials', 'squares', 'work'], pathState, maxPaths),
         ratios: table(item.ratios, `${at}.ratios`, ['operator', 'worker', 'model', 'ratio'], ratio),
       },
     ]),
@@ -135,10 +149,11 @@ function table<T>(
   at: string,
   members: readonly string[],
   read: (item: Record<string, unknown>, at: string) => readonly [string, T],
+  most: number = maxItems,
 ): Map<string, T> {
   const found = new Map<string, T>()
   let last: string | null = null
-  for (const [i, item] of shape.array(value, at, maxItems).entries()) {
+  for (const [i, item] of shape.array(value, at, most).entries()) {
     const [key, entry] = read(shape.object(item, `${at}[${i}]`, members), `${at}[${i}]`)
     if (last !== null && key <= last) throw shape.refuse(`${at}[${i}]`, 'rising order, each once')
     last = key
@@ -155,15 +170,33 @@ function counter(value: unknown, at: string): Counter {
   return { successes, trials }
 }
 
-function parties(value: unknown, at: string): ReadonlyMap<string, OperatorState> {
-  return table(value, at, ['operator', 'quality', 'availability', 'score'], (item, where) => [
-    shape.hex(item.operator, `${where}.operator`, 32),
+const partyMembers = ['operator', 'quality', 'availability', 'score']
+
+function partyState(item: Record<string, unknown>, at: string): readonly [string, PartyState] {
+  return [
+    shape.hex(item.operator, `${at}.operator`, 32),
     {
-      quality: counter(item.quality, `${where}.quality`),
-      availability: counter(item.availability, `${where}.availability`),
-      score: parseNano(item.score, `${where}.score`, shape),
+      quality: counter(item.quality, `${at}.quality`),
+      availability: counter(item.availability, `${at}.availability`),
+      score: parseNano(item.score, `${at}.score`, shape),
     },
+  ]
+}
+
+function operatorState(item: Record<string, unknown>, at: string): readonly [string, OperatorState] {
+  const [operator, party] = partyState(item, at)
+  const o = shape.object(item.mismatches, `${at}.mismatches`, ['failures', 'allowed'])
+  const failures = parseNano(o.failures, `${at}.mismatches.failures`, shape)
+  return [operator, { ...party, mismatches: { failures, allowed: parseNano(o.allowed, `${at}.mismatches.allowed`, shape) } }]
+}
+
+function pathState(item: Record<string, unknown>, at: string): readonly [string, PathState] {
+  const work = table(item.work, `${at}.work`, ['operator', 'tokens'], (one, where) => [
+    shape.hex(one.operator, `${where}.operator`, 32),
+    parseNano(one.tokens, `${where}.tokens`, shape),
   ])
+  const number = (name: 'trials' | 'squares'): bigint => parseNano(item[name], `${at}.${name}`, shape)
+  return [shape.hex(item.path, `${at}.path`, 32), { trials: number('trials'), squares: number('squares'), work }]
 }
 
 function workerState(item: Record<string, unknown>, at: string): readonly [string, WorkerState] {

@@ -6,11 +6,34 @@ export interface Counter {
   readonly trials: bigint
 }
 
-export interface OperatorState {
+export interface PartyState {
   readonly quality: Counter
   readonly availability: Counter
   /** Nano. */
   readonly score: bigint
+}
+
+/** Replays at level 2 that failed, and how many failures calibrations allow for as many, weighted by age; nano numbers. */
+export interface Mismatches {
+  readonly failures: bigint
+  readonly allowed: bigint
+}
+
+export interface OperatorState extends PartyState {
+  readonly mismatches: Mismatches
+}
+
+/** More paths than a validator needs; whoever writes records must not make comparing them take for ever. */
+export const maxPaths = 64
+
+/** What came through the controllers of one operator, weighted by age; nano numbers. */
+export interface PathState {
+  /** Requests of the validator. */
+  readonly trials: bigint
+  /** Sum of the squares of the tokens of each answer that passed: how far sums of them scatter. */
+  readonly squares: bigint
+  /** Tokens that passed, by operator. */
+  readonly work: ReadonlyMap<string, bigint>
 }
 
 export interface WorkerState {
@@ -26,7 +49,9 @@ export interface ValidatorState {
   readonly operators: ReadonlyMap<string, OperatorState>
   /** By {@link workerKey}. */
   readonly workers: ReadonlyMap<string, WorkerState>
-  readonly controllers: ReadonlyMap<string, OperatorState>
+  readonly controllers: ReadonlyMap<string, PartyState>
+  /** By operator of the first controller. */
+  readonly paths: ReadonlyMap<string, PathState>
   /** Logarithms of likelihood ratios, nano, by {@link ratioKey}; those of 0 are absent. */
   readonly ratios: ReadonlyMap<string, bigint>
 }
@@ -71,8 +96,15 @@ export const emptyState: ScoringState = {
   keysets: new Set(),
 }
 
-export const emptyValidator: ValidatorState = { operators: new Map(), workers: new Map(), controllers: new Map(), ratios: new Map() }
+export const emptyValidator: ValidatorState = {
+  operators: new Map(),
+  workers: new Map(),
+  controllers: new Map(),
+  paths: new Map(),
+  ratios: new Map(),
+}
 export const emptyCounter: Counter = { successes: 0n, trials: 0n }
+export const noMismatches: Mismatches = { failures: 0n, allowed: 0n }
 
 /** A text for each worker, whose order is that of operator, platform and slot. */
 export function workerKey({ operator, platform, slot }: WorkerId): string {
