@@ -4,8 +4,21 @@ import { type Audited, confirmationOf, digest, organicOf, recordOf } from './rec
 import type { Audit, Seen } from './strategies.ts'
 import { epochLength, type FleetOperator, type World } from './world.ts'
 
-/** What a controller makes of an answer that comes through it; the same where it does nothing. */
-export type Between = (operator: FleetOperator, controller: number, seen: Seen, random: Random) => Seen
+/** What controllers do to what comes through them, and validators to what they see. */
+export interface Between {
+  /** Place in the list of operators of the one that a request goes to, which a controller that balanced load would have sent to `operator`. */
+  readonly route: (operator: number, controller: number, random: Random) => number
+  /** What it makes of an answer. */
+  readonly deliver: (operator: FleetOperator, controller: number, seen: Seen, random: Random) => Seen
+  /** What a validator writes of what it saw. */
+  readonly tell: (operator: FleetOperator, validator: number, seen: Seen) => Seen
+}
+
+export const untouched: Between = {
+  route: (operator) => operator,
+  deliver: (_operator, _controller, seen) => seen,
+  tell: (_operator, _validator, seen) => seen,
+}
 
 interface Made {
   readonly records: AuditRecord[]
@@ -33,26 +46,30 @@ export function auditEpoch(world: World, seed: number, epoch: number, before: Sc
   }
   let honestAtLevel2 = 0
   let honest = 0
-  for (const [o, operator] of operators.entries()) {
-    const standing = before.operators.get(operator.key)
-    // Who is banned has nothing to gain from answering.
-    if (epoch < operator.from || (standing !== undefined && standing.until >= epoch)) continue
-    for (const [w, { id, level }] of operator.workers.entries())
+  // Who is banned has nothing to gain from answering.
+  const serves = ({ key, from }: FleetOperator): boolean => epoch >= from && (before.operators.get(key)?.until ?? -1) < epoch
+  for (const [planned, { workers }] of operators.entries()) {
+    if (!serves(operators[planned] as FleetOperator)) continue
+    for (let w = 0; w < workers.length; w++)
       for (let v = 0; v < validators.length; v++)
         for (let n = 0; n < size.probes; n++) {
-          const receipt = (((epoch * size.operators + o) * size.workers + w) * validators.length + v) * size.probes + n
+          const receipt = (((epoch * size.operators + planned) * size.workers + w) * validators.length + v) * size.probes + n
           const random = new Random(seed, receipt)
           const offset = Math.floor(((n + random.next() / 2 ** 32) * epochLength) / size.probes)
-          const slot = ((epoch * size.operators + o) * size.workers + w) * moods + Math.floor((offset * moods) / epochLength)
           const controller = random.below(controllers.length)
+          const o = between.route(planned, controller, new Random(seed + 2, receipt))
+          const operator = operators[o] as FleetOperator
+          const { id, level } = operator.workers[w] as FleetOperator['workers'][number]
+          const slot = ((epoch * size.operators + o) * size.workers + w) * moods + Math.floor((offset * moods) / epochLength)
           const audited: Audited = {
             validator: validators[v] as string,
             epoch,
             index: 0,
-            at: opens + Math.min(offset, epochLength - 1),
+            // Whole minutes: the weight of each second is computed once, and takes longer than the rest.
+            at: opens + offset - (offset % 60),
             worker: id,
             // A ban ends with a restart, which makes a new keyset.
-            keyset: digest(0xf0, (o * size.workers + w) * 1000 + (standing?.convictions ?? 0)),
+            keyset: digest(0xf0, (o * size.workers + w) * 1000 + (before.operators.get(operator.key)?.convictions ?? 0)),
             level,
             controller: controllers[controller] as string,
             receipt,
@@ -63,7 +80,7 @@ export function auditEpoch(world: World, seed: number, epoch: number, before: Sc
           const audit: Audit = { random, epoch, mood: new Random(seed + 1, slot).next(), level, place: operator.place }
           const truth = operator.strategy.see(audit)
           const lie = v === colluding ? operator.strategy.told?.(audit) : undefined
-          const seen = lie ?? between(operator, controller, truth, random)
+          const seen = lie ?? between.tell(operator, v, between.deliver(operator, controller, truth, random))
           if (seen.is === 'nothing') continue
           records.push(recordOf({ ...audited, index: indexOf(v) }, seen))
           if (operator.strategy.honest && lie === undefined) {
@@ -71,7 +88,7 @@ export function auditEpoch(world: World, seed: number, epoch: number, before: Sc
             if (level === 2 && (seen.is === 'pass' || seen.is === 'mismatch')) honestAtLevel2++
           }
           if (seen.is === 'mismatch' && level === 1) {
-            const wrong = lie === undefined && seen.own !== true
+            const wrong = truth.is === 'mismatch' && truth.own !== true
             for (const c of [(v + 1) % validators.length, (v + 2) % validators.length])
               records.push(confirmationOf({ ...audited, validator: validators[c] as string, index: indexOf(c) }, !wrong))
           }

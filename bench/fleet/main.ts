@@ -1,10 +1,13 @@
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { type Hostile, runHostile, unexpected } from './hostile.ts'
+import { type Hostile, type Means, runHostile } from './hostile.ts'
 import { type Row, reportOf } from './report.ts'
 import { runFleet } from './run.ts'
 import { strategies } from './strategies.ts'
 import { makeWorld } from './world.ts'
+
+/** What is done with one controller of twenty: the others differ by less. */
+const ofMany: readonly Means[] = ['delay', 'garble', 'starve', 'starve a quarter', 'avoid', 'rob', 'favour', 'favour a little']
 
 /** `npm run soak -- validator [--epochs N] [--probes N] [--seed N]`: JSON on stdout, the tables and progress on stderr; true where nothing was found. */
 export async function soakFleet(args: readonly string[], commit: object): Promise<boolean> {
@@ -25,8 +28,12 @@ export async function soakFleet(args: readonly string[], commit: object): Promis
   const run = runFleet(world, seed, undefined, (epoch) => progress(`epoch ${epoch + 1} of ${size.epochs}`))
   const report = reportOf(world, strategies, run)
   progress('hostile controllers')
-  const hostile = await runHostile({ operators: 40, workers: 5, epochs: 9, probes: 8 }, seed, [4, 20])
-  const findings = [...report.findings, ...unexpected(hostile)]
+  const hostileSize = { operators: 12, workers: 5, epochs: 18, probes: 24, rivals: 2, partly: 0.02 }
+  const ofFour = await runHostile({ ...hostileSize, controllers: 4 }, seed, null)
+  progress('one hostile controller of twenty')
+  const ofTwenty = await runHostile({ ...hostileSize, controllers: 20 }, seed, ofMany)
+  const hostile = [...ofFour.rows, ...ofTwenty.rows]
+  const findings = [...report.findings, ...ofFour.findings, ...ofTwenty.findings]
   const { rows } = report
   const { user, system } = process.cpuUsage(started)
   const seconds = { wall: Math.round((performance.now() - startedAt) / 1000), cpu: Math.round((user + system) / 1e6) }
@@ -55,10 +62,10 @@ function tableOf(rows: readonly Row[]): string {
 }
 
 function hostileTable(rows: readonly Hostile[]): string {
-  const percent = (part: number | null): string => (part === null ? '-' : `${(100 * part).toFixed(2)} %`)
+  const percent = (part: number): string => `${(100 * part).toFixed(2)} %`
   return [
-    '| what it does | controllers | share of the victims (of the favoured) moved by | lost work alone explains | convictions |',
+    '| what it does | controllers | share of the rivals moved by | of the friend | convictions |',
     '|---|---|---|---|---|',
-    ...rows.map((row) => `| ${row.means} | ${row.controllers} | ${percent(row.moved)} | ${percent(row.explained)} | ${row.convictions} |`),
+    ...rows.map((row) => `| ${row.means} | ${row.controllers} | ${percent(row.rivals)} | ${percent(row.friend)} | ${row.convictions} |`),
   ].join('\n')
 }

@@ -25,13 +25,17 @@ function median(values: readonly number[]): number | null {
   return [...values].sort((a, b) => a - b)[(values.length - 1) >> 1] ?? null
 }
 
+/** By each validator of each operator: what it takes to tell a few failures in a thousand from chance. */
+export const enoughAudits = 3000
+
 /** Every strategy of a run, and what it was demanded to show but did not. */
 export function reportOf(
   world: World,
   strategies: readonly Strategy[],
   run: FleetRun,
 ): { readonly rows: readonly Row[]; readonly findings: readonly string[] } {
-  const { epochs } = world.size
+  const { epochs, probes, workers } = world.size
+  const audits = epochs * probes * workers
   const coursesOf = (strategy: Strategy): FleetRun['courses'] => run.courses.filter((_, o) => world.operators[o]?.strategy === strategy)
   const byEpoch = (strategy: Strategy): number[] =>
     Array.from({ length: epochs }, (_, e) => mean(coursesOf(strategy).map(({ shares }) => shares[e] ?? 0)))
@@ -64,6 +68,9 @@ export function reportOf(
       worst: Math.min(...own.map((share, e) => share / (honest[e] as number))),
     }
     findings.push(...notShown(strategy, row))
+    const { mostAtEnd } = strategy
+    if (mostAtEnd !== undefined && audits >= enoughAudits && row.shareAtEnd > mostAtEnd)
+      findings.push(`${strategy.name}: a share of ${row.shareAtEnd.toFixed(3)} of an honest one at the end, at most ${mostAtEnd} expected`)
     return row
   })
   return { rows, findings }

@@ -1,5 +1,5 @@
 import { emptyState, type ProvenKeyset, scoreEpoch } from 'veritee/scoring'
-import { auditEpoch, type Between } from './epoch.ts'
+import { auditEpoch, type Between, untouched } from './epoch.ts'
 import { digest } from './records.ts'
 import type { World } from './world.ts'
 
@@ -18,9 +18,9 @@ export interface FleetRun {
   readonly honestAtLevel2: number
   /** Convictions of honest operators: must be none. */
   readonly falseConvictions: number
+  /** How often a validator found an honest operator beyond the allowance of mismatches, by operator and epoch; without the validator that lies. */
+  readonly beyondAllowance: number
 }
-
-const untouched: Between = (_operator, _controller, seen) => seen
 
 /** Runs a fleet through its epochs: records, then the scoring function, whose state goes on to the next epoch. */
 export function runFleet(world: World, seed: number, between: Between = untouched, progress: (epoch: number) => void = () => {}): FleetRun {
@@ -32,6 +32,8 @@ export function runFleet(world: World, seed: number, between: Between = untouche
   let honestAudits = 0
   let honestAtLevel2 = 0
   let falseConvictions = 0
+  let beyondAllowance = 0
+  const honest = new Set(operators.filter(({ strategy }) => strategy.honest && strategy.told === undefined).map(({ key }) => key))
   for (let epoch = 0; epoch < size.epochs; epoch++) {
     const made = auditEpoch(world, seed, epoch, state, between)
     const scores = scoreEpoch({
@@ -52,13 +54,15 @@ export function runFleet(world: World, seed: number, between: Between = untouche
       course.convicted.push(epoch)
       if (strategy.honest) falseConvictions++
     }
+    for (const { operators: judged } of scores.validators)
+      for (const { operator, allowance } of judged) if (honest.has(operator) && allowance < 10n ** 18n) beyondAllowance++
     records += made.records.length
     honestAudits += made.honest
     honestAtLevel2 += made.honestAtLevel2
     state = scores.after
     progress(epoch)
   }
-  return { courses, records, honestAudits, honestAtLevel2, falseConvictions }
+  return { courses, records, honestAudits, honestAtLevel2, falseConvictions, beyondAllowance }
 }
 
 /**

@@ -34,6 +34,8 @@ export interface Strategy {
   readonly most: number | null
   /** Least of the same; null where nothing is demanded. */
   readonly least: number | null
+  /** Of the last fifth of the epochs, where each validator has audited each operator often enough (`enoughAudits` of the report). */
+  readonly mostAtEnd?: number
   /** true: every operator must be convicted; false: none may be. */
   readonly convicted: boolean
   /** Each epoch in which it serves, the worker's keyset signs a contradiction that becomes a fraud proof. */
@@ -98,9 +100,10 @@ export const strategies: readonly Strategy[] = [
     ...cheat,
     name: 'selective, recognises 99 of 100 probes, level 2',
     level: 2,
-    // Below the rate that the test can tell from honest noise: a stated limit, not a demand.
+    // Below the rate that convicts: the allowance of mismatches finds it, and needs many audits for it.
     see: replayed(0.01, 0.6),
     most: null,
+    mostAtEnd: 0.3,
     least: null,
     convicted: false,
   },
@@ -150,7 +153,7 @@ export const strategies: readonly Strategy[] = [
     least: 0.9,
     convicted: false,
   },
-  { ...good, name: 'honest, accused by the colluding validator', level: null, see: honest, told: () => mismatch, least: 0.75 },
+  { ...good, name: 'honest, accused by the colluding validator', level: null, see: honest, told: () => mismatch, least: 0.94 },
   { ...cheat, name: 'sybil (four operators on one operator`s machines)', level: null, see: honest, most: 0.3, convicted: false, onePlatform: true },
   {
     ...cheat,
