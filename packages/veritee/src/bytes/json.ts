@@ -76,6 +76,43 @@ function isCanonical(text: string, value: unknown, maxDepth: number): boolean {
   return !text.includes('\\') && !text.includes('__proto__') && isShallow(value, maxDepth) && JSON.stringify(value) === text
 }
 
+/**
+ * The value of a text that is a JCS form (RFC 8785) of safe integers, as documents are that were signed here; undefined for every other text, which is then for
+ * {@link parseJson} to judge. One pass over the value tells all that reading strictly does, and that the text needs no canonical form made of it.
+ */
+export function parseCanonical(text: string, { maxLength, maxDepth }: JsonLimits): unknown {
+  if (text.length > maxLength) return undefined
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  return isOrdered(value, maxDepth) && JSON.stringify(value) === text ? value : undefined
+}
+
+/**
+ * True for a value no deeper than `depth` whose members are in the order of RFC 8785, section 3.2.3, whose numbers are safe integers and whose strings are
+ * well-formed. What `JSON.parse` drops, a member whose name comes twice, is missing when the value is written again.
+ */
+function isOrdered(value: unknown, depth: number): boolean {
+  if (typeof value === 'string') return value.isWellFormed()
+  if (typeof value === 'number') return Number.isSafeInteger(value)
+  if (typeof value !== 'object' || value === null) return true
+  if (depth === 0) return false
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) if (!isOrdered(value[index], depth - 1)) return false
+    return true
+  }
+  let before: string | null = null
+  for (const name in value) {
+    if ((before !== null && name <= before) || name === '__proto__' || !name.isWellFormed()) return false
+    before = name
+    if (!isOrdered((value as Record<string, unknown>)[name], depth - 1)) return false
+  }
+  return true
+}
+
 /** True for a value that is no deeper than `depth`, and whose numbers are safe integers. */
 function isShallow(value: unknown, depth: number): boolean {
   if (typeof value === 'number') return Number.isSafeInteger(value)

@@ -3,7 +3,7 @@ import { utf8 } from '../bytes/bytes.ts'
 import { sha256Digest } from '../bytes/digest.ts'
 import { fromHex } from '../bytes/hex.ts'
 import { type Json, jcs } from '../bytes/jcs.ts'
-import { parseDocument } from '../bytes/json.ts'
+import { parseCanonical, parseDocument } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
 import { fail } from '../errors.ts'
 import { parseEvent, type ReceiptEvent, type UpstreamFailed, type UpstreamVerified } from './events.ts'
@@ -57,7 +57,7 @@ const members = [
   'signature',
 ]
 /** Types of which a receipt may hold one at most: two of them could say two things. */
-const single: readonly ReceiptEvent['type'][] = [
+const single: ReadonlySet<ReceiptEvent['type']> = new Set([
   'request.received',
   'request.forwarded',
   'response.returned',
@@ -76,27 +76,28 @@ const single: readonly ReceiptEvent['type'][] = [
   'veritee.rewrite',
   'veritee.opaque',
   'veritee.transport',
-]
+] as const)
+const limits = { maxLength: maxReceiptBytes, maxDepth: 12 }
 
 /** Reads a receipt document: shape and event order only. Throws `receipt_malformed`. Any JSON encoding of the same document is the same receipt. */
 export function parseReceipt(text: string): Receipt {
-  const value = parseDocument(text, { maxLength: maxReceiptBytes, maxDepth: 12 }, 'receipt_malformed', 'the receipt')
+  // Nearly all come in the form that is signed.
+  const canonical = parseCanonical(text, limits)
+  const value = canonical ?? parseDocument(text, limits, 'receipt_malformed', 'the receipt')
   const o = shape.object(value, 'receipt', members)
   shape.oneOf(o.api_version, 'api_version', ['aci/1'])
   const log = shape.array(o.event_log, 'event_log', 256)
-  const events = log.map((item, i) => parseEvent(item, `event_log[${i}]`)).filter((event) => event !== null)
+  const events = readEvents(log)
   if (shape.record(log[0], 'event_log[0]').type !== 'request.received') throw shape.refuse('event_log[0]', 'the event request.received')
-  for (const type of single)
-    if (events.filter((event) => event.type === type).length > 1) throw shape.refuse('event_log', `at most one event ${type}`)
   // aci/1 section 7.5 allows events for further attempts, but one worker served.
   if (events.filter((event) => event.type === 'upstream.verified' && event.result === 'verified').length > 1)
     throw shape.refuse('event_log', 'at most one upstream that was verified')
   if (!events.some((event) => event.type === 'response.returned')) throw shape.refuse('event_log', 'an event response.returned')
-  onlyIntegers(value, 'receipt')
+  if (canonical === undefined) onlyIntegers(value, 'receipt')
   shape.string(o.method, 'method', 16)
   return {
     document: value as { readonly [name: string]: Json },
-    canonical: jcs(value as Json),
+    canonical: canonical === undefined ? jcs(value as Json) : text,
     receiptId: shape.string(o.receipt_id, 'receipt_id', 128),
     chatId: shape.nullableString(o.chat_id, 'chat_id', 256),
     model: shape.nullableString(o.model, 'model', 256),
@@ -107,6 +108,22 @@ export function parseReceipt(text: string): Receipt {
     keyId: shape.string(o.key_id, 'key_id', 128),
     signature: fromHex(shape.hex(o.signature, 'signature', 64)),
   }
+}
+
+/** The events that are known, in their order. */
+function readEvents(log: readonly unknown[]): ReceiptEvent[] {
+  const events: ReceiptEvent[] = []
+  const seen = new Set<string>()
+  for (let i = 0; i < log.length; i++) {
+    const event = parseEvent(log[i], `event_log[${i}]`)
+    if (event === null) continue
+    if (single.has(event.type)) {
+      if (seen.has(event.type)) throw shape.refuse('event_log', `at most one event ${event.type}`)
+      seen.add(event.type)
+    }
+    events.push(event)
+  }
+  return events
 }
 
 /** aci/1 documents have integer numbers only; anything else has no agreed canonical form here. */

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { DerReader } from '../../src/bytes/der.ts'
 import { derTime } from '../../src/bytes/der-writer.ts'
-import { parseJson, parseJsonSpans, utf8 } from '../../src/bytes/index.ts'
+import { type Json, jcs, parseJson, parseJsonSpans, utf8 } from '../../src/bytes/index.ts'
+import { parseCanonical } from '../../src/bytes/json.ts'
 import * as node from '../../src/crypto/node.ts'
 import * as web from '../../src/crypto/web.ts'
 import { refusal } from './refusal.ts'
@@ -53,6 +54,41 @@ describe('fast forms give what the plain forms give', () => {
     // The comparison says something only where both kinds were met.
     expect(accepted).toBeGreaterThan(200)
     expect(refused).toBeGreaterThan(200)
+  })
+
+  it('canonical JSON: read where it is what jcs makes of the value that the plain reader gives, and nowhere else', async () => {
+    const canonicalOf = (value: unknown): string | null => {
+      try {
+        return jcs(value as Json)
+      } catch {
+        return null
+      }
+    }
+    let read = 0
+    let left = 0
+    const check = async (text: string): Promise<void> => {
+      const plain = await outcome(() => parseJsonSpans(text, limits).value)
+      const isCanonical = plain.code === 'accepted' && canonicalOf(plain.value) === text
+      const found = parseCanonical(text, limits)
+      if (isCanonical) read++
+      else left++
+      expect(found, text).toEqual(isCanonical ? plain.value : undefined)
+    }
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(nearJson, mutated), async (text) => {
+        await check(text)
+        const value = await outcome(() => parseJson(text, limits))
+        const canonical = value.code === 'accepted' ? canonicalOf(value.value) : null
+        if (canonical !== null) await check(canonical)
+      }),
+      { numRuns: 3000 },
+    )
+    expect(read).toBeGreaterThan(200)
+    expect(left).toBeGreaterThan(200)
+    // Names like indices come first, and by value, in every object of the language: such a text is left for the plain reader, canonical or not.
+    expect(parseCanonical('{"10":1,"9":2}', limits)).toBeUndefined()
+    for (const text of ['{"9":2,"10":1}', '{"a":1,"1":2}', '{"1":2,"a":1}', '"\\ud800"', '-0', '1.0', '9007199254740992', '{"a":1,"a":1}'])
+      await check(text)
   })
 
   it('JSON of integers only: the same value or the same code', async () => {
