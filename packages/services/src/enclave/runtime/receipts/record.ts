@@ -19,21 +19,44 @@ export interface ReceiptRecord {
   readonly upstream: { readonly text: string; readonly events: number | null } | null
 }
 
-/** As bytes: length of the JSON text (4 bytes, big-endian), the JSON text of everything but the leaves, the leaves. */
-export function encodeRecord(record: ReceiptRecord): Buffer {
-  const { leaves, ...rest } = record
-  const json = Buffer.from(JSON.stringify({ ...rest, stream: leaves !== null }))
-  const length = Buffer.alloc(4)
-  length.writeUInt32BE(json.length)
-  return Buffer.concat([length, json, ...(leaves ?? [])])
+/**
+ * As bytes: length of the JSON text (4 bytes, big-endian), the JSON text of what is short, with the lengths of the documents, the documents, the leaves.
+ * Within JSON every quotation mark of a document would be escaped, and undone again.
+ */
+export function encodeRecord({ text, leaves, upstream, ...rest }: ReceiptRecord): Buffer {
+  const own = Buffer.byteLength(text)
+  const theirs = upstream === null ? null : Buffer.byteLength(upstream.text)
+  const json = JSON.stringify({ ...rest, events: upstream?.events ?? null, lengths: [own, theirs], stream: leaves !== null })
+  const jsonLength = Buffer.byteLength(json)
+  const bytes = Buffer.allocUnsafe(4 + jsonLength + own + (theirs ?? 0) + 32 * (leaves?.length ?? 0))
+  let at = bytes.writeUInt32BE(jsonLength)
+  for (const part of [json, text, upstream?.text ?? '']) at += bytes.write(part, at)
+  for (const leaf of leaves ?? []) {
+    bytes.set(leaf, at)
+    at += 32
+  }
+  return bytes
+}
+
+type Short = Omit<ReceiptRecord, 'text' | 'leaves' | 'upstream'> & {
+  readonly events: number | null
+  readonly lengths: readonly [own: number, upstream: number | null]
+  readonly stream: boolean
 }
 
 /** Of bytes that {@link encodeRecord} made: the caller has opened the box they came in, so nobody else did. */
 export function decodeRecord(bytes: Buffer): ReceiptRecord {
-  const end = 4 + bytes.readUInt32BE(0)
-  const { stream, ...rest } = JSON.parse(bytes.toString('utf8', 4, end)) as Omit<ReceiptRecord, 'leaves'> & { readonly stream: boolean }
-  if (!stream) return { ...rest, leaves: null }
+  let at = 4
+  const next = (length: number): string => {
+    at += length
+    return bytes.toString('utf8', at - length, at)
+  }
+  const { events, lengths, stream, ...rest } = JSON.parse(next(bytes.readUInt32BE(0))) as Short
+  const [own, theirs] = lengths
+  const text = next(own)
+  const upstream = theirs === null ? null : { text: next(theirs), events }
+  if (!stream) return { ...rest, text, leaves: null, upstream }
   const leaves: Uint8Array[] = []
-  for (let at = end; at < bytes.length; at += 32) leaves.push(new Uint8Array(bytes.subarray(at, at + 32)))
-  return { ...rest, leaves }
+  for (; at < bytes.length; at += 32) leaves.push(new Uint8Array(bytes.subarray(at, at + 32)))
+  return { ...rest, text, leaves, upstream }
 }
