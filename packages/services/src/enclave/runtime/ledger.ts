@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { hash, timingSafeEqual } from 'node:crypto'
 import { consistencyProof, type Json, jcs, toHex, utf8 } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import type { ReceiptEvent, StreamTree, UnsignedReceipt } from 'veritee/receipt'
@@ -272,7 +272,7 @@ export class Ledger {
     const place = signed.lastIndexOf(',"workload_keyset_digest":')
     const text = `${signed.slice(0, place)},"signature":"${toHex(identity.signReceipt(utf8(signed)))}"${signed.slice(place)}`
     this.#sequence++
-    const digest = `sha256:${createHash('sha256').update(text).digest('hex')}`
+    const digest = `sha256:${hash('sha256', text, 'hex')}`
     this.#previous = digest
     entry.signed = true
     // A chat id comes from a worker: the first receipt under it keeps it, so that no later answer takes another requester's place.

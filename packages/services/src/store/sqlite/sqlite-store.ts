@@ -16,8 +16,9 @@ import { SqliteAuthority } from './sqlite-authority.ts'
 
 const kinds = { answer: 0, refusal: 1 } as const
 
+// By place, since for each name SQLite looks through all.
 const insertReceipt = `INSERT INTO receipts (key, alias, kind, at, keyset, session, box) VALUES
-  (:key, CASE WHEN EXISTS (SELECT 1 FROM receipts WHERE alias = :alias) THEN NULL ELSE :alias END, :kind, :at, :keyset, :session, :box)
+  (?1, CASE WHEN EXISTS (SELECT 1 FROM receipts WHERE alias = ?2) THEN NULL ELSE ?2 END, ?3, ?4, ?5, ?6, ?7)
   ON CONFLICT (key) DO NOTHING`
 const removal = (which: string): string => `DELETE FROM receipts WHERE number IN (${which}) RETURNING number, kind, keyset, session`
 const removeDocument = `DELETE FROM documents WHERE key = :key
@@ -111,8 +112,8 @@ class SqliteStore implements ReceiptStore {
     let missing: string[] = []
     this.#transaction(() => {
       for (const { key, box } of documents) added.documents += Number(document.run(key, box).changes)
-      for (const { kind, account, ...row } of rows) {
-        const { changes, lastInsertRowid } = insert.run({ ...row, kind: kinds[kind] })
+      for (const { key, alias, kind, at, keyset, session, account, box } of rows) {
+        const { changes, lastInsertRowid } = insert.run(key, alias, kinds[kind], at, keyset, session, box)
         if (Number(changes) === 0) continue
         added[kind === 'answer' ? 'answers' : 'refusals']++
         if (account !== null) this.#statements.account.run(lastInsertRowid, account)
