@@ -152,9 +152,10 @@ describe('the entrypoint keeps the contract of the upstream image', () => {
 
   it('as a controller: its variables become a configuration that the program takes, closed unless somebody says otherwise', async () => {
     expect(run(['-m', 'controller'], upstream)).toMatchObject({ status: 0, stdout: 'started enclave\n' })
+    const args = argumentsOf('controller', 4096)
     const read = async () =>
       readConfiguration(controllerSchema, {
-        args: [...argumentsOf('controller', 4096).slice(4, -3), '--config', config],
+        args: [...args.slice(args.indexOf('--tee'), -3), '--config', config],
         environment: {},
         readText: nodeFiles.readText,
       })
