@@ -8,7 +8,18 @@ import { figuresOf } from './gateway/figures.ts'
 import type { Figure } from './run.ts'
 
 /** What one run measures; a test uses smaller ones. */
-const sizes: Sizes = { warmUp: 3, rounds: 7, requests: 320, alone: 60, concurrency: 32, shortStream: 8, longStream: 72, open: 1000, settleMs: 3000 }
+const sizes: Sizes = {
+  warmUp: 3,
+  warmUpRequests: 2500,
+  rounds: 7,
+  requests: 320,
+  alone: 60,
+  concurrency: 32,
+  shortStream: 8,
+  longStream: 72,
+  open: 1000,
+  settleMs: 3000,
+}
 
 export async function run(): Promise<Figure[]> {
   const directory = await mkdtemp(join(tmpdir(), 'veritee-bench-gateway-'))

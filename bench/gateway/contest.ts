@@ -5,8 +5,9 @@ import { cpuMicroseconds, type NodeProgram, type Program, residentMb, startNode 
 import type { WorkerOrder, WorkerReady } from './worker.ts'
 
 export interface Sizes {
-  /** V8 compiles what is hot only after some thousand calls: these are not counted. */
+  /** Rounds that are not counted, and plain requests in each of them: V8 goes on compiling, on other threads, for some six thousand of a controller's. */
   readonly warmUp: number
+  readonly warmUpRequests: number
   readonly rounds: number
   /** Plain requests in a round, over all connections. */
   readonly requests: number
@@ -107,7 +108,7 @@ async function oneRound(load: Load, tally: Tally, sizes: Sizes, counts: boolean)
   }
   await ask(load, openOrder(contestant, concurrency), contestant.name)
   // Connections to the worker are opened, and what the last contestant left in the caches is gone.
-  await run(null, concurrency, concurrency)
+  await run(null, counts ? concurrency : sizes.warmUpRequests, concurrency)
   const together = await timed(() => run(null, requests, concurrency))
   const one = await run(null, alone, 1)
   const short = await timed(() => run(shortStream, concurrency, concurrency))

@@ -53,6 +53,7 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
     return path
   }
   const plain = `http://127.0.0.1:${worker.plainPort}`
+  const { receiptKey } = worker
   const overTls = `https://127.0.0.1:${worker.tlsPort}`
 
   const passthrough = async (name: string, column: Column, order: PassthroughOrder): Promise<void> => {
@@ -90,12 +91,16 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
       add('Portkey', 'bare', port, program, { headers })
     } else leftOut.push('Portkey is not installed (tools/install-portkey.sh)')
 
-    await passthrough('passthrough', 'bare', { upstream: plain, tls: null, directory: null })
+    await passthrough('passthrough', 'bare', { upstream: plain, tls: null, proofs: null })
     const program = startNode<BareOrder, { port: number }>('gateway', './bare.ts')
     add('ours without proofs', 'bare', (await program.ask({ upstream: plain })).port, program)
   }
   if (wanted.includes('proofs')) {
-    await passthrough('passthrough with proofs', 'proofs', { upstream: plain, tls: null, directory: await folder('passthrough') })
+    await passthrough('passthrough with proofs', 'proofs', {
+      upstream: plain,
+      tls: null,
+      proofs: { directory: await folder('passthrough'), receiptKey },
+    })
     await ours('controller', 'proofs', false)
     await ours('controller with API keys and limits', 'proofs', false, { keys: true })
   }
@@ -104,7 +109,7 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
     await passthrough('passthrough with proofs, TLS', 'proofs, TLS', {
       upstream: overTls,
       tls: worker.tls,
-      directory: await folder('passthrough-tls'),
+      proofs: { directory: await folder('passthrough-tls'), receiptKey },
     })
     await ours('controller, TLS', 'proofs, TLS', true)
     await ours('controller with API keys and limits, TLS', 'proofs, TLS', true, { keys: true })

@@ -1,21 +1,25 @@
 // What a gateway on node:http and undici cannot do without, and nothing else: `bare` passes bytes on; with `proofs` it does the same cryptography as a
-// controller (hashes of both bodies, a leaf hash for each event, one signature checked and one made for each answer) and commits one row for each answer in
-// groups, durably, before the answer ends. It parses nothing, chooses nothing and fetches nothing: the signature it checks is the same one each time.
-import { createHash, generateKeyPairSync, hash, randomBytes, sign, verify } from 'node:crypto'
+// controller: digests of both bodies, a leaf hash for each event and the root of their tree; of each answer's own receipt, which comes as a trailer, the
+// signature and the digest, and that of its key; a signature, a digest, two keyed names and a sealed row of its own, committed in groups, durably, before the
+// answer ends. It parses nothing, compares nothing, chooses nothing and keeps nothing in order: what it signs is always as long, and says nothing.
+import { createHash, createHmac, createPublicKey, createSecretKey, generateKeyPairSync, hash, randomBytes, sign, verify } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type Dispatcher, Pool } from 'undici'
+import { leafHash, merkleRoot, toHex } from 'veritee/bytes'
+import { BoxSeal } from '../../packages/services/src/enclave/runtime/receipts/box.ts'
 import { GroupCommit } from '../../packages/services/src/enclave/runtime/receipts/group-commit.ts'
+import { sealingKey } from '../../packages/services/src/enclave/runtime/sealing-key.ts'
 
 export interface PassthroughOrder {
   readonly upstream: string
   /** TLS 1.3 towards requesters with this key; null: plain. */
   readonly tls: { readonly key: string; readonly cert: string } | null
-  /** Where rows are committed; null: bare. */
-  readonly directory: string | null
+  /** Where rows are committed, and the key of the worker's receipts, hex; null: bare. */
+  readonly proofs: { readonly directory: string; readonly receiptKey: string } | null
 }
 
 interface Row {
@@ -24,41 +28,60 @@ interface Row {
 }
 
 const event = Buffer.from('\n\n')
+/** From the signature on, what every receipt ends with, and the signature's part of that: both are of one length. */
+const tailLength = 14 + 128 + 35 + 64 + 2
+const signaturePlace = { from: 14, to: 14 + 128 } as const
 
-function proofs(directory: string): { readonly check: () => void; readonly seal: (hashes: string) => Promise<void> } {
-  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
-  // As long as a worker's receipt and a controller's.
-  const theirs = randomBytes(1024).toString('hex')
-  const signature = sign(null, Buffer.from(theirs), privateKey)
-  const ours = randomBytes(800).toString('hex')
+interface Proofs {
+  /** Of a worker's receipt and its key: throws where the signature does not verify. */
+  check(receipt: string, key: string): void
+  /** Resolves when the row is durable. */
+  seal(said: string, theirs: string): Promise<void>
+}
+
+function proofs({ directory, receiptKey }: NonNullable<PassthroughOrder['proofs']>): Proofs {
+  const { privateKey } = generateKeyPairSync('ed25519')
+  const spki = Buffer.from(`302a300506032b6570032100${receiptKey}`, 'hex')
+  const publicKey = createPublicKey({ key: spki, format: 'der', type: 'spki' })
+  // With what it is given as long as a controller's receipt.
+  const ours = randomBytes(500).toString('hex')
+  const box = new BoxSeal(sealingKey('file', randomBytes(32)))
+  const names = createSecretKey(randomBytes(32))
+  const name = (of: string): string => createHmac('sha256', names).update(of).digest('hex').slice(0, 32)
   const database = new DatabaseSync(join(directory, 'passthrough.db'))
   database.exec(
-    'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE rows (number INTEGER PRIMARY KEY, key TEXT UNIQUE, box BLOB) STRICT',
+    'PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE rows (number INTEGER PRIMARY KEY, key TEXT UNIQUE, alias TEXT UNIQUE, box BLOB) STRICT',
   )
-  const insert = database.prepare('INSERT INTO rows (key, box) VALUES (?, ?)')
-  const commits = new GroupCommit<Row>({
+  const insert = database.prepare('INSERT INTO rows (key, alias, box) VALUES (?, ?, ?)')
+  const commits = new GroupCommit<Row & { readonly alias: string }>({
     write: async (group) => {
       database.exec('BEGIN IMMEDIATE')
-      for (const { key, box } of group) insert.run(key, box)
+      for (const { key, alias, box: content } of group) insert.run(key, alias, content)
       database.exec('COMMIT')
     },
   })
   return {
-    check: () => {
-      if (!verify(null, Buffer.from(theirs), publicKey, signature)) throw new Error('the signature does not verify')
+    check: (receipt, key) => {
+      const tail = receipt.length - tailLength
+      const message = Buffer.from(receipt.slice(0, tail) + receipt.slice(tail + signaturePlace.to + 1))
+      const signature = Buffer.from(receipt.slice(tail + signaturePlace.from, tail + signaturePlace.to), 'hex')
+      if (!verify(null, message, publicKey, signature)) throw new Error('the signature does not verify')
+      hash('sha256', key, 'hex')
     },
-    seal: (hashes) => {
-      const text = hashes + ours
-      const box = Buffer.from(text + sign(null, Buffer.from(text), privateKey).toString('hex') + theirs)
-      return commits.add({ key: randomBytes(16).toString('hex'), box })
+    seal: (said, theirs) => {
+      const text = said + hash('sha256', theirs, 'hex') + ours
+      const signed = text + sign(null, Buffer.from(text), privateKey).toString('hex')
+      const key = name(hash('sha256', signed, 'hex'))
+      return commits.add({ key, alias: name(said), box: box.seal('rows', key, Buffer.from(signed + theirs)) })
     },
   }
 }
 
 process.on('disconnect', () => process.exit())
-process.once('message', ({ upstream, tls, directory }: PassthroughOrder) => {
+process.once('message', ({ upstream, tls, proofs: wanted }: PassthroughOrder) => {
   const pool = new Pool(upstream, { connections: 1024, pipelining: 1, connect: { rejectUnauthorized: false, maxCachedSessions: 0 } })
-  const proof = directory === null ? null : proofs(directory)
+  const proof = wanted === null ? null : proofs(wanted)
+  const more = proof === null ? {} : { te: 'trailers' }
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
     const parts: Buffer[] = []
     request.on('data', (part: Buffer) => parts.push(part))
@@ -66,7 +89,12 @@ process.once('message', ({ upstream, tls, directory }: PassthroughOrder) => {
       const body = Buffer.concat(parts)
       const requestHash = proof === null ? '' : hash('sha256', body, 'hex')
       pool.dispatch(
-        { method: 'POST', path: request.url ?? '/', headers: { 'content-type': 'application/json', 'x-veritee-nonce': nonceOf(request) }, body },
+        {
+          method: 'POST',
+          path: request.url ?? '/',
+          headers: { 'content-type': 'application/json', 'x-veritee-nonce': nonceOf(request), ...more },
+          body,
+        },
         proof === null ? bare(response) : proving(response, proof, requestHash),
       )
     })
@@ -93,36 +121,58 @@ function bare(response: ServerResponse): Dispatcher.DispatchHandler {
   }
 }
 
-function proving(response: ServerResponse, proof: ReturnType<typeof proofs>, requestHash: string): Dispatcher.DispatchHandler {
+function proving(response: ServerResponse, proof: Proofs, requestHash: string): Dispatcher.DispatchHandler {
   const whole = createHash('sha256')
-  let last: Buffer | null = null
+  const leaves: Uint8Array[] = []
+  let key = ''
+  /** Of a stream what has not gone out yet, for it waits for the commit; a plain answer whole, whose length is not known before its trailers. */
+  let held: Buffer[] = []
   return {
     onRequestStart: () => undefined,
-    onResponseStart: (_, status, headers) => void response.writeHead(status, kept(headers)),
+    onResponseStart: (_, status, headers) => {
+      key = String(headers['x-veritee-receipt-key'])
+      if (isStream(headers)) response.writeHead(status, kept(headers))
+    },
     onResponseData: (controller, part) => {
       whole.update(part)
+      if (!response.headersSent) {
+        held.push(part)
+        return
+      }
       for (let at = 0; at < part.length; ) {
         const end = part.indexOf(event, at)
         const next = end < 0 ? part.length : end + 2
-        hash('sha256', part.subarray(at, next), 'buffer')
+        leaves.push(leafHash(part.subarray(at, next)) as Uint8Array)
         at = next
       }
-      // The last part waits for the commit.
-      const before = last
-      last = part
-      if (before === null || response.write(before)) return
+      const [before] = held
+      held = [part]
+      if (before === undefined || response.write(before)) return
       controller.pause()
       response.once('drain', () => controller.resume())
     },
-    onResponseEnd: () => {
-      proof.check()
-      void proof.seal(requestHash + whole.digest('hex')).then(() => response.end(last))
-    },
+    onResponseEnd: (_, trailers) => void finish(trailers),
     onResponseError: () => void response.destroy(),
+  }
+
+  async function finish(trailers: Headers): Promise<void> {
+    const theirs = Buffer.from(String(trailers['x-veritee-receipt']), 'base64url').toString('latin1')
+    proof.check(theirs, key)
+    const root = leaves.length === 0 ? '' : toHex(await merkleRoot(leaves))
+    await proof.seal(requestHash + whole.digest('hex') + root, theirs)
+    const rest = Buffer.concat(held)
+    if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/json', 'content-length': rest.length })
+    response.end(rest)
   }
 }
 
-function kept(headers: Readonly<Record<string, string | string[] | undefined>>): Record<string, string> {
+type Headers = Readonly<Record<string, string | string[] | undefined>>
+
+function isStream(headers: Headers): boolean {
+  return String(headers['content-type']).startsWith('text/event-stream')
+}
+
+function kept(headers: Headers): Record<string, string> {
   const length = headers['content-length']
   return { 'content-type': String(headers['content-type']), ...(length !== undefined && { 'content-length': String(length) }) }
 }

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import { environment, heapArguments } from '../../packages/services/src/deploy/layout.ts'
 
 export type Place = 'gateway' | 'others'
 
@@ -41,11 +42,18 @@ export interface NodeProgram<Order, Reply> extends Program {
   ask(order: Order): Promise<Reply>
 }
 
+/** As a controller's enclave has them, so that what is measured is how it runs; whoever it is compared with has the same. */
+const heap = heapArguments('controller', 4096)
+const env = {
+  ...process.env,
+  ...Object.fromEntries(environment.filter(({ name }) => name === 'MALLOC_ARENA_MAX').map(({ name, value }) => [name, value])),
+}
+
 /** A module of this folder, under this Node; it ends with the channel. */
 export function startNode<Order, Reply>(place: Place, module: string): NodeProgram<Order, Reply> {
   const path = fileURLToPath(new URL(module, import.meta.url))
-  const [command, args] = placed(place, process.execPath, ['--conditions=@veritee/source', path])
-  const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], serialization: 'advanced' })
+  const [command, args] = placed(place, process.execPath, [...heap, '--conditions=@veritee/source', path])
+  const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], serialization: 'advanced', env })
   return {
     pid: pidOf(child),
     stop: () => void child.kill('SIGKILL'),

@@ -1,6 +1,6 @@
 // The upstream of every row: a worker without a model. Its quote is a simulator's and its answers are made up, its receipts are really signed, over the
 // bytes that it was sent and sends, so that a controller accepts them as matching. On bare sockets, once with TLS and once without.
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
 import { type Json, jcs, toHex, utf8 } from 'veritee/bytes'
@@ -10,6 +10,7 @@ import { demoPolicy } from '../../packages/services/src/demo/policy.ts'
 import { simulateMachine } from '../../packages/services/src/demo/system.ts'
 import { createIdentity } from '../../packages/services/src/enclave/runtime/identity.ts'
 import { createQuoter } from '../../packages/services/src/enclave/runtime/quote.ts'
+import { keyEvents } from '../../packages/services/src/enclave/runtime/receipts/key-event.ts'
 import { createSimDevice } from '../../packages/services/src/enclave/runtime/sim-device.ts'
 import { chunk, head, lastChunk, type RawRequest, readRequests } from './http-socket.ts'
 
@@ -21,6 +22,8 @@ export interface WorkerReady {
   readonly plainPort: number
   readonly tlsPort: number
   readonly keysetDigest: string
+  /** Of its receipts, hex. */
+  readonly receiptKey: string
   readonly root: Uint8Array
   readonly policy: Policy
   /** A key for gateways that have none of their own. */
@@ -63,6 +66,7 @@ interface Exchange {
   readonly chatId: string
   readonly requestHash: string
   readonly clientNonce: string | null
+  readonly key: Buffer
 }
 
 function begin({ body, headers }: RawRequest): Exchange {
@@ -72,6 +76,7 @@ function begin({ body, headers }: RawRequest): Exchange {
     chatId: `chatcmpl-${number}`,
     requestHash: forged ? zeros : hashOf(body),
     clientNonce: headers.get('x-veritee-nonce') ?? null,
+    key: randomBytes(32),
   }
 }
 
@@ -80,7 +85,7 @@ function hashOf(bytes: Uint8Array): string {
 }
 
 /** As long, and with the same events, as the receipt of a worker with a model. */
-function sign({ id, chatId, requestHash, clientNonce }: Exchange, bodyHash: string, tokens: number, stream: ReceiptEvent | null): string {
+function sign({ id, chatId, requestHash, clientNonce, key }: Exchange, bodyHash: string, tokens: number, stream: ReceiptEvent | null): string {
   const hmac = zeros.slice(7)
   const unsigned = {
     api_version: 'aci/1',
@@ -111,6 +116,7 @@ function sign({ id, chatId, requestHash, clientNonce }: Exchange, bodyHash: stri
       },
       ...(stream === null ? [] : [stream]),
       { type: 'response.returned', body_hash: bodyHash },
+      ...keyEvents(key),
       { type: 'veritee.chain', sequence: answers, previous },
     ],
     key_id: identity.receiptKeyId,
@@ -185,7 +191,11 @@ function answer(socket: Socket, request: RawRequest): void {
   const exchange = begin(request)
   const text = request.body.toString('latin1')
   const trailer = request.headers.get('te')?.includes('trailers') === true
-  const announced = { 'x-receipt-id': exchange.id, 'x-veritee-receipt-key': zeros.slice(7), ...(trailer && { trailer: 'x-veritee-receipt' }) }
+  const announced = {
+    'x-receipt-id': exchange.id,
+    'x-veritee-receipt-key': exchange.key.toString('hex'),
+    ...(trailer && { trailer: 'x-veritee-receipt' }),
+  }
   if (!text.includes('"stream":true')) {
     const message = { role: 'assistant', content: 'Words that answer what was asked, as many as a short answer has. '.repeat(4) }
     const body = Buffer.from(
@@ -253,6 +263,7 @@ async function ready(): Promise<WorkerReady> {
     plainPort: await listening(createServer(serve)),
     tlsPort: await listening(createTlsServer({ ...identity.tls, minVersion: 'TLSv1.3' }, serve)),
     keysetDigest: identity.keysetDigest,
+    receiptKey: identity.keyset.receipt_signing_keys[0]?.public_key ?? '',
     root: machine.platform.root,
     policy: demoPolicy(machine.enclaves, { bench: weights.files.map(({ sha256 }) => sha256) }),
     tls: identity.tls,

@@ -11,7 +11,19 @@ test('the benchmark of the gateway runs: a worker without a model whose receipts
   const directory = await mkdtemp(join(tmpdir(), 'veritee-bench-gateway-'))
   try {
     const { tallies } = await contest(
-      { warmUp: 0, rounds: 1, requests: 4, alone: 2, concurrency: 2, shortStream: 1, longStream: 3, open: 3, settleMs: 0, columns: ['proofs, TLS'] },
+      {
+        warmUp: 0,
+        warmUpRequests: 0,
+        rounds: 1,
+        requests: 4,
+        alone: 2,
+        concurrency: 2,
+        shortStream: 1,
+        longStream: 3,
+        open: 3,
+        settleMs: 0,
+        columns: ['proofs, TLS'],
+      },
       directory,
     )
     expect(tallies.map(({ contestant }) => contestant.name)).toEqual([
@@ -31,10 +43,21 @@ test('the benchmark of the gateway runs: a worker without a model whose receipts
   }
 })
 
-test('where a receipt of the worker does not match, the benchmark fails and gives no figures', async () => {
+test('where a receipt of the worker does not match, the benchmark fails and gives no figures', { timeout: 120_000 }, async () => {
   const directory = await mkdtemp(join(tmpdir(), 'veritee-bench-gateway-'))
   try {
-    const sizes = { warmUp: 0, rounds: 1, requests: 2, alone: 1, concurrency: 1, shortStream: 1, longStream: 2, open: 1, settleMs: 0 }
+    const sizes = {
+      warmUp: 0,
+      warmUpRequests: 0,
+      rounds: 1,
+      requests: 2,
+      alone: 1,
+      concurrency: 1,
+      shortStream: 1,
+      longStream: 2,
+      open: 1,
+      settleMs: 0,
+    }
     await expect(contest({ ...sizes, columns: ['proofs, TLS'] }, directory, 'forged')).rejects.toThrow(/controller, TLS: .*withheld/s)
   } finally {
     await rm(directory, { recursive: true, force: true })
