@@ -152,15 +152,12 @@ export async function runDemo(
     const epoch = await steps.run(
       'validator: one epoch of probes, audits and scores',
       async () => {
-        const own = nodeTransport(controller.api.url)
-        closing.push(async () => own.close())
         const done = await runDemoEpoch({
           validator,
           machine,
           policy,
           admission,
-          service: await establish(own, { policy, trust: machine.trust, role: 'controller', now }),
-          controllerOperator: keyOf(await generateEd25519()),
+          controller: { url: controller.api.url, operator: keyOf(await generateEd25519()) },
           model: { name: model.served.name, files: model.served.described.files as unknown as Json },
           replay,
           fleet,

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLocalBeacon, type LocalBeacon } from 'veritee/beacon'
 import { type Json, jcs, jcsDigest, toHex, utf8 } from 'veritee/bytes'
-import type { Service } from 'veritee/client'
 import { generateEd25519, type SigningKey } from 'veritee/crypto'
 import { fail } from 'veritee/errors'
 import { type ProvenFraud, parseFraudProof, verifyFraudProof } from 'veritee/fraud'
@@ -22,9 +21,11 @@ import {
 import { type ReplayModel, replayWith } from '../replay/index.ts'
 import { auditProbe } from '../validator/audit/audit.ts'
 import { findFraud } from '../validator/audit/fraud.ts'
+import { type EncryptTo, openPath, type Path } from '../validator/audit/path.ts'
 import { type BeaconSource, localBeacon } from '../validator/epoch/beacon-source.ts'
 import { accusedOf, concludeEpoch } from '../validator/epoch/conclude.ts'
 import { commitToEpoch, type EpochRecords, runEpoch } from '../validator/epoch/run.ts'
+import type { Probe } from '../validator/probes/probe.ts'
 import { readBundle } from '../validator/publish/directory.ts'
 import type { EpochStore } from '../validator/store/epoch-store.ts'
 import { openSqliteEpochStore } from '../validator/store/sqlite-store.ts'
@@ -73,9 +74,8 @@ export interface DemoEpochSetting {
   readonly machine: SimulatedMachine
   readonly policy: Policy
   readonly admission: DemoAdmission
-  /** The controller, verified by the validator itself, and whose it is. */
-  readonly service: Service
-  readonly controllerOperator: string
+  /** The controller, and whose it is. */
+  readonly controller: { readonly url: string; readonly operator: string }
   readonly log: DemoLog
   /** Writes the bundle somewhere; gives where. */
   readonly keep: (bundle: ReadonlyMap<string, string>) => Promise<string>
@@ -99,7 +99,7 @@ export interface DemoEpoch {
 
 /** Probes, audits, proofs and scores of epoch 0. Throws where an honest worker is convicted or the cheat is not: then the demo is wrong. */
 export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch> {
-  const { validator, machine, policy, admission, service, now } = setting
+  const { validator, machine, policy, admission, controller, now } = setting
   const { key, store, source, begins } = validator
   const { network } = admission.anchors
   const salt = admission.salt
@@ -115,11 +115,19 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
     findInLog: (view: AuditView) => setting.log.find(view),
     timeoutMs: 30_000,
   }
+  const open = new Map<EncryptTo, Promise<Path>>()
+  const pathOf = ({ encryptTo }: Probe): Promise<Path> => {
+    const path =
+      open.get(encryptTo) ??
+      openPath(controller.url, { policy, trust: machine.trust, now, operators: [controller.operator], encryptTo, apiKey: null })
+    open.set(encryptTo, path)
+    return path
+  }
   const run = (count: number): Promise<EpochRecords> =>
     runEpoch({
       epoch,
       begins,
-      plan: { count, perSecond: 30, maxTokens: 12, maxPrompt: 300 },
+      plan: { count, perSecond: 30, maxTokens: 12, maxPrompt: 300, clients: 3, encrypted: { controller: 0.3, worker: 0.3 } },
       store,
       beacon: source,
       key,
@@ -128,12 +136,13 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
       canaries: noCanaries,
       // It is in the log since the validator was started.
       commit: async () => undefined,
-      audit: (probe) => auditProbe(context, { service, operators: [setting.controllerOperator] }, setting.model.name, probe),
+      audit: async (probe) => auditProbe(context, await pathOf(probe), setting.model.name, probe),
       findFraud: ({ evidence }, rivals) => findFraud(evidence, rivals, { trust: machine.trust, policy, at: now() }),
       parallel: 3,
       leaseMs: 60_000,
     })
   const records = await untilAllSeen(setting.fleet, run)
+  for (const path of open.values()) (await path).connection.close()
   const verified = await Promise.all(records.records.map((text) => verifyAuditRecord(text)))
   const scoringPolicy = await signDemoScoringPolicy({
     network,

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Json, jcs } from 'veritee/bytes'
-import { establish, nodeTransport, type Transport } from 'veritee/client'
 import { fail, VeriteeError } from 'veritee/errors'
 import type { WorkerId } from 'veritee/scoring'
-import { type Path, type Silent, workerId } from './audit/audit.ts'
+import { type Silent, workerId } from './audit/audit.ts'
+import { openPath, type Path } from './audit/path.ts'
+import type { Probe } from './probes/probe.ts'
 import type { ValidatorOptions } from './service.ts'
 import type { EpochStore } from './store/epoch-store.ts'
 
@@ -40,9 +41,9 @@ async function knownWorker(setting: Setting, epoch: number, url: string): Promis
   const { store, report, roster } = setting
   const name = `worker ${url}`
   try {
-    const { path, transport } = await establishPath(setting, { url, silent: null }, undefined)
-    transport.close()
-    const { service } = path
+    const { connection } = await pathTo(setting, { url, silent: null }, { apiKey: null, encryptTo: 'none' })
+    connection.close()
+    const { service } = connection
     const worker = await workerId(roster.salt, service.report)
     if (worker !== null) await store.keep(epoch, name, jcs({ worker, keyset: service.report.keysetDigest } as unknown as Json))
   } catch (error) {
@@ -56,21 +57,13 @@ async function knownWorker(setting: Setting, epoch: number, url: string): Promis
   return null
 }
 
-async function establishPath(
+function pathTo(
   { evidence, now }: Setting,
   { url, silent }: { readonly url: string; readonly silent: Silent | null },
-  apiKey: string | undefined,
-): Promise<{ readonly path: Path; readonly transport: Transport }> {
+  client: Pick<Parameters<typeof openPath>[1], 'apiKey' | 'encryptTo'>,
+): Promise<Path> {
   const operators = silent !== null && 'operator' in silent ? [silent.operator] : []
-  const transport = nodeTransport(url)
-  try {
-    const role = operators.length === 0 ? 'worker' : 'controller'
-    const service = await establish(transport, { ...evidence, role, now, ...(apiKey === undefined ? {} : { apiKey }) })
-    return { path: { service, operators }, transport }
-  } catch (error) {
-    transport.close()
-    throw error
-  }
+  return openPath(url, { ...evidence, now, operators, ...client })
 }
 
 /**
@@ -92,7 +85,7 @@ const accountName = (key: string): string => `${accountPrefix}${createHash('sha2
 export class Paths {
   readonly #setting: Setting & { readonly apiKeys: readonly string[] }
   readonly #targets: readonly Target[]
-  readonly #open = new Map<string, ReturnType<typeof establishPath>>()
+  readonly #open = new Map<number, Promise<Path>>()
   #last: Promise<unknown> = Promise.resolve()
 
   constructor(setting: Setting & { readonly apiKeys: readonly string[] }, targets: readonly Target[]) {
@@ -100,21 +93,21 @@ export class Paths {
     this.#targets = targets
   }
 
-  /** By the number of an account: whom, and with which of the keys. Tries a few times; then why it is none. */
-  async of(account: number): Promise<Path | { readonly silent: Silent; readonly code: string }> {
+  /** For the client of a probe: whom it asks, and with which of the keys. Tries a few times; then why it is none. */
+  async of({ account, encryptTo }: Pick<Probe, 'account' | 'encryptTo'>): Promise<Path | { readonly silent: Silent; readonly code: string }> {
     const { apiKeys, signal, report } = this.#setting
     const target = this.#targets[account % this.#targets.length]
     if (target === undefined) throw fail('usage', 'expected a controller or a worker')
-    const apiKey = apiKeys.length === 0 ? undefined : apiKeys[Math.floor(account / this.#targets.length) % apiKeys.length]
-    const name = `${target.url} ${apiKey ?? ''}`
+    const apiKey = apiKeys.length === 0 ? null : (apiKeys[Math.floor(account / this.#targets.length) % apiKeys.length] ?? null)
     let code = ''
     for (const pauseMs of [1000, 5000, 0]) {
-      const opening = this.#open.get(name) ?? establishPath(this.#setting, target, apiKey)
-      this.#open.set(name, opening)
+      // A client of its own each: two programs of one account are two to whoever looks on.
+      const opening = this.#open.get(account) ?? pathTo(this.#setting, target, { apiKey, encryptTo })
+      this.#open.set(account, opening)
       try {
-        return (await opening).path
+        return await opening
       } catch (error) {
-        this.#open.delete(name)
+        this.#open.delete(account)
         if (!(error instanceof VeriteeError)) throw error
         code = error.code
         await sleep(pauseMs, undefined, { signal })
@@ -122,10 +115,6 @@ export class Paths {
     }
     report(`${target.url}: ${code}`)
     return { silent: target.silent, code }
-  }
-
-  forget(path: Path): void {
-    for (const [name, opening] of this.#open) void opening.then((one) => one.path === path && this.#open.delete(name)).catch(() => undefined)
   }
 
   /** One replay at a time: an engine that was opened for replays has one sequence. */
@@ -136,6 +125,6 @@ export class Paths {
   }
 
   close(): void {
-    for (const opening of this.#open.values()) void opening.then(({ transport }) => transport.close()).catch(() => undefined)
+    for (const opening of this.#open.values()) void opening.then(({ connection }) => connection.close()).catch(() => undefined)
   }
 }

@@ -39,6 +39,8 @@ export interface ValidatorOptions {
   readonly probesPerEpoch: number
   /** Of the probes, how many are canaries, where there is time to make so many before an epoch. */
   readonly canariesPerEpoch: number
+  /** The part of the clients that encrypts bodies to whom it asks, and that which does to a worker; see `ProbePlan`. */
+  readonly encrypted: { readonly controller: number; readonly worker: number }
   /** The part of an epoch, from its beginning, in which probes are sent; what is left is for the last answers. */
   readonly probingPart: number
   readonly parallel: number
@@ -55,6 +57,8 @@ export interface ValidatorOptions {
 const timeoutMs = 120_000
 const maxPrompt = 2000
 const maxTokens = 256
+/** Clients at each target, where there are no accounts or fewer. */
+const fewClients = 4
 
 /**
  * Runs epochs until the signal, or until `epochs` of them are done: waits for the next one, commits before it begins, audits through it, concludes it and publishes.
@@ -77,13 +81,21 @@ export async function runValidator(options: ValidatorOptions, epochs: number): P
     const canaries = (secret: Uint8Array) => canariesBefore(options, opens, secret)
     const { commitment } = await commitToEpoch({ ...options, epoch, begins: opens, canaries })
     options.report(`epoch ${epoch}: begins ${new Date(opens * 1000).toISOString()}, committed to ${commitment}`)
-    const paths = new Paths({ ...options, apiKeys: accounts }, await targetsOf(options, epoch))
+    const targets = await targetsOf(options, epoch)
+    const paths = new Paths({ ...options, apiKeys: accounts }, targets)
     try {
       const records = await runEpoch({
         ...options,
         epoch,
         begins: opens,
-        plan: { count: options.probesPerEpoch, perSecond: options.probesPerEpoch / (options.probingPart * (closes - opens)), maxTokens, maxPrompt },
+        plan: {
+          count: options.probesPerEpoch,
+          perSecond: options.probesPerEpoch / (options.probingPart * (closes - opens)),
+          maxTokens,
+          maxPrompt,
+          clients: targets.length * Math.max(accounts.length, fewClients),
+          encrypted: options.encrypted,
+        },
         canaries,
         commit: async () => undefined,
         audit: (probe) => auditOne(options, paths, epoch, probe),
@@ -156,10 +168,6 @@ async function auditOne(options: ValidatorOptions, paths: Paths, epoch: number, 
   }
   const names = [...models.values()].map(({ name }) => name)
   const model = probe.canary?.model ?? names[probe.index % names.length] ?? ''
-  const path = await paths.of(probe.account)
-  if ('code' in path) return unreachable(context, path.silent, probe, path.code)
-  const audited = await auditProbe(context, path, model, probe)
-  // Keys that ended are verified anew for the next probe.
-  if (audited.record.reason === 'keyset_mismatch' || audited.record.reason === 'keyset_expired') paths.forget(path)
-  return audited
+  const path = await paths.of(probe)
+  return 'code' in path ? unreachable(context, path.silent, probe, path.code) : auditProbe(context, path, model, probe)
 }

@@ -1,8 +1,9 @@
 import { tmpdir } from 'node:os'
 import { intelSgxRootCa } from 'veritee/attestation'
 import { toHex } from 'veritee/bytes'
-import { establish, nodeTransport, type Transport } from 'veritee/client'
+import { nodeTransport, type Transport } from 'veritee/client'
 import { generateEd25519, type SigningKey } from 'veritee/crypto'
+import { parseReport, verifyReport } from 'veritee/receipt'
 import { type CanaryOpening, canaryCommitment, signAuditRecord, verifyAuditRecord } from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cheatingModel, type FleetWorker, replayModelOf, startFleet } from '../../src/demo/fleet.ts'
@@ -23,6 +24,7 @@ import { type ReplayModel, replayWith } from '../../src/replay/index.ts'
 import { appealAudit } from '../../src/validator/audit/appeal.ts'
 import { type AuditContext, type Audited, auditProbe } from '../../src/validator/audit/audit.ts'
 import { findFraud } from '../../src/validator/audit/fraud.ts'
+import { type EncryptTo, openPath, type Path } from '../../src/validator/audit/path.ts'
 import { makeCanaries, placeCanaries } from '../../src/validator/probes/canaries.ts'
 import { type Probe, planProbes } from '../../src/validator/probes/probe.ts'
 import { meddled } from '../e2e/network.ts'
@@ -86,17 +88,21 @@ const context = (): AuditContext => ({
   timeoutMs: 20_000,
 })
 
+const encrypted = { controller: 0, worker: 0 }
+const pathOver = (transport: Transport, operators: readonly string[], encryptTo: EncryptTo = 'none'): Promise<Path> =>
+  openPath(transport.origin, { policy, trust: machine.trust, now, operators, encryptTo, apiKey: null, openTransport: () => transport })
+
 async function audits(
   count: number,
   transport: Transport,
   seed = 1,
   operators: readonly string[] = [controllerOperator],
+  encryptTo: EncryptTo = 'none',
 ): Promise<readonly Audited[]> {
-  const direct = operators.length === 0
-  const service = await establish(transport, { policy, trust: machine.trust, role: direct ? 'worker' : 'controller', now })
+  const path = await pathOver(transport, operators, encryptTo)
   const found: Audited[] = []
-  const plan = { seed: new Uint8Array(32).fill(seed), count, perSecond: 1, maxTokens: 16, maxPrompt: 300 }
-  for (const probe of planProbes(plan)) found.push(await auditProbe(context(), { service, operators }, model.served.name, probe))
+  const plan = { seed: new Uint8Array(32).fill(seed), count, perSecond: 1, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
+  for (const probe of planProbes(plan)) found.push(await auditProbe(context(), path, model.served.name, probe))
   // Whatever came of it, it is a record that readers of records take.
   for (const { record } of found) await verifyAuditRecord(await signAuditRecord(record, key))
   return found
@@ -193,16 +199,86 @@ describe('through a controller', () => {
   })
 })
 
+describe.each(['controller', 'worker'] as const)('S4, S20: bodies encrypted to the %s', (encryptTo) => {
+  test('are audited in full: an honest worker passes at level 1, a cheat convicts itself, and nothing of either is on the wire', {
+    timeout: 240_000,
+  }, async () => {
+    const wire: string[] = []
+    const transport = meddled(controller.api.url, {
+      response: (_, body) => {
+        wire.push(body.toString('latin1'))
+        return body
+      },
+    })
+    const found = await audits(3, transport, encryptTo === 'worker' ? 6 : 7, [controllerOperator], encryptTo)
+    for (const { record } of found) expect(record.worker).not.toBeNull()
+    for (const audited of of(found, fleet[honestAt] as FleetWorker)) {
+      expect(audited.record).toMatchObject({
+        verdict: 'pass',
+        reason: null,
+        replay: { level: 1, outcome: 'pass' },
+        attestation: { verdict: 'accepted' },
+      })
+      expect(audited.record.timings?.validator.total_ms).toBeGreaterThan(0)
+      expect(await proofsOf(audited)).toEqual([])
+      const appeal = { record: await signAuditRecord(audited.record, key), evidence: JSON.stringify(audited.evidence), trust: machine.trust }
+      expect(await appealAudit({ ...appeal, replay: async (exchange) => replayWith(exchange, replay) })).toMatchObject({
+        outcome: 'same',
+        found: null,
+      })
+    }
+    for (const audited of of(found, fleet[cheatAt] as FleetWorker)) {
+      expect(audited.record).toMatchObject({ verdict: 'fail', reason: 'model_mismatch', charged: 'worker' })
+      expect((await proofsOf(audited)).map(({ proven }) => proven.kind)).toEqual(['model_contradicted'])
+    }
+    const sent = transport.sent.map(({ body }) => Buffer.from(body ?? []).toString('latin1'))
+    for (const { evidence } of found) {
+      const asked = JSON.parse(evidence.request).messages.at(-1).content.slice(0, 20)
+      expect([...sent, ...wire].some((text) => text.includes(asked))).toBe(false)
+    }
+  })
+
+  test('S19: what is changed on the way is nobody`s fault but of whoever delivered it', { timeout: 240_000 }, async () => {
+    const changed = meddled(controller.api.url, {
+      response: ({ path }, body) => (path === '/v1/chat/completions' ? Buffer.from(body.map((byte, i) => (i === 40 ? byte ^ 1 : byte))) : body),
+    })
+    for (const { record } of await audits(2, changed, 8, [controllerOperator], encryptTo))
+      expect(record).toMatchObject({ verdict: 'unattributable', charged: 'controller' })
+  })
+})
+
+test('S5: a worker that was asked directly, in sealed bodies, convicts itself by other weights', { timeout: 240_000 }, async () => {
+  const { path } = await resolveModel('demo')
+  const run = await cheatingModel({ model, path, memoryDirectory: tmpdir(), closing: closing as (() => Promise<unknown>)[] })
+  const cheat = await startWorker(machine, [run], 0, now, undefined, { operator: await generateEd25519(), log })
+  try {
+    const found = await audits(1, nodeTransport(cheat.server.url), 6, [], 'worker')
+    expect(found.map(({ record }) => [record.verdict, record.charged])).toEqual([['fail', 'worker']])
+  } finally {
+    await cheat.server.close()
+  }
+})
+
+test('S20: what is sealed to a worker rests on its evidence over a nonce of the validator, fetched as every client does', async () => {
+  const transport = meddled(controller.api.url, {})
+  const [audited] = await audits(1, transport, 6, [controllerOperator], 'worker')
+  const asked = transport.sent.filter(({ path }) => /^\/v1\/veritee\/workers\/[0-9a-f]{64}\/attestation\?nonce=[0-9a-f]{64}$/.test(path))
+  expect(asked.length).toBe(1)
+  const nonce = asked[0]?.path.slice(-64) ?? ''
+  const report = parseReport(audited?.evidence.report ?? '')
+  expect((await verifyReport(report, nonce, machine.trust, now())).keysetDigest).toBe(audited?.record.keyset)
+})
+
 describe('S20: a canary', () => {
   const seed = new Uint8Array(32).fill(9)
-  const plan = { seed, count: 1, perSecond: 1, maxTokens: 16, maxPrompt: 300 }
+  const plan = { seed, count: 1, perSecond: 1, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
   let right: readonly CanaryOpening[]
   let worker: Awaited<ReturnType<typeof startWorker>>
   const auditOf = async (canary: CanaryOpening, changes: Partial<AuditContext> = {}): Promise<Audited> => {
     const transport = nodeTransport(worker.server.url)
-    const service = await establish(transport, { policy, trust: machine.trust, role: 'worker', now })
+    const path = await pathOver(transport, [])
     const [probe] = await placeCanaries(seed, planProbes(plan), [canary])
-    const audited = await auditProbe({ ...context(), ...changes }, { service, operators: [] }, model.served.name, probe as Probe)
+    const audited = await auditProbe({ ...context(), ...changes }, path, model.served.name, probe as Probe)
     await verifyAuditRecord(await signAuditRecord(audited.record, key))
     transport.close()
     return audited

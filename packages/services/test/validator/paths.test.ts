@@ -13,6 +13,7 @@ import type { Probe } from '../../src/validator/probes/probe.ts'
 import { openSqliteEpochStore } from '../../src/validator/store/sqlite-store.ts'
 
 const now = (): Date => new Date()
+const client = { account: 7, encryptTo: 'none' } as const
 const folder = mkdtempSync(join(tmpdir(), 'veritee-paths-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -44,14 +45,14 @@ test('S5, S19: a worker of the list is asked directly; once known, it is charged
     expect(targets).toMatchObject([{ url, silent: { worker: { operator: toHex(operator.publicKey), slot: 0 } } }])
     expect(said.at(-1)).toBe(`${nobody}: left out of epoch 4: it has never shown which operator's worker it is`)
     const paths = new Paths(setting, targets)
-    expect(await paths.of(7)).toMatchObject({ operators: [], service: { report: { descriptor: { role: 'worker' } } } })
+    expect(await paths.of(client)).toMatchObject({ operators: [], connection: { service: { report: { descriptor: { role: 'worker' } } } } })
     paths.close()
     await expect(targetsOf({ ...setting, workers: [nobody] }, 4)).rejects.toMatchObject({ code: 'usage' })
 
     await worker.server.close()
     const later = await targetsOf(setting, 5)
     expect(later).toEqual(targets)
-    const silent = await new Paths(setting, later).of(7)
+    const silent = await new Paths(setting, later).of(client)
     if (!('code' in silent)) throw new Error('expected no path to a worker that is gone')
     expect(silent).toMatchObject({ silent: targets[0]?.silent, code: 'service_unavailable' })
     const context = { network: 'test', salt, validator: toHex(key.publicKey), epoch: 5, now } as unknown as AuditContext

@@ -5,7 +5,7 @@ import { templates } from '../../src/validator/probes/corpus.ts'
 import { bitsOf, planProbes, probeBody } from '../../src/validator/probes/probe.ts'
 
 const seedOf = (text: string): Uint8Array => new Uint8Array(createHash('sha256').update(text).digest())
-const plan = { count: 400, perSecond: 0.5, maxTokens: 64, maxPrompt: 2000 }
+const plan = { count: 400, perSecond: 0.5, maxTokens: 64, maxPrompt: 2000, clients: 40, encrypted: { controller: 0.2, worker: 0.3 } }
 
 test.for(templates)('S20: at least 64 bits of the seed are in a prompt made from "%s"', (template) => {
   expect(bitsOf(template)).toBeGreaterThanOrEqual(64)
@@ -44,4 +44,18 @@ test('lengths vary as those of people do, within the bound', () => {
   expect(Math.max(...lengths)).toBeLessThanOrEqual(plan.maxPrompt)
   expect(lengths.filter((length) => length < 200).length).toBeGreaterThan(100)
   expect(lengths.filter((length) => length > 400).length).toBeGreaterThan(60)
+})
+
+test('S20: each client encrypts its bodies in one way, and the parts of the clients are those asked for', () => {
+  const ways = new Map<number, string>()
+  for (const { account, encryptTo } of planProbes({ ...plan, count: 4000, clients: 1000, seed: seedOf('e') })) {
+    expect(account).toBeLessThan(1000)
+    expect(ways.get(account) ?? encryptTo).toBe(encryptTo)
+    ways.set(account, encryptTo)
+  }
+  const part = (way: string): number => [...ways.values()].filter((one) => one === way).length / ways.size
+  expect(Math.abs(part('controller') - 0.2)).toBeLessThan(0.08)
+  expect(Math.abs(part('worker') - 0.3)).toBeLessThan(0.08)
+  const all = planProbes({ ...plan, encrypted: { controller: 0, worker: 1 }, seed: seedOf('f') })
+  expect(new Set(all.map(({ encryptTo }) => encryptTo))).toEqual(new Set(['worker']))
 })

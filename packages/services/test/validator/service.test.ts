@@ -95,6 +95,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     models: new Map([[`sha256:${replay.engine.model.sha256}`, { name: model.served.name, replay }]]),
     probesPerEpoch: 12,
     canariesPerEpoch: 4,
+    encrypted: { controller: 0.3, worker: 0.3 },
     probingPart: 0.005,
     parallel: 2,
     now,

@@ -44,6 +44,8 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --root FILE             root certificate of a simulated machine
       --probes N              in an epoch (default: 200)
       --canaries N            of these, how many have an answer that is committed to before (default: one in twenty)
+      --encrypt-to-controller PERCENT, --encrypt-to-worker PERCENT
+                              of its clients, how many encrypt bodies to the controller, and to a worker behind it (default: 20 each)
       --epochs N              how many epochs (default: without end)
       --out DIR               bundles go to DIR/epoch-N
       --config FILE           these options as JSON, by their names: {"network": "x", "signer": ["..."], "probes": 200}; arguments win over it
@@ -84,6 +86,8 @@ const options = {
   accounts: { type: 'string' },
   probes: { type: 'string' },
   canaries: { type: 'string' },
+  'encrypt-to-controller': { type: 'string' },
+  'encrypt-to-worker': { type: 'string' },
   epochs: { type: 'string' },
   epoch: { type: 'string' },
   out: { type: 'string' },
@@ -251,6 +255,10 @@ async function run(values: Values): Promise<number> {
   const probes = count(values.probes ?? '200', '--probes', 1)
   const canaries = values.canaries === undefined ? Math.floor(probes / 20) : count(values.canaries, '--canaries', 0)
   if (canaries > probes) throw fail('usage', `--canaries: expected at most ${probes}, as many as there are probes, found ${canaries}`)
+  const percent = (name: 'encrypt-to-controller' | 'encrypt-to-worker'): number => count(values[name] ?? '20', `--${name}`, 0) / 100
+  const encrypted = { controller: percent('encrypt-to-controller'), worker: percent('encrypt-to-worker') }
+  if (encrypted.controller + encrypted.worker > 1)
+    throw fail('usage', '--encrypt-to-controller, --encrypt-to-worker: expected at most 100 percent together')
   const beacon = httpBeacon(values.beacon.length === 0 ? ['https://api.drand.sh'] : values.beacon, await beaconChainFromJson(scoring.beacon))
   const place = await placeOf(values)
   if ('directory' in place) await mkdir(place.directory, { recursive: true, mode: 0o700 })
@@ -271,6 +279,7 @@ async function run(values: Values): Promise<number> {
         accountsPerEpoch: count(values.accounts ?? '4', '--accounts', 1),
         models: new Map(models.map(({ name, replay }) => [`sha256:${replay.engine.model.sha256}`, { name, replay }])),
         probesPerEpoch: probes,
+        encrypted,
         canariesPerEpoch: canaries,
         probingPart: 0.9,
         parallel: 2,

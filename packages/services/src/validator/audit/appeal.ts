@@ -6,8 +6,9 @@ import { auditViewOf } from 'veritee/log'
 import { eventOf, type ModelEvent, parseReceipt, parseReport, type Receipt, type VerifiedReport, verifyReceipt, verifyReport } from 'veritee/receipt'
 import { type AuditRecord, type Fault, faults, type Obstacle, verifyAuditRecord } from 'veritee/scoring'
 import type { ExchangeRecord, ReplayReport } from '../../replay/index.ts'
-import { type AuditEvidence, signedFault } from './audit.ts'
+import type { AuditEvidence } from './audit.ts'
 import { replayReasonOf } from './reasons.ts'
+import { signedFault } from './seen.ts'
 
 /** What an audit that was made again comes to, beside what its record says. */
 export interface Appeal {

@@ -1,24 +1,11 @@
 import { createHash } from 'node:crypto'
 import { platformId } from 'veritee/admission'
 import type { Trust } from 'veritee/attestation'
-import { fromHex, isHex, type Json, jcs, jcsDigest, sha256Digest, toHex } from 'veritee/bytes'
-import { type Answer, ask, fetchText, type Service } from 'veritee/client'
-import { VeriteeError } from 'veritee/errors'
-import { type AuditView, auditViewOf } from 'veritee/log'
-import {
-  eventOf,
-  type ModelEvent,
-  parseReceipt,
-  parseSession,
-  type Receipt,
-  requestLimits,
-  spliceConstraints,
-  upstreamOf,
-  type VerifiedReport,
-  verifyReceipt,
-  verifyReport,
-  WorkerFault,
-} from 'veritee/receipt'
+import { type Json, jcs, jcsDigest, toHex } from 'veritee/bytes'
+import type { Proof } from 'veritee/client'
+import type { VeriteeError } from 'veritee/errors'
+import type { AuditView } from 'veritee/log'
+import { eventOf, type ModelEvent, type Receipt, type VerifiedReport, WorkerFault } from 'veritee/receipt'
 import {
   type AuditedReplay,
   type AuditedView,
@@ -31,15 +18,10 @@ import {
 } from 'veritee/scoring'
 import { type ExchangeRecord, type ReplayReport, textOfAnswer } from '../../replay/index.ts'
 import { type Probe, probeBody } from '../probes/probe.ts'
+import { type Exchanged, exchange } from './exchange.ts'
+import type { Path } from './path.ts'
 import { faultOf, replayReasonOf } from './reasons.ts'
-import { type Recorded, Recorder } from './recorder.ts'
-
-/** A controller (or a worker, directly) that the validator has verified itself. */
-export interface Path {
-  readonly service: Service
-  /** Operators of the controllers between, first the one whose channel is pinned; none for a direct connection. */
-  readonly operators: readonly string[]
-}
+import { look, type Seen, signedFault } from './seen.ts'
 
 export interface AuditContext {
   readonly network: string
@@ -71,7 +53,7 @@ export interface AuditEvidence {
   readonly request: string
   readonly response: string
   readonly contentType: string
-  /** Of the worker, as the session holds it; null where none came that verifies. */
+  /** Of the worker, as the session holds it, or over a nonce of this machine; null where none came that verifies. */
   readonly report: string | null
   readonly workerReceipt: string | null
   readonly receiptKey: string | null
@@ -86,138 +68,22 @@ export interface AuditEvidence {
  * delivered the answer.
  */
 export async function auditProbe(context: AuditContext, path: Path, model: string, probe: Probe): Promise<Audited> {
-  const body = probeBody(model, probe)
-  const recorder = new Recorder(path.service.transport, context.clockMs)
-  let answer: Answer | null = null
-  let error: VeriteeError | null = null
   const signal = AbortSignal.timeout(context.timeoutMs)
-  try {
-    answer = await ask({ ...path.service, transport: recorder }, '/v1/chat/completions', body, { signal })
-  } catch (caught) {
-    if (!(caught instanceof VeriteeError)) throw caught
-    error = caught
-  }
-  if (error !== null) await fetchRest(path, recorder)
-  const seen = await look(context, path, recorder.kept, body)
-  return recordOf(context, path, model, probe, seen, await found(context, { answer, error, timedOut: signal.aborted, canary: probe.canary }, seen))
-}
-
-/** What there is to see of an exchange that did not verify: the receipt, the session, and the worker's receipt, where they are given out. */
-async function fetchRest({ service, operators }: Path, recorder: Recorder): Promise<void> {
-  const id = recorder.kept.find(({ method }) => method === 'POST')?.headers['x-receipt-id']
-  if (id === undefined || !/^[\w-]{1,128}$/.test(id)) return
-  const { apiKey } = service.options
-  const headers = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }
-  const kept = (path: string): Recorded | undefined => recorder.kept.find((one) => one.path === path && one.status === 200)
-  const get = async (path: string): Promise<unknown> =>
-    kept(path) ?? fetchText(recorder, { method: 'GET', path, headers }, 1 << 21, 'receipt_missing').catch(ofOthers)
-  const receiptPath = `/v1/aci/receipts/${id}`
-  await get(receiptPath)
-  if (operators.length === 0) return
-  const text = kept(receiptPath)?.body.toString('utf8')
-  const session = text === undefined ? null : citedSessionId(text)
-  if (session !== null) await get(`/v1/aci/sessions/${session}`)
-  await get(`/v1/veritee/receipts/${id}/upstream`)
-}
-
-function citedSessionId(receipt: string): string | null {
-  try {
-    const upstream = upstreamOf(parseReceipt(receipt))
-    return upstream?.result === 'verified' ? upstream.session_id : null
-  } catch (error) {
-    return ofOthers(error)
-  }
+  const exchanged = await exchange(path, probeBody(model, probe), {}, { clockMs: context.clockMs, signal })
+  const seen = await look(exchanged, path.operators, context)
+  return recordOf(context, path, model, probe, seen, await found(context, { exchanged, timedOut: signal.aborted, canary: probe.canary }, seen))
 }
 
 async function found(
   context: AuditContext,
-  {
-    answer,
-    error,
-    timedOut,
-    canary,
-  }: Pick<Probe, 'canary'> & { readonly answer: Answer | null; readonly error: VeriteeError | null; readonly timedOut: boolean },
+  { exchanged, timedOut, canary }: Pick<Probe, 'canary'> & { readonly exchanged: Exchanged; readonly timedOut: boolean },
   seen: Seen,
 ): Promise<Found> {
+  const { proof, failure: error } = exchanged
   const signed = await signedFault(seen)
   if (signed !== null) return { reason: signed, error, shown: true }
   if (error !== null) return { reason: timedOut ? 'timeout' : faultOf(error), error, shown: error instanceof WorkerFault }
-  return answer === null ? { reason: 'answer_malformed', error, shown: false } : judge(context, answer, canary, seen)
-}
-
-/** A fault that the worker's receipt for this very request shows by itself, whatever became of the answer on its way. */
-export async function signedFault({
-  receipt,
-  worker,
-  request,
-}: {
-  readonly receipt: Receipt | null
-  readonly worker: { readonly report: VerifiedReport } | null
-  readonly request: Uint8Array
-}): Promise<Fault | null> {
-  if (receipt === null || worker === null) return null
-  const sent = await sha256Digest(spliceConstraints(request, requestLimits).forwarded)
-  const model = eventOf(receipt, 'veritee.model')
-  if (model === undefined || eventOf(receipt, 'request.received')?.body_hash !== sent) return null
-  const weights = (files: readonly { readonly sha256: string }[]): string => files.map(({ sha256: digest }) => digest).join()
-  return worker.report.descriptor.models.some(({ name, files }) => name === model.name && weights(files) === weights(model.files))
-    ? null
-    : 'model_mismatch'
-}
-
-/** What came, before anybody judged it. */
-interface Seen {
-  readonly request: Uint8Array
-  readonly answered: Recorded | undefined
-  readonly worker: { readonly report: VerifiedReport; readonly text: string } | null
-  /** The worker's receipt, where it is signed by the keyset of that report. */
-  readonly receipt: Receipt | null
-  readonly receiptKey: Uint8Array | null
-  readonly view: AuditView | null
-}
-
-/** Reads what was kept, and believes only what is signed: the worker is known from evidence that verifies here, its receipt by its signature. */
-async function look({ trust, now }: AuditContext, { service, operators }: Path, kept: readonly Recorded[], request: Uint8Array): Promise<Seen> {
-  const answered = kept.find(({ method, path }) => method === 'POST' && path === '/v1/chat/completions')
-  const key = answered?.headers['x-veritee-receipt-key']
-  const receiptKey = key !== undefined && isHex(key, 32) ? fromHex(key) : null
-  const text = (pattern: RegExp): string | undefined => kept.find(({ path, status }) => status === 200 && pattern.test(path))?.body.toString('utf8')
-  const direct = operators.length === 0
-  const own = text(/^\/v1\/aci\/receipts\/[\w-]+$/)
-  const worker = direct ? { report: service.report, text: service.reportText } : await workerOf(text(/^\/v1\/aci\/sessions\//), own, trust, now())
-  const receiptText = direct ? own : text(/^\/v1\/veritee\/receipts\/[\w-]+\/upstream$/)
-  const receipt = worker === null || receiptText === undefined ? null : await genuine(receiptText, worker.report)
-  const view = receipt === null ? null : await auditViewOf(receipt, receiptKey).catch(ofOthers)
-  return { request, answered, worker, receipt, receiptKey, view }
-}
-
-async function workerOf(session: string | undefined, receipt: string | undefined, trust: Trust, at: Date): Promise<Seen['worker']> {
-  if (session === undefined || receipt === undefined) return null
-  try {
-    const upstream = upstreamOf(parseReceipt(receipt))
-    if (upstream?.result !== 'verified') return null
-    const { document, report } = await parseSession(session, upstream.session_id)
-    const verified = await verifyReport(report, 'stated', trust, at)
-    const { data } = document.evidence
-    const evidence = JSON.parse(Buffer.from(data.slice(data.indexOf(',') + 1), 'base64').toString('utf8')) as { readonly report: Json }
-    return { report: verified, text: JSON.stringify(evidence.report) }
-  } catch (error) {
-    return ofOthers(error)
-  }
-}
-
-async function genuine(text: string, report: VerifiedReport): Promise<Receipt | null> {
-  const nothing = { requestHash: null, responseHash: null, clientNonce: null }
-  try {
-    return await verifyReceipt(parseReceipt(text), report.keyset, report.keysetDigest, nothing)
-  } catch (error) {
-    return ofOthers(error)
-  }
-}
-
-function ofOthers(error: unknown): null {
-  if (error instanceof VeriteeError || error instanceof SyntaxError) return null
-  throw error
+  return proof === null ? { reason: 'answer_malformed', error, shown: false } : judge(context, proof, canary, seen)
 }
 
 interface Found {
@@ -229,21 +95,22 @@ interface Found {
 }
 
 /** An answer that verified: how it ended, and whether the same comes out again. */
-async function judge(context: AuditContext, answer: Answer, canary: Probe['canary'], { receipt, worker, receiptKey }: Seen): Promise<Found> {
-  const { proof } = answer
-  if (proof.outcome !== 'verified') return { reason: 'cut_off', error: null, shown: false }
-  if (proof.inferenceOutcome === 'error') return { reason: 'answer_error', error: null, shown: true }
-  if (receipt === null || worker === null) return { reason: 'upstream_mismatch', error: null, shown: false }
+async function judge(context: AuditContext, proof: Proof, canary: Probe['canary'], seen: Seen): Promise<Found> {
+  const { request, answer, receipt, worker, receiptKey } = seen
+  if (proof.status !== 'verified') return { reason: 'cut_off', error: null, shown: false }
+  if (proof.outcome === 'error') return { reason: 'answer_error', error: null, shown: true }
+  const model = receipt === null ? undefined : eventOf(receipt, 'veritee.model')
+  if (receipt === null || worker === null || answer === null || model === undefined) return { reason: 'upstream_mismatch', error: null, shown: false }
   const record: ExchangeRecord = {
     receipt: JSON.stringify(receipt.document),
-    request: answer.requestBody,
-    response: answer.responseBody,
+    request,
+    response: answer.body,
     receiptKey,
     signer: { keyset: worker.report.keyset, keysetDigest: worker.report.keysetDigest },
   }
-  const replay = (await context.replay?.(record, proof.model)) ?? null
+  const replay = (await context.replay?.(record, model)) ?? null
   const reason = replay === null ? 'replay_unavailable' : replayReasonOf(replay)
-  return { reason: canary === null ? reason : againstExpected(reason, answer, canary.expected, replay), error: null, shown: true, replay }
+  return { reason: canary === null ? reason : againstExpected(reason, seen, canary.expected, replay), error: null, shown: true, replay }
 }
 
 /**
@@ -252,14 +119,15 @@ async function judge(context: AuditContext, answer: Answer, canary: Probe['canar
  */
 function againstExpected(
   reason: Fault | Obstacle | null,
-  { responseBody, contentType, proof }: Answer,
+  { answer, receipt }: Seen,
   expected: string,
   replay: ReplayReport | null,
 ): Fault | Obstacle | null {
   if (reason !== null && isFault(reason)) return reason
-  if (textOfAnswer(responseBody, contentType.startsWith('text/event-stream')) === expected) return reason
+  const text = answer === null ? null : textOfAnswer(answer.body, answer.contentType.startsWith('text/event-stream'))
+  if (text === expected) return reason
   if (reason === null) return 'engine_not_replayable'
-  const inference = eventOf(proof.worker?.receipt ?? proof.receipt, 'veritee.inference')
+  const inference = receipt === null ? undefined : eventOf(receipt, 'veritee.inference')
   const here = replay?.engines?.here
   const same = here !== undefined && inference?.profile === 'canonical' && jcs({ ...inference.engine }) === jcs({ ...here })
   return same ? 'canary_mismatch' : reason
@@ -273,7 +141,7 @@ async function recordOf(
   seen: Seen,
   { reason, error, shown, replay = null }: Found,
 ): Promise<Audited> {
-  const { worker, receipt, answered } = seen
+  const { worker, receipt, answer } = seen
   const id = worker === null ? null : await workerId(context.salt, worker.report)
   const described = worker?.report.descriptor.models.find(({ name }) => name === model)
   const audited = await auditedReplay(replay, receipt)
@@ -288,7 +156,7 @@ async function recordOf(
     attestation: attestationOf(seen, error),
     view: seen.view === null ? null : { digest: await jcsDigest(seen.view as unknown as Json), log: (await context.findInLog?.(seen.view)) ?? null },
     replay: audited,
-    timings: timingsOf(answered),
+    timings: timingsOf(answer),
     output_tokens: audited?.tokens.total ?? inference?.completion_tokens ?? 0,
     verdict,
     reason: told,
@@ -298,8 +166,8 @@ async function recordOf(
     record,
     evidence: {
       request: new TextDecoder().decode(seen.request),
-      response: answered?.body.toString('utf8') ?? '',
-      contentType: answered?.headers['content-type'] ?? '',
+      response: answer === null ? '' : new TextDecoder().decode(answer.body),
+      contentType: answer?.contentType ?? '',
       report: worker?.text ?? null,
       workerReceipt: receipt === null ? null : JSON.stringify(receipt.document),
       receiptKey: seen.receiptKey === null ? null : toHex(seen.receiptKey),
@@ -372,11 +240,10 @@ async function auditedReplay(report: ReplayReport | null, receipt: Receipt | nul
   }
 }
 
-function timingsOf(answered: Recorded | undefined): UnsignedAuditRecord['timings'] {
-  if (answered === undefined || answered.firstMs === null) return null
-  const first_ms = Math.max(0, Math.round(answered.firstMs))
-  const total_ms = Math.max(first_ms, Math.round(answered.totalMs ?? answered.firstMs))
-  return { worker: null, validator: { first_ms, total_ms } }
+function timingsOf(answer: Seen['answer']): UnsignedAuditRecord['timings'] {
+  if (answer === null || answer.firstMs === null) return null
+  const first_ms = Math.max(0, Math.round(answer.firstMs))
+  return { worker: null, validator: { first_ms, total_ms: Math.max(first_ms, Math.round(answer.lastMs)) } }
 }
 
 function sha256(text: string): string {

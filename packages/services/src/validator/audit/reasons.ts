@@ -19,6 +19,7 @@ const ofCodes: Partial<Record<ErrorCode, Fault>> = {
   receipt_response_mismatch: 'response_mismatch',
   receipt_stream_mismatch: 'response_mismatch',
   receipt_transport_mismatch: 'response_mismatch',
+  receipt_key_mismatch: 'response_mismatch',
   receipt_upstream_mismatch: 'upstream_mismatch',
   session_mismatch: 'upstream_mismatch',
   policy_models: 'model_mismatch',

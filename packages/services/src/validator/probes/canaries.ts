@@ -37,15 +37,14 @@ export async function makeCanaries(plan: CanaryPlan): Promise<readonly CanaryOpe
   return made
 }
 
-/** Puts canaries in the place of as many probes, drawn by the seed of the epoch: time and account stay those of the probe. More than there are probes are left out. */
+/** Puts canaries in the place of as many probes, drawn by the seed of the epoch: time and client stay those of the probe. More than there are probes are left out. */
 export async function placeCanaries(seed: Uint8Array, probes: readonly Probe[], canaries: readonly CanaryOpening[]): Promise<readonly Probe[]> {
   const draws = new Draws(seed, 'veritee.canary-places.v1')
   const free = probes.map((_, i) => i)
   const placed = [...probes]
   for (const canary of canaries.slice(0, probes.length)) {
     const [at = 0] = free.splice(draws.below(free.length), 1)
-    const { after, account, index } = probes[at] as Probe
-    placed[at] = { index, after, account, ...(await asProbe(canary)) }
+    placed[at] = { ...(probes[at] as Probe), ...(await asProbe(canary)) }
   }
   return placed
 }

@@ -1,3 +1,4 @@
+import type { EncryptTo } from '../audit/path.ts'
 import { cities, firstNames, goods, lastNames, passages, templates, tones } from './corpus.ts'
 import { Draws } from './draws.ts'
 
@@ -14,8 +15,10 @@ export interface Probe {
     readonly top_p?: number
     readonly max_tokens: number
   }
-  /** Of the API keys of the validator, which one by its place modulo their number. */
+  /** Which of the validator's clients sends it: whom that asks, and by which account, follows from the number. */
   readonly account: number
+  /** To whose key that client encrypts its bodies. */
+  readonly encryptTo: EncryptTo
   /** Of one whose answer is known beforehand; null for others. Nobody who gets the request can see it. */
   readonly canary: { readonly commitment: string; readonly expected: string; readonly model: string } | null
 }
@@ -30,20 +33,34 @@ export interface ProbePlan {
   readonly maxTokens: number
   /** Characters of the longest prompt. */
   readonly maxPrompt: number
+  /** Clients of an epoch, each with one account and habits of its own. */
+  readonly clients: number
+  /** Which part of them encrypts bodies to the service that it asks, and which to a worker; each from 0 to 1, and so their sum. */
+  readonly encrypted: { readonly controller: number; readonly worker: number }
 }
 
 /** The probes of an epoch: a function of the seed and the plan. The same times and texts for whoever has both. */
 export function planProbes(plan: ProbePlan): Probe[] {
   const times = new Draws(plan.seed, 'veritee.probe-times.v1')
   let after = 0
+  const clients = Array.from({ length: plan.clients }, (_, account) => clientOf(plan, account))
   return Array.from({ length: plan.count }, (_, index) => {
     after += times.pause(plan.perSecond)
-    return { ...probeOf(plan, index), after }
+    return { ...probeOf(plan, index), ...times.of(clients), after }
   })
 }
 
-/** What a probe asks, and by which account. */
-export function probeOf({ seed, maxTokens, maxPrompt }: Pick<ProbePlan, 'seed' | 'maxTokens' | 'maxPrompt'>, index: number): Omit<Probe, 'after'> {
+/** What stays the same of a client through an epoch, as people choose a library once. */
+function clientOf({ seed, encrypted: { controller, worker } }: ProbePlan, account: number): Pick<Probe, 'account' | 'encryptTo'> {
+  const drawn = new Draws(seed, `veritee.probe-client.v1 ${account}`).unit()
+  return { account, encryptTo: drawn <= controller ? 'controller' : drawn <= controller + worker ? 'worker' : 'none' }
+}
+
+/** What a probe asks. */
+export function probeOf(
+  { seed, maxTokens, maxPrompt }: Pick<ProbePlan, 'seed' | 'maxTokens' | 'maxPrompt'>,
+  index: number,
+): Omit<Probe, 'after' | 'account' | 'encryptTo'> {
   const draws = new Draws(seed, `veritee.probe.v1 ${index}`)
   const question = fill(draws.of(templates), draws)
   // Most people paste nothing; some paste a lot.
@@ -62,7 +79,6 @@ export function probeOf({ seed, maxTokens, maxPrompt }: Pick<ProbePlan, 'seed' |
       ...(topP === null ? {} : { top_p: topP }),
       max_tokens: Math.max(1, Math.round(maxTokens * draws.of([0.25, 0.5, 0.5, 1, 1, 1]))),
     },
-    account: draws.below(2 ** 32),
     canary: null,
   }
 }

@@ -1,4 +1,5 @@
 import { platform } from '#platform'
+import { toHex } from '../../bytes/hex.ts'
 import { fail, VeriteeError } from '../../errors.ts'
 import { keysetChanged, type Service } from '../establish.ts'
 import { type Answering, answerTo } from '../exchange/answering.ts'
@@ -7,6 +8,7 @@ import { KnownSessions, receiptIdOf } from '../exchange/documents.ts'
 import type { Judged, Proving } from '../exchange/proving.ts'
 import { passedOn, plainRefusal } from '../exchange/refusal.ts'
 import { PlainRefusal, type Recipient, type Sent, sendCall } from '../exchange/sending.ts'
+import { receiptKeyOf } from '../inclusion/promised.ts'
 import { typedError } from '../proof/errors.ts'
 import type { Proof } from '../proof/proof.ts'
 import { WorkerKeys } from '../sealed/worker-keys.ts'
@@ -147,7 +149,7 @@ class OpenConnection implements Connection {
     const { status } = result.response
     // It stops, or has no workers: whoever tries again is led to another replica, where there is one.
     if (status === 503) this.#keeper.suspect(held)
-    if (status < 200 || status > 299) return passedOn(result.body, result.response, release)
+    if (status < 200 || status > 299) return passedOn(result.body, openedHeaders(result), release)
     try {
       // A `Response` of these has no body: readers would take nothing for the whole answer, and where bodies are encrypted anybody on the way can write the status.
       if (status === 204 || status === 205) throw fail('receipt_response_mismatch', `expected an answer with a body, found status ${status}`)
@@ -226,4 +228,11 @@ class OpenConnection implements Connection {
       }
     }
   }
+}
+
+/** With the key to its receipt in clear, as it is where nothing is encrypted: whoever may not use an answer may still have to show why. */
+function openedHeaders(sent: Sent): Pick<Sent['response'], 'status' | 'headers'> {
+  const { status, headers } = sent.response
+  const key = receiptKeyOf(sent)
+  return { status, headers: key === null ? headers : { ...headers, 'x-veritee-receipt-key': toHex(key) } }
 }

@@ -51,6 +51,20 @@ export interface Records {
   readonly workerReceipt: string | null
 }
 
+/** What came of an exchange, whatever it is worth; null for what did not come, or was not asked for. */
+export interface SeenDocuments {
+  readonly receipt: string | null
+  readonly session: string | null
+  readonly workerReceipt: string | null
+  /** The worker's report over `nonce`, which this machine drew: where the body was sealed to a worker. */
+  readonly worker: { readonly report: string; readonly nonce: string } | null
+  /** `X-Veritee-Receipt-Key`, opened where it was sealed. */
+  readonly receiptKey: Uint8Array | null
+}
+
+/** {@link SeenDocuments} while they come. */
+export type Seeing = { -readonly [N in keyof SeenDocuments]: SeenDocuments[N] }
+
 const receiptIdPattern = /^[\w-]{1,128}$/
 
 /** The receipt that an answer names. Throws `receipt_missing`. */
@@ -64,7 +78,7 @@ export function receiptIdOf(headers: { readonly [name: string]: string }, name =
  * Fetches what proves an answer and verifies it (`verifyExchange`): the receipt, the session it cites, the worker's receipt, and, for a part of a stream, the proofs
  * that it is a prefix. Nothing of them is believed for having come over this or another connection.
  *
- * Throws the codes of `get` and of `verifyExchange`.
+ * What comes is put into `seen`, before anything is made of it. Throws the codes of `get` and of `verifyExchange`.
  */
 export async function proveExchange(
   get: GetDocument,
@@ -72,6 +86,7 @@ export async function proveExchange(
   exchange: Exchange,
   service: Service,
   sessions: KnownSessions = new KnownSessions(),
+  seen: Partial<Seeing> = {},
 ): Promise<{ readonly records: Records; readonly proof: VerifiedExchange }> {
   const prefix = exchange.complete || exchange.stream === null ? null : exchange.stream.leaves.length
   const path = `/v1/aci/receipts/${receiptId}`
@@ -79,15 +94,20 @@ export async function proveExchange(
   const proofOf = (of: string): Promise<string | null> => (prefix === null ? Promise.resolve(null) : get(`${of}?prefix=${prefix}`, maxReceiptBytes))
   // All at once: which of them are needed, the first one says. A failure of another is thrown where it is needed.
   const aggregator = service.report.serving === 'aggregator'
-  const early = aggregator ? [settled(get(workerPath, maxReceiptBytes)), settled(proofOf(workerPath))] : []
-  const [receipt, prefixProof] = await Promise.all([get(path, maxReceiptBytes), proofOf(path)])
+  const noted = async (name: 'receipt' | 'session' | 'workerReceipt', came: Promise<string>): Promise<string> => {
+    const text = await came
+    seen[name] = text
+    return text
+  }
+  const early = aggregator ? [settled(noted('workerReceipt', get(workerPath, maxReceiptBytes))), settled(proofOf(workerPath))] : []
+  const [receipt, prefixProof] = await Promise.all([noted('receipt', get(path, maxReceiptBytes)), proofOf(path)])
   const stated = parseReceipt(receipt)
   const upstream = upstreamOf(stated)
   const verified = aggregator && upstream?.result === 'verified' ? upstream : null
   // Where the controller itself says that the worker's receipt did not match, there is none to fetch, and verification says so.
   const cited = verified !== null && eventOf(stated, 'veritee.upstream_receipt')?.result === 'match'
   const fetchSession = (id: string): Promise<string> => sessions.text(id, () => get(`/v1/aci/sessions/${id}`, maxSessionBytes))
-  const session = verified === null ? null : { id: verified.session_id, text: await fetchSession(verified.session_id) }
+  const session = verified === null ? null : { id: verified.session_id, text: await noted('session', fetchSession(verified.session_id)) }
   const [workerReceipt = null, workerPrefixProof = null] = cited ? await Promise.all(early.map((outcome) => outcome())) : []
   const records: ExchangeRecords = { receipt, prefixProof, session, workerReceipt, workerPrefixProof }
   const { policy, trust, now, verifierCache, collateral } = service.options

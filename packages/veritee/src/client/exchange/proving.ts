@@ -10,7 +10,7 @@ import { proofError } from '../proof/errors.ts'
 import { checksOf, provenEnclave, provenModel, provenReceipt } from '../proof/facts.ts'
 import type { Proof, ProofStatus, ProvenEnclave } from '../proof/proof.ts'
 import { fetchSealedReceipt } from '../sealed/worker-receipt.ts'
-import { type GetDocument, type KnownSessions, proveExchange, type Records, receiptIdOf } from './documents.ts'
+import { type GetDocument, type KnownSessions, proveExchange, type Records, receiptIdOf, type Seeing, type SeenDocuments } from './documents.ts'
 import type { Receiving } from './receiving.ts'
 import type { Sent } from './sending.ts'
 
@@ -23,6 +23,10 @@ export interface ProofEvidence {
   readonly nonce: string
   /** Null where they were not fetched, or did not verify. */
   readonly records: Records | null
+  /** The same and more as it came, also where it did not verify: for whoever has to say whose fault that is. */
+  readonly seen: SeenDocuments
+  /** Why there is no proof, as it was thrown; null where there is one. */
+  readonly failure: { readonly error: unknown } | null
 }
 
 export interface Judged {
@@ -42,20 +46,20 @@ export interface Proving {
 
 /** Verifies an answer that has been received, and says what came of it. Never throws for what is wrong with the answer. */
 export async function judge(sent: Sent, receiving: Receiving, complete: boolean, proving: Proving): Promise<Judged> {
+  const seen = seeing(sent)
   try {
     if (!complete && !receiving.hasPrefix) throw fail('service_unavailable', `the answer broke off after ${receiving.length} bytes`)
-    const { proof, records } = await verify(sent, receiving, complete, proving)
-    const key = receiptKeyOf(sent)
-    if (key !== null) await checkReceiptKey((proof.worker ?? proof).receipt, key)
-    return result(sent, receiving, complete, { proof, records }, null)
+    const { proof, records } = await verify(sent, receiving, complete, proving, seen)
+    if (seen.receiptKey !== null) await checkReceiptKey((proof.worker ?? proof).receipt, seen.receiptKey)
+    return result(sent, receiving, complete, { proof, records, seen }, null)
   } catch (error) {
-    return result(sent, receiving, complete, null, { error })
+    return result(sent, receiving, complete, { seen }, { error })
   }
 }
 
 /** A proof that there is none, of an answer that was not received to its end. */
 export function unproven(sent: Sent, receiving: Receiving, error: unknown): Promise<Judged> {
-  return result(sent, receiving, false, null, { error })
+  return result(sent, receiving, false, { seen: seeing(sent) }, { error })
 }
 
 async function verify(
@@ -63,15 +67,16 @@ async function verify(
   receiving: Receiving,
   complete: boolean,
   { get, sessions, signal, authorization }: Proving,
+  seen: Seeing,
 ): Promise<{ readonly proof: VerifiedExchange; readonly records: Records }> {
   const { service, sealed, requestBody, clientNonce, response } = sent
   const receiptId = receiptIdOf(response.headers)
   const transport = sealed === null ? null : { enc: sealed.request.enc, responseNonce: sealed.opening.sealed.responseNonce }
   const exchange: Exchange = { requestBody, responseHash: await receiving.digest(), stream: receiving.stream, complete, clientNonce, transport }
-  if (sealed === null || transport === null) return proveExchange(get, receiptId, exchange, service, sessions)
+  if (sealed === null || transport === null) return proveExchange(get, receiptId, exchange, service, sessions, seen)
   const credential = sealed.opening.sealed.receiptCredential
   if (sealed.worker === null) {
-    if (service.report.descriptor.role !== 'worker') return proveExchange(get, receiptId, exchange, service, sessions)
+    if (service.report.descriptor.role !== 'worker') return proveExchange(get, receiptId, exchange, service, sessions, seen)
     const own = { key: ehbpKeyOf(service.report), sessionId: null }
     // A worker gives the receipt of a sealed exchange to whoever knows its secret.
     const sealedGet: GetDocument = (path) =>
@@ -82,14 +87,19 @@ async function verify(
         authorization,
         signal,
       )
-    return proveExchange(sealedGet, receiptId, exchange, service, sessions)
+    return proveExchange(sealedGet, receiptId, exchange, service, sessions, seen)
   }
   const { worker } = sealed
   const question = { receiptId: receiptIdOf(response.headers, 'x-veritee-worker-receipt-id'), credential }
   const ask = (prefix: number | null): Promise<string> => fetchSealedReceipt(service, worker, { ...question, prefix }, authorization, signal)
+  const noted = async (name: 'receipt' | 'workerReceipt', came: Promise<string>): Promise<string> => {
+    const text = await came
+    seen[name] = text
+    return text
+  }
   const [receipt, workerReceipt, workerPrefixProof] = await Promise.all([
-    get(`/v1/aci/receipts/${receiptId}`, maxReceiptBytes),
-    ask(null),
+    noted('receipt', get(`/v1/aci/receipts/${receiptId}`, maxReceiptBytes)),
+    noted('workerReceipt', ask(null)),
     complete ? null : ask(eventsOf(receiving)),
   ])
   const proof = await verifySealedExchange(
@@ -109,6 +119,17 @@ async function verify(
   return { proof, records: { receipt, session: worker.sessionText, workerReceipt } }
 }
 
+function seeing(sent: Sent): Seeing {
+  const worker = sent.sealed?.worker ?? null
+  return {
+    receipt: null,
+    session: worker?.sessionText ?? null,
+    workerReceipt: null,
+    worker: worker === null ? null : { report: worker.reportText, nonce: worker.nonce },
+    receiptKey: receiptKeyOf(sent),
+  }
+}
+
 function eventsOf({ stream }: Receiving): number | null {
   return stream?.leaves.length ?? null
 }
@@ -117,13 +138,16 @@ async function result(
   sent: Sent,
   receiving: Receiving,
   complete: boolean,
-  verified: { readonly proof: VerifiedExchange; readonly records: Records } | null,
+  {
+    proof: found = null,
+    records = null,
+    seen,
+  }: { readonly proof?: VerifiedExchange | null; readonly records?: Records | null; readonly seen: SeenDocuments },
   failure: Judged['failure'],
 ): Promise<Judged> {
   const { service, sealed } = sent
   const { options } = service
   const error = failure === null ? null : proofError(failure.error)
-  const found = verified?.proof ?? null
   const checks = [
     ...checksOf('service', service.verdict.checks),
     ...checksOf('worker', found?.worker?.verdict.checks ?? []),
@@ -161,7 +185,7 @@ async function result(
   }
   if (found !== null) rememberPromises(proof, sent, found)
   const { reportText: report, nonce } = service
-  return { proof, failure, evidence: { requestBody: sent.requestBody, responseBody, report, nonce, records: verified?.records ?? null } }
+  return { proof, failure, evidence: { requestBody: sent.requestBody, responseBody, report, nonce, records, seen, failure } }
 }
 
 function statusOf(found: VerifiedExchange | null, kind: string | null): ProofStatus {

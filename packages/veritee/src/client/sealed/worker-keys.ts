@@ -15,6 +15,9 @@ export interface WorkerKey {
   readonly sessionId: string
   readonly sessionText: string
   readonly expiresAt: number
+  /** The worker's own report, as it was relayed, over `nonce`, which this machine drew. */
+  readonly reportText: string
+  readonly nonce: string
   readonly worker: SealedWorker
   readonly key: EhbpKey
 }
@@ -97,12 +100,13 @@ async function verifyWorker(service: Service, sessionId: string, headers: { read
   const nonce = toHex(crypto.randomBytes(32))
   const attestedAt = options.now()
   const path = `/v1/veritee/workers/${sessionId}/attestation?nonce=${nonce}`
-  const stated = parseReport(await fetchText(transport, { method: 'GET', path, headers }, maxReportBytes))
+  const reportText = await fetchText(transport, { method: 'GET', path, headers }, maxReportBytes)
+  const stated = parseReport(reportText)
   const own = options.collateral === undefined ? stated : { ...stated, collateral: await options.collateral(stated.quote) }
   const at = options.now()
   const report = await verifyReport(own, nonce, options.trust, at, options.verifierCache === undefined ? {} : { cache: options.verifierCache })
   const key = ehbpWorkerKey(session, report)
   const verdict = evaluateReport(report, policy, { role: 'worker', at, attestedAt, channel: 'sealed' })
   if (verdict.error !== null) throw new RejectedError(verdict.error.code, `the worker is not accepted: ${verdict.error.message}`, verdict)
-  return { sessionId, sessionText, expiresAt: session.document.expires_at, worker: { report, policy, attestedAt }, key }
+  return { sessionId, sessionText, expiresAt: session.document.expires_at, reportText, nonce, worker: { report, policy, attestedAt }, key }
 }
