@@ -24,8 +24,6 @@ interface Found {
  * Node is named and not hashed: an image brings it. Nothing else of an image is in here. Throws for a package that the lock does not know.
  */
 export function sbomOf(list: BundleFacts, lock: Lock): object {
-  const found = packagesOf(list, lock)
-  const reference = (path: string): string => `package:${path}`
   const bundle = {
     type: 'application',
     'bom-ref': 'bundle',
@@ -33,7 +31,54 @@ export function sbomOf(list: BundleFacts, lock: Lock): object {
     version: list.release,
     licenses: [{ expression: 'Apache-2.0' }],
   }
-  const packages = found.map(({ name, path, roles }) => {
+  const packages = packageComponents(list, lock)
+  const node = {
+    type: 'platform',
+    'bom-ref': 'node',
+    name: 'node',
+    version: list.node.version.replace(/^v/, ''),
+    purl: `pkg:generic/node@${list.node.version.replace(/^v/, '')}`,
+  }
+  const files = Object.entries(list.files)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([path, { sha256 }]) => fileComponent(path, sha256))
+  return bomOf(
+    { ...bundle, properties: [{ name: 'veritee:cpu_variant', value: list.cpu_variant }] },
+    [node, ...packages, ...files],
+    [{ ref: 'bundle', dependsOn: ['node', ...packages.map((one) => one['bom-ref'])] }],
+    [{ aggregate: 'complete', assemblies: ['bundle'] }],
+  )
+}
+
+export interface Component {
+  readonly type: string
+  readonly 'bom-ref': string
+  readonly name: string
+  readonly [member: string]: unknown
+}
+
+/** The document around components. */
+export function bomOf(about: Component, components: readonly Component[], dependencies: readonly object[], compositions: readonly object[]): object {
+  return {
+    $schema: 'http://cyclonedx.org/schema/bom-1.6.schema.json',
+    bomFormat: 'CycloneDX',
+    specVersion: '1.6',
+    version: 1,
+    metadata: { component: about },
+    components,
+    dependencies,
+    compositions,
+  }
+}
+
+export function fileComponent(path: string, sha256: string): Component {
+  return { type: 'file', 'bom-ref': `file:${path}`, name: path, hashes: [{ alg: 'SHA-256', content: sha256 }] }
+}
+
+/** Every package of the roles of a list. Throws for one that the lock does not know. */
+export function packageComponents(list: BundleFacts, lock: Lock): Component[] {
+  const reference = (path: string): string => `package:${path}`
+  return packagesOf(list, lock).map(({ name, path, roles }) => {
     const { version, license, integrity } = lock.packages[path] ?? {}
     if (version === undefined || integrity === undefined || license === undefined)
       throw new Error(`${path}: expected version, licence and integrity in package-lock.json`)
@@ -48,27 +93,6 @@ export function sbomOf(list: BundleFacts, lock: Lock): object {
       properties: [...roles].sort().map((value) => ({ name: 'veritee:role', value })),
     }
   })
-  const node = {
-    type: 'platform',
-    'bom-ref': 'node',
-    name: 'node',
-    version: list.node.version.replace(/^v/, ''),
-    purl: `pkg:generic/node@${list.node.version.replace(/^v/, '')}`,
-  }
-  const files = Object.entries(list.files)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([path, { sha256 }]) => ({ type: 'file', 'bom-ref': `file:${path}`, name: path, hashes: [{ alg: 'SHA-256', content: sha256 }] }))
-  const components = [node, ...packages, ...files]
-  return {
-    $schema: 'http://cyclonedx.org/schema/bom-1.6.schema.json',
-    bomFormat: 'CycloneDX',
-    specVersion: '1.6',
-    version: 1,
-    metadata: { component: { ...bundle, properties: [{ name: 'veritee:cpu_variant', value: list.cpu_variant }] } },
-    components,
-    dependencies: [{ ref: 'bundle', dependsOn: ['node', ...packages.map((one) => one['bom-ref'])] }],
-    compositions: [{ aggregate: 'complete', assemblies: ['bundle'] }],
-  }
 }
 
 /** Packages by where the lock has them, in that order. */

@@ -27,17 +27,21 @@ const optionsOf = (role: (typeof roles)[number], gramine: (typeof gramineVersion
   isvsvn: 3,
 })
 
-/** A Python with Jinja2 and tomllib; null where there is none. */
-function python(): string | null {
+/** A Python that has these modules; null where there is none. */
+function python(modules: string): string | null {
   for (const program of ['python3', '/usr/bin/python3'])
     try {
-      execFileSync(program, ['-c', 'import jinja2, tomllib'], { stdio: 'ignore' })
+      execFileSync(program, ['-c', `import ${modules}`], { stdio: 'ignore' })
       return program
     } catch {}
   return null
 }
-const interpreter = python()
+const interpreter = python('jinja2, tomllib')
 const left = interpreter === null ? ' (left out: no Python with Jinja2 and tomllib)' : ''
+
+/** Gramine's own Python modules are on no registry: they are there where Gramine is installed, or on PYTHONPATH. */
+const ofGramine = python('graminelibos')
+const withoutGramine = ofGramine === null ? ' (left out: Gramine is not installed)' : ''
 
 describe.each(gramineVersions)('a manifest for Gramine %s', (gramine) => {
   it.each(roles)('of a %s passes the linter, with and without EDMM, and names what it was made of', async (role) => {
@@ -74,6 +78,20 @@ describe.each(gramineVersions)('a manifest for Gramine %s', (gramine) => {
         const ours = renderManifest(template, inputs)
         expect(ours).toBe(text)
         expect(JSON.parse(JSON.stringify(parse(ours)))).toEqual(parsed)
+      }
+  })
+
+  it.skipIf(withoutGramine !== '')(`is what Gramine's own tools take, who find nothing to hash or to change in it${withoutGramine}`, async () => {
+    for (const role of roles)
+      for (const edmm of [false, true]) {
+        const { text } = await makeManifest(image, optionsOf(role, gramine, edmm))
+        const script = fileURLToPath(new URL('gramine_check.py', import.meta.url))
+        const taken: unknown = JSON.parse(execFileSync(ofGramine ?? '', [script], { input: text, encoding: 'utf8' }))
+        const { sgx, ...others } = JSON.parse(JSON.stringify(parse(text))) as { sgx: { cpu_features?: object } }
+        // What they fill in where a manifest does not say.
+        const usual = { avx: 'unspecified', avx512: 'unspecified', amx: 'unspecified', mpx: 'disabled', pkru: 'disabled' }
+        const whole = { enable_stats: false, use_exinfo: false, ...sgx, cpu_features: { ...usual, ...sgx.cpu_features } }
+        expect(taken).toEqual({ ...others, sgx: whole })
       }
   })
 })
