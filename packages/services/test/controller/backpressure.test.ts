@@ -19,12 +19,15 @@ let left = false
 
 async function flood(response: ServerResponse): Promise<void> {
   response.writeHead(200, { 'content-type': 'text/event-stream' })
-  response.once('close', () => {
-    left = !response.writableFinished
-  })
+  // One listener for all the waits below: one for each would be left behind by every wait that ends otherwise.
+  const closed = new Promise<void>((resolve) =>
+    response.once('close', () => {
+      left = !response.writableFinished
+      resolve()
+    }),
+  )
   for (sent = 0; sent < wanted && !response.destroyed; sent++)
-    if (!response.write(event))
-      await Promise.race([new Promise((resolve) => response.once('drain', resolve)), new Promise((resolve) => response.once('close', resolve))])
+    if (!response.write(event)) await Promise.race([new Promise((resolve) => response.once('drain', resolve)), closed])
   response.end('data: [DONE]\n\n')
 }
 
