@@ -12,13 +12,15 @@ import { createQuoter } from '../../src/enclave/runtime/quote.ts'
 import { createSimDevice, createSimTdDevice } from '../../src/enclave/runtime/sim-device.ts'
 import { openUpstreamModel, placementOf, placeUpstream, type UpstreamModel, type UpstreamOptions } from '../../src/enclave/worker/upstream/index.ts'
 import type { MeasuredSources } from '../../src/enclave/worker/upstream/place/measured-files.ts'
-import type { MountView } from '../../src/enclave/worker/upstream/place/measured-mount.ts'
+import type { MountView, VerityDevice } from '../../src/enclave/worker/upstream/place/measured-mount.ts'
 import { createWorker, type Worker } from '../../src/enclave/worker/worker.ts'
 import { type FakeEngine, fakeEngine } from './fake-engine.ts'
 import { digest, machine, now, policyOf, td } from './upstream-worker.ts'
+import { bytesOf, superblock, vectors } from './verity-vectors.ts'
 
 const enclave = { mrenclave: '11'.repeat(32), mrsigner: '22'.repeat(32), isvProdId: 1, isvSvn: 1 }
-const rootHash = 'fe'.repeat(32)
+// The bytes of its device, and what `veritysetup format` says that they hash to.
+const rootHash: string = vectors.two.root
 const sha256 = (text: string): string => `sha256:${createHash('sha256').update(text).digest('hex')}`
 
 let engine: FakeEngine
@@ -36,12 +38,22 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
+const deviceOf = (bytes: Uint8Array, superblocks: readonly Uint8Array[]): VerityDevice => ({
+  size: bytes.length,
+  superblocks,
+  read: async function* () {
+    // In parts that are no blocks.
+    for (let at = 0; at < bytes.length; at += 1000) yield bytes.subarray(at, at + 1000)
+  },
+})
+
 /** A kernel on which the folder is a dm-verity mount, read-only, its root hash on the command line; `changes` break one thing. */
-function view(changes: Partial<{ mountinfo: string; uuid: string | null; commandLine: string }> = {}): MountView {
+function view(changes: Partial<{ mountinfo: string; uuid: string | null; commandLine: string; verity: MountView['verity'] }> = {}): MountView {
   const usual = `22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n31 22 253:0 / ${folder} ro,relatime shared:2 - erofs /dev/mapper/model ro\n`
   return {
     mountinfo: async () => changes.mountinfo ?? usual,
     deviceUuid: async (device) => (device === '253:0' ? (changes.uuid === undefined ? 'CRYPT-VERITY-0f-model' : changes.uuid) : null),
+    verity: changes.verity ?? (async () => deviceOf(bytesOf(2 * 4096), [new Uint8Array(512), superblock(vectors.two)])),
     commandLine: async () => changes.commandLine ?? `quiet ro roothash=${rootHash} console=ttyS0\n`,
     realpath: (path) => realpath(path),
   }
@@ -188,6 +200,7 @@ describe('S2: a measured mount', () => {
       (error: { code?: string }) => error.code,
     )
   const root = '22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw'
+  const changed = (bytes: Uint8Array): Uint8Array => bytes.with(5000, (bytes[5000] ?? 0) ^ 1)
   const mount = (point = folder, options = 'ro', superOptions = 'ro', device = '253:0'): string =>
     `31 22 ${device} / ${point} ${options} - erofs /dev/x ${superOptions}`
 
@@ -210,6 +223,11 @@ describe('S2: a measured mount', () => {
     ['no device-mapper device', { uuid: null }],
     ['of another target', { uuid: 'CRYPT-LUKS2-0f-model' }],
     ['whose root hash is not on the command line', { commandLine: 'quiet ro' }],
+    ['whose device cannot be read', { verity: () => Promise.reject(new Error('EACCES')) }],
+    ['without a superblock', { verity: async () => deviceOf(bytesOf(2 * 4096), [new Uint8Array(512)]) }],
+    ['whose superblock is of a device of another size', { verity: async () => deviceOf(bytesOf(3 * 4096), [superblock(vectors.two)]) }],
+    ['opened with another root hash: one byte is another', { verity: async () => deviceOf(changed(bytesOf(2 * 4096)), [superblock(vectors.two)]) }],
+    ['formatted with another salt', { verity: async () => deviceOf(bytesOf(2 * 4096), [superblock({ ...vectors.two, salt: 'cd'.repeat(32) })]) }],
     ['whose root hash is part of a longer word', { commandLine: `roothash=${rootHash}00` }],
   ])('is not one that is %s', async ([, changes]) => {
     expect(await code(typeof changes === 'function' ? changes() : changes)).toBe('engine_not_measured')
@@ -227,6 +245,20 @@ describe('S2: a measured mount', () => {
     for (const path of ['link', 'empty', 'absent']) expect([path, await code({}, at(path))]).toEqual([path, 'engine_not_measured'])
     await rm(join(folder, 'empty', 'inside'))
     expect(await code({}, at('empty'))).toBe('engine_not_measured')
+  })
+
+  test('one device is read once for engine and model', async () => {
+    let read = 0
+    const verity = async (): Promise<VerityDevice> => {
+      const device = deviceOf(bytesOf(2 * 4096), [superblock(vectors.two)])
+      const counted = (): AsyncIterable<Uint8Array> => {
+        read++
+        return device.read()
+      }
+      return { ...device, read: counted }
+    }
+    expect(await code({ verity })).toBe('opened')
+    expect(read).toBe(1)
   })
 
   test('an executable of another digest than the operator names is refused', async () => {

@@ -25,14 +25,15 @@ const maxFiles = 1024
 
 /**
  * Hashes the executable of an engine and every file of its model, on measured mounts only. What is read here is what the engine reads: a dm-verity
- * device gives the same bytes or none.
+ * device gives the same bytes or none. Each device is read once as a whole, which takes as long as hashing it.
  * Throws `engine_not_measured`, `model_unavailable`.
  */
 export async function hashMeasured(sources: MeasuredSources, view?: MountView): Promise<MeasuredEngine> {
-  const executable = await onMeasuredMount(sources.executable.path, sources.executable.rootHash, view)
+  const known = new Map<string, Promise<readonly string[]>>()
+  const executable = await onMeasuredMount(sources.executable.path, sources.executable.rootHash, view, known)
   const build = (await hashFile(executable)).sha256
   if (sources.weights === null) return { build, weights: null }
-  const path = await onMeasuredMount(sources.weights.path, sources.weights.rootHash, view)
+  const path = await onMeasuredMount(sources.weights.path, sources.weights.rootHash, view, known)
   const files: WeightFile[] = []
   for (const file of await filesOf(path)) files.push({ name: file === path ? basename(path) : relative(path, file), ...(await hashFile(file)) })
   const has = (end: string): boolean => files.some(({ name }) => name.endsWith(end))

@@ -1,5 +1,7 @@
-import { readFile, realpath } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
+import { open, readdir, readFile, realpath, stat } from 'node:fs/promises'
 import { fail } from 'veritee/errors'
+import { readSuperblock, superblockBytes, verityRoot } from './verity.ts'
 
 /** What the kernel tells of mounts. Every answer is this VM's own kernel's, which is measured; its host cannot write it. */
 export interface MountView {
@@ -7,9 +9,19 @@ export interface MountView {
   mountinfo(): Promise<string>
   /** UUID of the device-mapper device `major:minor`, or null where it is none. */
   deviceUuid(device: string): Promise<string | null>
+  /** What the device `major:minor` gives, and the places where its superblock may be. Throws where it cannot be read. */
+  verity(device: string): Promise<VerityDevice>
   /** `/proc/cmdline` */
   commandLine(): Promise<string>
   realpath(path: string): Promise<string>
+}
+
+export interface VerityDevice {
+  /** Bytes that it gives. */
+  readonly size: number
+  /** {@link superblockBytes} at each place where the superblock may be: at the beginning of a device below it, or behind its data there. */
+  readonly superblocks: readonly Uint8Array[]
+  read(): AsyncIterable<Uint8Array>
 }
 
 export const kernelView: MountView = {
@@ -19,6 +31,7 @@ export const kernelView: MountView = {
       (text) => text.trim(),
       () => null,
     ),
+  verity: openVerity,
   commandLine: () => readFile('/proc/cmdline', 'utf8'),
   realpath: (path) => realpath(path),
 }
@@ -31,13 +44,20 @@ interface Mount {
 
 /**
  * Shows that a path lies on a measured mount: a file system mounted read-only, from a dm-verity device, with a root hash that is on the kernel's command
- * line, and with nothing else mounted below the path. Gives the path without links.
+ * line, and with nothing else mounted below the path; and that all that the device gives hashes to this root. Gives the path without links. `known` spares
+ * reading one device twice.
  *
- * What this does not show: that the device was opened with that root hash. Who opens devices is the initial RAM disk, which is measured like the command
- * line; a relying party pins both (RTMRs) or does not know.
+ * A dm-verity device gives the same bytes for ever, or none, whatever root hash it was opened with. What this does not show: that it was not opened so as to
+ * give bytes that do not verify (`ignore_corruption`). Who opens devices is the initial RAM disk, which is measured like the command line; a relying party
+ * pins both (RTMRs) or does not know.
  * Throws `engine_not_measured` with the reason.
  */
-export async function onMeasuredMount(path: string, rootHash: string, view: MountView = kernelView): Promise<string> {
+export async function onMeasuredMount(
+  path: string,
+  rootHash: string,
+  view: MountView = kernelView,
+  known: Map<string, Promise<readonly string[]>> = new Map(),
+): Promise<string> {
   const refuse = (reason: string): Error => fail('engine_not_measured', `${path}: ${reason}`)
   const real = await view.realpath(path).catch(() => {
     throw refuse('no such file or directory')
@@ -58,7 +78,65 @@ export async function onMeasuredMount(path: string, rootHash: string, view: Moun
   const words = (await view.commandLine()).trim().split(/\s+/)
   if (!words.some((word) => word.slice(word.lastIndexOf('=') + 1) === rootHash))
     throw refuse('expected its root hash on the command line of the kernel')
+  const roots = known.get(holding.device) ?? rootsOf(holding.device, view)
+  known.set(holding.device, roots)
+  const found = await roots.catch((cause: unknown) => {
+    throw fail('engine_not_measured', `${path}: expected to read the device of ${holding.point}, and a superblock of dm-verity below it`, cause)
+  })
+  if (!found.includes(rootHash))
+    throw refuse(`expected a device whose bytes hash to that root, found ${found.join(', ') || 'no superblock that fits'}`)
   return real
+}
+
+/** What the bytes of a device hash to, by each superblock that fits it. */
+async function rootsOf(device: string, view: MountView): Promise<readonly string[]> {
+  const { size, superblocks, read } = await view.verity(device)
+  const roots: string[] = []
+  for (const block of superblocks) {
+    const format = readSuperblock(block)
+    if (format === null || format.dataBlocks * format.dataBlockSize !== size) continue
+    const root = await verityRoot(format, read())
+    if (root !== null) roots.push(root)
+  }
+  return roots
+}
+
+const sectorBytes = 512
+const readAtOnce = 1 << 20
+
+/** The kernel's own device, by its number: a node of another device would tell of another one. */
+async function openVerity(device: string): Promise<VerityDevice> {
+  const mapped = await nodeOf(device)
+  const size = Number(await readFile(`/sys/dev/block/${device}/size`, 'utf8')) * sectorBytes
+  const superblocks: Uint8Array[] = []
+  for (const name of await readdir(`/sys/dev/block/${device}/slaves`)) {
+    const below = await nodeOf((await readFile(`/sys/class/block/${name}/dev`, 'utf8')).trim())
+    for (const at of [0, size]) superblocks.push(await readAt(below, at))
+  }
+  return { size, superblocks, read: () => createReadStream(mapped, { highWaterMark: readAtOnce }) }
+}
+
+async function nodeOf(device: string): Promise<string> {
+  const name = /^DEVNAME=(.+)$/m.exec(await readFile(`/sys/dev/block/${device}/uevent`, 'utf8'))?.[1]
+  const path = `/dev/${name}`
+  const status = await stat(path)
+  if (!status.isBlockDevice() || numberOf(status.rdev) !== device) throw fail('engine_not_measured', `expected ${path} to be the device ${device}`)
+  return path
+}
+
+/** As glibc packs it, from twelve and twenty bits. */
+function numberOf(rdev: number): string {
+  return `${(rdev >>> 8) & 0xfff}:${(rdev & 0xff) | ((rdev >>> 12) & 0xfff00)}`
+}
+
+async function readAt(path: string, position: number): Promise<Uint8Array> {
+  const file = await open(path)
+  try {
+    const { buffer } = await file.read(new Uint8Array(superblockBytes), 0, superblockBytes, position)
+    return buffer
+  } finally {
+    await file.close()
+  }
 }
 
 /** Lines of proc(5) mountinfo. A line of another form ends the reading: a mount that is not understood could hide one. */
