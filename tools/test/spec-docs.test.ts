@@ -140,9 +140,22 @@ describe('spec/verdict.md and spec/policy.md', () => {
   })
 })
 
+/** `[file](path) "title", "title"`: each title. */
+function testsNamedIn(text: string): (readonly [path: string, title: string])[] {
+  return [...text.matchAll(/\[[^\]]+\]\((\.\.\/[^)]+\.test\.ts)\)((?:,? "[^"]+")+)/g)].flatMap(([, path = '', titles = '']) =>
+    [...titles.matchAll(/"([^"]+)"/g)].map(([, title = '']) => [path, title] as const),
+  )
+}
+
+/** Titles are quoted in the source with one of three marks, and an apostrophe may be escaped there. */
+function expectTest([path, title]: readonly [string, string]): void {
+  const source = readFileSync(new URL(path, new URL('docs/threat-model.md', root)), 'utf8')
+  expect(source.replaceAll("\\'", "'")).toContain(title)
+}
+
 describe('docs/threat-model.md', () => {
   const text = read('docs/threat-model.md')
-  const named = [...text.matchAll(/\[[^\]]+\]\((\.\.\/[^)]+\.test\.ts)\) "([^"]+)"/g)].map(([, path = '', title = '']) => [path, title] as const)
+  const named = testsNamedIn(text)
 
   test('speaks of S1 to S25, each with a state', () => {
     const rules = [...text.matchAll(/^### (S\d+)\. .+\n\nState: \*\*(in force|partly|not yet)\*\*\./gm)].map((found) => found[1])
@@ -153,13 +166,22 @@ describe('docs/threat-model.md', () => {
     for (const rule of text.split(/^### /m).slice(1)) if (rule.includes('State: **in force**')) expect(rule).toMatch(/^- \[.+\.test\.ts\)/m)
   })
 
-  test.for(named)('%s holds "%s"', ([path, title]) => {
-    const source = readFileSync(new URL(path, new URL('docs/threat-model.md', root)), 'utf8')
-    // Titles are quoted in the source with one of three marks, and an apostrophe may be escaped there.
-    expect(source.replaceAll("\\'", "'")).toContain(title)
-  })
+  test.for(named)('%s holds "%s"', expectTest)
 
   test('names some', () => expect(named.length).toBeGreaterThan(40))
+})
+
+describe('docs/worker-shown.md', () => {
+  const text = read('docs/worker-shown.md')
+  const named = testsNamedIn(text)
+
+  test.for(named)('%s holds "%s"', expectTest)
+
+  test('every row names a test, a measurement, or that it was not shown', () => {
+    const rows = text.split('\n').filter((line) => line.startsWith('| ') && !/^\| (?:what|-+) \|/.test(line))
+    expect(rows.length).toBeGreaterThan(30)
+    for (const row of rows) expect(row).toMatch(/\.test\.ts\) "|\(\.\.\/bench\/results\/|\*\*not shown\*\*/)
+  })
 })
 
 test('the policy of the cookbook is complete', () => {
