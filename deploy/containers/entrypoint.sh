@@ -111,7 +111,8 @@ if [ $# = 0 ] && [ -n "${VERITEE_ROLE:-}" ]; then set -- -m "$VERITEE_ROLE"; fi
 case ${1:-} in
   -m | --mode) start "${2:-}" ;;
   --health)
-    port=$(sed -n 's/.*"\(api\|listen\)":{[^}]*"port":\([0-9]*\).*/\2/p' "$config" 2>/dev/null)
+    # However somebody has laid the file out.
+    port=$(tr -d '[:space:]' <"$config" 2>/dev/null | sed -n 's/.*"\(api\|listen\)":{[^}]*"port":\([0-9]*\).*/\2/p')
     exec bash -c "exec 3<>/dev/tcp/127.0.0.1/${port:-8080}"
     ;;
   -h | --help | '') usage ;;

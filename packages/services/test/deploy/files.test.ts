@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -66,8 +67,8 @@ describe('files of deploy/ are what their own tools take', () => {
       }
     }
     const profiles = new Set(Object.values(services).flatMap((service) => service.profiles ?? []))
-    expect([...profiles].sort()).toEqual(['log', 'observability', 'postgres', 'sgx', 'simulate', 'validator'])
-    for (const name of ['controller', 'worker']) {
+    expect([...profiles].sort()).toEqual(['broker', 'log', 'observability', 'postgres', 'sgx', 'simulate', 'validator'])
+    for (const name of ['controller', 'worker', 'broker']) {
       expect(services[name]?.devices?.map(({ source }) => source)).toEqual(['/dev/sgx_enclave', '/dev/sgx_provision'])
       expect(services[name]?.cap_drop).toEqual(['ALL'])
       expect(services[name]?.volumes?.map(({ target }) => target)).toContain('/var/run/aesmd/aesm.socket')
@@ -84,7 +85,9 @@ describe('files of deploy/ are what their own tools take', () => {
       const text = readFileSync(at(`systemd/${name}`), 'utf8').replace(/^ExecStart=\/usr\/bin\/[a-z-]+/m, 'ExecStart=/bin/true')
       await writeFile(join(directory, name.replace('@.', '@worker.')), text)
     }
-    const services = ['veritee@worker.service', 'veritee-collateral.service', 'veritee-validator.service'].map((name) => join(directory, name))
+    const names = readdirSync(at('systemd')).filter((name) => name.endsWith('.service'))
+    expect(names).toEqual(['veritee-collateral', 'veritee-log', 'veritee-validator', 'veritee-witness', 'veritee@'].map((name) => `${name}.service`))
+    const services = names.map((name) => join(directory, name.replace('@.', '@worker.')))
     output(analyze, 'verify', '--man=no', ...services, join(directory, 'veritee-collateral.timer'))
     for (const service of services) output(analyze, 'security', '--offline=true', '--no-pager', '--threshold=20', service)
   })
@@ -101,6 +104,22 @@ describe('services of the compose file that are no enclaves', () => {
     const sources = { args, environment: {}, readText: async () => JSON.stringify(config) }
     const { configuration } = await readConfiguration(schema as typeof logSchema, sources)
     expect(configuration?.values.listen).toMatchObject({ host: '0.0.0.0', port: name === 'log' ? 8090 : 8091, behind_tls: true })
+  })
+
+  it.each([
+    ['log', { log: { origin: 'log.example/receipts' }, witnesses: { quorum: 0 }, submitters: { any: true } }, logSchema],
+    ['witness', { witness: { name: 'witness.example/w1' } }, witnessSchema],
+  ] as const)('%s: so are those of its unit, which listens on loopback; key and state are where it may reach them', async (name, config, schema) => {
+    const unit = await readFile(at(`systemd/veritee-${name}.service`), 'utf8')
+    const [, command, line = ''] = /^ExecStart=\/usr\/bin\/veriteed (\w+) (.*)$/m.exec(unit) ?? []
+    expect(command).toBe(name)
+    const sources = { args: line.replaceAll('%d', '/run/credentials').split(' '), environment: {}, readText: async () => JSON.stringify(config) }
+    const { configuration } = await readConfiguration(schema as typeof logSchema, sources)
+    const values = configuration?.values as { readonly [section: string]: { readonly [member: string]: unknown } } | undefined
+    expect(values?.listen).toMatchObject({ host: '127.0.0.1' })
+    expect(values?.[name]).toMatchObject({ data: `/var/lib/veritee-${name}/data`, key: `/run/credentials/${name}.pem` })
+    expect(unit).toContain(`LoadCredential=${name}.pem:/etc/veritee-${name}/${name}.pem`)
+    expect(unit).toContain(`StateDirectory=veritee-${name}\n`)
   })
 
   it('the image starts the program without installing or writing anything, and holds no state of who built it', async () => {
@@ -210,6 +229,28 @@ describe('the entrypoint keeps the contract of the upstream image', () => {
     const { status, stdout, stderr } = run(args, env)
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
     expect(stderr).toContain(named)
+  })
+
+  it('as a broker: its own defaults, or the file that is there; health is asked where that says, however it is laid out', async () => {
+    expect(run(['-m', 'broker'])).toMatchObject({ status: 0, stdout: 'started enclave\n' })
+    expect(JSON.parse(await readFile(config, 'utf8'))).toEqual({})
+    const server = createServer((socket) => socket.destroy())
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    const health = (text: string): number | null => {
+      const folder = join(directory, 'health')
+      mkdirSync(folder, { recursive: true })
+      writeFileSync(join(folder, 'config.json'), text)
+      const env = { PATH: '/usr/bin:/bin', VERITEE_CONFIGURATION: folder }
+      return spawnSync('/bin/sh', [at('containers/entrypoint.sh'), '--health'], { env, stdio: 'ignore' }).status
+    }
+    const listening = (of: string, number: number) => ({ [of]: { host: '0.0.0.0', port: number, tls: true }, control: { port: 1 } })
+    for (const of of ['api', 'listen'])
+      for (const indent of [0, 2]) {
+        expect(health(JSON.stringify(listening(of, port), null, indent))).toBe(0)
+        expect(health(JSON.stringify(listening(of, 1), null, indent))).not.toBe(0)
+      }
+    server.close()
   })
 
   it('says which variables of the upstream image it does not use, takes a configuration that is there as it is, and runs a command', async () => {
