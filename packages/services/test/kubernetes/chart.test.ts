@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { brokerSchema } from '../../src/config/broker.ts'
 import { controllerSchema } from '../../src/config/controller.ts'
+import { logSchema, witnessSchema } from '../../src/config/log.ts'
 import { readConfiguration } from '../../src/config/schema.ts'
 import { validatorFile } from '../../src/config/validator-file.ts'
 import { workerSchema } from '../../src/config/worker.ts'
@@ -14,7 +15,7 @@ const left = helm === null ? 'Helm is not built: tools/install-helm.sh' : null
 const named = (all: readonly Resource[], kind: string, name: string): Resource => all.find((one) => one.kind === kind && one.metadata.name === name)
 const pods = (all: readonly Resource[]) =>
   all.filter(({ kind }) => kind === 'StatefulSet').map((set) => ({ name: set.metadata.name as string, pod: set.spec.template }))
-const enclaves = (all: readonly Resource[]) => pods(all).filter(({ name }) => !/-(?:pccs|validator)$/.test(name))
+const enclaves = (all: readonly Resource[]) => pods(all).filter(({ name }) => !/-(?:pccs|validator|log|witness)$/.test(name))
 
 /** Values with one member changed, by its path. */
 function changed(values: Values, path: readonly string[], value: unknown): Values {
@@ -102,6 +103,7 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
           expect(validatorFile(map.data['config.json'])).toMatchObject({ threshold: '2', probes: '200', 'api-key-file': '/accounts/accounts.txt' })
           continue
         }
+        if (component === 'log' || component === 'witness') continue
         const schema = component === 'controller' ? controllerSchema : component === 'broker' ? brokerSchema : workerSchema
         const { configuration } = await readConfiguration(schema as typeof workerSchema, {
           args: ['--tee', 'gramine', '--state', '/var/lib/veritee/state', '--config', 'config.json'],
@@ -193,6 +195,39 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
       ).toBe(true)
   })
 
+  it.each(['log', 'witness'] as const)(
+    'runs a %s without devices, by a configuration that it takes, and not unless it is asked for',
+    async (component) => {
+      expect(named(objects(leastValues()), 'StatefulSet', `release-${component}`)).toBeUndefined()
+      const all = objects(allValues())
+      const name = `inference-${component}`
+      const { replicas, template: pod } = named(all, 'StatefulSet', name).spec
+      const [container] = pod.spec.containers
+      expect(replicas).toBe(1)
+      expect(JSON.stringify(container.resources)).not.toContain('sgx')
+      expect(container.securityContext).toEqual({ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } })
+      const [command, ...args] = container.args as string[]
+      expect(command).toBe(component)
+      const environment = Object.fromEntries((container.env ?? []).map(({ name: variable }: { name: string }) => [variable, 'x'.repeat(40)]))
+      const { configuration } = await readConfiguration((component === 'log' ? logSchema : witnessSchema) as typeof logSchema, {
+        args,
+        environment,
+        readText: async () => named(all, 'ConfigMap', name).data['config.json'],
+      })
+      const values = configuration?.values as { readonly [section: string]: { readonly [member: string]: unknown } } | undefined
+      expect(values?.listen).toMatchObject({ host: '0.0.0.0', behind_tls: true, port: container.ports[0].containerPort })
+      // Key and state lie in something that is mounted.
+      const mounts: string[] = container.volumeMounts.map(({ mountPath }: { mountPath: string }) => mountPath)
+      for (const path of [values?.[component]?.data, values?.[component]?.key])
+        expect(
+          mounts.some((mount) => String(path).startsWith(`${mount}/`)),
+          String(path),
+        ).toBe(true)
+      expect(named(all, 'NetworkPolicy', name).spec.policyTypes).toEqual(['Ingress', 'Egress'])
+      expect(named(all, 'Service', name).spec.ports[0].port).toBe(container.ports[0].containerPort)
+    },
+  )
+
   const refused: readonly (readonly [name: string, values: Values, message: RegExp])[] = [
     ['an unknown value', changed(leastValues(), ['controler'], {}), /controler/],
     ['an unknown value deep inside', changed(leastValues(), ['controller', 'service', 'tipe'], 'ClusterIP'), /tipe/],
@@ -209,6 +244,11 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
     ['a worker without a model', changed(leastValues(), ['workers'], [{ name: 'demo', models: [], modelNames: ['a'] }]), /models/],
     ['a validator without a key', changed(allValues(), ['validator', 'keySecret'], ''), /validator\.keySecret/],
     ['a controller whose operator nobody says', changed(allValues(), ['validator', 'controllers'], ['https://controller.example']), /controllers/],
+    ['a log without a name', changed(allValues(), ['log', 'origin'], ''), /log\.origin/],
+    ['a log without a key', changed(allValues(), ['log', 'keySecret'], ''), /log\.keySecret/],
+    ['a quorum above the witnesses', changed(allValues(), ['log', 'quorum'], 2), /log\.quorum/],
+    ['a witness whose key nobody can read', changed(allValues(), ['log', 'witnesses'], ['w https://witness.example']), /witnesses/],
+    ['a witness without a name', changed(allValues(), ['witness', 'name'], ''), /witness\.name/],
     ['17 controllers', changed(leastValues(), ['controller', 'replicas'], 17), /replicas/],
     ['a PCCS without an image', changed(leastValues(), ['pccs'], { enabled: true, configSecret: 'a', tlsSecret: 'b' }), /pccs\.image/],
   ]
