@@ -156,7 +156,7 @@ describe.skipIf(noTmpfs)(`broker, owner and worker as commands${noTmpfs ? ' (ski
     ])
     expect(uploaded.err).toBe('')
     expect(JSON.parse(uploaded.out)).toMatchObject({
-      broker: { simulated: true, store: 'file' },
+      broker: { simulated: true, store: 'file', log: null },
       resource: 'models/sealed-demo/1',
       version: 1,
       revoked: false,

@@ -60,8 +60,9 @@ export async function runKeyAction(action: Action, args: readonly string[]): Pro
     const admin = await open(values)
     try {
       const { verdict, report } = admin.service
-      const { store } = (report.descriptor.extensions.kbs ?? {}) as { readonly store?: unknown }
-      const broker = { simulated: verdict.simulated, keyset: report.keysetDigest, store: store ?? null, warnings: verdict.warnings }
+      const { store, log } = (report.descriptor.extensions.kbs ?? {}) as { readonly store?: unknown; readonly log?: unknown }
+      const { simulated, warnings } = verdict
+      const broker = { simulated, keyset: report.keysetDigest, store: store ?? null, log: log ?? null, warnings }
       return { json: values.json, result: { broker, ...(await run(action, admin, values, resource, key)) } }
     } finally {
       admin.close()

@@ -9,7 +9,7 @@ export interface LoggedStoreOptions {
   readonly submit: (entry: Uint8Array) => Promise<void>
   /** Between two looks whether the log shows an entry. Default half a second. */
   readonly lookMs?: number
-  /** How often is looked. Default 60 times. */
+  /** How often is looked. Default 40 times: whoever waits for a change may wait for two heads. */
   readonly looks?: number
 }
 
@@ -100,7 +100,7 @@ export class LoggedStore {
 
   /** Resolves when the log shows this head, the newest that the store remembers. */
   async #confirm(head: StoreHead | null): Promise<void> {
-    const { store, log, submit, lookMs = 500, looks = 60 } = this.#options
+    const { store, log, submit, lookMs = 500, looks = 40 } = this.#options
     let submitted = false
     for (let look = 0; look < looks && !this.#closed; look++) {
       await log.refresh()
