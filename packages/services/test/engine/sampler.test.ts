@@ -13,7 +13,7 @@ const never = (): number => {
 }
 
 describe('S23: randomness', () => {
-  // Computed with another implementation of HMAC-SHA-256 from the definition in security.md.
+  // Computed with another implementation of HMAC-SHA-256 from the definition in spec/receipt-events.md.
   test.each([
     ['0000000000000007', 0, 0, 4_967_843_515_697_834],
     ['0000000000000007', 0, 1, 3_008_410_845_896_022],

@@ -45,7 +45,7 @@ export type CheckedSettings = Readonly<Record<'maxContext' | 'threads' | 'sequen
   readonly profile: 'canonical' | 'fast'
 }
 
-/** Above 32 tokens in a batch llama.cpp takes other kernels, and prefill no longer gives the bits of decoding (engine.md, determinism). */
+/** Above 32 tokens in a batch llama.cpp takes other kernels, and prefill no longer gives the bits of decoding. */
 const batchSizes = { canonical: 32, fast: 512 } as const
 const maxSequences = 4
 
