@@ -111,7 +111,7 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
     trust: machine.trust,
     now,
     clockMs: () => performance.now(),
-    replay: serially((record: Parameters<typeof replayWith>[0]) => replayWith(record, setting.replay)),
+    replay: serially(async (record: Parameters<typeof replayWith>[0]) => ({ report: await replayWith(record, setting.replay), calibration: null })),
     findInLog: (view: AuditView) => setting.log.find(view),
     timeoutMs: 30_000,
   }

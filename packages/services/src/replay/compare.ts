@@ -26,22 +26,24 @@ export function checkEqual({ receiptKey }: Claim, reruns: readonly Rerun[], chec
     checks.push({ id: tokensId, status: 'pass', detail: `${sum(reruns, ({ claimed }) => claimed.tokens)} tokens, every one equal` })
 }
 
-/** Level 2. Gives how many tokens are near. Throws {@link Ended}. */
-export function checkNear({ asked: { request } }: Claim, reruns: readonly Rerun[], calibration: Calibration, checks: ReplayCheck[]): number {
+/** Of the tokens that are known, how many are near. */
+export function countNearTokens({ asked: { request } }: Claim, reruns: readonly Rerun[], calibration: Calibration): number {
+  return sum(reruns, ({ margins }) => countNear(margins, request.sampling.temperature === 0, calibration))
+}
+
+/** Level 2. Throws {@link Ended}. */
+export function checkNear(near: number, reruns: readonly Rerun[], calibration: Calibration, checks: ReplayCheck[]): void {
   const total = sum(reruns, ({ claimed }) => claimed.tokens)
-  let near = 0
-  for (const { known, margins, claimed, result } of reruns) {
+  for (const { known, claimed, result } of reruns) {
     if (known === null)
       throw new Ended('tokens_unknown', tokensId, 'which tokens the answer had cannot be known; ask with logprobs, and keep the receipt key')
     checkLength(claimed.tokens, result.completionTokens.length)
-    near += countNear(margins, request.sampling.temperature === 0, calibration)
   }
   if (total < calibration.min_tokens)
     throw new Ended('too_few_tokens', tokensId, `expected at least ${calibration.min_tokens} tokens, found ${total}`)
   const told = `${near} of ${total} tokens are near`
   if (near < Number(calibration.min_share) * total) throw new Ended('too_far', tokensId, `${told}; expected a share of ${calibration.min_share}`)
   checks.push({ id: tokensId, status: 'pass', detail: told })
-  return near
 }
 
 function checkLength(expected: number, found: number): void {

@@ -2,7 +2,7 @@ import { parseReceipt } from 'veritee/receipt'
 import { embeddingsEndpoint } from '../http/chat-request.ts'
 import type { Calibration } from './calibration.ts'
 import { type Exchange, type ExchangeRecord, readClaim, readExchange } from './claim.ts'
-import { checkEqual, checkNear, checkText, countTokens } from './compare.ts'
+import { checkEqual, checkNear, checkText, countNearTokens, countTokens } from './compare.ts'
 import { checkVectors } from './embeddings.ts'
 import { checkModel, levelOf, openReplayModel, type ReplayModel } from './model.ts'
 import { Ended, isFault, type ReplayCheck, type ReplayReport, signatureOf } from './report.ts'
@@ -76,8 +76,12 @@ async function report(record: ExchangeRecord, { open, close, calibration }: How)
       const first = reruns.findIndex(({ position }) => position !== null)
       const tokens = countTokens(reruns)
       Object.assign(draft, { level, tokens, choice: first === -1 ? null : first, position: reruns[first]?.position ?? null })
-      if (level === 2 && calibration !== null) draft.tokens = { ...tokens, near: checkNear(claim, reruns, calibration, draft.checks) }
-      else checkEqual(claim, reruns, draft.checks)
+      if (level === 2 && calibration !== null) {
+        const near = countNearTokens(claim, reruns, calibration)
+        // Told also where it is too few.
+        draft.tokens = { ...tokens, near }
+        checkNear(near, reruns, calibration, draft.checks)
+      } else checkEqual(claim, reruns, draft.checks)
       checkText(claim, reruns, draft.checks)
     } finally {
       await close(model)

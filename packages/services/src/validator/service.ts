@@ -3,10 +3,12 @@ import { type Json, jcs, toHex } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
 import { fail } from 'veritee/errors'
 import type { FraudContext } from 'veritee/fraud'
+import { eventOf, parseReceipt } from 'veritee/receipt'
 import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, type ScoringPolicy, stateToJson } from 'veritee/scoring'
 import { type ReplayModel, replayWith } from '../replay/index.ts'
 import { type AuditContext, auditProbe, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
+import { calibrationFor, type NamedCalibration } from './calibrations.ts'
 import type { BeaconSource } from './epoch/beacon-source.ts'
 import { type Concluded, concludeEpoch } from './epoch/conclude.ts'
 import { keepForOpening, openDueCanaries } from './epoch/openings.ts'
@@ -36,6 +38,8 @@ export interface ValidatorOptions {
   readonly accountsPerEpoch: number
   /** Engines of its own, by the SHA-256 of a model's file (`sha256:` and hex), and the name under which the network serves it. */
   readonly models: ReadonlyMap<string, { readonly name: string; readonly replay: ReplayModel }>
+  /** By which answers of other engines count at level 2; see `namedCalibrations`. */
+  readonly calibrations: readonly NamedCalibration[]
   readonly probesPerEpoch: number
   /** Of the probes, how many are canaries, where there is time to make so many before an epoch. */
   readonly canariesPerEpoch: number
@@ -160,8 +164,13 @@ async function auditOne(options: ValidatorOptions, paths: Paths, epoch: number, 
     now,
     clockMs,
     replay: async (record, { files }) => {
-      const own = models.get(files.map(({ sha256 }) => sha256).join())
-      return own === undefined ? null : paths.alone(() => replayWith(record, own.replay))
+      const model = files.map(({ sha256 }) => sha256).join()
+      const own = models.get(model)
+      const there = eventOf(parseReceipt(record.receipt), 'veritee.inference')?.engine
+      if (own === undefined || there === undefined) return null
+      const named = calibrationFor(options.calibrations, { model, there, here: own.replay.facts })
+      const report = await paths.alone(() => replayWith(record, own.replay, named?.calibration ?? null))
+      return { report, calibration: named?.digest ?? null }
     },
     findInLog: null,
     timeoutMs,

@@ -1,10 +1,17 @@
 import { tmpdir } from 'node:os'
 import { intelSgxRootCa } from 'veritee/attestation'
-import { toHex } from 'veritee/bytes'
+import { type Json, jcsDigest, toHex } from 'veritee/bytes'
 import { nodeTransport, type Transport } from 'veritee/client'
 import { generateEd25519, type SigningKey } from 'veritee/crypto'
-import { parseReport, verifyReport } from 'veritee/receipt'
-import { type CanaryOpening, canaryCommitment, signAuditRecord, verifyAuditRecord } from 'veritee/scoring'
+import { type EngineFacts, parseReport, verifyReport } from 'veritee/receipt'
+import {
+  type CanaryOpening,
+  canaryCommitment,
+  type ScoringPolicy,
+  signAuditRecord,
+  type UnsignedAuditRecord,
+  verifyAuditRecord,
+} from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cheatingModel, type FleetWorker, replayModelOf, startFleet } from '../../src/demo/fleet.ts'
 import {
@@ -20,11 +27,12 @@ import {
 import { policyRules } from '../../src/enclave/runtime/admission/rules.ts'
 import type { LogLink } from '../../src/enclave/runtime/receipts/log-link.ts'
 import { resolveModel } from '../../src/models/locate.ts'
-import { type ReplayModel, replayWith } from '../../src/replay/index.ts'
+import { type Calibration, formatCalibration, type ReplayModel, replayWith } from '../../src/replay/index.ts'
 import { appealAudit } from '../../src/validator/audit/appeal.ts'
 import { type AuditContext, type Audited, auditProbe } from '../../src/validator/audit/audit.ts'
 import { findFraud } from '../../src/validator/audit/fraud.ts'
 import { type EncryptTo, openPath, type Path } from '../../src/validator/audit/path.ts'
+import { calibrationFor, type NamedCalibration, namedCalibrations } from '../../src/validator/calibrations.ts'
 import { makeCanaries, placeCanaries } from '../../src/validator/probes/canaries.ts'
 import { type Probe, planProbes } from '../../src/validator/probes/probe.ts'
 import { meddled } from '../e2e/network.ts'
@@ -83,7 +91,7 @@ const context = (): AuditContext => ({
   trust: machine.trust,
   now,
   clockMs: () => performance.now(),
-  replay: async (record) => replayWith(record, replay),
+  replay: async (record) => ({ report: await replayWith(record, replay), calibration: null }),
   findInLog: null,
   timeoutMs: 20_000,
 })
@@ -302,18 +310,93 @@ describe('S20: a canary', () => {
     expect((await auditOf(wrong)).record).toMatchObject({ verdict: 'inconclusive', reason: 'engine_not_replayable', charged: null })
     // A receipt with a parameter that nobody knows keeps the replay from an end, and not the canary.
     const dodged: AuditContext['replay'] = async (record) => ({
-      ...(await replayWith(record, replay)),
-      verdict: 'inconclusive',
-      reason: 'parameters_unknown',
+      report: { ...(await replayWith(record, replay)), verdict: 'inconclusive', reason: 'parameters_unknown' },
+      calibration: null,
     })
     expect((await auditOf(wrong, { replay: dodged })).record).toMatchObject({ verdict: 'fail', reason: 'canary_mismatch', charged: 'worker' })
     expect((await auditOf(right[0] as CanaryOpening, { replay: dodged })).record).toMatchObject({ verdict: 'inconclusive' })
     const elsewhere: AuditContext['replay'] = async (record) => {
       const report = await replayWith(record, replay)
       const here = { ...(report.engines as NonNullable<typeof report.engines>).here, cpu_variant: 'other' }
-      return { ...report, verdict: 'inconclusive', reason: 'engine_differs', engines: { receipt: here, here } }
+      return { report: { ...report, verdict: 'inconclusive', reason: 'engine_differs', engines: { receipt: here, here } }, calibration: null }
     }
     expect((await auditOf(wrong, { replay: elsewhere })).record).toMatchObject({ verdict: 'inconclusive', reason: 'engine_not_replayable' })
+  })
+})
+
+describe('S18: on an engine that is another one than the worker`s', () => {
+  /** The same engine under another name, so that what is near is known. */
+  const there = (): EngineFacts => replay.facts
+  const elsewhere = (): ReplayModel => ({ ...replay, facts: { ...replay.facts, cpu_variant: 'another' } })
+  const calibrationOf = (p0_upper: string): Calibration => ({
+    version: 'veritee.calibration.v1',
+    model: { sha256: `sha256:${replay.engine.model.sha256}`, size: replay.engine.model.size },
+    engines: { there: there(), here: elsewhere().facts },
+    // What is here is the same engine under another name: an honest answer is no farther than nothing.
+    margin: { greedy: '0.0000', sampled: '0.0000' },
+    min_share: '1.0000',
+    min_tokens: 1,
+    measured: { answers: 4000, tokens: 90_000, failed: 0, p0: '0.0002', p0_upper },
+    created: 1_800_000_000,
+  })
+  const policyNaming = async (calibration: Calibration, p0Upper: bigint): Promise<ScoringPolicy> => {
+    const level2 = { calibration: await jcsDigest(calibration as unknown as Json), p0: 2n * 10n ** 14n, p0Upper }
+    return { models: [{ level2 }], sprt: { maxP0Upper: 10n ** 15n } } as unknown as ScoringPolicy
+  }
+  const replayBy =
+    (calibrations: readonly NamedCalibration[]): AuditContext['replay'] =>
+    async (record, { files }) => {
+      const named = calibrationFor(calibrations, { model: files[0]?.sha256 ?? '', there: there(), here: elsewhere().facts })
+      return { report: await replayWith(record, elsewhere(), named?.calibration ?? null), calibration: named?.digest ?? null }
+    }
+
+  test('without a calibration nothing is established; with one, an honest answer passes and one of other weights fails, at level 2', {
+    timeout: 240_000,
+  }, async () => {
+    const calibrations = await namedCalibrations(
+      [formatCalibration(calibrationOf('0.0009'))],
+      await policyNaming(calibrationOf('0.0009'), 9n * 10n ** 14n),
+    )
+    expect(calibrations[0]?.convicts).toBe(true)
+    const { path } = await resolveModel('demo')
+    const run = await cheatingModel({ model, path, memoryDirectory: tmpdir(), closing: closing as (() => Promise<unknown>)[] })
+    for (const [served, expected] of [
+      [model.served, { verdict: 'pass', reason: null, charged: null }],
+      [passedOff(run, model.served), { verdict: 'fail', reason: 'replay_mismatch', charged: 'worker' }],
+    ] as const) {
+      const worker = await startWorker(machine, [served], 0, now, undefined, { operator: await generateEd25519(), log })
+      const over = await pathOver(nodeTransport(worker.server.url), [])
+      const plan = { seed: new Uint8Array(32).fill(5), count: 3, perSecond: 1, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
+      const found: UnsignedAuditRecord[] = []
+      for (const probe of planProbes(plan)) {
+        const { record } = await auditProbe({ ...context(), replay: replayBy(calibrations) }, over, model.served.name, probe)
+        found.push(await verifyAuditRecord(await signAuditRecord(record, key)))
+      }
+      // Not each answer of slightly other weights is another one.
+      const judged = expected.verdict === 'pass' ? found : found.filter(({ verdict }) => verdict === 'fail')
+      expect(judged.length).toBeGreaterThan(0)
+      for (const record of judged) {
+        expect(record).toMatchObject({ ...expected, replay: { level: 2, calibration: calibrations[0]?.digest, outcome: expected.verdict } })
+        expect(record.replay?.tokens.near).toBe(expected.verdict === 'pass' ? record.replay?.tokens.total : record.replay?.tokens.equal)
+      }
+      const [probe] = planProbes(plan)
+      const without = await auditProbe({ ...context(), replay: replayBy([]) }, over, model.served.name, probe as Probe)
+      expect(without.record).toMatchObject({ verdict: 'inconclusive', reason: 'engine_not_replayable', replay: null })
+      over.connection.close()
+      await worker.server.close()
+    }
+  })
+
+  test('a calibration that the parameters do not name, or say otherwise of, is refused; one whose p0 may be large convicts nobody', async () => {
+    const large = calibrationOf('0.0030')
+    const read = async (calibration: Calibration, named: Calibration, p0Upper: bigint) =>
+      namedCalibrations([formatCalibration(calibration)], await policyNaming(named, p0Upper))
+    expect((await read(large, large, 3n * 10n ** 15n))[0]?.convicts).toBe(false)
+    await expect(read(large, calibrationOf('0.0009'), 3n * 10n ** 15n)).rejects.toMatchObject({ code: 'policy_invalid' })
+    await expect(read(large, large, 9n * 10n ** 14n)).rejects.toMatchObject({ code: 'policy_invalid' })
+    const [named] = await read(large, large, 3n * 10n ** 15n)
+    const other = { ...there(), cpu_variant: 'third' }
+    expect(calibrationFor(named === undefined ? [] : [named], { model: large.model.sha256, there: other, here: elsewhere().facts })).toBeNull()
   })
 })
 

@@ -93,6 +93,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     apiKeys: async () => [],
     accountsPerEpoch: 1,
     models: new Map([[`sha256:${replay.engine.model.sha256}`, { name: model.served.name, replay }]]),
+    calibrations: [],
     probesPerEpoch: 12,
     canariesPerEpoch: 4,
     encrypted: { controller: 0.3, worker: 0.3 },

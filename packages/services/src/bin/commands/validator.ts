@@ -4,15 +4,18 @@ import { parseArgs } from 'node:util'
 import { type AdmissionTrust, manifestPolicy, verifyAdmissionManifest } from 'veritee/admission'
 import { intelSgxRootCa } from 'veritee/attestation'
 import { beaconChainFromJson } from 'veritee/beacon'
+import { jcs } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
+import { eventOf, parseReceipt } from 'veritee/receipt'
 import { parseAuditRecord, parseScoringPolicy, type Roster, signScoringPolicy, verifyScoringPolicy } from 'veritee/scoring'
 import { validatorFile } from '../../config/validator-file.ts'
 import { readPublisherKey } from '../../models/sealing/keys.ts'
 import { nodeFiles, publish } from '../../process/files.ts'
 import { readRoots } from '../../process/roots.ts'
-import { openReplayModel, replayWith } from '../../replay/index.ts'
+import { openReplayModel, parseCalibration, replayWith } from '../../replay/index.ts'
 import { type Appeal, appealAudit } from '../../validator/audit/appeal.ts'
+import { namedCalibrations } from '../../validator/calibrations.ts'
 import { httpBeacon } from '../../validator/epoch/beacon-source.ts'
 import { scoredOperators, statusOf, whyOf } from '../../validator/explain.ts'
 import { writeBundle, writeInto } from '../../validator/publish/directory.ts'
@@ -40,6 +43,8 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --api-key-file FILE     keys of ordinary accounts, one a line, read before each epoch; each serves in one epoch
       --accounts N            how many of them one epoch uses at most (default: 4)
       --model NAME=FILE       weights of its own, with which answers under that name are run again
+      --calibration FILE      by which answers of an engine that is not this machine's are judged (level 2; veritee replay calibrate); the parameters
+                              of scoring must name it
       --beacon URL            a server of drand's HTTP API, several in turn (default: https://api.drand.sh); the chain is that of the parameters
       --root FILE             root certificate of a simulated machine
       --probes N              in an epoch (default: 200)
@@ -59,7 +64,7 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       why the workers of an operator (its key, or a beginning of it) have their score, with the records behind it
   veriteed validator evidence INDEX --state DIR --epoch N
       what one audit rests on, with prompt and answer: for looking at it again
-  veriteed validator appeal INDEX --state DIR --epoch N --model NAME=FILE... [--root FILE]...
+  veriteed validator appeal INDEX --state DIR --epoch N --model NAME=FILE... [--calibration FILE]... [--root FILE]...
       makes an audit again from what was kept of it, and compares: exit code 0 the same, 1 different, 3 it cannot be told
 
 status, scores, why, evidence and appeal take --store URL instead of --state DIR, and, like sign, --json. docs/validator.md says what each step shows.
@@ -81,6 +86,7 @@ const options = {
   worker: { type: 'string', multiple: true, default: [] as string[] },
   'api-key-file': { type: 'string' },
   model: { type: 'string', multiple: true, default: [] as string[] },
+  calibration: { type: 'string', multiple: true, default: [] as string[] },
   beacon: { type: 'string', multiple: true, default: [] as string[] },
   root: { type: 'string', multiple: true, default: [] as string[] },
   accounts: { type: 'string' },
@@ -182,6 +188,7 @@ async function appealed(store: EpochStore, epoch: number, index: number, values:
   const evidence = await store.evidence(epoch, index)
   if (record === undefined || evidence === null) throw fail('usage', `no audit ${index} in epoch ${epoch}`)
   const roots = await rootsOf(values)
+  const calibrations = await Promise.all(values.calibration.map(async (path) => parseCalibration(await nodeFiles.readText(path))))
   const models = await Promise.all(values.model.map(openModel))
   try {
     return await appealAudit({
@@ -190,7 +197,9 @@ async function appealed(store: EpochStore, epoch: number, index: number, values:
       trust: { roots },
       replay: async (exchange, { files }) => {
         const own = models.find(({ replay }) => `sha256:${replay.engine.model.sha256}` === files.map(({ sha256 }) => sha256).join())
-        return own === undefined ? null : replayWith(exchange, own.replay)
+        const there = eventOf(parseReceipt(exchange.receipt), 'veritee.inference')?.engine
+        const calibration = calibrations.find(({ engines }) => there !== undefined && jcs({ ...engines.there }) === jcs({ ...there })) ?? null
+        return own === undefined ? null : replayWith(exchange, own.replay, calibration)
       },
     })
   } finally {
@@ -255,6 +264,9 @@ async function run(values: Values): Promise<number> {
   const probes = count(values.probes ?? '200', '--probes', 1)
   const canaries = values.canaries === undefined ? Math.floor(probes / 20) : count(values.canaries, '--canaries', 0)
   if (canaries > probes) throw fail('usage', `--canaries: expected at most ${probes}, as many as there are probes, found ${canaries}`)
+  const calibrations = await namedCalibrations(await Promise.all(values.calibration.map((path) => nodeFiles.readText(path))), scoring)
+  for (const { digest, convicts } of calibrations)
+    if (!convicts) process.stderr.write(`calibration ${digest}: its p0 may be too large; answers under it are scored, and convict nobody\n`)
   const percent = (name: 'encrypt-to-controller' | 'encrypt-to-worker'): number => count(values[name] ?? '20', `--${name}`, 0) / 100
   const encrypted = { controller: percent('encrypt-to-controller'), worker: percent('encrypt-to-worker') }
   if (encrypted.controller + encrypted.worker > 1)
@@ -278,6 +290,7 @@ async function run(values: Values): Promise<number> {
         apiKeys,
         accountsPerEpoch: count(values.accounts ?? '4', '--accounts', 1),
         models: new Map(models.map(({ name, replay }) => [`sha256:${replay.engine.model.sha256}`, { name, replay }])),
+        calibrations,
         probesPerEpoch: probes,
         encrypted,
         canariesPerEpoch: canaries,

@@ -35,11 +35,17 @@ export interface AuditContext {
   /** Milliseconds of a clock that only goes forward, for timings. */
   readonly clockMs: () => number
   /** Runs an answer again; null where this validator has no weights for it. */
-  readonly replay: ((record: ExchangeRecord, model: ModelEvent) => Promise<ReplayReport | null>) | null
+  readonly replay: ((record: ExchangeRecord, model: ModelEvent) => Promise<Replayed | null>) | null
   /** Where the view of a receipt stands in the log that the receipt promises; null where it is not found there, or where no log is asked. */
   readonly findInLog: ((view: AuditView) => Promise<AuditedView['log']>) | null
   /** How long an answer may take. */
   readonly timeoutMs: number
+}
+
+/** An answer run again, and by which calibration: its digest, null where none was at hand for the two engines. */
+export interface Replayed {
+  readonly report: ReplayReport
+  readonly calibration: string | null
 }
 
 /** What one audit found, with what it rests on. */
@@ -91,7 +97,7 @@ interface Found {
   readonly error: VeriteeError | null
   /** What the worker signed shows it. */
   readonly shown: boolean
-  readonly replay?: ReplayReport | null
+  readonly replay?: Replayed | null
 }
 
 /** An answer that verified: how it ended, and whether the same comes out again. */
@@ -109,8 +115,9 @@ async function judge(context: AuditContext, proof: Proof, canary: Probe['canary'
     signer: { keyset: worker.report.keyset, keysetDigest: worker.report.keysetDigest },
   }
   const replay = (await context.replay?.(record, model)) ?? null
-  const reason = replay === null ? 'replay_unavailable' : replayReasonOf(replay)
-  return { reason: canary === null ? reason : againstExpected(reason, seen, canary.expected, replay), error: null, shown: true, replay }
+  const reason = replay === null ? 'replay_unavailable' : replayReasonOf(replay.report)
+  const told = canary === null ? reason : againstExpected(reason, seen, canary.expected, replay?.report ?? null)
+  return { reason: told, error: null, shown: true, replay }
 }
 
 /**
@@ -171,7 +178,7 @@ async function recordOf(
       report: worker?.text ?? null,
       workerReceipt: receipt === null ? null : JSON.stringify(receipt.document),
       receiptKey: seen.receiptKey === null ? null : toHex(seen.receiptKey),
-      replay,
+      replay: replay?.report ?? null,
     },
   }
 }
@@ -226,8 +233,10 @@ function attestationOf({ worker }: Seen, error: VeriteeError | null): UnsignedAu
     : { verdict: 'accepted', code: null, evidence, collateral }
 }
 
-async function auditedReplay(report: ReplayReport | null, receipt: Receipt | null): Promise<AuditedReplay | null> {
-  if (report === null || report.level === null || report.engines === null) return null
+async function auditedReplay(replay: Replayed | null, receipt: Receipt | null): Promise<AuditedReplay | null> {
+  if (replay === null) return null
+  const { report, calibration } = replay
+  if (report.level === null || report.engines === null) return null
   const reason = replayReasonOf(report)
   const outcome = report.verdict === 'fail' && reason !== 'replay_mismatch' ? 'inconclusive' : report.verdict
   const total = receipt === null ? 0 : (eventOf(receipt, 'veritee.inference')?.completion_tokens ?? 0)
@@ -235,7 +244,7 @@ async function auditedReplay(report: ReplayReport | null, receipt: Receipt | nul
     level: report.level,
     outcome,
     engine: await jcsDigest(report.engines.here as unknown as Json),
-    calibration: null,
+    calibration: report.level === 2 ? calibration : null,
     tokens: report.tokens ?? { total, equal: report.position ?? 0, near: report.level === 2 ? 0 : null },
   }
 }
