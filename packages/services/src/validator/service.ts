@@ -1,14 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Json, jcs, toHex } from 'veritee/bytes'
+import { toHex } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
 import { fail } from 'veritee/errors'
 import type { FraudContext } from 'veritee/fraud'
 import { eventOf, parseReceipt } from 'veritee/receipt'
-import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, type ScoringPolicy, stateToJson } from 'veritee/scoring'
+import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, type ScoringPolicy } from 'veritee/scoring'
 import { type ReplayModel, replayWith } from '../replay/index.ts'
 import { type AuditContext, auditProbe, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
 import { calibrationFor, type NamedCalibration } from './calibrations.ts'
+import { proofJudge } from './combine/judging.ts'
+import { keepOutcome, markForSettling, settleOpenEpochs } from './combine/open-epochs.ts'
+import type { Peers } from './combine/settle.ts'
 import type { BeaconSource } from './epoch/beacon-source.ts'
 import { type Concluded, concludeEpoch } from './epoch/conclude.ts'
 import { keepForOpening, openDueCanaries } from './epoch/openings.ts'
@@ -56,6 +59,8 @@ export interface ValidatorOptions {
   readonly publish: (epoch: number, concluded: Concluded) => Promise<void>
   /** Puts files into a bundle that was published, in this order, in the place of those that are there. */
   readonly publishAgain: (epoch: number, files: ReadonlyMap<string, string>) => Promise<void>
+  /** Other validators, whose bundles are combined with this one's after each epoch; null where it goes on from its own alone. */
+  readonly peers: Peers | null
 }
 
 const timeoutMs = 120_000
@@ -73,6 +78,7 @@ export async function runValidator(options: ValidatorOptions, epochs: number): P
   if (scoring.policy.log !== 'any')
     throw fail('policy_invalid', 'expected parameters of scoring with log "any": this validator logs no commitments yet')
   if (options.models.size === 0) throw fail('usage', 'expected the weights of a model at least: answers that cannot be run again are never passes')
+  await settleOpen(options)
   for (let done = 0; done < epochs; done++) {
     const epoch = await nextEpoch(options)
     const { opens, closes } = epochWindow(scoring.policy, epoch)
@@ -124,15 +130,25 @@ export async function runValidator(options: ValidatorOptions, epochs: number): P
       })
       await options.publish(epoch, concluded)
       await keepForOpening(store, epoch, concluded)
-      await store.keep(epoch, 'scores', concluded.written.bundle.get('scores.json') ?? '')
-      await store.keep(epoch, 'after', jcs(stateToJson(scoring.policy.network, concluded.written.scores.after) as Json))
+      if (options.peers === null) await keepOutcome(store, epoch, concluded.written.bundle)
+      // Kept first: a process that is killed while it waits for others goes on with that.
+      else await markForSettling(store, epoch)
       options.report(`epoch ${epoch}: ${records.records.length} records, ${concluded.frauds.length} fraud proofs, published`)
+      await settleOpen(options)
       await openDueCanaries(options)
     } finally {
       paths.close()
     }
     signal.throwIfAborted()
   }
+}
+
+async function settleOpen({ store, scoring, roster, evidence, peers, ...rest }: ValidatorOptions): Promise<void> {
+  if (peers === null) return
+  // The policy's signatures were verified at the start; a bundle with another policy is left out.
+  const context = { trust: null, roster, verifyProof: proofJudge(evidence) }
+  const closesOf = (epoch: number): number => epochWindow(scoring.policy, epoch).closes
+  await settleOpenEpochs(store, closesOf, { ...rest, context }, peers)
 }
 
 /** Those that can be made before an epoch begins; a moment is left for the commitment. */

@@ -104,6 +104,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     signal: AbortSignal.timeout(200_000),
     report: () => undefined,
     publish: async (_, concluded) => void published.push(concluded),
+    peers: null,
     publishAgain: async (_, files) => void again.push(files),
   }
   const watching = setInterval(async () => {

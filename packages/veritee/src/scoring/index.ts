@@ -26,7 +26,13 @@ export {
 } from './epoch/commitments.ts'
 export type { Accusation, Duties, EpochLog, Roster, Rounds } from './epoch/documents.ts'
 export { type Missed, missedDuty } from './epoch/duties.ts'
-export { type EpochSignature, parseEpochSignatures, type ReadFile, signaturesText as epochSignaturesText } from './epoch/files.ts'
+export {
+  type EpochSignature,
+  parseEpochSignatures,
+  parseManifest as parseEpochManifest,
+  type ReadFile,
+  signaturesText as epochSignaturesText,
+} from './epoch/files.ts'
 export { TreeEdge } from './epoch/log-range.ts'
 export { readEpochParts } from './epoch/parts.ts'
 export { rosterOf } from './epoch/roster.ts'

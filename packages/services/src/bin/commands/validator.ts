@@ -5,10 +5,11 @@ import { type AdmissionTrust, manifestPolicy, verifyAdmissionManifest } from 've
 import { intelSgxRootCa } from 'veritee/attestation'
 import { beaconChainFromJson } from 'veritee/beacon'
 import { jcs } from 'veritee/bytes'
+import { epochFilesAt, type SiteBounds } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
 import { eventOf, parseReceipt } from 'veritee/receipt'
-import { parseAuditRecord, parseScoringPolicy, type Roster, signScoringPolicy, verifyScoringPolicy } from 'veritee/scoring'
+import { parseAuditRecord, parseScoringPolicy, type Roster, type ScoringPolicy, signScoringPolicy, verifyScoringPolicy } from 'veritee/scoring'
 import { validatorFile } from '../../config/validator-file.ts'
 import { readPublisherKey } from '../../models/sealing/keys.ts'
 import { nodeFiles, publish } from '../../process/files.ts'
@@ -16,9 +17,10 @@ import { readRoots } from '../../process/roots.ts'
 import { openReplayModel, parseCalibration, replayWith } from '../../replay/index.ts'
 import { type Appeal, appealAudit } from '../../validator/audit/appeal.ts'
 import { namedCalibrations } from '../../validator/calibrations.ts'
+import type { Peers } from '../../validator/combine/settle.ts'
 import { httpBeacon } from '../../validator/epoch/beacon-source.ts'
 import { scoredOperators, statusOf, whyOf } from '../../validator/explain.ts'
-import { writeBundle, writeInto } from '../../validator/publish/directory.ts'
+import { readBundle, replaceBundle, writeBundle, writeInto } from '../../validator/publish/directory.ts'
 import { runValidator } from '../../validator/service.ts'
 import type { EpochStore } from '../../validator/store/epoch-store.ts'
 import { openEpochStore, type StatePlace } from '../../validator/store/open.ts'
@@ -52,7 +54,9 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --encrypt-to-controller PERCENT, --encrypt-to-worker PERCENT
                               of its clients, how many encrypt bodies to the controller, and to a worker behind it (default: 20 each)
       --epochs N              how many epochs (default: without end)
-      --out DIR               bundles go to DIR/epoch-N
+      --out DIR               bundles go to DIR/epoch-N; with --peer also DIR/proposed-N and DIR/combined-N
+      --peer URL              where another validator serves its --out: bundles are fetched, verified and combined after each epoch; one for each
+      --peer-wait SECONDS     how long their bundles are waited for, and then their combinations (default: an eighth of an epoch)
       --config FILE           these options as JSON, by their names: {"network": "x", "signer": ["..."], "probes": 200}; arguments win over it
   veriteed validator sign FILE --key FILE
       adds a signature to a scoring policy; several signers sign one after the other, in any order
@@ -97,6 +101,8 @@ const options = {
   epochs: { type: 'string' },
   epoch: { type: 'string' },
   out: { type: 'string' },
+  peer: { type: 'string', multiple: true, default: [] as string[] },
+  'peer-wait': { type: 'string' },
   config: { type: 'string' },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
@@ -302,6 +308,7 @@ async function run(values: Values): Promise<number> {
         report: (line) => void process.stderr.write(`${line}\n`),
         publish: async (epoch, { written }) => void (await writeBundle(join(out, `epoch-${epoch}`), written.bundle)),
         publishAgain: (epoch, files) => writeInto(join(out, `epoch-${epoch}`), files),
+        peers: peersOf(values, out, scoring),
       },
       values.epochs === undefined ? Number.POSITIVE_INFINITY : count(values.epochs, '--epochs', 1),
     )
@@ -313,6 +320,28 @@ async function run(values: Values): Promise<number> {
     for (const { replay } of models) await replay.engine.dispose()
   }
   return 0
+}
+
+/** Whoever serves a bundle: what one validator of a network has of an epoch is not more than that. */
+const peerBounds: SiteBounds = { fileMs: 120_000, waitMs: 600_000, bytes: 2 ** 28 }
+
+function peersOf(values: Values, out: string, { epoch }: ScoringPolicy): Peers | null {
+  const urls = values.peer
+  if (urls.length === 0) {
+    if (values['peer-wait'] !== undefined) throw fail('usage', 'expected --peer with --peer-wait')
+    return null
+  }
+  const waitSeconds = values['peer-wait'] === undefined ? Math.floor(epoch.length / 8) : count(values['peer-wait'], '--peer-wait', 0)
+  // The next epoch that this validator takes part in has to be committed to.
+  if (waitSeconds > epoch.length / 4) throw fail('usage', `--peer-wait: expected at most a quarter of an epoch of ${epoch.length} s`)
+  for (const url of urls) epochFilesAt(url)
+  return {
+    urls,
+    waitSeconds,
+    filesAt: (url, signal) => epochFilesAt(url, { bounds: peerBounds, signal }),
+    publish: async (name, bundle) => void (await replaceBundle(join(out, name), bundle)),
+    read: (name) => readBundle(join(out, name)),
+  }
 }
 
 /** Operators by the manifest: the keys that its sections list (rule S17). */

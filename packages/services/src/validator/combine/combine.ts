@@ -58,8 +58,8 @@ export interface CombineOptions {
 /**
  * Makes one bundle of several about the same epoch. Each is verified by itself, and one that does not hold, cannot be had or is about something else is left out without
  * stopping the others: the first that holds says which epoch, policy, roster, rounds and log. The records of a validator come only from bundles that it signed itself:
- * whoever publishes could leave out what another handed in. One that signed two different ones counts as if it had handed in nothing. A bundle that validators with more
- * than half of the policy's weight have signed stands as it is, and gets the signatures of all sources that are it.
+ * whoever publishes could leave out what another handed in. One that signed two different ones counts as if it had handed in nothing. A bundle that two or more
+ * validators with more than half of the policy's weight have signed stands as it is, and gets the signatures of all sources that are it.
  *
  * The same sources, in any order that begins with the same facts, give the same bytes, so that validators who combine apart sign one manifest.
  *
@@ -95,6 +95,28 @@ export async function combineEpoch(sources: readonly Source[], { context, before
     })),
     doubled,
   }
+}
+
+export interface Settled {
+  readonly bundle: ReadonlyMap<string, string>
+  readonly signers: readonly string[]
+  /** True where two or more validators with more than half of the weight have signed it. */
+  readonly stands: boolean
+}
+
+/**
+ * Which of several combinations of one epoch stands: the one that most of the weight has signed, whosever it is, else `own`. It gets the signatures of all sources that
+ * are it. Throws `usage` where `own` does not hold.
+ */
+export async function settleEpoch(own: Source, others: readonly Source[], context: CombineOptions['context']): Promise<Settled> {
+  const [first, ...found] = await Promise.all([own, ...others].map((source) => judge(source, context)))
+  if (first === undefined || 'refused' in first) throw fail('usage', `expected a bundle that holds; ${first === undefined ? '' : refusalText(first)}`)
+  const taken = [first, ...found.filter((one) => 'parts' in one).filter((one) => differenceOf(one, first).length === 0)]
+  const standing = await standingOf(taken)
+  const written = await writeEpoch((standing ?? first).parts, [])
+  const signatures = await signaturesOf(written, taken)
+  const signers = signatures.map(({ validator }) => validator)
+  return { bundle: new Map([...written.bundle, ['signatures.json', epochSignaturesText(signatures)]]), signers, stands: standing !== null }
 }
 
 interface Held {
@@ -150,13 +172,14 @@ function differenceOf({ name, parts }: Held, { parts: expected }: Held): [string
   return other === undefined ? [] : [[name, { code: 'epoch_mismatch', message: `${other[0]}: expected that of the first bundle that holds` }]]
 }
 
-/** The bundle that more than half of the weight has signed, together over all sources that are it; null where none is. */
+/** The bundle that two or more validators with more than half of the weight have signed, over all sources that are it; null where there is none. */
 async function standingOf(taken: readonly Held[]): Promise<Held | null> {
   for (const one of taken) {
     const { validators } = (await parseScoringPolicy(one.parts.policy)).policy
     const signers = new Set(taken.filter(({ manifest }) => equal(manifest, one.manifest)).flatMap((same) => same.signers))
     const weight = (of: typeof validators): bigint => of.reduce((sum, validator) => sum + validator.weight, 0n)
-    if (2n * weight(validators.filter(({ key }) => signers.has(key))) > weight(validators)) return one
+    // One that holds most alone has agreed with nobody.
+    if (signers.size > 1 && 2n * weight(validators.filter(({ key }) => signers.has(key))) > weight(validators)) return one
   }
   return null
 }

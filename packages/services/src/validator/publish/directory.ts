@@ -29,6 +29,15 @@ export async function writeBundle(directory: string, bundle: ReadonlyMap<string,
   }
 }
 
+/** {@link writeBundle}, in the place of a bundle that is there: for a moment there is none. Throws `file_unavailable`. */
+export async function replaceBundle(directory: string, bundle: ReadonlyMap<string, string>): Promise<string> {
+  const target = resolve(directory)
+  await rm(target, { recursive: true, force: true }).catch((cause: unknown) => {
+    throw fail('file_unavailable', `cannot replace ${target}`, cause)
+  })
+  return writeBundle(target, bundle)
+}
+
 /** Puts files into a bundle that is there, one after the other in this order, each as a whole. Throws `file_unavailable`. */
 export async function writeInto(directory: string, files: ReadonlyMap<string, string>): Promise<void> {
   const target = resolve(directory)
