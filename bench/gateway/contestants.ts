@@ -6,6 +6,7 @@ import { createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { BareOrder } from './bare.ts'
+import { bundled } from './bundle.ts'
 import type { ControllerOrder, ControllerReady } from './controller.ts'
 import type { PassthroughOrder } from './passthrough.ts'
 import { type Program, startNode, startProgram } from './process.ts'
@@ -57,12 +58,15 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
   const overTls = `https://127.0.0.1:${worker.tlsPort}`
 
   const passthrough = async (name: string, column: Column, order: PassthroughOrder): Promise<void> => {
-    const program = startNode<PassthroughOrder, { port: number }>('gateway', './passthrough.ts')
+    const program = startNode<PassthroughOrder, { port: number }>('gateway', await bundled('./passthrough.ts', directory))
     const { port } = await program.ask(order)
     add(name, column, port, program, { tls: order.tls !== null })
   }
   const ours = async (name: string, column: Column, tls: boolean, more: { readonly keys?: true; readonly ehbp?: true } = {}): Promise<void> => {
-    const program = startNode<ControllerOrder | 'state', ControllerReady & { quarantine: string | null }>('gateway', './controller.ts')
+    const program = startNode<ControllerOrder | 'state', ControllerReady & { quarantine: string | null }>(
+      'gateway',
+      await bundled('./controller.ts', directory),
+    )
     const { port, key, ehbp } = await program.ask({ worker, tls, directory: await folder(name), keys: more.keys === true })
     const headers = key === null ? '' : `authorization: Bearer ${key}\r\n`
     const check = async (): Promise<void> => {
@@ -92,7 +96,7 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
     } else leftOut.push('Portkey is not installed (tools/install-portkey.sh)')
 
     await passthrough('passthrough', 'bare', { upstream: plain, tls: null, proofs: null })
-    const program = startNode<BareOrder, { port: number }>('gateway', './bare.ts')
+    const program = startNode<BareOrder, { port: number }>('gateway', await bundled('./bare.ts', directory))
     add('ours without proofs', 'bare', (await program.ask({ upstream: plain })).port, program)
   }
   if (wanted.includes('proofs')) {

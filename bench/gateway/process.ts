@@ -49,7 +49,7 @@ const env = {
   ...Object.fromEntries(environment.filter(({ name }) => name === 'MALLOC_ARENA_MAX').map(({ name, value }) => [name, value])),
 }
 
-/** A module of this folder, under this Node; it ends with the channel. */
+/** A module of this folder, or a file by its path, under this Node; it ends with the channel. */
 export function startNode<Order, Reply>(place: Place, module: string): NodeProgram<Order, Reply> {
   const path = fileURLToPath(new URL(module, import.meta.url))
   const [command, args] = placed(place, process.execPath, [...heap, '--conditions=@veritee/source', path])
