@@ -51,7 +51,12 @@ export async function databaseLoad(workers: number): Promise<DatabaseLoad> {
     const look = await timed(() => teller.round())
     const bans = new Bans(now)
     bans.learn(
-      Array.from({ length: workers }, (_, i) => ({ subject: `platform:${i.toString(16).padStart(64, '0')}`, until: seconds + 3600, count: 1 })),
+      Array.from({ length: workers }, (_, i) => ({
+        subject: `platform:${i.toString(16).padStart(64, '0')}`,
+        until: seconds + 3600,
+        count: 1,
+        lifts: 0,
+      })),
     )
     const ofBans = { bans: () => bans.list(), learnBans: (found: Parameters<Bans['learn']>[0]) => bans.learn(found) }
     const shared = new SharedBans({ ...common, rows, registry: ofBans })

@@ -13,6 +13,7 @@ const commands: Readonly<Record<string, readonly [string, () => Promise<{ readon
   broker: ['releases model keys to attested enclaves', () => import('./commands/broker.ts')],
   controller: ['verifies workers and routes to them', () => import('./commands/controller.ts')],
   keys: ['API keys of a controller: create, list, revoke, usage', () => import('./commands/keys.ts')],
+  bans: ['machines and operators that a controller has barred: list, lift', () => import('./commands/bans.ts')],
   status: ['whether a service that runs is ready, and why not', () => import('./commands/status.ts')],
   workers: ['the workers of a running controller', () => import('./commands/workers.ts')],
   weights: ['the weights of a verified epoch, as uids or a table', () => import('./commands/weights.ts')],

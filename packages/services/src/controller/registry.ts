@@ -288,6 +288,11 @@ export class Registry {
     return news
   }
 
+  /** See {@link Bans.lift}. Whoever it was about comes back with a challenge, as from any other quarantine. */
+  liftBan(subject: string): boolean {
+    return this.#bans.lift(subject)
+  }
+
   #enforce(reason: string): void {
     for (const worker of this.serving()) {
       const barred = this.#bans.against(worker.party, worker.service.report.keysetDigest)

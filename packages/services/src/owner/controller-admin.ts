@@ -26,6 +26,15 @@ export interface KeyCharge {
   readonly completion_tokens: number
 }
 
+/** Whom a controller has barred: a machine, an operator, an operator on a machine, or a keyset. */
+export interface BanSummary {
+  readonly subject: string
+  /** Unix seconds; past where it stands no more and only its history is kept. */
+  readonly until: number
+  readonly count: number
+  readonly lifts: number
+}
+
 /** The admin interface of a controller that was verified; see {@link openAdminChannel}. */
 export interface ControllerAdmin {
   readonly service: Service
@@ -37,6 +46,9 @@ export interface ControllerAdmin {
   limit(id: string, limits: KeySummary['limits']): Promise<{ readonly summary: KeySummary; readonly version: number }>
   /** Every charge whose receipt is still kept, oldest first. */
   usage(id: string): Promise<readonly KeyCharge[]>
+  bans(): Promise<readonly BanSummary[]>
+  /** Ends a ban before its time, with the reason for the controller's log. */
+  liftBan(subject: string, reason: string): Promise<void>
   close(): void
 }
 
@@ -79,6 +91,13 @@ export async function openControllerAdmin(options: Omit<AdminChannelOptions, 'ro
       }
       throw shape.refuse('charges', `at most ${maxCharges}`)
     },
+    bans: async () => {
+      const { bans } = await tell('GET', 'bans', null)
+      return shape.array(bans, 'bans', 1000).map(banOf)
+    },
+    liftBan: async (subject, reason) => {
+      await tell('POST', 'bans/lift', { subject, reason })
+    },
     close,
   }
 }
@@ -95,6 +114,16 @@ function summaryOf(value: unknown): KeySummary {
     created: shape.integer(o.created, 'created'),
     expires: optional('expires', o),
     revoked: optional('revoked', o),
+  }
+}
+
+function banOf(value: unknown): BanSummary {
+  const o = shape.record(value, 'ban')
+  return {
+    subject: shape.string(o.subject, 'subject', 200),
+    until: shape.integer(o.until, 'until'),
+    count: shape.integer(o.count, 'count'),
+    lifts: shape.integer(o.lifts, 'lifts'),
   }
 }
 

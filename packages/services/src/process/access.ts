@@ -2,6 +2,7 @@ import { type AccessControl, openAccessControl } from '../controller/access/inde
 import type { Controller } from '../controller/controller.ts'
 import type { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
 import { type Bind, type Listening, listen } from '../http/listen.ts'
+import type { Report } from './logs/log.ts'
 import type { Metrics } from './metrics.ts'
 import type { Readiness } from './readiness.ts'
 
@@ -31,10 +32,19 @@ export async function listenAdmin(
   keys: AccessControl | null,
   token: string | null,
   bind: (tls: Controller['identity']['tls']) => Bind,
-  { api, identity, keysetDigestOf }: Controller,
+  { api, identity, keysetDigestOf, registry }: Controller,
+  report: Report,
 ): Promise<Listening | null> {
   if (keys === null || token === null) return null
-  return listen(bind(identity.tls), keys.admin(token, api), keysetDigestOf)
+  const bans = {
+    list: () => registry.bans(),
+    lift: (subject: string, reason: string): boolean => {
+      const lifted = registry.liftBan(subject)
+      if (lifted) report(`the ban of ${subject} is lifted: ${reason}`, { event: 'worker.ban_lifted', level: 'warn' })
+      return lifted
+    },
+  }
+  return listen(bind(identity.tls), keys.admin(token, api, bans), keysetDigestOf)
 }
 
 /** Figures of keys, and of rows of the store that somebody else wrote. */

@@ -172,7 +172,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     closing.push(() => controlListening.close())
     fastchat = await unattestedWorkersOf({ config, simulated, gate, now, report, attest })
     closing.push(() => fastchat?.close())
-    const adminListening = await listenAdmin(keys, adminToken, adminBind, controller)
+    const adminListening = await listenAdmin(keys, adminToken, adminBind, controller, report)
     closing.push(() => adminListening?.close())
     if (adminListening !== null) report(`admin interface at ${adminListening.url}`)
     serviceMetrics(metrics, gate, readiness, () => controller.identity.keyset.not_after)

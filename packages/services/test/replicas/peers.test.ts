@@ -342,7 +342,18 @@ describe('messages', () => {
     ['a store of another length', { version: 'veritee.replicas.v1', state: { ...state, store: 'ff' } }],
     [
       'too many bans',
-      { version: 'veritee.replicas.v1', state: { ...state, bans: Array.from({ length: 4097 }, () => ({ subject: 'x', until: 1, count: 1 })) } },
+      {
+        version: 'veritee.replicas.v1',
+        state: { ...state, bans: Array.from({ length: 4097 }, () => ({ subject: 'x', until: 1, count: 1, lifts: 0 })) },
+      },
+    ],
+    [
+      'a ban lifted more often than counts',
+      { version: 'veritee.replicas.v1', state: { ...state, bans: [{ subject: 'x', until: 1, count: 1, lifts: 801 }] } },
+    ],
+    [
+      'a ban that does not say whether it was lifted',
+      { version: 'veritee.replicas.v1', state: { ...state, bans: [{ subject: 'x', until: 1, count: 1 }] } },
     ],
   ])('%s is refused', (_, value) => {
     expect(() => parseStateMessage(JSON.stringify(value))).toThrow(expect.objectContaining({ code: 'replica_malformed' }))

@@ -39,7 +39,7 @@ describe('whom one controller has barred', () => {
     await b.round()
     const anew = await replica(shared)
     await anew.round()
-    expect(anew.bans.list()).toEqual([{ subject: `platform:${'1'.repeat(64)}`, until: seconds + 4 * 86_400, count: 2 }])
+    expect(anew.bans.list()).toEqual([{ subject: `platform:${'1'.repeat(64)}`, until: seconds + 4 * 86_400, count: 2, lifts: 0 }])
     seconds += 200 * 86_400
     const late = await replica(shared)
     await late.round()
@@ -58,6 +58,30 @@ describe('whom one controller has barred', () => {
     await shared.store.authority.remove('bans', [row.key])
     await b.round()
     expect([b.barred(1), b.barred(2)]).toEqual([true, false])
+  })
+
+  test('S17: a ban that was lifted ends at the others too, whoever still remembers it cannot bring it back, and the next incident bars again', async () => {
+    const shared = sharedStore()
+    const [a, b] = [await replica(shared), await replica(shared)]
+    a.bans.found(on(1), keyset(1))
+    await a.round()
+    await b.round()
+    const before = b.bans.list()
+    expect(a.bans.lift(`platform:${'2'.repeat(64)}`)).toBe(false)
+    expect(a.bans.lift(`platform:${'1'.repeat(64)}`)).toBe(true)
+    expect([a.barred(1), b.barred(1), a.bans.lift(`platform:${'1'.repeat(64)}`)]).toEqual([false, true, false])
+    await a.round()
+    await b.round()
+    expect(b.barred(1)).toBe(false)
+    expect([a.bans.learn(before), a.barred(1)]).toEqual([false, false])
+    const anew = await replica(shared)
+    await anew.round()
+    expect(anew.barred(1)).toBe(false)
+    b.bans.found(on(1), keyset(2))
+    await b.round()
+    await a.round()
+    // What was lifted does not count as a first time.
+    expect(a.bans.list()).toEqual([{ subject: `platform:${'1'.repeat(64)}`, until: seconds + 86_400, count: 1, lifts: 1 }])
   })
 
   test('S17: no key of an operator and no identity of a machine is in the store', async () => {
@@ -84,8 +108,11 @@ describe('a controller', () => {
     expect(registry.counts.serving).toBe(1)
     const until = Math.floor(Date.now() / 1000) + 3600
     // Neither manifest nor operator: the keys are all that is known.
-    expect(registry.learnBans([{ subject: `keyset:${keysetDigest}`, until, count: 1 }])).toBe(true)
+    expect(registry.learnBans([{ subject: `keyset:${keysetDigest}`, until, count: 1, lifts: 0 }])).toBe(true)
     expect([registry.counts.serving, registry.bans().length]).toEqual([0, 1])
     await expect(registry.admit(network.worker.server.url, keysetDigest)).rejects.toMatchObject({ code: 'worker_quarantined' })
+    // Lifted, it is challenged as anybody who comes.
+    expect([registry.liftBan('keyset:nobody'), registry.liftBan(`keyset:${keysetDigest}`), registry.counts.serving]).toEqual([false, true, 0])
+    await expect(registry.admit(network.worker.server.url, keysetDigest)).resolves.toMatchObject({ quarantine: null })
   })
 })

@@ -5,6 +5,7 @@ import type { ReceiptArchive } from '../../enclave/runtime/receipts/archive.ts'
 import { readRequestBody, sendError, sendJson } from '../../http/body.ts'
 import { type CredentialCheck, demandCredential } from '../../http/credential.ts'
 import { HttpError } from '../../http/errors.ts'
+import type { Ban } from '../admission/bans.ts'
 import { type ApiKey, parseLimits, parseWanted } from './api-key.ts'
 import type { KeyRing } from './key-ring.ts'
 import { chargesOf } from './usage.ts'
@@ -12,9 +13,17 @@ import { chargesOf } from './usage.ts'
 export interface AdminDeps {
   readonly ring: KeyRing
   readonly archive: ReceiptArchive
+  readonly bans: BanDesk
   readonly credential: Omit<CredentialCheck, 'code'>
   /** Answers what shows this enclave to whoever is about to send the credential. */
   readonly proof: RequestListener
+}
+
+/** Whom this controller has barred, and how a ban ends before its time. */
+export interface BanDesk {
+  list(): readonly Ban[]
+  /** With the reason, for the log. False where no such ban stands. */
+  lift(subject: string, reason: string): boolean
 }
 
 const prefix = '/admin/v1/'
@@ -22,7 +31,7 @@ const maxBodyBytes = 65_536
 const shape = new Shape('malformed_document')
 
 /**
- * The admin interface of a controller, for a listener of its own (rule S22): `GET keys`, `POST keys`, `POST keys/revoke`, `POST keys/limits`, `GET keys/usage?id=&after=` below
+ * The admin interface of a controller, for a listener of its own (rule S22): `GET keys`, `POST keys`, `POST keys/revoke`, `POST keys/limits`, `GET keys/usage?id=&after=`, `GET bans`, `POST bans/lift` below
  * `/admin/v1/`, to whoever has the credential; and without it the report of this enclave, so that the credential goes to a verified one. No answer holds a key
  * but the one that makes it. Never throws.
  */
@@ -72,7 +81,19 @@ const routes: { readonly [route: string]: Route } = {
     const { charges, next } = await chargesOf(archive, record.tag, Number(after))
     return { id: record.id, charges: charges as unknown as Json, next }
   },
+  'GET bans': async ({ bans }) => ({ bans: bans.list().slice(-maxListed) as unknown as Json }),
+  'POST bans/lift': async ({ bans }, body) => {
+    const o = shape.object(body, 'body', ['subject', 'reason'])
+    const subject = shape.string(o.subject, 'subject', 200)
+    const reason = shape.string(o.reason, 'reason', 200)
+    if (!/^[ -~]+$/.test(reason)) throw shape.refuse('reason', 'visible ASCII characters')
+    if (!bans.lift(subject, reason)) throw new HttpError(404, 'not_found', 'no ban of this subject stands')
+    return { subject, lifted: true }
+  },
 }
+
+/** Those found last; a list of all could be longer than an answer. */
+const maxListed = 1000
 
 /** Without the tag: it is nobody's business. */
 function shown({ tag: _tag, ...key }: ApiKey): { [name: string]: Json } {

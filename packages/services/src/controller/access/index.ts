@@ -2,7 +2,7 @@ import type { RequestListener } from 'node:http'
 import type { ReceiptArchive } from '../../enclave/runtime/receipts/archive.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import type { Access } from '../stages/access.ts'
-import { createAdmin } from './admin.ts'
+import { type BanDesk, createAdmin } from './admin.ts'
 import { KeyAccess } from './key-access.ts'
 import { KeyRing } from './key-ring.ts'
 import { Meters } from './meters.ts'
@@ -23,7 +23,7 @@ export interface AccessControl {
   readonly ring: KeyRing
   readonly spending: Spending
   /** Handles the admin interface; `proof` answers for the report of this enclave. */
-  admin(token: string, proof: RequestListener): RequestListener
+  admin(token: string, proof: RequestListener, bans: BanDesk): RequestListener
   /** Tells the other replicas what was used, as far as the store takes it. */
   close(): Promise<void>
 }
@@ -49,7 +49,7 @@ export async function openAccessControl({ archive, now, minimumVersion, report }
     access: new KeyAccess({ ring, meters, spending, now }),
     ring,
     spending,
-    admin: (token, proof) => createAdmin({ ring, archive, credential: { token, rateLimit }, proof }),
+    admin: (token, proof, bans) => createAdmin({ ring, archive, bans, credential: { token, rateLimit }, proof }),
     close: async () => {
       ring.close()
       spending.stop()

@@ -8,6 +8,8 @@ export interface Ban {
   readonly until: number
   /** Incidents that are remembered. */
   readonly count: number
+  /** How often an operator of controllers has lifted it: what is said after a lift counts for more than all that was said before. */
+  readonly lifts: number
 }
 
 const daySeconds = 86_400
@@ -16,6 +18,8 @@ const longestSeconds = 90 * daySeconds
 /** An operator's third incident is not the fault of one machine. */
 const operatorIncidents = 3
 const maxRecords = 100_000
+/** Of one subject. The versions of its rows in the store have room for no more. */
+export const maxLifts = 800
 
 /**
  * Who lost this controller's trust for what only the enclave itself can have said: by operator and machine, which a restart does not shed, and not by the keys of
@@ -38,11 +42,12 @@ export class Bans {
     if (this.against(party, keysetDigest) !== null) return
     const seconds = this.#seconds()
     for (const subject of subjectsOf(party, keysetDigest)) {
-      const count = (this.#remembered(subject, seconds)?.count ?? 0) + 1
+      const { count: before, lifts } = this.#remembered(subject, seconds) ?? { count: 0, lifts: 0 }
+      const count = before + 1
       const bars = !subject.startsWith('operator:') || count >= operatorIncidents
       const nth = subject.startsWith('operator:') ? count - operatorIncidents + 1 : count
       const until = bars ? seconds + Math.min(longestSeconds, daySeconds * 4 ** Math.min(nth - 1, 8)) : seconds
-      this.#keep({ subject, until, count })
+      this.#keep({ subject, until, count, lifts })
     }
   }
 
@@ -57,16 +62,29 @@ export class Bans {
     return null
   }
 
-  /** Takes over what another replica found out, or what was found out before this process began; true where something is new. Never takes anything back. */
+  /**
+   * Ends a ban before its time, and takes the last incident back, since it was none: for whoever answers for this controller. False where no ban of this subject stands.
+   * An incident that another replica finds out in the seconds until it hears of this goes with it; the next one bars again.
+   */
+  lift(subject: string): boolean {
+    const seconds = this.#seconds()
+    const ban = this.#records.get(subject)
+    if (ban === undefined || ban.until <= seconds || ban.lifts >= maxLifts) return false
+    this.#keep({ subject, until: seconds, count: ban.count - 1, lifts: ban.lifts + 1 })
+    return true
+  }
+
+  /** Takes over what another replica found out, or what was found out before this process began; true where something is new. Takes nothing back but by a lift. */
   learn(bans: readonly Ban[]): boolean {
     const seconds = this.#seconds()
     let news = false
     for (const ban of bans) {
-      const { subject, until, count } = ban
+      const { subject, until, count, lifts } = ban
       if (forgotten(ban, seconds) || until > seconds + longestSeconds + daySeconds) continue
       const known = this.#records.get(subject)
-      if (known !== undefined && known.until >= until && known.count >= count) continue
-      this.#keep({ subject, until: Math.max(until, known?.until ?? 0), count: Math.max(count, known?.count ?? 0) })
+      if (known !== undefined && (lifts < known.lifts || (lifts === known.lifts && known.until >= until && known.count >= count))) continue
+      const same = known?.lifts === lifts ? known : null
+      this.#keep({ subject, until: Math.max(until, same?.until ?? 0), count: Math.max(count, same?.count ?? 0), lifts })
       news = true
     }
     return news

@@ -1,6 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { jcs, parseDocument, Shape } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
+import { maxLifts } from '../admission/bans.ts'
 
 /** What replicas of a controller say to each other over TLS that both have attested. Normative: spec/replicas.md. */
 
@@ -28,7 +29,7 @@ export interface ReplicaState {
   /** Names the store that it shares, by its key, and does not give the key away: 32 hex digits. */
   readonly store: string
   /** Who must not be admitted, with until when (Unix seconds); see `Bans`. */
-  readonly bans: readonly { readonly subject: string; readonly until: number; readonly count: number }[]
+  readonly bans: readonly { readonly subject: string; readonly until: number; readonly count: number; readonly lifts: number }[]
 }
 
 export interface Join {
@@ -123,11 +124,12 @@ function parseState(value: unknown): ReplicaState {
     keys_version: shape.integer(o.keys_version, 'state.keys_version', 1_000_000_000),
     store: shape.hex(o.store, 'state.store', 16),
     bans: shape.array(o.bans, 'state.bans', maxBans).map((item, i) => {
-      const ban = shape.object(item, `state.bans[${i}]`, ['subject', 'until', 'count'])
+      const ban = shape.object(item, `state.bans[${i}]`, ['subject', 'until', 'count', 'lifts'])
       return {
         subject: shape.string(ban.subject, `state.bans[${i}].subject`, 200),
         until: shape.integer(ban.until, `state.bans[${i}].until`),
         count: shape.integer(ban.count, `state.bans[${i}].count`, 1_000_000),
+        lifts: shape.integer(ban.lifts, `state.bans[${i}].lifts`, maxLifts),
       }
     }),
   }

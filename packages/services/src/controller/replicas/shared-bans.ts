@@ -1,6 +1,6 @@
 import { parseJson, Shape } from 'veritee/bytes'
 import type { AuthorityRows } from '../../enclave/runtime/authority.ts'
-import type { Ban } from '../admission/bans.ts'
+import { type Ban, maxLifts } from '../admission/bans.ts'
 import type { Registry } from '../registry.ts'
 import { Rounds } from '../rounds.ts'
 
@@ -49,7 +49,11 @@ export class SharedBans {
     if (news.length > 0)
       await rows.raise(
         table,
-        news.map((ban) => ({ key: ban.subject, version: versionOf(ban), content: JSON.stringify({ until: ban.until, count: ban.count }) })),
+        news.map((ban) => ({
+          key: ban.subject,
+          version: versionOf(ban),
+          content: JSON.stringify({ until: ban.until, count: ban.count, lifts: ban.lifts }),
+        })),
       )
     for (const ban of news) this.#told.set(ban.subject, versionOf(ban))
     const old: string[] = []
@@ -63,19 +67,24 @@ export class SharedBans {
         this.#told.set(subject, versionOf(ban))
       }
     }
-    if (registry.learnBans(found)) report('workers are barred that another controller found out, or this one before it started anew')
+    if (registry.learnBans(found)) report('bans were made or lifted at another controller, or at this one before it started anew')
     if (old.length > 0) await rows.remove(table, old)
     for (const [subject] of this.#told) if (this.#told.size > maxRows) this.#told.delete(subject)
   }
 }
 
-/** Of two versions the later one stands longer, or for more. */
-function versionOf({ until, count }: Ban): number {
-  return until * 1000 + Math.min(count, 999)
+/** Of two versions the later one was lifted more often, else stands longer, or for more. A safe integer as long as there are no more than {@link maxLifts} lifts. */
+function versionOf({ until, count, lifts }: Ban): number {
+  return lifts * 1e13 + until * 1000 + Math.min(count, 999)
 }
 
 function banOf(subject: string, content: string): Ban | null {
   if (!subjectPattern.test(subject)) return null
-  const o = shape.object(parseJson(content, { maxLength: 256, maxDepth: 2, integersOnly: true }), 'ban', ['until', 'count'])
-  return { subject, until: shape.integer(o.until, 'until'), count: shape.integer(o.count, 'count') }
+  const o = shape.object(parseJson(content, { maxLength: 256, maxDepth: 2, integersOnly: true }), 'ban', ['until', 'count', 'lifts'])
+  return {
+    subject,
+    until: shape.integer(o.until, 'until'),
+    count: shape.integer(o.count, 'count'),
+    lifts: shape.integer(o.lifts, 'lifts', maxLifts),
+  }
 }

@@ -18,6 +18,7 @@ export type EventCode =
   | 'replicas.unreached'
   | 'worker.admitted'
   | 'worker.quarantined'
+  | 'worker.ban_lifted'
   | 'worker.admission'
   | 'model.loaded'
   | 'engine.changed'

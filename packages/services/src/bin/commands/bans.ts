@@ -1,0 +1,81 @@
+import { parseArgs } from 'node:util'
+import { fail } from 'veritee/errors'
+import { type BanSummary, openControllerAdmin } from '../../owner/controller-admin.ts'
+import type { Command } from '../command.ts'
+import { readAdminOptions } from './admin-options.ts'
+
+const help = `veriteed bans: machines and operators that a controller has barred, over its admin interface (docs/controller.md)
+
+  veriteed bans list CONTROLLER                         those that stand, and those whose history is kept
+  veriteed bans lift SUBJECT --reason TEXT CONTROLLER   ends one before its time; the reason goes to the controller's log
+      CONTROLLER:  --admin URL                  the admin interface, https only
+                   --policy FILE                what you accept as a controller: judged before the credential is sent
+                   --root FILE                  a further root certificate, such as a simulator's
+                   --admin-token-file FILE      the credential; or VERITEE_ADMIN_TOKEN
+      --json                                    one JSON document on stdout
+
+Exit codes: 0 done, 1 the controller is not what the policy accepts, 2 wrong usage, 3 something needed was unavailable.
+`
+
+const options = {
+  admin: { type: 'string' },
+  policy: { type: 'string' },
+  root: { type: 'string' },
+  'admin-token-file': { type: 'string' },
+  reason: { type: 'string' },
+  json: { type: 'boolean', default: false },
+} as const
+
+export const command: Command = {
+  run: async (args) => {
+    const [name = '--help', ...rest] = args
+    if (name === '--help' || name === '-h') {
+      process.stdout.write(help)
+      return 0
+    }
+    if (name !== 'list' && name !== 'lift') throw fail('usage', `bans: expected list or lift, found ${JSON.stringify(name.slice(0, 40))}`)
+    process.stdout.write(await runBans(name, rest))
+    return 0
+  },
+}
+
+/** Runs one action and gives what is printed. Throws `usage`, what `openControllerAdmin` and its methods throw. */
+export async function runBans(action: 'list' | 'lift', args: readonly string[]): Promise<string> {
+  const { values, subject } = read(action, args)
+  if (values.admin === undefined) throw fail('usage', 'expected --admin URL; see veriteed bans --help')
+  const now = new Date()
+  const admin = await openControllerAdmin({ url: values.admin, ...(await readAdminOptions(values)), now: () => now })
+  try {
+    const { simulated } = admin.service.verdict
+    if (action === 'lift') await admin.liftBan(subject, values.reason ?? '')
+    const bans = await admin.bans()
+    if (values.json) return `${JSON.stringify({ simulated, bans }, null, 2)}\n`
+    return `${simulated ? 'SIMULATED controller: nothing is protected\n' : ''}${table(bans, now.getTime() / 1000)}\n`
+  } finally {
+    admin.close()
+  }
+}
+
+function table(bans: readonly BanSummary[], seconds: number): string {
+  if (bans.length === 0) return 'nobody is barred'
+  return bans
+    .map(({ subject, until, count, lifts }) => {
+      const state = until > seconds ? `barred until ${new Date(until * 1000).toISOString()}` : 'no longer barred'
+      return `${subject}\n  ${state}; incidents ${count}, lifted ${lifts}`
+    })
+    .join('\n')
+}
+
+function read(action: 'list' | 'lift', args: readonly string[]) {
+  try {
+    const { values, positionals } = parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
+    const [subject = '', ...more] = positionals
+    if (more.length > 0 || (subject === '') !== (action === 'list'))
+      throw new TypeError(`bans ${action}: expected ${action === 'lift' ? 'one subject' : 'no argument'}`)
+    if ((values.reason === undefined) !== (action === 'list'))
+      throw new TypeError(`bans ${action}: expected ${action === 'lift' ? '--reason' : 'no --reason'}`)
+    return { values, subject }
+  } catch (cause) {
+    throw fail('usage', cause instanceof Error ? cause.message : 'wrong arguments', cause)
+  }
+}
