@@ -30,7 +30,7 @@ export interface Child extends Ready {
   stop(): Promise<void>
 }
 
-const startMs = 60_000
+const startMs = 600_000
 
 /** Starts a worker over the state in `directory`. Rejects with what it wrote where it does not come up. */
 export async function startChild(directory: string): Promise<Child> {

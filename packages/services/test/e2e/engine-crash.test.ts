@@ -7,7 +7,9 @@ import { openEngineProcess } from '../../src/engine-process/index.ts'
 import { demoPath, demoSha256 } from '../engine/demo.ts'
 import { now } from './network.ts'
 
-test('the engine process is killed in the middle of four streams: each has a verified receipt that says error, and the worker serves again', async () => {
+test('the engine process is killed in the middle of four streams: each has a verified receipt that says error, and the worker serves again', {
+  timeout: 300_000,
+}, async () => {
   const engine = await openEngineProcess({ path: demoPath, pauseMs: 1 })
   const closing: (() => unknown)[] = [() => engine.dispose()]
   try {
@@ -34,7 +36,7 @@ test('the engine process is killed in the middle of four streams: each has a ver
     for (const answer of await Promise.all(answers)) expect(answer.proof).toMatchObject({ outcome: 'verified', inferenceOutcome: 'error' })
 
     const body = chatBody('veritee-demo', 'Who are you?', { temperature: 0 })
-    await vi.waitFor(() => expect(engine.ready).toBe(true), { timeout: 20_000, interval: 20 })
+    await vi.waitFor(() => expect(engine.ready).toBe(true), { timeout: 240_000, interval: 20 })
     const again = await ask(service, '/v1/chat/completions', body)
     expect(again.proof).toMatchObject({ outcome: 'verified', inferenceOutcome: 'complete' })
   } finally {

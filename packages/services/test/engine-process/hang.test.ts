@@ -11,6 +11,9 @@ import { now } from '../e2e/network.ts'
 import { demoPath, demoSha256 } from '../engine/demo.ts'
 import { hangs, hangsInLoading } from './hangs.ts'
 
+// Long enough for a machine that does much else: a process is started anew in most of these.
+vi.setConfig({ testTimeout: 300_000 })
+
 const program = new URL('./hanging-child.ts', import.meta.url)
 // Longer than a healthy engine is silent on a machine that does much else.
 const stallMs = 2000
@@ -31,7 +34,7 @@ async function count(own: Own, promptTokens: readonly number[]): Promise<number>
   return tokens
 }
 const stalled = expect.objectContaining({ code: 'engine_stalled', kind: 'unavailable' })
-const ready = (own: Own): Promise<unknown> => vi.waitFor(() => expect(own.ready).toBe(true), { timeout: 30_000, interval: 20 })
+const ready = (own: Own): Promise<unknown> => vi.waitFor(() => expect(own.ready).toBe(true), { timeout: 240_000, interval: 20 })
 
 test.each([
   ['before its first token', hangs.atOnce],
