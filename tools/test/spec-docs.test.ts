@@ -87,6 +87,7 @@ describe('error reference', () => {
       'report_data',
       'receipt_digest',
       'receipt_id',
+      'receipt_key',
       'receipt_signing_keys',
       'channel_binding',
       'session_id',

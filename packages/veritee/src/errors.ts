@@ -105,6 +105,7 @@ export const errorTexts = {
   log_origin_mismatch: 'the checkpoint is of another log',
   log_quorum_missing: 'fewer of the witnesses you trust have cosigned the checkpoint than you demand',
   log_inclusion_invalid: 'the proof does not show that the entry is in the log',
+  log_range_invalid: 'these are not all leaves of the log between the two places, or too many',
   log_consistency_invalid: 'the proof does not show that one checkpoint of the log continues the other',
   log_fork: 'the log signed two histories; both checkpoints together are evidence: keep them',
   log_fork_unproven: 'the document does not show that the log signed two histories',

@@ -9,11 +9,11 @@ import {
   parseTilePath,
   parseTlogProof,
   type SignedCheckpoint,
+  TreeEdge,
   tilePath,
   verifyCheckpointOfLog,
   verifyInclusionProof,
 } from 'veritee/log'
-import { TreeEdge } from 'veritee/scoring'
 import { describe, expect, it } from 'vitest'
 import { type Addition, Sequencer, viewsPath } from '../../src/log/sequencer.ts'
 import { TileFiles } from '../../src/log/tile-files.ts'

@@ -132,6 +132,7 @@ const codes = {
     'checkpoint_malformed',
     'log_origin_mismatch',
     'log_inclusion_invalid',
+    'log_range_invalid',
     'log_consistency_invalid',
     'log_fork',
     'log_fork_unproven',

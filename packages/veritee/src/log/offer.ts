@@ -9,7 +9,7 @@ import { parseNote } from './note.ts'
 import type { OfferedInclusion } from './receipt-inclusion.ts'
 import { logEntry } from './statement.ts'
 import { tileHashes, tilePath } from './tile.ts'
-import { TileTree } from './tile-tree.ts'
+import { type ReadTile, TileTree } from './tile-tree.ts'
 import { parseTlogProof } from './tlog-proof.ts'
 import type { SeenCheckpoint } from './verify.ts'
 
@@ -37,12 +37,16 @@ export async function getInclusion(
 /** The consistency proof between a checkpoint of `size` and the one seen before, made of the log's tiles; empty where none is needed. Throws `tile_malformed`, `log_entry_missing`. */
 export async function getConsistency(size: number, seen: SeenCheckpoint | null, get: GetLogFile): Promise<Uint8Array[]> {
   if (seen === null || seen.size === size) return []
-  const tree = new TileTree(Math.max(seen.size, size), async (tile) => {
+  return new TileTree(Math.max(seen.size, size), tilesFrom(get)).consistency(Math.min(seen.size, size))
+}
+
+/** Tiles of a log that is read file by file, for a `TileTree`. Throws `log_entry_missing` for one that the log does not have, `tile_malformed`. */
+export function tilesFrom(get: GetLogFile): ReadTile {
+  return async (tile) => {
     // A partial tile may be gone once there is a whole one, which begins with it.
     const exact = await get(tilePath(tile))
     const bytes = exact ?? (await get(tilePath({ ...tile, width: 256 })))
     if (bytes === null) throw fail('log_entry_missing', `the log has no ${tilePath(tile)}, which it must have`)
     return exact === null ? bytes.subarray(0, 32 * tileHashes(bytes, 256).slice(0, tile.width).length) : bytes
-  })
-  return tree.consistency(Math.min(seen.size, size))
+  }
 }

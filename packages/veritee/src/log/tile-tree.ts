@@ -31,11 +31,12 @@ export class TileTree {
     return (await this.#tile(0, Math.floor(index / tileWidth)))[index % tileWidth] as Uint8Array
   }
 
-  /** Roots of the full subtrees that make up this tree, largest first: what has to be known of it to add leaves and compute a root. */
-  subtrees(): Promise<Uint8Array[]> {
+  /** Roots of the full subtrees that make up the tree of the first `first` leaves, largest first: what has to be known of it to add leaves and compute a root. */
+  async subtrees(first = this.size): Promise<Uint8Array[]> {
+    if (!Number.isSafeInteger(first) || first < 0 || first > this.size) throw new TypeError('subtrees: size is out of range')
     const roots: Promise<Uint8Array>[] = []
-    for (let from = 0; from < this.size; ) {
-      const whole = 2 ** Math.floor(Math.log2(this.size - from))
+    for (let from = 0; from < first; ) {
+      const whole = 2 ** Math.floor(Math.log2(first - from))
       roots.push(this.#rootOf(from, from + whole))
       from += whole
     }

@@ -190,7 +190,7 @@ export async function verifyReceipt(
 const tailLength = 14 + 128 + 35 + 64 + 2
 
 /** The JCS form of a receipt without its signature, by cutting: a second canonical form would cost as much as a hash of it does. */
-function unsignedForm(canonical: string): string {
+export function unsignedForm(canonical: string): string {
   const tail = canonical.length - tailLength
   return canonical.slice(0, tail) + canonical.slice(tail + 14 + 128 + 1)
 }

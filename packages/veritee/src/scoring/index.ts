@@ -33,7 +33,6 @@ export {
   type ReadFile,
   signaturesText as epochSignaturesText,
 } from './epoch/files.ts'
-export { TreeEdge } from './epoch/log-range.ts'
 export { readEpochParts } from './epoch/parts.ts'
 export { rosterOf } from './epoch/roster.ts'
 export { type EpochCheck, type EpochContext, type EpochVerdict, readFrom, type VerifiedAccusation, verifyEpoch } from './epoch/verify.ts'

@@ -1,8 +1,9 @@
 import { beforeAll, expect, it } from 'vitest'
 import { certificatePem } from '../../src/attestation/pki/issue.ts'
+import { type Json, jcs } from '../../src/bytes/index.ts'
 import { createFraudProof } from '../../src/fraud/index.ts'
 import { policy, receiptOf } from '../fraud/scenario.ts'
-import { createEnclave, machine } from '../receipt/enclaves.ts'
+import { createEnclave, machine, sha } from '../receipt/enclaves.ts'
 import { expectRefusal, folder, json, type Ran, veritee } from './cli.ts'
 
 const files = folder()
@@ -10,7 +11,8 @@ beforeAll(async () => {
   const worker = await createEnclave('worker')
   const report = await worker.report(null)
   const twice = [receiptOf(worker, { sequence: 4 }), receiptOf(worker, { sequence: 4, outcome: 'length' })]
-  const once = [receiptOf(worker, { sequence: 4 }), receiptOf(worker, { sequence: 5 })]
+  const first = receiptOf(worker, { sequence: 4 })
+  const once = [first, receiptOf(worker, { sequence: 5, previous: sha(jcs(JSON.parse(first) as Json)) })]
   files.write('proof.json', createFraudProof({ kind: 'sequence_reused', report, receipts: twice }))
   files.write('nothing.json', createFraudProof({ kind: 'sequence_reused', report, receipts: once }))
   files.write('policy.json', JSON.stringify(policy))

@@ -29,7 +29,7 @@ it.each(
     [`${vector.name}, ten years later`, 3650 * day, vector] as const,
   ]),
 )('%s', async (_, later, vector) => {
-  const text = JSON.stringify({ version: 'veritee.fraud-proof.v1', report: file.report, ...vector.proof })
+  const text = JSON.stringify({ version: 'veritee.fraud-proof.v2', report: file.report, ...vector.proof })
   const context = {
     trust: { roots: [fromBase64(file.root_b64)] as const },
     policy: parsePolicy(JSON.stringify(file.policy)),

@@ -11,6 +11,7 @@ import {
   noteText,
   parseNote,
   signCheckpoint,
+  TreeEdge,
   tlogProofText,
   verifierKeyText,
 } from '../../src/log/index.ts'
@@ -29,7 +30,6 @@ import {
   seedOfCanaries,
   signAuditRecord,
   signScoringPolicy,
-  TreeEdge,
   type UnsignedAuditRecord,
   type ValidatorPart,
 } from '../../src/scoring/index.ts'

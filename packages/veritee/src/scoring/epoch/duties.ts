@@ -2,6 +2,7 @@ import { equal } from '../../bytes/bytes.ts'
 import { fromHex } from '../../bytes/hex.ts'
 import { fail, VeriteeError } from '../../errors.ts'
 import { type LogTrust, parseLogTrust, verifyCheckpoint, verifyTlogProof } from '../../log/index.ts'
+import { TreeEdge } from '../../log/tree-edge.ts'
 import type { AuditRecord } from '../audit/record.ts'
 import { type BeaconChain, beaconChainFromJson, timeOfRound, verifyBeaconRound } from '../beacon/drand.ts'
 import { auditSeed, closingRound, isSelected, openingRound, seedCommitment } from '../beacon/seeds.ts'
@@ -9,7 +10,6 @@ import { epochWindow, type ScoringPolicy } from '../policy/policy.ts'
 import { isOwn } from '../rules/charge.ts'
 import { type Canaries, commitmentEntry, recordsFileCommitment, seedOfCanaries } from './commitments.ts'
 import type { Duties, EpochLog, Rounds } from './documents.ts'
-import { TreeEdge } from './log-range.ts'
 
 /** What the log and the beacon say of an epoch, verified. */
 export interface EpochFacts {

@@ -1,5 +1,5 @@
 import * as crypto from '#crypto'
-import { concatAll } from '../../bytes/bytes.ts'
+import { concatAll } from '../bytes/bytes.ts'
 
 /**
  * A tree of RFC 6962 as the roots of its full subtrees, largest first: what is needed to add leaves and to compute the root. So a part of a log is shown to
