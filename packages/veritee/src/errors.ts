@@ -122,7 +122,7 @@ export const errorTexts = {
   log_refused: 'the log does not take this entry from this submitter; the reason is in the message',
   witness_request_malformed: 'the request to the witness is not of c2sp.org/tlog-witness',
   // fraud proofs (spec/fraud-proof.md)
-  fraud_proof_malformed: 'the fraud proof is not a well-formed veritee.fraud-proof.v1 document',
+  fraud_proof_malformed: 'the fraud proof is not a well-formed veritee.fraud-proof.v2 document',
   fraud_not_shown: 'the statements of the fraud proof are genuine and do not contradict each other: nobody is convicted',
 
   // randomness beacons

@@ -2,6 +2,7 @@ import * as crypto from '#crypto'
 import { utf8 } from '../bytes/bytes.ts'
 import { fromHex, isHex, toHex } from '../bytes/hex.ts'
 import { fail, VeriteeError } from '../errors.ts'
+import { anchoredNonce, type NonceAnchor } from '../log/index.ts'
 import { checkReceiptKey, type Exchange, type VerifiedExchange } from '../receipt/index.ts'
 import { checkStillVerified, type Service } from './establish.ts'
 import { type GetDocument, proveExchange, type Records, receiptIdOf } from './exchange/documents.ts'
@@ -11,6 +12,11 @@ import type { TransportResponse } from './transport.ts'
 
 export interface AskOptions {
   readonly signal?: AbortSignal
+  /**
+   * Makes the nonce of a checkpoint of the log that receipts promise, so that an absence from it takes only the leaves since (see `anchoredNonce`). Its salt must be fresh: with one that was
+   * used before, an older answer could pass for this one. Whoever wants to prove an omission keeps it.
+   */
+  readonly anchor?: NonceAnchor
   /** Called with each whole event of a stream, as raw bytes, before the proof stands. Return false to stop early. */
   readonly onEvent?: (event: Uint8Array) => boolean | undefined
 }
@@ -35,7 +41,7 @@ export interface Answer {
  */
 export async function ask(service: Service, path: string, requestBody: Uint8Array, options: AskOptions = {}): Promise<Answer> {
   checkStillVerified(service, null)
-  const clientNonce = toHex(crypto.randomBytes(32))
+  const clientNonce = options.anchor === undefined ? toHex(crypto.randomBytes(32)) : await anchoredNonce(options.anchor)
   const abort = new AbortController()
   const response = await service.transport.send({
     method: 'POST',

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { fromUtf8, utf8 } from '../../src/bytes/index.ts'
 import { ask, chatBody, type Service } from '../../src/client/index.ts'
-import { WorkerFault } from '../../src/receipt/index.ts'
+import { eventOf, parseReceipt, WorkerFault } from '../../src/receipt/index.ts'
 import { refusal } from '../bytes/refusal.ts'
 import { judgedAt, sha, start } from '../receipt/enclaves.ts'
 import { plainAnswer, policyOf, streamEvents } from '../receipt/scenario.ts'
@@ -19,6 +19,15 @@ describe('asking', () => {
     expect(posts(fake.requests)).toBe(1)
     // Never before verification, and on each request after it.
     expect(fake.credentials.map((value) => value ?? 'none')).toEqual(['none', ...Array.from({ length: 4 }, () => `Bearer ${apiKey}`)])
+  })
+  it('S21: with an anchor the nonce is made of it, and the receipts echo it', async () => {
+    const anchor = { checkpoint: { origin: 'log.example/receipts', size: 7, root: new Uint8Array(32).fill(1) }, salt: new Uint8Array(32).fill(2) }
+    const answer = await ask(await connected(await fakeService()), path, request, { anchor })
+    // By another implementation of SHA-256, over what the specification says.
+    const document = `{"origin":"log.example/receipts","root":"${'01'.repeat(32)}","salt":"${'02'.repeat(32)}","size":7}`
+    expect(`sha256:${answer.clientNonce}`).toBe(sha(`veritee.nonce-anchor.v1\n${document}`))
+    for (const text of [answer.records.receipt, answer.records.workerReceipt ?? ''])
+      expect(eventOf(parseReceipt(text), 'veritee.request')?.client_nonce).toBe(answer.clientNonce)
   })
   it('gives a stream event by event', async () => {
     const fake = await fakeService()
