@@ -27,6 +27,17 @@ describe('JCS', () => {
   it('sorts names that look like indices as text, and prefixes first', () => {
     expect(jcs({ b: 1, 10: 1, 9: 1, a: 1, '': 1, ab: 1, A: 1 })).toBe('{"":1,"10":1,"9":1,"A":1,"a":1,"ab":1,"b":1}')
   })
+  it('sorts many members as it sorts few', () => {
+    for (const many of [2, 16, 17, 40]) {
+      const names = Array.from({ length: many }, (_, i) => `n${(i * 7) % many}-${'x'.repeat(i % 3)}`)
+      expect(jcs(Object.fromEntries(names.map((name) => [name, 0])))).toBe(
+        `{${names
+          .toSorted()
+          .map((name) => `"${name}":0`)
+          .join()}}`,
+      )
+    }
+  })
   it('escapes what RFC 8785 section 3.2.2.2 escapes and nothing else', () => {
     expect(jcs('\u0000\u0007\b\t\n\u000b\f\r\u001f"\\/\u007f\u2028é')).toBe('"\\u0000\\u0007\\b\\t\\n\\u000b\\f\\r\\u001f\\"\\\\/\u007f\u2028é"')
   })
