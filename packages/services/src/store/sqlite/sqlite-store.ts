@@ -57,12 +57,13 @@ class SqliteStore implements ReceiptStore {
       | 'old'
       | 'aged'
       | 'forget'
-      | 'pages'
-      | 'free',
+      | 'pages',
       StatementSync
     >
   >
   readonly #pageSize: number
+  /** Unix seconds: none of the oldest was from before that when they were looked at last. */
+  #noneBefore: number | null = null
   readonly #counts = { answers: 0, refusals: 0, documents: 0 }
 
   constructor(path: string, database: DatabaseSync) {
@@ -90,8 +91,8 @@ class SqliteStore implements ReceiptStore {
       old: prepare('SELECT EXISTS (SELECT 1 FROM (SELECT at FROM receipts ORDER BY number LIMIT :most) WHERE at < :oldest) AS found'),
       aged: prepare(removal('SELECT number FROM (SELECT number, at FROM receipts ORDER BY number LIMIT :most) WHERE at < :oldest')),
       forget: prepare(removeDocument),
-      pages: prepare('PRAGMA page_count'),
-      free: prepare('PRAGMA freelist_count'),
+      // As functions: after a commit a pragma is compiled anew each time.
+      pages: prepare('SELECT page_count - freelist_count AS used FROM pragma_page_count(), pragma_freelist_count()'),
     }
     this.#pageSize = pragma(database, 'page_size')
     const count = (sql: string, ...values: number[]): number => Number(prepare(sql).get(...values)?.n ?? 0)
@@ -148,7 +149,9 @@ class SqliteStore implements ReceiptStore {
     const oldest = now - bounds.maxAgeSeconds
     const surplus = Math.min(most, this.#counts.refusals - bounds.maxRefusals)
     const beyond = this.#attempt(() => this.#bytes()) > bounds.maxBytes ? most : this.#counts.answers - bounds.maxAnswers
-    const expired = this.#attempt(() => old.get({ most, oldest }))?.found === 1
+    // Looking takes as long as ten insertions: once for each second, since what is put in is of now.
+    const expired = oldest !== this.#noneBefore && this.#attempt(() => old.get({ most, oldest }))?.found === 1
+    if (!expired) this.#noneBefore = oldest
     if (surplus <= 0 && beyond <= 0 && !expired) return { receipts: 0, documents: [] }
     const counts = { ...this.#counts }
     const documents: string[] = []
@@ -185,8 +188,7 @@ class SqliteStore implements ReceiptStore {
   }
 
   #bytes(): number {
-    const { pages, free } = this.#statements
-    return (Number(pages.get()?.page_count) - Number(free.get()?.freelist_count)) * this.#pageSize
+    return Number(this.#statements.pages.get()?.used) * this.#pageSize
   }
 
   #transaction<T>(run: () => T): T {
