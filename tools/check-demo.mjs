@@ -48,7 +48,8 @@ const isSigned = (text, key, signature) =>
   )
 const honest = demo.epoch.workers.filter(({ cheats }) => !cheats)
 const cheats = demo.epoch.workers.filter((worker) => worker.cheats)
-const recordsOf = (operator) => demo.validator.records.filter((record) => record.worker?.operator === operator)
+const probesOf = (operator) => demo.validator.records.filter(({ kind, worker }) => kind === 'probe' && worker?.operator === operator)
+const organic = demo.validator.records.filter(({ kind }) => kind === 'organic')
 const scoreOf = (operator) => demo.epoch.scores.validators[0].operators.find((one) => one.operator === operator)?.score ?? '0.000000000'
 const convicts = ({ kind, accused, proof: { report, receipts } }) => {
   const [{ signature, ...receipt }] = receipts
@@ -135,14 +136,19 @@ const claims = {
   'workers that do not cheat passed and have a score; the first is the one that answered the client':
     honest.length === 2 &&
     honest[0].keyset === demo.worker.keysetDigest &&
-    honest.every(({ operator }) => recordsOf(operator).every(({ verdict, replay }) => verdict === 'pass' && replay.level === 1)) &&
+    honest.every(({ operator }) => probesOf(operator).every(({ verdict, replay }) => verdict === 'pass' && replay.level === 1)) &&
     honest.some(({ operator }) => Number(scoreOf(operator)) > 0),
   'the one that cheats failed, has no score, and is the only one convicted':
     cheats.length === 1 &&
-    recordsOf(cheats[0].operator).some(({ verdict, charged }) => verdict === 'fail' && charged === 'worker') &&
-    recordsOf(cheats[0].operator).every(({ verdict }) => verdict !== 'pass') &&
+    probesOf(cheats[0].operator).some(({ verdict, charged }) => verdict === 'fail' && charged === 'worker') &&
+    probesOf(cheats[0].operator).every(({ verdict }) => verdict !== 'pass') &&
     scoreOf(cheats[0].operator) === '0.000000000' &&
     demo.epoch.scores.convictions.map(({ operator }) => operator).join() === cheats[0].operator,
+  'probes are in the log, each once, and receipts of others were audited by their views: none of a probe, none of an honest worker with a fault':
+    new Set(demo.validator.records.map(({ view }) => view.log.index)).size === demo.validator.records.length &&
+    demo.validator.records.every(({ view }) => view.log.origin === demo.validator.log.origin) &&
+    organic.some(({ worker, verdict }) => worker !== null && ['pass', 'fail'].includes(verdict)) &&
+    organic.every(({ worker, verdict }) => verdict !== 'fail' || worker.operator === cheats[0].operator),
   'the fraud proof: signed by a key that a quote binds, over other weights than that keyset announces, by the operator that cheats and signed that keyset':
     demo.epoch.fraud.length > 0 && demo.epoch.fraud.every(convicts),
   'the bundle of the epoch was verified':

@@ -5,7 +5,21 @@ export interface ValidatorFile {
   readonly [option: string]: string | string[]
 }
 
-const single = ['state', 'store', 'store-password-file', 'store-ca', 'key', 'manifest', 'scoring-policy', 'network', 'api-key-file', 'out'] as const
+const single = [
+  'state',
+  'store',
+  'store-password-file',
+  'store-ca',
+  'key',
+  'manifest',
+  'scoring-policy',
+  'network',
+  'api-key-file',
+  'log-url',
+  'log-write-token-file',
+  'log-views-token-file',
+  'out',
+] as const
 const numbers = ['threshold', 'accounts', 'probes', 'canaries', 'encrypt-to-controller', 'encrypt-to-worker', 'epochs', 'peer-wait'] as const
 const several = ['signer', 'controller', 'worker', 'model', 'calibration', 'beacon', 'root', 'peer'] as const
 const shape = new Shape('config_invalid')

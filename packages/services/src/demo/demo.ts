@@ -5,12 +5,13 @@ import { certificatePem } from 'veritee/attestation/issue'
 import type { Json } from 'veritee/bytes'
 import { type Answer, ask, chatBody, establish, nodeTransport, type Service } from 'veritee/client'
 import { generateEd25519 } from 'veritee/crypto'
-import { fail } from 'veritee/errors'
+import { fail, VeriteeError } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
 import { leaveController } from '../enclave/worker/register.ts'
 import { checkEmpty } from '../validator/epoch/bundle-files.ts'
 import { writeBundle } from '../validator/publish/directory.ts'
 import { type DemoAdmission, signDemoAdmission } from './admission.ts'
+import { DemoClock } from './clock.ts'
 import { type DemoEpoch, type DemoValidator, judgeFleet, runDemoEpoch, startDemoValidator } from './epoch.ts'
 import { type FleetWorker, replayModelOf, startFleet } from './fleet.ts'
 import { startDemoLog } from './log.ts'
@@ -90,12 +91,17 @@ export async function runDemo(
       () => signDemoAdmission(machine, policy, now),
       ({ anchors: { keys, network } }) => [`network ${network}, version 1, signed by 2 of ${keys.length} keys, made for this run`],
     )
+    const clock = new DemoClock()
     const log = await steps.run(
-      'transparency log up',
-      () => startDemoLog(closing),
-      ({ key }) => [`${key}, without a witness`],
+      'transparency log up, with a witness',
+      () => startDemoLog(clock.now, closing),
+      ({ policy: { key, witnesses } }) => [key, `${witnesses.join()}: in this process, like the log, so that it vouches for nothing`],
     )
-    const validator = await steps.run('validator: commits to the seed of its epoch', () => startDemoValidator(now, log, closing), describeCommitment)
+    const validator = await steps.run(
+      'validator: commits to the seed of its epoch, in the log',
+      () => startDemoValidator(clock, admission.anchors.network, log, closing),
+      describeCommitment,
+    )
     const operator = await generateEd25519()
     const worker = await steps.run(
       'worker enclave up',
@@ -163,7 +169,7 @@ export async function runDemo(
           fleet,
           log,
           keep: (bundle) => writeBundle(options.out ?? join(directory, 'epoch'), bundle),
-          now,
+          organic: () => askUntilVerified(service, model.served.name),
         })
         const wrong = judgeFleet(fleet, done)
         if (wrong !== null) throw fail('policy_receipt', `the validator's epoch did not end as it must: ${wrong}`)
@@ -198,6 +204,19 @@ export async function runDemo(
   } catch (error) {
     await close()
     throw error
+  }
+}
+
+/** A user's question while the epoch is under way. Whoever gets an answer of the cheat asks again. */
+async function askUntilVerified(service: Service, model: string): Promise<void> {
+  const body = chatBody(model, 'Who are you?', { stream: true, maxTokens: 4, temperature: 0 })
+  for (let left = 3; left > 0; left--) {
+    try {
+      await ask(service, '/v1/chat/completions', body)
+      return
+    } catch (error) {
+      if (!(error instanceof VeriteeError)) throw error
+    }
   }
 }
 

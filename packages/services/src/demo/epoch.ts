@@ -2,18 +2,20 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createLocalBeacon, type LocalBeacon } from 'veritee/beacon'
-import { type Json, jcs, jcsDigest, toHex, utf8 } from 'veritee/bytes'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { closingRound, createLocalBeacon, type LocalBeacon, timeOfRound } from 'veritee/beacon'
+import { type Json, jcsDigest, toHex } from 'veritee/bytes'
 import { generateEd25519, type SigningKey } from 'veritee/crypto'
 import { fail } from 'veritee/errors'
 import { type ProvenFraud, parseFraudProof, verifyFraudProof } from 'veritee/fraud'
-import type { AuditView } from 'veritee/log'
+import { type LogTrust, parseLogTrust, verifyCheckpoint } from 'veritee/log'
 import type { Policy } from 'veritee/policy'
 import {
   type EpochScores,
   type EpochVerdict,
   emptyState,
   parseAuditRecord,
+  parseScoringPolicy,
   type VerifiedAuditRecord,
   verifyAuditRecord,
   verifyEpoch,
@@ -23,13 +25,18 @@ import { auditProbe } from '../validator/audit/audit.ts'
 import { findFraud } from '../validator/audit/fraud.ts'
 import { type EncryptTo, openPath, type Path } from '../validator/audit/path.ts'
 import { type BeaconSource, localBeacon } from '../validator/epoch/beacon-source.ts'
-import { accusedOf, concludeEpoch } from '../validator/epoch/conclude.ts'
-import { commitToEpoch, type EpochRecords, runEpoch } from '../validator/epoch/run.ts'
+import { accusedOf, commitmentTo, concludeEpoch } from '../validator/epoch/conclude.ts'
+import { commitToEpoch, type EpochOptions, type EpochRecords, probeEpoch, runEpoch } from '../validator/epoch/run.ts'
+import { InTurn } from '../validator/in-turn.ts'
+import { LogAccess } from '../validator/log/access.ts'
+import { logCommitment } from '../validator/log/commitment.ts'
+import { loggedEpoch } from '../validator/organic/logged-epoch.ts'
 import type { Probe } from '../validator/probes/probe.ts'
 import { readBundle } from '../validator/publish/directory.ts'
 import type { EpochStore } from '../validator/store/epoch-store.ts'
 import { openSqliteEpochStore } from '../validator/store/sqlite-store.ts'
 import type { DemoAdmission } from './admission.ts'
+import type { DemoClock } from './clock.ts'
 import type { FleetWorker } from './fleet.ts'
 import type { DemoLog } from './log.ts'
 import { keyOf, signDemoScoringPolicy } from './scoring-policy.ts'
@@ -42,19 +49,36 @@ const probes = [10, 20, 40, 80]
 const epoch = 0
 /** Which probes are canaries hangs on how many there are, and that is not known yet. */
 const noCanaries = async (): Promise<readonly []> => []
+const length = 3600
+const giveUpMs = 120_000
+/** Of leaves: all, since there are few. */
+const probability = '1.0'
 
 export interface DemoValidator {
   readonly key: SigningKey
   readonly store: EpochStore
   readonly beacon: LocalBeacon
   readonly source: BeaconSource
+  readonly clock: DemoClock
+  readonly access: LogAccess
   /** When epoch 0 begins, Unix seconds. */
   readonly begins: number
   readonly commitment: string
+  /** That it is in the log: a tlog-proof. */
+  readonly seedProof: string
 }
 
-/** Makes the validator and commits to its seed, before the epoch and before anybody knows its opening round. */
-export async function startDemoValidator(now: () => Date, log: DemoLog, closing: (() => Promise<unknown>)[]): Promise<DemoValidator> {
+/** Seconds until the epoch: the clock is put forward, so that nobody waits, and slow machines are in time. */
+const lead = 60
+
+/** Makes the validator and has its commitment to the seed logged, before the epoch and before anybody knows its opening round. */
+export async function startDemoValidator(
+  clock: DemoClock,
+  network: string,
+  log: DemoLog,
+  closing: (() => Promise<unknown>)[],
+): Promise<DemoValidator> {
+  const { now } = clock
   const directory = await mkdtemp(join(tmpdir(), 'veritee-validator-'))
   closing.push(() => rm(directory, { recursive: true, force: true }))
   const store = await openSqliteEpochStore(join(directory, 'validator.sqlite'))
@@ -63,10 +87,12 @@ export async function startDemoValidator(now: () => Date, log: DemoLog, closing:
   const seconds = Math.floor(now().getTime() / 1000)
   const beacon = await createLocalBeacon(new Uint8Array(randomBytes(32)), { period: 1, genesisTime: seconds - 60 })
   const source = localBeacon(beacon, now)
-  const begins = Math.floor(now().getTime() / 1000) + 2
+  const begins = seconds + lead
   const { commitment } = await commitToEpoch({ store, epoch, begins, beacon: source, key, now, canaries: noCanaries })
-  await log.append(utf8(jcs({ commitment, epoch, validator: keyOf(key) })))
-  return { key, store, beacon, source, begins, commitment }
+  const access = new LogAccess(await parseLogTrust(log.policy), log.place)
+  const of = { network, epoch, validator: keyOf(key), purpose: 'seed', commitment } as const
+  const seedProof = await logCommitment(access, of, begins, { now, signal: AbortSignal.timeout(giveUpMs) })
+  return { key, store, beacon, source, clock, access, begins, commitment, seedProof }
 }
 
 export interface DemoEpochSetting {
@@ -82,7 +108,8 @@ export interface DemoEpochSetting {
   readonly model: { readonly name: string; readonly files: Json }
   readonly replay: ReplayModel
   readonly fleet: readonly FleetWorker[]
-  readonly now: () => Date
+  /** What a user asks while the epoch is under way. */
+  readonly organic: () => Promise<unknown>
 }
 
 export interface DemoEpoch {
@@ -97,77 +124,58 @@ export interface DemoEpoch {
   readonly verdict: EpochVerdict
 }
 
-/** Probes, audits, proofs and scores of epoch 0. Throws where an honest worker is convicted or the cheat is not: then the demo is wrong. */
+/**
+ * Probes, organic audits, proofs and scores of epoch 0, over the log from its opening to its closing checkpoint. Throws where an honest worker is convicted or the cheat is not: then the demo is wrong.
+ */
 export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch> {
-  const { validator, machine, policy, admission, controller, now } = setting
-  const { key, store, source, begins } = validator
+  const { validator, machine, policy, admission, log } = setting
+  const { key, store, source, clock, access, begins } = validator
+  const { now } = clock
   const { network } = admission.anchors
   const salt = admission.salt
-  const context = {
-    network,
-    salt,
-    validator: keyOf(key),
-    epoch,
-    trust: machine.trust,
-    now,
-    clockMs: () => performance.now(),
-    replay: serially(async (record: Parameters<typeof replayWith>[0]) => ({ report: await replayWith(record, setting.replay), calibration: null })),
-    findInLog: (view: AuditView) => setting.log.find(view),
-    timeoutMs: 30_000,
-  }
-  const open = new Map<EncryptTo, Promise<Path>>()
-  const pathOf = ({ encryptTo }: Probe): Promise<Path> => {
-    const path =
-      open.get(encryptTo) ??
-      openPath(controller.url, { policy, trust: machine.trust, now, operators: [controller.operator], encryptTo, apiKey: null })
-    open.set(encryptTo, path)
-    return path
-  }
-  const run = (count: number): Promise<EpochRecords> =>
-    runEpoch({
-      epoch,
-      begins,
-      plan: { count, perSecond: 30, maxTokens: 12, maxPrompt: 300, clients: 3, encrypted: { controller: 0.3, worker: 0.3 } },
-      store,
-      beacon: source,
-      key,
-      now,
-      signal: AbortSignal.timeout(120_000),
-      canaries: noCanaries,
-      // It is in the log since the validator was started.
-      commit: async () => undefined,
-      audit: async (probe) => auditProbe(context, await pathOf(probe), setting.model.name, probe),
-      findFraud: ({ evidence }, rivals) => findFraud(evidence, rivals, { trust: machine.trust, policy, at: now() }),
-      parallel: 3,
-      leaseMs: 60_000,
-    })
-  const records = await untilAllSeen(setting.fleet, run)
-  for (const path of open.values()) (await path).connection.close()
-  const verified = await Promise.all(records.records.map((text) => verifyAuditRecord(text)))
-  const scoringPolicy = await signDemoScoringPolicy({
+  const scoringText = await signDemoScoringPolicy({
     network,
     genesis: begins,
-    length: 3600,
+    length,
     validator: keyOf(key),
     weights: await jcsDigest(setting.model.files),
     beacon: validator.beacon.chain,
+    log: log.policy,
+    probability,
     signers: admission.signers,
   })
+  const proofs = { trust: machine.trust, policy }
+  const { policy: scoring } = await parseScoringPolicy(scoringText)
+  const signal = AbortSignal.timeout(giveUpMs)
+  const { audit, close } = auditor(setting)
+  const optionsOf = (count: number): EpochOptions => ({
+    ...{ epoch, begins, store, beacon: source, key, now, signal },
+    plan: { count, perSecond: 30, maxTokens: 12, maxPrompt: 300, clients: 3, encrypted: { controller: 0.3, worker: 0.3 } },
+    canaries: noCanaries,
+    // It is in the log since the validator was started.
+    commit: async () => undefined,
+    audit,
+    findFraud: ({ evidence }, rivals) => findFraud(evidence, rivals, { ...proofs, at: now() }),
+    log: loggedEpoch({ access, policy: scoring, epoch, salt, validator: keyOf(key), evidence: proofs, store, controllers: [] }),
+    parallel: 3,
+    leaseMs: 60_000,
+  })
+  clock.putForward(begins + 1)
+  const options = await untilAllSeen(setting, optionsOf)
+  await setting.organic()
+  const records = await throughTheEnd(validator, options)
+  await close()
+  const verified = await Promise.all(records.records.map((text) => verifyAuditRecord(text)))
+  const of = { network, epoch, validator: keyOf(key), purpose: 'records', commitment: await commitmentTo(records) } as const
+  const logged = { seed: validator.seedProof, records: await logCommitment(access, of, begins + 2 * length, { now, signal }) }
   const roster = {
     manifest: admission.digest,
     salt,
     operators: setting.fleet.map(({ operator }) => keyOf(operator)).sort(),
     shared: admission.shared,
   }
-  const proofs = { trust: machine.trust, policy }
-  const { written, frauds } = await concludeEpoch({
-    records,
-    policy: scoringPolicy,
-    roster,
-    before: emptyState,
-    context: { ...proofs, at: now() },
-    key,
-  })
+  const context = { ...proofs, at: now() }
+  const { written, frauds } = await concludeEpoch({ records, logged, policy: scoringText, roster, before: emptyState, context, key })
   const directory = await setting.keep(written.bundle)
   const verdict = await verifyEpoch(readBundle(directory), {
     trust: admission.anchors,
@@ -179,28 +187,71 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
     roster,
     previous: null,
   })
-  if (verdict.verdict !== 'verified')
-    throw fail('epoch_mismatch', `the bundle of the epoch does not verify: ${verdict.first?.file ?? ''}: ${verdict.first?.message ?? ''}`)
+  const [missed] = verdict.missed
+  if (verdict.verdict !== 'verified' || missed !== undefined)
+    throw fail('epoch_mismatch', `the bundle of the epoch does not verify: ${missed?.detail ?? `${verdict.first?.file}: ${verdict.first?.message}`}`)
   return { records, verified, frauds, scores: written.scores, directory, verdict }
 }
 
-async function untilAllSeen(fleet: readonly FleetWorker[], run: (count: number) => Promise<EpochRecords>): Promise<EpochRecords> {
+/** Audits through a connection for each way to encrypt, as clients of the network's users have them. */
+function auditor({ validator, machine, policy, admission, controller, model, replay }: DemoEpochSetting): {
+  readonly audit: EpochOptions['audit']
+  readonly close: () => Promise<void>
+} {
+  const turn = new InTurn()
+  const context = {
+    network: admission.anchors.network,
+    salt: admission.salt,
+    validator: keyOf(validator.key),
+    epoch,
+    trust: machine.trust,
+    now: validator.clock.now,
+    clockMs: () => performance.now(),
+    replay: (record: Parameters<typeof replayWith>[0]) => turn.run(async () => ({ report: await replayWith(record, replay), calibration: null })),
+    findInLog: null,
+    timeoutMs: 30_000,
+  }
+  const client = { policy, trust: machine.trust, now: () => new Date(), operators: [controller.operator], apiKey: null }
+  const open = new Map<EncryptTo, Promise<Path>>()
+  const pathOf = ({ encryptTo }: Probe): Promise<Path> => {
+    const path = open.get(encryptTo) ?? openPath(controller.url, { ...client, encryptTo })
+    open.set(encryptTo, path)
+    return path
+  }
+  return {
+    audit: async (probe) => auditProbe(context, await pathOf(probe), model.name, probe),
+    close: async () => {
+      for (const path of open.values()) (await path).connection.close()
+    },
+  }
+}
+
+/** Probes until every worker has got one; gives the options with so many of them. */
+async function untilAllSeen({ fleet, validator }: DemoEpochSetting, optionsOf: (count: number) => EpochOptions): Promise<EpochOptions> {
   for (const count of probes) {
-    const records = await run(count)
-    const seen = new Set(records.records.map((text) => parseAuditRecord(text).worker?.operator))
-    if (fleet.every(({ operator }) => seen.has(keyOf(operator)))) return records
+    const options = optionsOf(count)
+    await probeEpoch(options)
+    const records = await validator.store.records(epoch)
+    const seen = new Set(records.map((text) => parseAuditRecord(text).worker?.operator))
+    if (fleet.every(({ operator }) => seen.has(keyOf(operator)))) return options
   }
   throw fail('service_unavailable', `expected every worker to be asked within ${probes.at(-1)} probes`)
 }
 
-/** One at a time: an engine opened for replays has one sequence. */
-function serially<A, R>(run: (argument: A) => Promise<R>): (argument: A) => Promise<R> {
-  let last: Promise<unknown> = Promise.resolve()
-  return (argument) => {
-    const next = last.then(() => run(argument))
-    last = next.catch(() => undefined)
-    return next
-  }
+/** Closes the epoch. Nobody waits for its end, nor a minute more for the round that chooses what is audited: the clock is put forward to both. */
+async function throughTheEnd({ clock, begins, store, beacon: { chain } }: DemoValidator, options: EpochOptions): Promise<EpochRecords> {
+  clock.putForward(begins + length + 1)
+  const ended = runEpoch(options)
+  const passing = (async () => {
+    let closes: string | null = null
+    while (closes === null) {
+      await sleep(20, undefined, { signal: options.signal })
+      closes = await store.fact(epoch, 'log closes')
+    }
+    const { existedBy } = await verifyCheckpoint(closes, options.log?.access.trust as LogTrust)
+    clock.putForward(timeOfRound(chain, closingRound(chain, existedBy)) + 1)
+  })()
+  return (await Promise.all([ended, passing]))[0]
 }
 
 /** What the cheat runs is not what it announced, so a proof must name it; and none may name anybody else. */

@@ -1,59 +1,69 @@
+import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { leafHash, toHex } from 'veritee/bytes'
 import { generateEd25519 } from 'veritee/crypto'
-import { type AuditView, logEntry, noteSigner, parseLogStatement, verifierKeyText } from 'veritee/log'
-import type { AuditedView } from 'veritee/scoring'
+import { type LogPolicy, logEntry, noteSigner, parseLogStatement, verifierKeyText } from 'veritee/log'
 import type { LogLink } from '../enclave/runtime/receipts/log-link.ts'
+import { listen } from '../http/listen.ts'
+import { RateLimit } from '../http/rate-limit.ts'
+import { logRoutes } from '../log/log-routes.ts'
+import { Publisher } from '../log/publisher.ts'
 import { Sequencer } from '../log/sequencer.ts'
+import { Submissions } from '../log/submission.ts'
 import { TileFiles } from '../log/tile-files.ts'
+import { Witness } from '../log/witness.ts'
+import { witnessRoutes } from '../log/witness-routes.ts'
+import type { LogPlace } from '../validator/log/access.ts'
 
-/** The demo's transparency log: a real one, in this process, without a witness. */
+/** The demo's transparency log and its witness: real ones, in this process, which is why the witness vouches for nothing. */
 export interface DemoLog {
-  readonly origin: string
-  /** Verifier key, as signed notes name it. */
-  readonly key: string
-  /** Appends bytes; gives their place. */
-  append(entry: Uint8Array): Promise<number>
+  /** As a scoring policy names it. */
+  readonly policy: LogPolicy
+  /** Where a validator finds it, with its credentials. */
+  readonly place: LogPlace
   /** For enclaves, whose promises it keeps. */
   readonly link: LogLink
-  /** Where the entry of a view stands, or null. */
-  find(view: AuditView): Promise<AuditedView['log']>
-  /** The head, as a signed note. */
-  head(): string
 }
 
-const demoLogOrigin = 'veritee-demo/log'
+const origin = 'veritee-demo/log'
+const loopback = { host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }
+/** How often the witness is asked for a new head. */
+const intervalMs = 25
 
-export async function startDemoLog(closing: (() => Promise<unknown>)[]): Promise<DemoLog> {
+/** `now` is the clock of the witness, and so of all times in the log. */
+export async function startDemoLog(now: () => Date, closing: (() => Promise<unknown>)[]): Promise<DemoLog> {
   const directory = await mkdtemp(join(tmpdir(), 'veritee-log-'))
   closing.push(() => rm(directory, { recursive: true, force: true }))
-  const signer = await noteSigner(demoLogOrigin, 'ed25519', await generateEd25519())
-  const sequencer = await Sequencer.open({ files: new TileFiles(join(directory, 'public')), state: new TileFiles(join(directory, 'state')), signer })
+  const [files, state] = [new TileFiles(join(directory, 'public')), new TileFiles(join(directory, 'state'))]
+  const signer = await noteSigner(origin, 'ed25519', await generateEd25519())
+  const own = await noteSigner('veritee-demo/witness', 'cosignature', await generateEd25519())
+  const limit = new RateLimit({ perSecond: 1000, burst: 4000, now })
+  const logs = [{ origin, key: signer.verifier }]
+  const witness = await Witness.open({ files: new TileFiles(join(directory, 'witness')), signer: own, logs, now })
+  const witnessing = await listen(loopback, witnessRoutes(witness, limit))
+  closing.push(() => witnessing.close())
+  const sequencer = await Sequencer.open({ files, state, signer })
   closing.push(() => sequencer.close())
-  const append = async (entry: Uint8Array): Promise<number> => {
-    const [place] = await sequencer.append([{ entry, view: null }])
-    if (place === undefined) throw new Error('the log gave no place')
-    return place
-  }
+  const witnesses = [{ key: own.verifier, url: witnessing.url }]
+  const publisher = await Publisher.open({ sequencer, files, signer, witnesses, quorum: 1, intervalMs, renewMs: 60_000, now })
+  publisher.start()
+  closing.push(() => publisher.stop())
+  const [writeToken, viewsToken] = [randomBytes(32).toString('hex'), randomBytes(32).toString('hex')]
+  const submissions = new Submissions(origin, [])
+  const routes = logRoutes({ sequencer, publisher, files, state, submissions, writeToken, readToken: viewsToken, rateLimit: limit, guesses: limit })
+  const serving = await listen(loopback, routes)
+  closing.push(() => serving.close())
   return {
-    origin: demoLogOrigin,
-    key: verifierKeyText(signer.verifier),
-    append,
+    policy: { origin, key: verifierKeyText(signer.verifier), witnesses: [verifierKeyText(own.verifier)], quorum: 1 },
+    place: { url: serving.url, writeToken, viewsToken },
     link: {
-      origin: demoLogOrigin,
+      origin,
       promiseSeconds: 600,
       keep: async (_, statements) => {
         const texts = statements.map((text) => ({ view: text, entry: logEntry(parseLogStatement(text).statement) }))
         await sequencer.append(await Promise.all(texts.map(async ({ view, entry }) => ({ view, entry: await entry }))))
       },
     },
-    find: async (view) => {
-      const leaf = await leafHash(await logEntry(view))
-      const index = await sequencer.find(leaf)
-      return index === null ? null : { origin: demoLogOrigin, index, leaf: toHex(leaf) }
-    },
-    head: () => sequencer.head.note,
   }
 }

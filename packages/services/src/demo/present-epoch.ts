@@ -9,7 +9,7 @@ import { keyOf } from './scoring-policy.ts'
 
 export function describeCommitment({ commitment, beacon, begins }: DemoValidator): string[] {
   return [
-    `commitment ${commitment}, before ${new Date(begins * 1000).toISOString()}`,
+    `commitment ${commitment}, witnessed before ${new Date(begins * 1000).toISOString()}`,
     `beacon ${beacon.chain.metadata.beaconID}: a key of this process signs its rounds. With drand, nobody knows them beforehand`,
   ]
 }
@@ -19,14 +19,18 @@ export function describeFleet(fleet: readonly FleetWorker[]): string[] {
 }
 
 export function describeEpoch(fleet: readonly FleetWorker[], { verified, frauds, scores, records, directory, verdict }: DemoEpoch): string[] {
+  const own = verified.filter(({ kind }) => kind !== 'organic')
+  const organic = verified.filter(({ kind }) => kind === 'organic')
   const count = (operator: string, verdict: string): number =>
-    verified.filter((record) => record.worker?.operator === operator && record.verdict === verdict).length
+    own.filter((record) => record.worker?.operator === operator && record.verdict === verdict).length
   const score = (operator: string): string => {
     const found = scores.validators.flatMap(({ operators }) => operators).find((one) => one.operator === operator)
     return formatNano(found?.score ?? 0n)
   }
   return [
-    `opened by round ${records.opened.round}: ${verified.length} probes audited, each answer verified and run again`,
+    `opened by round ${records.opened.round}: ${own.length} probes audited, each answer verified, run again, and its receipt found in the log`,
+    `closed by round ${records.log?.closed.round}: of ${records.log?.leaves.length} leaves of the log, those of others: ${organic.length} audited by their views; ${organic.filter(({ verdict }) => verdict === 'pass').length} passed`,
+    'the epoch of an hour was not waited for: validator, beacon, log and witness have a clock that was put forward',
     ...fleet.map(({ name, operator }) => {
       const key = keyOf(operator)
       return `${name}: ${count(key, 'pass')} passed, ${count(key, 'fail')} failed, ${count(key, 'inconclusive')} inconclusive; score ${score(key)}`
@@ -46,7 +50,8 @@ export function epochJson({ validator, fleet, epoch }: DemoResult, options: Pick
       key: records.validator,
       commitment: records.commitment,
       seed: records.seed,
-      beacon: { chain: validator.beacon.chain, opened: records.opened },
+      beacon: { chain: validator.beacon.chain, opened: records.opened, closed: records.log?.closed ?? null },
+      log: { origin: validator.access.trust.origin, leaves: records.log?.leaves.length ?? 0, seed_proof: validator.seedProof },
       records: verified,
     },
     epoch: {

@@ -1,6 +1,7 @@
 import type { BeaconChain } from 'veritee/beacon'
 import { type Json, jcs, toHex } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
+import type { LogPolicy } from 'veritee/log'
 import { signScoringPolicy } from 'veritee/scoring'
 
 /** The parameters of scoring of the demo's network: those that the specification proposes, with what this machine cannot show left out. */
@@ -12,13 +13,18 @@ export interface DemoScoringPolicy {
   /** Digest of the model's files. */
   readonly weights: string
   readonly beacon: BeaconChain
+  /** null: none is relied on. */
+  readonly log: LogPolicy | null
+  /** Of a leaf of the log to be audited, a decimal. */
+  readonly probability: string
   /** Of an epoch, seconds. */
   readonly length: number
   /** Each signs. */
   readonly signers: readonly SigningKey[]
 }
 
-export async function signDemoScoringPolicy({ network, genesis, length, validator, weights, beacon, signers }: DemoScoringPolicy): Promise<string> {
+export async function signDemoScoringPolicy(policy: DemoScoringPolicy): Promise<string> {
+  const { network, genesis, length, validator, weights, beacon, log, probability, signers } = policy
   let text = jcs({
     version: 'veritee.scoring-policy.v1',
     network,
@@ -28,9 +34,9 @@ export async function signDemoScoringPolicy({ network, genesis, length, validato
     epoch: { genesis, length },
     validators: [{ key: validator, operator: null, weight: 1 }],
     models: [{ weights, first_ms: 2000, tokens_per_second: '20.0', level2: null }],
-    log: 'any',
+    log: log === null ? 'any' : { ...log },
     beacon: beacon as unknown as Json,
-    organic: { probability: '0.1' },
+    organic: { probability },
     half_life: 86_400,
     z: '1.96',
     exponents: { quality: 4, availability: 2, work: '0.7' },

@@ -5,7 +5,9 @@ import type { EpochStore } from './store/epoch-store.ts'
 
 export interface EpochStatus {
   readonly epoch: number
-  readonly phase: 'committed' | 'open' | 'published'
+  readonly phase: 'committed' | 'open' | 'published' | 'left out'
+  /** Why it was left out; null where it was not. */
+  readonly leftOut: string | null
   readonly records: number
   /** Tasks without a record. */
   readonly left: number
@@ -21,9 +23,11 @@ export async function statusOf(store: EpochStore): Promise<readonly EpochStatus[
     for (const { verdict } of records) verdicts[verdict]++
     const published = (await store.fact(epoch, 'after')) !== null
     const opened = (await store.fact(epoch, 'opened')) !== null
+    const leftOut = await store.fact(epoch, 'left out')
     found.push({
       epoch,
-      phase: published ? 'published' : opened ? 'open' : 'committed',
+      phase: leftOut !== null ? 'left out' : published ? 'published' : opened ? 'open' : 'committed',
+      leftOut,
       records: records.length,
       left: await store.open(epoch),
       proofs: (await store.facts(epoch, 'fraud ')).length,
@@ -59,7 +63,11 @@ const meanings: Readonly<Record<string, string>> = {
   replay_unavailable: 'this validator has no weights to run the answer again',
   engine_not_replayable: 'its engine is another one than can be run here',
   receipt_key_missing: 'the key to the digests of tokens did not come',
-  view_unavailable: 'its receipts promise no log, so nobody could look after the audit',
+  view_unavailable: 'no audit view of its receipt could be had, so nobody could look after the audit',
+  log_omitted: 'its receipt is not in the log by the time that it promised',
+  log_pending: 'its receipt was not in the log yet',
+  log_unavailable: 'the log could not be asked',
+  chain_broken: 'what it signed contradicts itself about the order of its receipts',
 }
 
 /** Why an operator, by its key or a beginning of it, stands where it stands in an epoch. Null where nothing is known of it. */

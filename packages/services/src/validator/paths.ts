@@ -86,7 +86,6 @@ export class Paths {
   readonly #setting: Setting & { readonly apiKeys: readonly string[] }
   readonly #targets: readonly Target[]
   readonly #open = new Map<number, Promise<Path>>()
-  #last: Promise<unknown> = Promise.resolve()
 
   constructor(setting: Setting & { readonly apiKeys: readonly string[] }, targets: readonly Target[]) {
     this.#setting = setting
@@ -115,13 +114,6 @@ export class Paths {
     }
     report(`${target.url}: ${code}`)
     return { silent: target.silent, code }
-  }
-
-  /** One replay at a time: an engine that was opened for replays has one sequence. */
-  alone<T>(run: () => Promise<T>): Promise<T> {
-    const next = this.#last.then(run)
-    this.#last = next.catch(() => undefined)
-    return next
   }
 
   close(): void {

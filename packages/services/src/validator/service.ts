@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { timeOfRound } from 'veritee/beacon'
 import { toHex } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
-import { fail } from 'veritee/errors'
+import { fail, VeriteeError } from 'veritee/errors'
 import type { FraudContext } from 'veritee/fraud'
+import { parseLogTrust } from 'veritee/log'
 import { eventOf, parseReceipt } from 'veritee/receipt'
 import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, type ScoringPolicy } from 'veritee/scoring'
 import { type ReplayModel, replayWith } from '../replay/index.ts'
@@ -13,9 +15,14 @@ import { proofJudge } from './combine/judging.ts'
 import { keepOutcome, markForSettling, settleOpenEpochs } from './combine/open-epochs.ts'
 import type { Peers } from './combine/settle.ts'
 import type { BeaconSource } from './epoch/beacon-source.ts'
-import { type Concluded, concludeEpoch } from './epoch/conclude.ts'
+import { type Concluded, commitmentTo, concludeEpoch } from './epoch/conclude.ts'
+import type { LoggedEpoch } from './epoch/logged.ts'
 import { keepForOpening, openDueCanaries } from './epoch/openings.ts'
-import { commitToEpoch, runEpoch } from './epoch/run.ts'
+import { commitToEpoch, type EpochRecords, runEpoch } from './epoch/run.ts'
+import { InTurn } from './in-turn.ts'
+import { LogAccess, type LogPlace } from './log/access.ts'
+import { logCommitment } from './log/commitment.ts'
+import { loggedEpoch } from './organic/logged-epoch.ts'
 import { accountsOf, Paths, targetsOf } from './paths.ts'
 import { makeCanaries } from './probes/canaries.ts'
 import type { Probe } from './probes/probe.ts'
@@ -43,6 +50,8 @@ export interface ValidatorOptions {
   readonly models: ReadonlyMap<string, { readonly name: string; readonly replay: ReplayModel }>
   /** By which answers of other engines count at level 2; see `namedCalibrations`. */
   readonly calibrations: readonly NamedCalibration[]
+  /** Where the log of the scoring policy is; null exactly where it names none. */
+  readonly log: LogPlace | null
   readonly probesPerEpoch: number
   /** Of the probes, how many are canaries, where there is time to make so many before an epoch. */
   readonly canariesPerEpoch: number
@@ -63,83 +72,81 @@ export interface ValidatorOptions {
   readonly peers: Peers | null
 }
 
+/** What epochs that overlap share. */
+interface Running extends ValidatorOptions {
+  readonly access: LogAccess | null
+  /** Of the engines. */
+  readonly turn: InTurn
+}
+
 const timeoutMs = 120_000
 const maxPrompt = 2000
 const maxTokens = 256
 /** Clients at each target, where there are no accounts or fewer. */
 const fewClients = 4
+/** How long before an epoch a validator commits to it, at most. */
+const leadSeconds = 300
+/** The round that chooses organic audits comes a minute after the end of an epoch, and the commitment to its records is due before that of the next. */
+const minLoggedLength = 240
 
 /**
- * Runs epochs until the signal, or until `epochs` of them are done: waits for the next one, commits before it begins, audits through it, concludes it and publishes.
- * What was begun before a crash is ended first. Throws `policy_invalid` for parameters that name a log: this version puts nothing into one.
+ * Runs epochs until the signal, or until `epochs` of them are done: commits to each before it begins, audits through it, and concludes and publishes it when it is over, while the next one is under way. Under a
+ * policy with a log, both commitments are logged in time, and organic receipts audited (rule S16). What was begun before a crash goes on. An epoch that cannot be done as it must is left out, and the reason kept.
+ *
+ * Throws `usage` without weights, and for a policy with a log without a place of it or the other way round; `policy_invalid` for epochs too short for a log; what the store throws.
  */
 export async function runValidator(options: ValidatorOptions, epochs: number): Promise<void> {
-  const { store, scoring, now, signal } = options
-  if (scoring.policy.log !== 'any')
-    throw fail('policy_invalid', 'expected parameters of scoring with log "any": this validator logs no commitments yet')
+  const access = await accessOf(options)
   if (options.models.size === 0) throw fail('usage', 'expected the weights of a model at least: answers that cannot be run again are never passes')
   await settleOpen(options)
-  for (let done = 0; done < epochs; done++) {
-    const epoch = await nextEpoch(options)
-    const { opens, closes } = epochWindow(scoring.policy, epoch)
-    const accounts = await accountsOf(store, epoch, await options.apiKeys(), options.accountsPerEpoch)
-    if (accounts === null) {
-      options.report(`epoch ${epoch}: left out: every account has served in an epoch before, and may be known for this validator's`)
-      while (now().getTime() < opens * 1000) await sleep(Math.min(1000, opens * 1000 - now().getTime()), undefined, { signal })
-      continue
+  const failed = new AbortController()
+  const all: Running = { ...options, access, turn: new InTurn(), signal: AbortSignal.any([options.signal, failed.signal]) }
+  const running = new Set<Promise<void>>()
+  // Scores follow from those of the epoch before.
+  let before = Promise.resolve()
+  try {
+    for (let done = 0, last = -1; done < epochs; done++) {
+      last = await nextEpoch(all, last)
+      const { opens } = epochWindow(all.scoring.policy, last)
+      await until(all, opens - Math.min(leadSeconds, all.scoring.policy.epoch.length / 2))
+      const task = oneEpoch(all, last, before)
+      before = task
+      running.add(task)
+      task.catch((error: unknown) => failed.abort(error)).finally(() => running.delete(task))
     }
-    const canaries = (secret: Uint8Array) => canariesBefore(options, opens, secret)
-    const { commitment } = await commitToEpoch({ ...options, epoch, begins: opens, canaries })
-    options.report(`epoch ${epoch}: begins ${new Date(opens * 1000).toISOString()}, committed to ${commitment}`)
-    const targets = await targetsOf(options, epoch)
-    const paths = new Paths({ ...options, apiKeys: accounts }, targets)
-    try {
-      const records = await runEpoch({
-        ...options,
-        epoch,
-        begins: opens,
-        plan: {
-          count: options.probesPerEpoch,
-          perSecond: options.probesPerEpoch / (options.probingPart * (closes - opens)),
-          maxTokens,
-          maxPrompt,
-          clients: targets.length * Math.max(accounts.length, fewClients),
-          encrypted: options.encrypted,
-        },
-        canaries,
-        commit: async () => undefined,
-        audit: (probe) => auditOne(options, paths, epoch, probe),
-        findFraud: ({ evidence }, rivals) => findFraud(evidence, rivals, { ...options.evidence, at: now() }),
-        leaseMs: 2 * timeoutMs,
-      })
-      // Scores take no record from after the epoch, and a commitment to some of the records is none.
-      if (records.records.some((text) => parseAuditRecord(text).at >= closes)) {
-        options.report(`epoch ${epoch}: ended before all of its audits; nothing is published`)
-        continue
-      }
-      // What was committed to is opened after the epoch, not in it.
-      while (now().getTime() < closes * 1000) await sleep(Math.min(1000, closes * 1000 - now().getTime()), undefined, { signal })
-      const before = await store.fact(epoch - 1, 'after')
-      const concluded = await concludeEpoch({
-        records,
-        policy: scoring.text,
-        roster: options.roster,
-        before: before === null ? emptyState : parseState(before, scoring.policy.network),
-        context: { ...options.evidence, at: now() },
-        key: options.key,
-      })
-      await options.publish(epoch, concluded)
-      await keepForOpening(store, epoch, concluded)
-      if (options.peers === null) await keepOutcome(store, epoch, concluded.written.bundle)
-      // Kept first: a process that is killed while it waits for others goes on with that.
-      else await markForSettling(store, epoch)
-      options.report(`epoch ${epoch}: ${records.records.length} records, ${concluded.frauds.length} fraud proofs, published`)
-      await settleOpen(options)
-      await openDueCanaries(options)
-    } finally {
-      paths.close()
+    await Promise.all(running)
+    all.signal.throwIfAborted()
+  } catch (error) {
+    failed.abort(error)
+    await Promise.allSettled(running)
+    // The first that failed is why the others were ended.
+    throw failed.signal.reason
+  }
+}
+
+/** The log of the policy, going on from what the last epochs rest on; null where the policy names none. */
+async function accessOf({ scoring: { policy }, log, store }: ValidatorOptions): Promise<LogAccess | null> {
+  if (policy.log === 'any') {
+    if (log !== null) throw fail('usage', 'expected no log: the parameters of scoring name none')
+    return null
+  }
+  if (log === null) throw fail('usage', `expected where the log ${policy.log.origin} is, which the parameters of scoring name`)
+  if (policy.epoch.length < minLoggedLength)
+    throw fail('policy_invalid', `expected epochs of ${minLoggedLength} seconds at least, since the parameters of scoring name a log`)
+  const access = new LogAccess(await parseLogTrust(policy.log), log)
+  for (const epoch of (await store.epochs()).slice(-3))
+    for (const name of ['log opens', 'log closes']) {
+      const note = await store.fact(epoch, name)
+      if (note !== null) await access.resume(note)
     }
-    signal.throwIfAborted()
+  return access
+}
+
+/** Steps of a second: a clock may be set while this waits. */
+async function until({ now, signal }: ValidatorOptions, unixSeconds: number): Promise<void> {
+  for (let early = 1; early > 0; ) {
+    early = unixSeconds * 1000 - now().getTime()
+    if (early > 0) await sleep(Math.min(early, 1000), undefined, { signal })
   }
 }
 
@@ -147,30 +154,159 @@ async function settleOpen({ store, scoring, roster, evidence, peers, ...rest }: 
   if (peers === null) return
   // The policy's signatures were verified at the start; a bundle with another policy is left out.
   const context = { trust: null, roster, verifyProof: proofJudge(evidence) }
-  const closesOf = (epoch: number): number => epochWindow(scoring.policy, epoch).closes
+  // Under a policy with a log, nobody publishes before all have committed to their records.
+  const closesOf = (epoch: number): number => epochWindow(scoring.policy, scoring.policy.log === 'any' ? epoch : epoch + 1).closes
   await settleOpenEpochs(store, closesOf, { ...rest, context }, peers)
 }
 
 /** Those that can be made before an epoch begins; a moment is left for the commitment. */
-async function canariesBefore({ models, canariesPerEpoch, now, signal }: ValidatorOptions, opens: number, secret: Uint8Array) {
-  const leftMs = opens * 1000 - now().getTime() - 1000
+async function canariesBefore({ models, canariesPerEpoch, log, turn, now, signal }: Running, opens: number, secret: Uint8Array) {
+  // A log takes a while to have a commitment witnessed.
+  const leftMs = (opens * 1000 - now().getTime()) / (log === null ? 1 : 2) - 1000
   if (leftMs <= 0 || canariesPerEpoch === 0) return []
   const time = AbortSignal.any([signal, AbortSignal.timeout(Math.min(leftMs, 2 ** 31 - 1))])
-  return makeCanaries({ secret, count: canariesPerEpoch, models: [...models.values()], maxTokens, maxPrompt, signal: time })
+  return makeCanaries({ secret, count: canariesPerEpoch, models: [...models.values()], maxTokens, maxPrompt, turn, signal: time })
 }
 
-/** The one that was begun and has not ended, else the next that has not opened yet; a moment is left for the commitment. */
-async function nextEpoch({ store, scoring: { policy }, now }: ValidatorOptions): Promise<number> {
+/** One that was begun, can still be ended and is not yet under way, else the next that has not opened; a moment is left for the commitment. */
+async function nextEpoch({ store, scoring: { policy }, now }: ValidatorOptions, last: number): Promise<number> {
   const seconds = now().getTime() / 1000
-  for (const begun of await store.epochs())
-    if ((await store.fact(begun, 'seed')) !== null && (await store.fact(begun, 'after')) === null && seconds < epochWindow(policy, begun).closes)
-      return begun
-  return Math.max(0, Math.ceil((seconds + 1 - policy.epoch.genesis) / policy.epoch.length))
+  const { genesis, length } = policy.epoch
+  // One whose records are complete may wait that long for being published.
+  const begun = (await store.epochs()).filter((epoch) => epoch > last && seconds < epochWindow(policy, epoch).closes + 2 * length)
+  for (const epoch of begun) {
+    const ended = (await store.fact(epoch, 'after')) ?? (await store.fact(epoch, 'left out'))
+    if (ended === null && (await store.fact(epoch, 'seed')) !== null) return epoch
+  }
+  return Math.max(0, last + 1, Math.ceil((seconds + 1 - genesis) / length))
+}
+
+async function oneEpoch(options: Running, epoch: number, before: Promise<void>): Promise<void> {
+  try {
+    await auditedEpoch(options, epoch, before)
+  } catch (error) {
+    if (!(error instanceof VeriteeError) || !leavesOut(error)) throw error
+    const contradiction = options.access?.contradiction ?? null
+    if (contradiction !== null) await options.store.keep(epoch, 'log fork', contradiction)
+    await leaveOut(options, epoch, `${error.code}: ${error.message}`)
+  }
+}
+
+async function leaveOut({ store, report }: ValidatorOptions, epoch: number, why: string): Promise<void> {
+  await store.keep(epoch, 'left out', why)
+  report(`epoch ${epoch}: left out: ${why}`)
+}
+
+/** What ends an epoch and not the validator: it came too late, or the log did not show what it must. */
+function leavesOut({ code }: VeriteeError): boolean {
+  return code === 'epoch_late' || code.startsWith('service_') || /^(?:log|tlog|note|checkpoint|tile|epoch_log|response)_/.test(code)
+}
+
+async function auditedEpoch(options: Running, epoch: number, before: Promise<void>): Promise<void> {
+  const { store, scoring, access, now, report } = options
+  const { opens, closes } = epochWindow(scoring.policy, epoch)
+  const accounts = await accountsOf(store, epoch, await options.apiKeys(), options.accountsPerEpoch)
+  if (accounts === null) return leaveOut(options, epoch, "every account has served in an epoch before, and may be known for this validator's")
+  const canaries = (secret: Uint8Array) => canariesBefore(options, opens, secret)
+  const { commitment, number } = await commitToEpoch({ ...options, epoch, begins: opens, canaries })
+  const seedProof = await logged(options, { epoch, purpose: 'seed', commitment }, timeOfRound(options.beacon.chain, number))
+  report(`epoch ${epoch}: begins ${new Date(opens * 1000).toISOString()}, committed to ${commitment}`)
+  const targets = await targetsOf(options, epoch)
+  const paths = new Paths({ ...options, apiKeys: accounts }, targets)
+  let records: EpochRecords
+  try {
+    records = await runEpoch({
+      ...options,
+      epoch,
+      begins: opens,
+      plan: {
+        count: options.probesPerEpoch,
+        perSecond: options.probesPerEpoch / (options.probingPart * (closes - opens)),
+        maxTokens,
+        maxPrompt,
+        clients: targets.length * Math.max(accounts.length, fewClients),
+        encrypted: options.encrypted,
+      },
+      canaries,
+      // It went out above.
+      commit: async () => undefined,
+      audit: (probe) => auditOne(options, paths, epoch, probe),
+      findFraud: ({ evidence }, rivals) => findFraud(evidence, rivals, { ...options.evidence, at: now() }),
+      log: access === null ? null : logOf(options, access, epoch),
+      leaseMs: 2 * timeoutMs,
+    })
+  } finally {
+    paths.close()
+  }
+  // Scores take no record from after the epoch, and a commitment to some of the records is none.
+  if (records.records.some((text) => parseAuditRecord(text).at >= closes))
+    throw fail('epoch_late', 'the epoch ended before all of its audits; nothing is published')
+  // What was committed to is opened after the epoch, not in it, and when all have committed to their records or can no longer.
+  await until(options, closes)
+  const recordsProof = await loggedOrLate(options, { epoch, purpose: 'records', commitment: await commitmentTo(records) })
+  // Nobody can copy what nobody has shown: where there are others, all have committed by then or count for nothing.
+  if (access !== null && scoring.policy.validators.length > 1) await until(options, closes + scoring.policy.epoch.length)
+  await before
+  const previous = await store.fact(epoch - 1, 'after')
+  const concluded = await concludeEpoch({
+    records,
+    logged: { seed: seedProof, records: recordsProof },
+    policy: scoring.text,
+    roster: options.roster,
+    before: previous === null ? emptyState : parseState(previous, scoring.policy.network),
+    context: { ...options.evidence, at: now() },
+    key: options.key,
+  })
+  await options.publish(epoch, concluded)
+  await keepForOpening(store, epoch, concluded)
+  if (options.peers === null) await keepOutcome(store, epoch, concluded.written.bundle)
+  // Kept first: a process that is killed while it waits for others goes on with that.
+  else await markForSettling(store, epoch)
+  for (const { duty, detail } of concluded.written.missed.values()) report(`epoch ${epoch}: a duty was not done: ${duty}: ${detail}`)
+  report(`epoch ${epoch}: ${records.records.length} records, ${concluded.frauds.length} fraud proofs, published`)
+  await settleOpen(options)
+  await openDueCanaries(options)
+}
+
+type Commitment = { readonly epoch: number; readonly purpose: 'seed' | 'records'; readonly commitment: string }
+
+/** The proof that a commitment was in the log before a time; the one from before a crash, where there is one. Null without a log. Throws `epoch_late`. */
+async function logged(options: Running, of: Commitment, by: number): Promise<string | null> {
+  const { access, store, scoring, key } = options
+  if (access === null) return null
+  const kept = await store.fact(of.epoch, `${of.purpose} proof`)
+  if (kept !== null) return kept
+  const proof = await logCommitment(access, { network: scoring.policy.network, validator: toHex(key.publicKey), ...of }, by, options)
+  return store.keep(of.epoch, `${of.purpose} proof`, proof)
+}
+
+/** Records that were not committed to in time are published all the same, and count for nothing: so it is seen. */
+async function loggedOrLate(options: Running, of: Commitment): Promise<string | null> {
+  try {
+    return await logged(options, of, epochWindow(options.scoring.policy, of.epoch + 1).closes)
+  } catch (error) {
+    if (error instanceof VeriteeError && error.code === 'epoch_late') return null
+    throw error
+  }
+}
+
+function logOf({ scoring, roster, evidence, key, store, controllers }: ValidatorOptions, access: LogAccess, epoch: number): LoggedEpoch {
+  const urls = controllers.map(({ url }) => url)
+  return loggedEpoch({
+    access,
+    policy: scoring.policy,
+    epoch,
+    salt: roster.salt,
+    validator: toHex(key.publicKey),
+    evidence,
+    store,
+    controllers: urls,
+  })
 }
 
 /** One of the controllers, drawn anew for each probe: a worker that fails behind two of them fails itself (rule S19). */
-async function auditOne(options: ValidatorOptions, paths: Paths, epoch: number, probe: Probe) {
-  const { scoring, roster, evidence, now, clockMs, models } = options
+async function auditOne(options: Running, paths: Paths, epoch: number, probe: Probe) {
+  const { scoring, roster, evidence, now, clockMs, models, turn } = options
   const context: AuditContext = {
     network: scoring.policy.network,
     salt: roster.salt,
@@ -185,7 +321,7 @@ async function auditOne(options: ValidatorOptions, paths: Paths, epoch: number, 
       const there = eventOf(parseReceipt(record.receipt), 'veritee.inference')?.engine
       if (own === undefined || there === undefined) return null
       const named = calibrationFor(options.calibrations, { model, there, here: own.replay.facts })
-      const report = await paths.alone(() => replayWith(record, own.replay, named?.calibration ?? null))
+      const report = await turn.run(() => replayWith(record, own.replay, named?.calibration ?? null))
       return { report, calibration: named?.digest ?? null }
     },
     findInLog: null,

@@ -33,6 +33,7 @@ import { type AuditContext, type Audited, auditProbe } from '../../src/validator
 import { findFraud } from '../../src/validator/audit/fraud.ts'
 import { type EncryptTo, openPath, type Path } from '../../src/validator/audit/path.ts'
 import { calibrationFor, type NamedCalibration, namedCalibrations } from '../../src/validator/calibrations.ts'
+import { InTurn } from '../../src/validator/in-turn.ts'
 import { makeCanaries, placeCanaries } from '../../src/validator/probes/canaries.ts'
 import { type Probe, planProbes } from '../../src/validator/probes/probe.ts'
 import { meddled } from '../e2e/network.ts'
@@ -295,7 +296,15 @@ describe('S20: a canary', () => {
   beforeAll(async () => {
     worker = await startWorker(machine, [model.served], 0, now, undefined, { operator: await generateEd25519(), log })
     const models = [{ name: model.served.name, replay }]
-    right = await makeCanaries({ secret: seed, count: 2, models, maxTokens: 16, maxPrompt: 300, signal: AbortSignal.timeout(60_000) })
+    right = await makeCanaries({
+      secret: seed,
+      count: 2,
+      models,
+      maxTokens: 16,
+      maxPrompt: 300,
+      turn: new InTurn(),
+      signal: AbortSignal.timeout(60_000),
+    })
   })
 
   test('has the answer that an honest worker gives, and is recorded under its commitment', async () => {

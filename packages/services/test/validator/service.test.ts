@@ -68,6 +68,8 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     network: 'test',
     genesis,
     length: 600,
+    log: null,
+    probability: '0.1',
     validator: keyOf(key),
     weights: await jcsDigest(model.served.described.files as unknown as Json),
     beacon: beacon.chain,
@@ -92,6 +94,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     workers: [],
     apiKeys: async () => [],
     accountsPerEpoch: 1,
+    log: null,
     models: new Map([[`sha256:${replay.engine.model.sha256}`, { name: model.served.name, replay }]]),
     calibrations: [],
     probesPerEpoch: 12,
@@ -157,15 +160,16 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
   expect(refused).toMatchObject({ verdict: 'rejected', first: { file: path, record: { validator: keyOf(key), line: 1 } } })
 }, 240_000)
 
-test('parameters that name a log, and no weights at all, are refused before anything is committed to', async () => {
+test('parameters that name a log without being told where it is, a log that they do not name, epochs too short for one, and no weights at all, are refused before anything is committed to', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'veritee-service-'))
   closing.push(() => rmSync(folder, { recursive: true, force: true }))
   const store = await openSqliteEpochStore(join(folder, 'validator.sqlite'))
   closing.push(() => store.close())
-  const options = { store, scoring: { policy: { log: { origin: 'x' } } }, models: new Map() } as unknown as ValidatorOptions
-  await expect(runValidator(options, 1)).rejects.toMatchObject({ code: 'policy_invalid' })
-  await expect(runValidator({ ...options, scoring: { policy: { log: 'any' } } } as unknown as ValidatorOptions, 1)).rejects.toMatchObject({
-    code: 'usage',
-  })
+  const refusal = (log: unknown, place: object | null, length = 600) =>
+    runValidator({ store, scoring: { policy: { log, epoch: { length } } }, log: place, models: new Map() } as unknown as ValidatorOptions, 1)
+  await expect(refusal({ origin: 'x' }, null)).rejects.toMatchObject({ code: 'usage' })
+  await expect(refusal('any', { url: 'http://127.0.0.1:9' })).rejects.toMatchObject({ code: 'usage' })
+  await expect(refusal({ origin: 'x' }, { url: 'http://127.0.0.1:9' }, 120)).rejects.toMatchObject({ code: 'policy_invalid' })
+  await expect(refusal('any', null)).rejects.toMatchObject({ code: 'usage' })
   expect(await store.epochs()).toEqual([])
 })

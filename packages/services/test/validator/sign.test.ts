@@ -20,7 +20,8 @@ it('veriteed validator sign: two signers, one after the other, and the policy ve
   const genesis = 1_800_000_000
   const { chain } = await createLocalBeacon(new Uint8Array(32).fill(1), { period: 3, genesisTime: genesis - 3000 })
   const file = join(directory, 'scoring.json')
-  const unsigned = { network: 'n', genesis, validator: 'ab'.repeat(32), weights: `sha256:${'cd'.repeat(32)}`, beacon: chain, length: 3600 }
+  const about = { network: 'n', genesis, validator: 'ab'.repeat(32), weights: `sha256:${'cd'.repeat(32)}`, beacon: chain, length: 3600 }
+  const unsigned = { ...about, log: null, probability: '0.1' }
   await writeFile(file, await signDemoScoringPolicy({ ...unsigned, signers: [] }))
   const keys: string[] = []
   for (const name of ['a.pem', 'b.pem']) {

@@ -25,7 +25,7 @@ export {
   seedOfCanaries,
 } from './epoch/commitments.ts'
 export type { Accusation, Duties, EpochLog, Roster, Rounds } from './epoch/documents.ts'
-export { type Missed, missedDuty } from './epoch/duties.ts'
+export { type Missed, missedDuty, verifyRange } from './epoch/duties.ts'
 export {
   type EpochSignature,
   parseEpochSignatures,

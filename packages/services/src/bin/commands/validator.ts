@@ -20,6 +20,7 @@ import { namedCalibrations } from '../../validator/calibrations.ts'
 import type { Peers } from '../../validator/combine/settle.ts'
 import { httpBeacon } from '../../validator/epoch/beacon-source.ts'
 import { scoredOperators, statusOf, whyOf } from '../../validator/explain.ts'
+import type { LogPlace } from '../../validator/log/access.ts'
 import { readBundle, replaceBundle, writeBundle, writeInto } from '../../validator/publish/directory.ts'
 import { runValidator } from '../../validator/service.ts'
 import type { EpochStore } from '../../validator/store/epoch-store.ts'
@@ -48,6 +49,11 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --calibration FILE      by which answers of an engine that is not this machine's are judged (level 2; veritee replay calibrate); the parameters
                               of scoring must name it
       --beacon URL            a server of drand's HTTP API, several in turn (default: https://api.drand.sh); the chain is that of the parameters
+      --log-url URL           where the log is that the parameters of scoring name; needed exactly where they name one
+      --log-write-token-file FILE
+                              its credential for documents: commitments go there
+      --log-views-token-file FILE
+                              its credential for audit views; without it organic receipts that are chosen cannot be looked at, and are recorded so
       --root FILE             root certificate of a simulated machine
       --probes N              in an epoch (default: 200)
       --canaries N            of these, how many have an answer that is committed to before (default: one in twenty)
@@ -92,6 +98,9 @@ const options = {
   model: { type: 'string', multiple: true, default: [] as string[] },
   calibration: { type: 'string', multiple: true, default: [] as string[] },
   beacon: { type: 'string', multiple: true, default: [] as string[] },
+  'log-url': { type: 'string' },
+  'log-write-token-file': { type: 'string' },
+  'log-views-token-file': { type: 'string' },
   root: { type: 'string', multiple: true, default: [] as string[] },
   accounts: { type: 'string' },
   probes: { type: 'string' },
@@ -156,7 +165,8 @@ async function tell(store: EpochStore, action: string, about: string, values: Va
       ['FAIL', ({ verdicts }: (typeof epochs)[number]) => String(verdicts.fail)],
       ['FRAUD', ({ proofs }: (typeof epochs)[number]) => String(proofs)],
     ] as const
-    return print(epochs, epochs.length === 0 ? 'no epoch yet' : table(columns, epochs))
+    const leftOut = epochs.flatMap(({ epoch, leftOut: why }) => (why === null ? [] : [`epoch ${epoch} was left out: ${why}`]))
+    return print(epochs, epochs.length === 0 ? 'no epoch yet' : [table(columns, epochs), ...leftOut].join('\n'))
   }
   const epoch = values.epoch === undefined ? ((await store.epochs()).at(-1) ?? 0) : count(values.epoch, '--epoch', 0)
   if (action === 'evidence') {
@@ -295,6 +305,7 @@ async function run(values: Values): Promise<number> {
         workers: values.worker.map(urlOf),
         apiKeys,
         accountsPerEpoch: count(values.accounts ?? '4', '--accounts', 1),
+        log: await logOf(values),
         models: new Map(models.map(({ name, replay }) => [`sha256:${replay.engine.model.sha256}`, { name, replay }])),
         calibrations,
         probesPerEpoch: probes,
@@ -380,6 +391,21 @@ async function placeOf(values: Values): Promise<StatePlace> {
   if (state !== undefined) throw fail('usage', 'expected either --state or --store, found both')
   const password = passwordFile === undefined ? process.env.VERITEE_STORE_PASSWORD : (await nodeFiles.readText(passwordFile)).replace(/\r?\n$/, '')
   return { url, password: password ?? null, ca: ca === undefined ? null : await nodeFiles.readText(ca) }
+}
+
+/** Where the log is, with the credentials that it gave. */
+async function logOf(values: Values): Promise<LogPlace | null> {
+  const { 'log-url': url, 'log-write-token-file': write, 'log-views-token-file': views } = values
+  if (url === undefined) {
+    if (write !== undefined || views !== undefined) throw fail('usage', 'expected --log-url with --log-write-token-file and --log-views-token-file')
+    return null
+  }
+  const token = async (path: string): Promise<string> => (await nodeFiles.readText(path)).replace(/\r?\n$/, '')
+  return {
+    url: urlOf(url),
+    writeToken: await token(required(write, '--log-write-token-file')),
+    viewsToken: views === undefined ? null : await token(views),
+  }
 }
 
 function required(value: string | undefined, option: string): string {

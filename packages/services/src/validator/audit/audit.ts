@@ -64,6 +64,8 @@ export interface AuditEvidence {
   readonly workerReceipt: string | null
   readonly receiptKey: string | null
   readonly replay: ReplayReport | null
+  /** Of organic traffic, the signed audit view (JSON) and nothing else but the report. */
+  readonly view?: string
 }
 
 /**

@@ -60,7 +60,7 @@ export async function awaitRound(
     // In steps: a clock may be set while this waits.
     for (let early = 1; early > 0; ) {
       early = timeOfRound(chain, number) * 1000 - now().getTime()
-      if (early > 0) await sleep(Math.min(early, 1000), undefined, { signal })
+      if (early > 0) await sleep(Math.min(early, 250), undefined, { signal })
     }
     try {
       const found = await round(number)

@@ -20,7 +20,9 @@ export interface Concluded {
 
 export interface Conclusion {
   readonly records: EpochRecords
-  /** The signed parameters of scoring; they must name no log, since nothing here is put into one. */
+  /** That the commitments to seed and records were logged (tlog-proofs); null without a log, and for what was not in time. */
+  readonly logged: { readonly seed: string | null; readonly records: string | null }
+  /** The signed parameters of scoring. */
   readonly policy: string
   readonly roster: Roster
   /** After the epoch before. */
@@ -34,7 +36,7 @@ export interface Conclusion {
  * Opens what the validator committed to, verifies its fraud proofs once more as anybody would, computes scores, and makes the bundle (spec/epoch.md), in which
  * this validator is the only one. Throws what `writeEpoch` and `verifyFraudProof` throw.
  */
-export async function concludeEpoch({ records, policy, roster, before, context, key }: Conclusion): Promise<Concluded> {
+export async function concludeEpoch({ records, logged, policy, roster, before, context, key }: Conclusion): Promise<Concluded> {
   const texts = [...records.proofs.values()]
   const frauds = await Promise.all(texts.map(async (text) => ({ text, proven: await verifyFraudProof(parseFraudProof(text), context) })))
   const accused = await Promise.all(frauds.map(async ({ text, proven }) => ({ text, by: await accusedOf(proven, roster.salt) })))
@@ -44,10 +46,10 @@ export async function concludeEpoch({ records, policy, roster, before, context, 
       epoch: records.epoch,
       roster,
       before,
-      rounds: { opened: records.opened, closed: null },
-      log: null,
+      rounds: { opened: records.opened, closed: records.log?.closed ?? null },
+      log: records.log,
       validators: [
-        { validator: records.validator, duties: await dutiesOf(records), records: records.records, canaries: records.canaries, openings: [] },
+        { validator: records.validator, duties: await dutiesOf(records, logged), records: records.records, canaries: records.canaries, openings: [] },
       ],
       proofs: accused.flatMap(({ text, by }) => (by === null ? [] : [{ text, ...by }])),
     },
@@ -62,10 +64,16 @@ export async function accusedOf({ accused }: ProvenFraud, salt: string): Promise
   return operatorKey === null ? null : { keyset: keysetDigest, operator: operatorKey, platform: await platformId(salt, platform) }
 }
 
+/** What commits a validator to its records, before anything of them is shown. */
+export function commitmentTo({ epoch, validator, salt, records }: EpochRecords): Promise<string> {
+  return recordsCommitment({ epoch, validator, salt }, records)
+}
+
 /** The seed, and the salt under which it commits to its records. */
-async function dutiesOf({ epoch, validator, commitment, seed, salt, records }: EpochRecords): Promise<Duties> {
+async function dutiesOf(records: EpochRecords, logged: Conclusion['logged']): Promise<Duties> {
+  const { commitment, seed, salt } = records
   return {
-    seed: { commitment, seed, proof: null },
-    records: { commitment: await recordsCommitment({ epoch, validator, salt }, records), salt, proof: null },
+    seed: { commitment, seed, proof: logged.seed },
+    records: { commitment: await commitmentTo(records), salt, proof: logged.records },
   }
 }

@@ -1,16 +1,20 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type BeaconRound, beaconRoundFromJson, openingRound, probeSeed, seedCommitment, timeOfRound, verifyBeaconRound } from 'veritee/beacon'
-import { fromHex, type Json, jcs, parseJson, toHex } from 'veritee/bytes'
+import { type BeaconRound, openingRound, probeSeed, seedCommitment, timeOfRound } from 'veritee/beacon'
+import { fromHex, toHex } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
-import { fail } from 'veritee/errors'
+import { fail, VeriteeError } from 'veritee/errors'
 import { type Canaries, type CanaryOpening, canaryCommitment, seedOfCanaries, signAuditRecord } from 'veritee/scoring'
 import type { Audited } from '../audit/audit.ts'
 import { type FoundFraud, seenReceiptOf } from '../audit/fraud.ts'
+import type { EpochRange } from '../log/range.ts'
+import { settle } from '../log/settle.ts'
 import { placeCanaries } from '../probes/canaries.ts'
 import { type Probe, type ProbePlan, planProbes } from '../probes/probe.ts'
-import type { EpochStore, Job, SeenReceipt } from '../store/epoch-store.ts'
-import { awaitRound, type BeaconSource } from './beacon-source.ts'
+import type { EpochStore, Job, SeenReceipt, Taken } from '../store/epoch-store.ts'
+import type { BeaconSource } from './beacon-source.ts'
+import { keptRound } from './kept-round.ts'
+import { closeLog, type LoggedEpoch, type OrganicTask, openLog } from './logged.ts'
 
 export interface EpochOptions {
   readonly epoch: number
@@ -32,6 +36,8 @@ export interface EpochOptions {
   readonly findFraud: (audited: Audited, rivals: readonly SeenReceipt[]) => Promise<readonly FoundFraud[]>
   /** Audits at a time, of this process. */
   readonly parallel: number
+  /** That of the scoring policy; null where it names none. */
+  readonly log: LoggedEpoch | null
   /** How long a task is its taker's. Whoever takes longer may find it done by another. */
   readonly leaseMs: number
   readonly onRecord?: (record: string) => void
@@ -49,6 +55,8 @@ export interface EpochRecords {
   /** What the seed commits to; null where there are none. */
   readonly canaries: Canaries | null
   readonly opened: BeaconRound
+  /** What the log shows of the epoch; null without one. */
+  readonly log: EpochRange | null
   /** Signed records, one line each, in the order of their index. */
   readonly records: readonly string[]
   /** Fraud proofs, by what they are about. */
@@ -111,39 +119,50 @@ async function canariesOf(store: EpochStore, epoch: number): Promise<Canaries | 
 /**
  * One epoch of probes: seed drawn and committed to, opened by a round of the beacon that nobody knew then (rule S16), probes audited when they are due, each
  * signed and kept once. Started again after a crash, it goes on where it was: the seed and everything that follows from it stay, and what has no record is done.
- * Several processes that share a store share the work.
+ * Several processes that share a store share the work. Under a policy with a log, each receipt of own traffic is looked for in it before its audit is recorded, and when the epoch is over the leaves that the
+ * seed and a later round choose are audited too.
  *
  * Throws `epoch_late` where there is no seed and the epoch has opened: its probes could be chosen then. Throws the reason of the signal.
  */
 export async function runEpoch(options: EpochOptions): Promise<EpochRecords> {
-  const { store, epoch, key } = options
-  const validator = toHex(key.publicKey)
+  const { store, epoch, key, log } = options
+  const { seed, commitment, opened, opens } = await probeEpoch(options)
+  let range: EpochRange | null = null
+  if (log !== null && opens !== null) {
+    const closed = await closeLog(options, log, opens, seed)
+    range = closed.range
+    await store.plan(closed.tasks)
+    await workAll(options)
+  }
+  const salt = await store.keep(epoch, 'salt', drawn())
+  const [canaries, records, proofs] = [await canariesOf(store, epoch), await store.records(epoch), await proofsOf(store, epoch)]
+  return { epoch, validator: toHex(key.publicKey), seed: toHex(seed), commitment, salt, canaries, opened, log: range, records, proofs }
+}
+
+/** The part of {@link runEpoch} that ends with the last probe: it may be done with more probes of the same seed, and is gone on with by that. Throws as it does. */
+export async function probeEpoch(
+  options: EpochOptions,
+): Promise<Pick<EpochRecords, 'commitment' | 'opened'> & { readonly seed: Uint8Array; readonly opens: string | null }> {
+  const { store, epoch, log } = options
   const { seed, commitment, number } = await commitToEpoch(options)
   await options.commit(commitment)
-  const { opened, randomness } = await openedBy(options, number)
+  const { round: opened, randomness } = await keptRound(options, 'opened', number)
+  const opens = log === null ? null : openLog(options, log)
+  // It is looked at when all probes are done.
+  opens?.catch(() => undefined)
   const drawnFrom = await probeSeed(seed, epoch, randomness)
   const probes = await placeCanaries(drawnFrom, planProbes({ ...options.plan, seed: drawnFrom }), await keptCanaries(store, epoch))
   await store.plan(probes.map((probe) => jobOf(options, probe)))
-  await Promise.all(Array.from({ length: options.parallel }, () => work(options)))
-  const salt = await store.keep(epoch, 'salt', drawn())
-  const [canaries, records, proofs] = [await canariesOf(store, epoch), await store.records(epoch), await proofsOf(store, epoch)]
-  return { epoch, validator, seed: toHex(seed), commitment, salt, canaries, opened, records, proofs }
+  await workAll(options)
+  return { seed, commitment, opened, opens: await opens }
+}
+
+function workAll(options: EpochOptions): Promise<unknown> {
+  return Promise.all(Array.from({ length: options.parallel }, () => work(options)))
 }
 
 function drawn(): string {
   return toHex(new Uint8Array(randomBytes(32)))
-}
-
-async function openedBy(options: EpochOptions, number: number): Promise<{ readonly opened: BeaconRound; readonly randomness: Uint8Array }> {
-  const { store, epoch, beacon } = options
-  const kept = await store.fact(epoch, 'opened')
-  if (kept !== null) {
-    const opened = beaconRoundFromJson(parseJson(kept, { maxLength: 4096, maxDepth: 2 }))
-    return { opened, randomness: await verifyBeaconRound(beacon.chain, opened) }
-  }
-  const { round, randomness } = await awaitRound(beacon, number, options)
-  await store.keep(epoch, 'opened', jcs(round as unknown as Json))
-  return { opened: round, randomness }
 }
 
 function jobOf({ epoch, begins }: EpochOptions, probe: Probe): Job {
@@ -167,21 +186,51 @@ async function work(options: EpochOptions): Promise<void> {
   }
 }
 
-async function finish(options: EpochOptions, job: Job): Promise<void> {
+async function finish(options: EpochOptions, job: Taken): Promise<void> {
   const { store, epoch, key } = options
   try {
-    const audited = await options.audit(JSON.parse(job.task) as Probe)
-    const seen = await seenReceiptOf(audited.evidence)
+    const { audited, settled } = await auditOf(options, job)
+    if (settled === null) {
+      await store.postpone(epoch, job.index, JSON.stringify(audited), options.now().getTime() + pauseMs(options, audited))
+      return
+    }
+    const seen = await seenReceiptOf(settled.evidence)
     const rivals = seen === null ? [] : await store.rivals(seen)
     // Before the record: a crash between the two finds them again.
-    for (const { digest, text } of await options.findFraud(audited, rivals)) await store.keep(epoch, `fraud ${digest}`, text)
-    const record = await signAuditRecord(audited.record, key)
-    const done = { record, evidence: JSON.stringify(audited.evidence) }
+    for (const { digest, text } of await options.findFraud(settled, rivals)) await store.keep(epoch, `fraud ${digest}`, text)
+    const record = await signAuditRecord(settled.record, key)
+    const done = { record, evidence: JSON.stringify(settled.evidence) }
     if (await store.finish(epoch, job.index, done, seen === null ? [] : [seen])) options.onRecord?.(record)
   } catch (error) {
     await store.release(epoch, job.index)
     throw error
   }
+}
+
+/** What an audit came to, and that with its place in the log; null where that is not to be told yet, and there as nothing of what may be asked again. */
+async function auditOf(
+  options: EpochOptions,
+  { index, task, draft }: Taken,
+): Promise<{ readonly audited: Audited | null; readonly settled: Audited | null }> {
+  const { log, now } = options
+  const what = JSON.parse(task) as Probe | OrganicTask
+  if (!('organic' in what)) {
+    const audited = (draft === null ? null : (JSON.parse(draft) as Audited | null)) ?? (await options.audit(what))
+    return { audited, settled: log === null ? audited : await settle(audited, log.access, now(), log.settleBy) }
+  }
+  if (log === null) throw new TypeError('runEpoch: expected the log of the epoch, whose leaf is to be audited')
+  try {
+    return { audited: null, settled: await log.audit(index, what.organic) }
+  } catch (error) {
+    if (!(error instanceof VeriteeError) || error.kind !== 'unavailable' || error.code === 'validator_store_unavailable') throw error
+    return { audited: null, settled: now().getTime() < log.until * 1000 ? null : log.giveUp(index, what.organic) }
+  }
+}
+
+/** Soon at first, since most receipts are in the log within seconds; later less often. */
+function pauseMs({ now }: EpochOptions, audited: Audited | null): number {
+  const waited = audited === null ? 0 : now().getTime() - audited.record.at * 1000
+  return Math.min(30_000, Math.max(1000, waited / 2))
 }
 
 async function proofsOf(store: EpochStore, epoch: number): Promise<ReadonlyMap<string, string>> {

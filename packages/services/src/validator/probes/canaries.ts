@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto'
 import { parseJson } from 'veritee/bytes'
 import { type CanaryOpening, canaryCommitment } from 'veritee/scoring'
 import { expectedAnswer, type ReplayModel } from '../../replay/index.ts'
+import type { InTurn } from '../in-turn.ts'
 import { Draws } from './draws.ts'
 import { type Probe, type ProbePlan, probeBody, probeOf } from './probe.ts'
 
@@ -15,6 +16,8 @@ export interface CanaryPlan extends Pick<ProbePlan, 'maxTokens' | 'maxPrompt'> {
   readonly secret: Uint8Array
   readonly count: number
   readonly models: readonly { readonly name: string; readonly replay: ReplayModel }[]
+  /** Of engines: another epoch may be replaying with them. */
+  readonly turn: InTurn
   /** When there is no more time: what is made by then is what there is. */
   readonly signal: AbortSignal
 }
@@ -29,7 +32,8 @@ export async function makeCanaries(plan: CanaryPlan): Promise<readonly CanaryOpe
     if (model === undefined || plan.signal.aborted) break
     const { messages, options } = probeOf({ ...plan, seed: plan.secret }, index)
     const asked = { stream: options.stream, temperature: 0, max_tokens: options.max_tokens }
-    const expected = await expectedAnswer(probeBody(model.name, { messages, options: asked }), model.replay, plan.signal)
+    const body = probeBody(model.name, { messages, options: asked })
+    const expected = await plan.turn.run(() => expectedAnswer(body, model.replay, plan.signal))
     if (expected === null) continue
     const salt = createHmac('sha256', plan.secret).update(`${label} ${index}`).digest('hex')
     made.push({ prompt: JSON.stringify(messages), parameters: { model: model.name, ...asked }, expected, salt })

@@ -9,6 +9,12 @@ export interface Job {
   readonly task: string
 }
 
+/** A job that somebody has. */
+export interface Taken extends Job {
+  /** What it has come to so far, as `postpone` kept it; null at first. */
+  readonly draft: string | null
+}
+
 /** What came of a job. */
 export interface Done {
   /** The signed record, one line. */
@@ -48,7 +54,9 @@ export interface EpochStore {
    * A task that is due, has no record and is nobody's for now; it is the caller's until `untilMs`. Null where there is none. No two processes have one task at a
    * time, as long as they finish in theirs.
    */
-  take(epoch: number, nowMs: number, untilMs: number): Promise<Job | null>
+  take(epoch: number, nowMs: number, untilMs: number): Promise<Taken | null>
+  /** Keeps what a task has come to so far (JSON), and gives it back: nobody takes it before `untilMs`. What has a record stays as it is. */
+  postpone(epoch: number, index: number, draft: string, untilMs: number): Promise<void>
   /** Gives a task back that came to nothing, for somebody to take again. */
   release(epoch: number, index: number): Promise<void>
   /** False where the task has a record already, which then stays. */
@@ -57,8 +65,11 @@ export interface EpochStore {
   open(epoch: number): Promise<number>
   /** In the order of their index. */
   records(epoch: number): Promise<readonly string[]>
+  /** Of a task with a record. */
   evidence(epoch: number, index: number): Promise<string | null>
   /** Receipts of one keyset that share the number or the predecessor of this one, itself left out. */
   rivals(receipt: Pick<SeenReceipt, 'keyset' | 'sequence' | 'previous' | 'digest'>): Promise<readonly SeenReceipt[]>
+  /** A report that binds a keyset of which a receipt was seen, in any epoch; null for others. */
+  reportOf(keyset: string): Promise<string | null>
   close(): Promise<void>
 }

@@ -1,8 +1,8 @@
 import { fail, VeriteeError } from 'veritee/errors'
 import { Database, type PostgresOptions, type Row } from '../../store/postgres/database.ts'
-import type { Done, EpochStore, Job, SeenReceipt } from './epoch-store.ts'
+import type { Done, EpochStore, Job, SeenReceipt, Taken } from './epoch-store.ts'
 import { openValidatorTables } from './postgres-schema.ts'
-import { seenReceipt } from './sqlite-store.ts'
+import { seenReceipt, taken } from './sqlite-store.ts'
 
 /** Records of one answer of the server. */
 const page = 5_000
@@ -67,18 +67,28 @@ class PostgresEpochStore implements EpochStore {
     )
   }
 
-  async take(epoch: number, nowMs: number, untilMs: number): Promise<Job | null> {
+  async take(epoch: number, nowMs: number, untilMs: number): Promise<Taken | null> {
     // Materialized: chosen and locked once. Where the answer is lost on its way, the task stays taken until its time is over.
     const [row] = await this.#query(
       `WITH chosen AS MATERIALIZED (SELECT epoch, position FROM veritee_validator.job
           WHERE epoch = $1 AND record IS NULL AND due_ms <= $2 AND taken_until_ms <= $2 ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED)
         UPDATE veritee_validator.job AS job SET taken_until_ms = $3 FROM chosen
-        WHERE job.epoch = chosen.epoch AND job.position = chosen.position RETURNING job.epoch, job.position, job.due_ms, job.task`,
+        WHERE job.epoch = chosen.epoch AND job.position = chosen.position RETURNING job.epoch, job.position, job.due_ms, job.task, job.evidence`,
       epoch,
       nowMs,
       untilMs,
     )
-    return row === undefined ? null : { epoch: Number(row.epoch), index: Number(row.position), dueMs: Number(row.due_ms), task: String(row.task) }
+    return row === undefined ? null : taken(row)
+  }
+
+  async postpone(epoch: number, index: number, draft: string, untilMs: number): Promise<void> {
+    await this.#query(
+      'UPDATE veritee_validator.job SET evidence = $3, taken_until_ms = $4 WHERE epoch = $1 AND position = $2 AND record IS NULL',
+      epoch,
+      index,
+      draft,
+      untilMs,
+    )
   }
 
   async release(epoch: number, index: number): Promise<void> {
@@ -125,7 +135,11 @@ class PostgresEpochStore implements EpochStore {
   }
 
   async evidence(epoch: number, index: number): Promise<string | null> {
-    const [row] = await this.#query('SELECT evidence FROM veritee_validator.job WHERE epoch = $1 AND position = $2', epoch, index)
+    const [row] = await this.#query(
+      'SELECT evidence FROM veritee_validator.job WHERE epoch = $1 AND position = $2 AND record IS NOT NULL',
+      epoch,
+      index,
+    )
     return typeof row?.evidence === 'string' ? row.evidence : null
   }
 
@@ -144,6 +158,11 @@ class PostgresEpochStore implements EpochStore {
       digest,
     )
     return rows.map(seenReceipt)
+  }
+
+  async reportOf(keyset: string): Promise<string | null> {
+    const [row] = await this.#query('SELECT report FROM veritee_validator.receipt WHERE keyset = $1 ORDER BY digest LIMIT 1', keyset)
+    return row === undefined ? null : String(row.report)
   }
 
   async close(): Promise<void> {

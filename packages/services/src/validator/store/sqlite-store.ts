@@ -2,7 +2,7 @@ import { chmod, mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { fail } from 'veritee/errors'
-import type { Done, EpochStore, Job, SeenReceipt } from './epoch-store.ts'
+import type { Done, EpochStore, Job, SeenReceipt, Taken } from './epoch-store.ts'
 
 const version = 1
 const schema = `
@@ -71,17 +71,21 @@ class SqliteEpochStore implements EpochStore {
     })
   }
 
-  async take(epoch: number, nowMs: number, untilMs: number): Promise<Job | null> {
+  async take(epoch: number, nowMs: number, untilMs: number): Promise<Taken | null> {
     const row = this.#get(
       `UPDATE job SET taken_until_ms = ? WHERE (epoch, position) = (SELECT epoch, position FROM job
         WHERE epoch = ? AND record IS NULL AND due_ms <= ? AND taken_until_ms <= ? ORDER BY position LIMIT 1)
-        RETURNING epoch, position, due_ms, task`,
+        RETURNING epoch, position, due_ms, task, evidence`,
       untilMs,
       epoch,
       nowMs,
       nowMs,
     )
-    return row === undefined ? null : { epoch: Number(row.epoch), index: Number(row.position), dueMs: Number(row.due_ms), task: String(row.task) }
+    return row === undefined ? null : taken(row)
+  }
+
+  async postpone(epoch: number, index: number, draft: string, untilMs: number): Promise<void> {
+    this.#run('UPDATE job SET evidence = ?, taken_until_ms = ? WHERE epoch = ? AND position = ? AND record IS NULL', draft, untilMs, epoch, index)
   }
 
   async release(epoch: number, index: number): Promise<void> {
@@ -121,7 +125,7 @@ class SqliteEpochStore implements EpochStore {
   }
 
   async evidence(epoch: number, index: number): Promise<string | null> {
-    const text = this.#get('SELECT evidence FROM job WHERE epoch = ? AND position = ?', epoch, index)?.evidence
+    const text = this.#get('SELECT evidence FROM job WHERE epoch = ? AND position = ? AND record IS NOT NULL', epoch, index)?.evidence
     return typeof text === 'string' ? text : null
   }
 
@@ -139,6 +143,11 @@ class SqliteEpochStore implements EpochStore {
       digest,
     )
     return rows.map(seenReceipt)
+  }
+
+  async reportOf(keyset: string): Promise<string | null> {
+    const row = this.#get('SELECT report FROM receipt WHERE keyset = ? ORDER BY digest LIMIT 1', keyset)
+    return row === undefined ? null : String(row.report)
   }
 
   async close(): Promise<void> {
@@ -185,6 +194,12 @@ class SqliteEpochStore implements EpochStore {
       throw fail('validator_store_unavailable', cause instanceof Error ? cause.message : 'the database failed', cause)
     }
   }
+}
+
+/** A row of tasks, of either database: a draft stands where the evidence will. */
+export function taken({ epoch, position, due_ms, task, evidence }: Row): Taken {
+  const draft = typeof evidence === 'string' ? evidence : null
+  return { epoch: Number(epoch), index: Number(position), dueMs: Number(due_ms), task: String(task), draft }
 }
 
 /** A row of receipts, of either database. */

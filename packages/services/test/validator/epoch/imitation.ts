@@ -99,6 +99,7 @@ export async function imitateEpoch({ store, auditMs = 0, onAudit = () => undefin
       return { record: imitationRecord(probe), evidence }
     },
     findFraud: async () => [],
+    log: null,
     parallel: 3,
     leaseMs: 60_000,
     ...changes,

@@ -33,16 +33,40 @@ export function conformance(open: () => Promise<{ readonly store: EpochStore; re
     const other = await again()
     await store.plan([job(0), job(1, 50), job(2)])
     await other.plan([{ ...job(0), task: 'another' }, job(3, 1000)])
-    expect(await store.take(5, 10, 100)).toEqual(job(0))
-    expect(await other.take(5, 10, 100)).toEqual(job(2))
+    expect(await store.take(5, 10, 100)).toEqual({ ...job(0), draft: null })
+    expect(await other.take(5, 10, 100)).toEqual({ ...job(2), draft: null })
     expect(await store.take(5, 10, 100)).toBeNull()
-    expect(await other.take(5, 50, 200)).toEqual(job(1, 50))
+    expect(await other.take(5, 50, 200)).toEqual({ ...job(1, 50), draft: null })
     expect(await store.take(5, 99, 300)).toBeNull()
     expect((await store.take(5, 100, 300))?.index).toBe(0)
     await other.release(5, 0)
     expect((await other.take(5, 100, 300))?.index).toBe(0)
     expect([await store.take(4, 100, 300), await store.open(5), await store.open(4)]).toEqual([null, 4, 0])
     for (const one of [store, other]) await one.close()
+  })
+
+  test('what a task has come to so far goes to whoever takes it next, not before its time, and is no evidence until there is a record', async () => {
+    const { store, again } = await open()
+    const other = await again()
+    await store.plan([job(0), job(1)])
+    await store.take(5, 10, 100)
+    const draft = done('so far').evidence
+    await store.postpone(5, 0, draft, 500)
+    expect([(await other.take(5, 499, 600))?.index, await other.take(5, 499, 600), await store.open(5)]).toEqual([1, null, 2])
+    expect(await other.take(5, 500, 600)).toEqual({ ...job(0), draft: draft })
+    expect(await store.evidence(5, 0)).toBeNull()
+    await other.finish(5, 0, done('zero'), [])
+    await store.postpone(5, 0, 'late', 0)
+    expect([JSON.parse((await store.evidence(5, 0)) ?? ''), await store.records(5)]).toMatchObject([{ name: 'zero' }, ['record zero']])
+    for (const one of [store, other]) await one.close()
+  })
+
+  test('the report behind a keyset of which a receipt was seen is found in any epoch', async () => {
+    const { store } = await open()
+    await store.plan([job(0)])
+    await store.finish(5, 0, done('a'), [seen('a', 1, null), seen('b', 2, 'a', 'other')])
+    expect([await store.reportOf('k'), await store.reportOf('other'), await store.reportOf('unknown')]).toEqual(['report', 'report', null])
+    await store.close()
   })
 
   test('a task is finished once: the second record is refused, and with it its receipts', async () => {

@@ -65,10 +65,11 @@ export async function verifyFacts(
   return { chain, log: { trust, from: first.size, leaves, randomness: await verifyBeaconRound(chain, rounds.closed) } }
 }
 
-async function verifyRange(
+/** Verifies that a tree and the leaves behind it make up another one. `before` as in {@link EpochLog}. Throws `epoch_log_invalid`. */
+export async function verifyRange(
   first: { readonly size: number; readonly root: Uint8Array },
   last: { readonly root: Uint8Array },
-  { before }: EpochLog,
+  { before }: Pick<EpochLog, 'before'>,
   leaves: readonly Uint8Array[],
 ): Promise<void> {
   let edge: TreeEdge

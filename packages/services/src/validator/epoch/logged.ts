@@ -1,0 +1,73 @@
+import { closingRound } from 'veritee/beacon'
+import { fail } from 'veritee/errors'
+import { verifyCheckpoint } from 'veritee/log'
+import { maxRecordsPerEpoch, parseAuditRecord } from 'veritee/scoring'
+import type { Audited } from '../audit/audit.ts'
+import type { LogAccess } from '../log/access.ts'
+import { checkpointFrom, type EpochRange, readRange } from '../log/range.ts'
+import { chosenLeaves, type OrganicLeaf } from '../organic/choose.ts'
+import type { Job } from '../store/epoch-store.ts'
+import { keptRound, type RoundSetting } from './kept-round.ts'
+
+/** What an epoch under a scoring policy with a log does with it. */
+export interface LoggedEpoch {
+  readonly access: LogAccess
+  /** The first second after the epoch. */
+  readonly closes: number
+  /** Until when receipts of own traffic are looked for; Unix seconds. */
+  readonly settleBy: number
+  /** Until when what the log does not show is waited for. */
+  readonly until: number
+  /** Of a leaf to be audited, in units of 1e-18. */
+  readonly probability: bigint
+  /** Audits a leaf that was chosen. Throws an error of the kind `unavailable` where that cannot be done now. */
+  readonly audit: (index: number, leaf: OrganicLeaf) => Promise<Audited>
+  /** The record of one that could not be audited in time. */
+  readonly giveUp: (index: number, leaf: OrganicLeaf) => Audited
+}
+
+/** A task that is no probe. */
+export interface OrganicTask {
+  readonly organic: OrganicLeaf
+}
+
+interface Setting extends RoundSetting {
+  /** Unix seconds. */
+  readonly begins: number
+}
+
+/** The checkpoint from which the leaves of the epoch are counted: the first that was seen, by whichever process. */
+export async function openLog(setting: Setting, log: LoggedEpoch): Promise<string> {
+  return keptNote(setting, 'log opens', log, setting.begins)
+}
+
+/**
+ * Closes the epoch in the log: the checkpoint, its leaves, the round that nobody knew before (rule S16), and the tasks that follow. All of it follows from what is kept and from records of own traffic, which
+ * must be complete, so that every process plans the same tasks, and again after a crash.
+ */
+export async function closeLog(setting: Setting, log: LoggedEpoch, opens: string, seed: Uint8Array): Promise<{ range: EpochRange; tasks: Job[] }> {
+  const { store, epoch, beacon } = setting
+  const closes = await keptNote(setting, 'log closes', log, log.closes)
+  const { existedBy } = await verifyCheckpoint(closes, log.access.trust)
+  const { round: closed, randomness } = await keptRound(setting, 'closed', closingRound(beacon.chain, existedBy))
+  const range = await readRange(log.access, { opens, closes }, log.until, setting)
+  const records = (await store.records(epoch)).map(parseAuditRecord).filter(({ kind }) => kind !== 'organic')
+  const own = new Set(records.flatMap(({ view }) => (view?.log?.origin === log.access.trust.origin ? [view.log.index] : [])))
+  const { from, leaves } = range
+  const chosen = await chosenLeaves({ seed, epoch, randomness, from, leaves, probability: log.probability, own })
+  if (records.length + chosen.length > maxRecordsPerEpoch)
+    throw fail(
+      'epoch_log_invalid',
+      `expected at most ${maxRecordsPerEpoch} audits, found ${records.length} of own traffic and ${chosen.length} leaves`,
+    )
+  const tasks = chosen.map((organic, i) => ({ epoch, index: records.length + i, dueMs: 0, task: JSON.stringify({ organic } satisfies OrganicTask) }))
+  return { range: { ...range, closed }, tasks }
+}
+
+async function keptNote(setting: Setting, name: string, log: LoggedEpoch, from: number): Promise<string> {
+  const { store, epoch } = setting
+  const kept = await store.fact(epoch, name)
+  if (kept !== null) return kept
+  const { note } = await checkpointFrom(log.access, from, log.until, setting)
+  return store.keep(epoch, name, note)
+}

@@ -1,0 +1,49 @@
+import type { FraudContext } from 'veritee/fraud'
+import { epochWindow, type ScoringPolicy } from 'veritee/scoring'
+import type { LoggedEpoch } from '../epoch/logged.ts'
+import type { LogAccess } from '../log/access.ts'
+import type { EpochStore } from '../store/epoch-store.ts'
+import { auditOrganic, hidden, type OrganicContext } from './audit.ts'
+import { Reports } from './reports.ts'
+import { Window } from './window.ts'
+
+export interface LoggedEpochOptions {
+  readonly access: LogAccess
+  readonly policy: ScoringPolicy
+  readonly epoch: number
+  /** Of the admission manifest. */
+  readonly salt: string
+  /** Ed25519, 32 bytes hex. */
+  readonly validator: string
+  /** Whose evidence counts. */
+  readonly evidence: Omit<FraudContext, 'at'>
+  readonly store: EpochStore
+  /** URLs of controllers, whose workers may be unknown to own probes. */
+  readonly controllers: readonly string[]
+}
+
+/** What an epoch does with the log of its policy. Its receipts are looked for until the middle of the next epoch, leaves audited a quarter longer: the commitment to the records is due at its end. */
+export function loggedEpoch({ access, policy, epoch, salt, validator, evidence, store, controllers }: LoggedEpochOptions): LoggedEpoch {
+  const { length } = policy.epoch
+  const window = epochWindow(policy, epoch)
+  const context: OrganicContext = {
+    network: policy.network,
+    salt,
+    validator,
+    epoch,
+    ...window,
+    ...evidence,
+    origin: access.trust.origin,
+    window: new Window(access),
+    reports: new Reports(store, controllers),
+  }
+  return {
+    access,
+    closes: window.closes,
+    settleBy: window.closes + length / 2,
+    until: window.closes + (3 * length) / 4,
+    probability: policy.organic.probability,
+    audit: (index, leaf) => auditOrganic(context, index, leaf),
+    giveUp: (index, leaf) => hidden(context, index, leaf),
+  }
+}
