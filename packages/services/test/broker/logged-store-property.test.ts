@@ -1,0 +1,118 @@
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { LoggedStore } from '../../src/enclave/broker/freshness/logged-store.ts'
+import { WitnessedLog } from '../../src/enclave/broker/freshness/witnessed-log.ts'
+import { type BrokerState, type BrokerStore, newState, nextHead } from '../../src/enclave/broker/store/index.ts'
+import { flooredClock } from '../../src/enclave/runtime/admission/clock.ts'
+import { SmallLog } from './small-log.ts'
+
+/** What a host does with brokers of one sealing key. */
+type Act =
+  /** Starts one over any file that ever was, beside those that run. */
+  | { readonly do: 'start'; readonly file: number }
+  /** A change that the broker answers, if it does. */
+  | { readonly do: 'change'; readonly who: number }
+  /** One over such a file ends between the disk and the log: a head is written and not added. */
+  | { readonly do: 'crash'; readonly file: number }
+  /** An entry of the log is added once more. */
+  | { readonly do: 'again'; readonly entry: number }
+  | { readonly do: 'ask'; readonly who: number }
+
+const index = fc.nat({ max: 200 })
+const act: fc.Arbitrary<Act> = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('start' as const), file: index }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('change' as const), who: index }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('crash' as const), file: index }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('again' as const), entry: index }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('ask' as const), who: index }) },
+)
+
+interface Process {
+  readonly store: BrokerStore
+  readonly logged: LoggedStore
+  readonly log: WitnessedLog
+}
+
+it('S11: whatever files a host puts back, whatever runs beside each other and wherever a process ends: who releases knows every change that was answered', async () => {
+  const log = await SmallLog.make()
+  const now = (): Date => new Date()
+  const headKey = new Uint8Array(32).fill(7)
+  /** Releases, and refusals for another history: both must occur. */
+  let [released, refused] = [0, 0]
+  await fc.assert(
+    fc.asyncProperty(fc.array(act, { minLength: 10, maxLength: 30 }), async (acts) => {
+      // Each run has a store of its own in the one log. A change is a resource more.
+      const files: BrokerState[] = [newState()]
+      const answered = new Set<string>()
+      const running: Process[] = []
+      let changes = 0
+      const start = (file: BrokerState): Process => {
+        let state = file
+        const store: BrokerStore = {
+          source: 'memory',
+          identity: { id: file.id, headKey },
+          generation: 0,
+          get state() {
+            return state
+          },
+          failure: null,
+          commit: async (next) => {
+            state = next(state)
+            files.push(state)
+            return state
+          },
+          note: () => undefined,
+          close: () => Promise.resolve(),
+        }
+        const watch = new WitnessedLog({
+          trust: log.trust,
+          read: log.read,
+          clock: flooredClock(now),
+          elapsedMs: () => 0,
+          maxAgeSeconds: 3600,
+          store: store.identity,
+        })
+        return { store, log: watch, logged: new LoggedStore({ store, log: watch, submit: log.submitAt(now), lookMs: 0, looks: 3 }) }
+      }
+      const pick = (who: number): Process | undefined => running[who % Math.max(1, running.length)]
+      for (const one of acts) {
+        if (one.do === 'start') {
+          const begun = start(files[one.file % files.length] as BrokerState)
+          running.push(begun)
+          await begun.logged.advance().catch(() => undefined)
+        } else if (one.do === 'crash') {
+          const file = files[one.file % files.length] as BrokerState
+          files.push({ ...file, head: nextHead(file.head) })
+        } else if (one.do === 'again') {
+          const entry = log.entries[one.entry % Math.max(1, log.entries.length)]
+          if (entry !== undefined) await log.submitAt(now)(entry)
+        } else {
+          const process = pick(one.who)
+          if (process === undefined) continue
+          if (one.do === 'change') {
+            const name = `a/b/${++changes}`
+            const resource = { version: 1, value: null, policy: '{}', evidence: 'quote', changed: '2026-01-01T00:00:00.000Z' } as const
+            await process.store.commit((state) => ({ ...state, resources: { ...state.resources, [name]: resource } }))
+            await process.logged.advance().then(
+              () => answered.add(name),
+              () => undefined,
+            )
+          } else {
+            await process.log.refresh()
+            try {
+              process.logged.demand()
+            } catch {
+              refused++
+              continue
+            }
+            released++
+            for (const name of answered) expect(Object.keys(process.store.state.resources)).toContain(name)
+          }
+        }
+      }
+    }),
+    { numRuns: 150 },
+  )
+  expect(released).toBeGreaterThan(20)
+  expect(refused).toBeGreaterThan(20)
+}, 300_000)
