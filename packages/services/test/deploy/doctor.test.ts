@@ -225,7 +225,16 @@ it('on a machine without SGX one screen says so, and what works there', async ()
   expect(text.split('\n').length).toBeLessThanOrEqual(24)
   expect(text).toContain('THIS MACHINE HAS NO SGX')
   expect(text).toContain('npm start')
+  expect(text).toContain('veriteed log, witness and validator')
   expect(diagnosis.findings.filter(({ status, mend }) => status !== 'ok' && mend === null)).toEqual([])
+})
+
+it('without SGX a port that is taken is told all the same: simulated services need it too', async () => {
+  const { machine } = await machineWith({
+    '/proc/cpuinfo': intelWithout,
+    '/proc/net/tcp': '  sl  local_address rem_address   st\n   0: 0100007F:5551 00000000:0000 0A 00000000:00000000\n',
+  })
+  expect(diagnosisText(await diagnose(machine, plan))).toMatch(/^problem +port 21841 +somebody listens there$/m)
 })
 
 it('a model is sized from its file, and what to tell the renderer is printed', async () => {

@@ -42,6 +42,10 @@ beforeAll(async () => {
   const { statement, proof } = await makers.inLog(await makers.statement())
   for (const name of ['statement.json', 'bare.json']) files.write(name, `${statement}\n`)
   files.write('statement.json.tlog-proof', proof ?? '')
+  const current = await createMakers(Math.floor(Date.now() / 1000) - 60)
+  files.write('current-policy.json', JSON.stringify({ version: 'veritee.policy.v1', roles: { worker: { ...released, release: current.demand } } }))
+  files.write('current.json', await current.statement())
+  files.write('current-withdraws.json', await current.statement({ release: '0.2.0', withdrawn: ['0.1.0'] }))
   files.write('withdrawn.json', await makers.statement({ withdrawn: ['0.1.0'] }))
   files.write('withdrawn.json.tlog-proof', (await makers.inLog(await makers.statement({ withdrawn: ['0.1.0'] }))).proof ?? '')
 })
@@ -94,6 +98,27 @@ describe('help and wrong usage', () => {
   it('a role that the policy lacks and an invalid policy are 2', async () => {
     expectRefusal(await judge('--policy', policy, '--role', 'controller'), 2, 'policy_role_missing')
     expectRefusal(await judge('--policy', collateral), 2, 'policy_invalid')
+  })
+})
+
+describe('S25: a release statement against a policy, without evidence', () => {
+  const check = (policyFile: string, ...releases: string[]): ReturnType<typeof veritee> =>
+    veritee(['policy', 'check', files.path(policyFile), ...releases.flatMap((name) => ['--release', files.path(name)])])
+  it('says until when it counts, for which role, and with how many measurements', async () => {
+    expect(await check('current-policy.json', 'current.json')).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^release 0\.1\.0 counts for a worker until 20\d\d-\S+Z, with 1 measurements$/m),
+    })
+    expect(await check('current-policy.json')).toMatchObject({ code: 0, stdout: 'valid, with a section for worker\n' })
+  })
+  it.each([
+    ['one that is over', ['released.json', 'statement.json'], 1, 'release_expired'],
+    ['one that another withdraws', ['current-policy.json', 'current.json', 'current-withdraws.json'], 1, 'release_withdrawn'],
+    ['one of other makers', ['current-policy.json', 'statement.json'], 1, 'release_signatures_missing'],
+    ['one without its proof', ['released.json', 'bare.json'], 3, 'log_entry_missing'],
+    ['one for a policy that demands none', ['policy.json', 'current.json'], 2, 'usage'],
+  ] as const)('refuses %s', async (_, [policyFile, ...releases], exit, code) => {
+    expectRefusal(await check(policyFile, ...releases), exit, code)
   })
 })
 

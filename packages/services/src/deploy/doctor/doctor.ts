@@ -18,6 +18,7 @@ export interface Diagnosis {
 const withoutSgx: readonly string[] = [
   'npm start: the whole flow on simulated hardware (docs/demo.md)',
   'veriteed worker, controller and broker with --tee simulate, on loopback',
+  'veriteed log, witness and validator: they are no enclaves',
   'veritee verify, receipt, replay: relying parties need no SGX',
   'npm run bundle, veriteed manifest render and lint, veriteed release: making and judging enclaves needs none either',
   'veriteed model seal, veriteed model upload: a model owner needs none',
@@ -32,7 +33,8 @@ export async function diagnose(machine: Machine, plan: Plan): Promise<Diagnosis>
 
 /** At most a screen of text. */
 export function diagnosisText({ sgx, findings, works }: Diagnosis): string {
-  const told = sgx ? findings : findings.filter(({ check, status }) => check === 'cpu' || check === 'kernel' || status === 'ok')
+  // A port that is taken is in the way of a simulated service too.
+  const told = sgx ? findings : findings.filter(({ check, status }) => /^(?:cpu|kernel|port .*)$/.test(check) || status === 'ok')
   const width = Math.max(...told.map(({ check }) => check.length))
   const lines = told.flatMap(({ check, status, found, mend }) => [
     `${status.padEnd(8)} ${check.padEnd(width)}  ${found}`,
