@@ -180,10 +180,18 @@ export async function verifyReceipt(
   if (receipt.keysetDigest !== keysetDigest) throw fail('receipt_keyset_mismatch', `expected ${keysetDigest}, found ${receipt.keysetDigest}`)
   if (receipt.servedAt >= keyset.not_after)
     throw fail('keyset_expired', `expected a receipt served before ${keyset.not_after}, found ${receipt.servedAt}`)
-  same('receipt_request_mismatch', expected.requestHash, eventOf(receipt, 'request.received')?.body_hash)
-  same('receipt_response_mismatch', expected.responseHash, eventOf(receipt, 'response.returned')?.body_hash)
-  same('receipt_nonce_mismatch', expected.clientNonce, eventOf(receipt, 'veritee.request')?.client_nonce)
+  compareReceipt(receipt, expected)
   return receipt as Verified<Receipt>
+}
+
+/**
+ * What {@link verifyReceipt} compares, of a receipt whose signature was verified before. Throws `receipt_request_mismatch`, `receipt_response_mismatch`,
+ * `receipt_nonce_mismatch`.
+ */
+export function compareReceipt(receipt: Receipt, { requestHash, responseHash, clientNonce }: ReceiptExpectation): void {
+  same('receipt_request_mismatch', requestHash, eventOf(receipt, 'request.received')?.body_hash)
+  same('receipt_response_mismatch', responseHash, eventOf(receipt, 'response.returned')?.body_hash)
+  same('receipt_nonce_mismatch', clientNonce, eventOf(receipt, 'veritee.request')?.client_nonce)
 }
 
 /** `,"signature":"` and 128 digits, `","workload_keyset_digest":"sha256:`, 64 digits, `"}`: both are the last members of every receipt, and of one length. */

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { type Trust, VerificationError } from '../../src/attestation/index.ts'
+import { createVerifierCache, type Trust, VerificationError } from '../../src/attestation/index.ts'
 import { createSimPlatform } from '../../src/attestation/sim/index.ts'
 import { utf8 } from '../../src/bytes/index.ts'
 import { VeriteeError } from '../../src/errors.ts'
@@ -395,4 +395,33 @@ test('any single bit of the quote flipped is refused', async () => {
     flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7))
     expect(await codeOf(judge(createBundle({ quote: flipped, collateral }))), `bit ${bit}`).toMatch(/^quote_/)
   }
+})
+
+describe('S15: one cache for many bundles', () => {
+  test('gives the verdicts of none, in any order, and carries nothing over to another root', async () => {
+    const cache = createVerifierCache()
+    const other = await keepExchange()
+    const foreign = { roots: [(await createSimPlatform({ at: judgedAt })).root] } as const
+    const cut = withExchange({ responseBody: utf8('{}') })
+    const judged = async (text: string, roots: Trust, options: Parameters<typeof verifyBundle>[4]): Promise<string> =>
+      codeOf(
+        verifyBundle(parseBundle(text), roots, judgedAt, {}, options).then((one) =>
+          evaluateBundle(one, { policy: policyFor(), role: 'controller' }, judgedAt),
+        ),
+      )
+    const bundles = [
+      [bundleOf(kept), trust],
+      [cut, trust],
+      [bundleOf(kept), foreign],
+      [bundleOf(other), trust],
+      [bundleOf(kept), trust],
+      [cut, trust],
+    ] as const
+    const with_: string[] = []
+    for (const [text, roots] of bundles) with_.push(await judged(text, roots, { cache }))
+    const without: string[] = []
+    for (const [text, roots] of bundles) without.push(await judged(text, roots, {}))
+    expect(with_).toEqual(without)
+    expect(with_).toEqual(['accepted', 'receipt_response_mismatch', 'chain_untrusted', 'accepted', 'accepted', 'receipt_response_mismatch'])
+  })
 })

@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Trust } from '../../attestation/index.ts'
+import { createVerifierCache, type Trust, type VerifierCache } from '../../attestation/index.ts'
 import { fail, VeriteeError } from '../../errors.ts'
 import type { Verdict } from '../../policy/index.ts'
 import { type Bundle, type BundlePolicy, evaluateBundle, maxBundleLength, parseBundle, verifyBundle } from '../../receipt/index.ts'
@@ -54,13 +54,20 @@ interface Judging {
   readonly wanted: BundlePolicy
   readonly trust: Trust
   readonly at: Date | 'served'
+  /** What bundles of the same machines share is verified once. */
+  readonly cache: VerifierCache
 }
 
 async function run({ values, positionals }: Given<typeof options>): Promise<number> {
   const path = one(positionals, 'BUNDLE or DIR')
   const policy = await readPolicy(required(values.policy, '--policy', policyWhy), values.release)
   const wanted = bundlePolicy(policy, values.role ?? (policy.roles.controller === undefined ? undefined : 'controller'))
-  const judging: Judging = { wanted, trust: await readTrust(values.root), at: values.at === 'served' ? 'served' : readTime(values.at) }
+  const judging: Judging = {
+    wanted,
+    trust: await readTrust(values.root),
+    at: values.at === 'served' ? 'served' : readTime(values.at),
+    cache: createVerifierCache(),
+  }
   const paths = await bundlesIn(path)
   const single = paths[0] === path
   const chains = new ReceiptChains()
@@ -89,7 +96,7 @@ async function bundlesIn(path: string): Promise<string[]> {
   return names.map(({ name }) => join(path, name)).sort()
 }
 
-async function judge(path: string, { wanted, trust, at }: Judging, chains: ReceiptChains): Promise<Audited> {
+async function judge(path: string, { wanted, trust, at, cache }: Judging, chains: ReceiptChains): Promise<Audited> {
   let bundle: Bundle | null = null
   let when: Date | null = null
   const facts = (): Omit<Audited, 'verdict'> => ({
@@ -102,7 +109,7 @@ async function judge(path: string, { wanted, trust, at }: Judging, chains: Recei
     const text = await readText(path, maxBundleLength * 3)
     bundle = parseBundle(text)
     when = at === 'served' ? servedAt(bundle) : at
-    const verified = await verifyBundle(bundle, trust, when, await readDrawn(path))
+    const verified = await verifyBundle(bundle, trust, when, await readDrawn(path), { cache })
     const verdict = evaluateBundle(verified, wanted, when)
     if (verdict.error === null && bundle.exchange !== null) {
       await chains.add(bundle.exchange.receipt, path)

@@ -1,11 +1,11 @@
 import type { Check } from '../../attestation/claims.ts'
-import type { Trust } from '../../attestation/index.ts'
+import type { Trust, VerifyOptions } from '../../attestation/index.ts'
 import { sha256Digest } from '../../bytes/digest.ts'
 import { fail } from '../../errors.ts'
 import { checkSessionBinding, citedSession } from '../cited-session.ts'
 import { spliceConstraints } from '../constraints.ts'
 import { requestLimits } from '../exchange.ts'
-import { eventOf, type Receipt, receiptDigest, verifyReceipt } from '../receipt.ts'
+import { compareReceipt, eventOf, type Receipt, receiptDigest, verifyReceipt } from '../receipt.ts'
 import { type VerifiedReport, verifyReport } from '../report.ts'
 import type { Session } from '../session.ts'
 import type { BundledExchange } from './bundle.ts'
@@ -37,6 +37,7 @@ export async function verifyBundledExchange(
   at: Date,
   clientNonce: string | null,
   take: Take,
+  options: VerifyOptions,
 ): Promise<VerifiedBundledExchange> {
   const { receipt, requestBody, responseBody } = exchange
   const requestHash = requestBody === null ? null : await sha256Digest(requestBody)
@@ -53,14 +54,17 @@ export async function verifyBundledExchange(
   ) => {
     const expected = { requestHash: null, responseHash: null, clientNonce: null, ...part }
     const nothing = Object.values(expected).every((value) => value === null)
-    const run = (): Promise<unknown> => verifyReceipt(receipt, service.keyset, service.keysetDigest, expected)
-    return take(id, run, () => (nothing ? waive(missing) : pass('as expected, byte for byte')))
+    return take(
+      id,
+      async () => compareReceipt(receipt, expected),
+      () => (nothing ? waive(missing) : pass('as expected, byte for byte')),
+    )
   }
   await compared('receipt.request', { requestHash }, 'the bundle holds no request')
   await compared('receipt.response', { responseHash }, 'the bundle holds no response')
   await compared('receipt.nonce', { clientNonce }, 'not compared: an older receipt over equal bytes would pass')
 
-  const worker = service.serving === 'direct' ? await noWorker(exchange, take) : await verifyWorker(exchange, trust, at, take)
+  const worker = service.serving === 'direct' ? await noWorker(exchange, take) : await verifyWorker(exchange, trust, at, take, options)
   return { receipt, worker }
 }
 
@@ -72,7 +76,13 @@ async function noWorker(exchange: BundledExchange, take: Take): Promise<null> {
   return take('session', refuse, () => pass(''))
 }
 
-async function verifyWorker(exchange: BundledExchange, trust: Trust, at: Date, take: Take): Promise<VerifiedBundledExchange['worker']> {
+async function verifyWorker(
+  exchange: BundledExchange,
+  trust: Trust,
+  at: Date,
+  take: Take,
+  options: VerifyOptions,
+): Promise<VerifiedBundledExchange['worker']> {
   const session = await take(
     'session',
     () => bundledSession(exchange),
@@ -82,7 +92,7 @@ async function verifyWorker(exchange: BundledExchange, trust: Trust, at: Date, t
   const report = await take(
     'worker.evidence',
     async () => {
-      const verified = await verifyReport(session.report, 'stated', trust, at)
+      const verified = await verifyReport(session.report, 'stated', trust, at, options)
       checkSessionBinding(session, verified)
       return verified
     },

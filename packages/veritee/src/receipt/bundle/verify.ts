@@ -1,5 +1,5 @@
 import type { Check, QuoteClaims, Verified } from '../../attestation/claims.ts'
-import { type Trust, VerificationError, verifyQuote } from '../../attestation/index.ts'
+import { createVerifierCache, type Trust, VerificationError, type VerifyOptions, verifyQuote } from '../../attestation/index.ts'
 import { VeriteeError } from '../../errors.ts'
 import { type VerifiedReport, verifyReport } from '../report.ts'
 import type { Bundle } from './bundle.ts'
@@ -33,15 +33,25 @@ export interface VerifiedBundle {
  * It does not judge what runs, nor simulation, debug mode or TCB status: see `evaluateBundle`. Throws `VerificationError` whose checks end with the
  * failed one, with every code of `verifyQuote`, `verifyReport`, `verifyReceipt` and `parseSession`, and `receipt_upstream_mismatch`, `policy_models`.
  *
+ * Over many bundles of the same machines, one cache in `given` (`createVerifierCache`) spares what they share; verdicts are the same.
+ *
  * @example await verifyBundle(parseBundle(text), { roots: [intelSgxRootCa] }, new Date('2026-05-06T07:08:09Z'))
  */
-export async function verifyBundle(bundle: Bundle, trust: Trust, at: Date, drawn: DrawnNonces = {}): Promise<VerifiedBundle> {
+export async function verifyBundle(
+  bundle: Bundle,
+  trust: Trust,
+  at: Date,
+  drawn: DrawnNonces = {},
+  given: VerifyOptions = {},
+): Promise<VerifiedBundle> {
+  // Controller and worker may share a machine, and share collateral nearly always.
+  const options: VerifyOptions = { cache: createVerifierCache(), ...given }
   const { quote, collateral, exchange } = bundle
   if (bundle.report === null) {
-    const { claims, checks } = await verifyQuote(quote, collateral, trust, at)
+    const { claims, checks } = await verifyQuote(quote, collateral, trust, at, options)
     return { claims, checks, report: null, exchange: null, exchangeChecks: [] }
   }
-  const report = await verifyReport({ ...bundle.report, quote, collateral }, drawn.nonce ?? 'stated', trust, at)
+  const report = await verifyReport({ ...bundle.report, quote, collateral }, drawn.nonce ?? 'stated', trust, at, options)
   const exchangeChecks: Check[] = []
   const take: Take = async (id, run, describe) => {
     try {
@@ -54,6 +64,6 @@ export async function verifyBundle(bundle: Bundle, trust: Trust, at: Date, drawn
       throw new VerificationError(error.code, `${id}: ${error.message}`, checks, { cause: error })
     }
   }
-  const verified = exchange === null ? null : await verifyBundledExchange(exchange, report, trust, at, drawn.clientNonce ?? null, take)
+  const verified = exchange === null ? null : await verifyBundledExchange(exchange, report, trust, at, drawn.clientNonce ?? null, take, options)
   return { claims: report.claims, checks: report.checks, report, exchange: verified, exchangeChecks }
 }
