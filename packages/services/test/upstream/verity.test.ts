@@ -1,4 +1,6 @@
+import { accessSync, readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { kernelView } from '../../src/enclave/worker/upstream/place/measured-mount.ts'
 import { readSuperblock, verityRoot } from '../../src/enclave/worker/upstream/place/verity.ts'
 import { bytesOf, superblock, vectors } from './verity-vectors.ts'
 
@@ -41,5 +43,40 @@ describe('S2: the root hash of a dm-verity device', () => {
     change(block)
     expect(readSuperblock(block)).toBe(null)
     expect(readSuperblock(superblock(vectors.two).subarray(0, 511))).toBe(null)
+  })
+})
+
+describe('devices of this kernel', () => {
+  /** `major:minor` of those whose nodes can be found and read here: none in most containers. */
+  const readable = ((): string[] => {
+    try {
+      return readdirSync('/sys/dev/block').filter((device) => {
+        try {
+          accessSync(`/dev/${/^DEVNAME=(.+)$/m.exec(readFileSync(`/sys/dev/block/${device}/uevent`, 'utf8'))?.[1]}`)
+          readdirSync(`/sys/dev/block/${device}/slaves`)
+          return true
+        } catch {
+          return false
+        }
+      })
+    } catch {
+      return []
+    }
+  })()
+
+  test.skipIf(readable.length === 0)(
+    `are found by their numbers, with their sizes${readable.length === 0 ? ' (skipped: none to be seen here)' : ''}`,
+    async () => {
+      for (const device of readable) {
+        const { size, superblocks } = await kernelView.verity(device)
+        expect(size, device).toBe(512 * Number(readFileSync(`/sys/dev/block/${device}/size`, 'utf8')))
+        // What lies on no other device has no superblock.
+        if (readdirSync(`/sys/dev/block/${device}/slaves`).length === 0) expect(superblocks).toEqual([])
+      }
+    },
+  )
+
+  test('one that is not there cannot be read', async () => {
+    await expect(kernelView.verity('4095:1048575')).rejects.toThrow()
   })
 })
