@@ -171,7 +171,8 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
   const roster = {
     manifest: admission.digest,
     salt,
-    operators: setting.fleet.map(({ operator }) => keyOf(operator)).sort(),
+    // What comes through a controller of nobody who takes part is not taken.
+    operators: [...setting.fleet.map(({ operator }) => keyOf(operator)), setting.controller.operator].sort(),
     shared: admission.shared,
   }
   const context = { ...proofs, at: now() }
