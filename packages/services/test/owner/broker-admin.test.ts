@@ -2,7 +2,9 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { toBase64 } from 'veritee/bytes'
 import { parsePolicy } from 'veritee/policy'
+import { withReleases } from 'veritee/release'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createMakers, enclaveOf } from '../../../veritee/test/release/makers.ts'
 import { type BrokerAdminOptions, openBrokerAdmin } from '../../src/owner/broker-admin.ts'
 import { adminToken, askOf, enclaves, outcomeOf, policyText, type RunningBroker, secret, startBroker } from '../broker/system.ts'
 
@@ -43,6 +45,20 @@ describe("the model owner's side of a key broker", () => {
     } finally {
       admin.close()
     }
+  })
+
+  it('S25: the broker is judged by a release statement, where the policy demands one', async () => {
+    const makers = await createMakers(Math.floor(running.clock.now().getTime() / 1000) - 60)
+    const { mrenclave, isvProdId, isvSvn } = enclaves.broker
+    const own = enclaveOf({ role: 'broker', cpu_variant: null, mrenclave, isv_prod_id: isvProdId, isv_svn: isvSvn })
+    const demanding = parsePolicy(policyText({ identity: 'released', release: makers.demand }, 'broker', enclaves.broker))
+    const given = async (changes: object) =>
+      withReleases(demanding, [{ statement: await makers.statement({ enclaves: [own], ...changes }), proof: null }])
+    const admin = await openBrokerAdmin(optionsOf({ policy: await given({}) }))
+    expect(await admin.resources()).toBeInstanceOf(Array)
+    admin.close()
+    await expect(openBrokerAdmin(optionsOf({ policy: demanding }))).rejects.toMatchObject({ code: 'policy_release' })
+    await expect(openBrokerAdmin(optionsOf({ policy: await given({ withdrawn: ['0.1.0'] }) }))).rejects.toMatchObject({ code: 'release_withdrawn' })
   })
 
   it.each([

@@ -1,22 +1,37 @@
+import { existsSync } from 'node:fs'
 import { intelSgxRootCa, type Trust } from 'veritee/attestation'
 import { fail } from 'veritee/errors'
 import { type Policy, parsePolicy } from 'veritee/policy'
+import { type ReleaseDocument, withReleases } from 'veritee/release'
 import { nodeFiles } from '../../process/files.ts'
 import { readRoots } from '../../process/roots.ts'
 
 /** What is said on a command line of whoever a credential is to be sent to. */
 export interface AdminValues {
   readonly policy?: string | undefined
+  /** Files of release statements, where the policy demands one. */
+  readonly release?: readonly string[] | undefined
   readonly root?: string | undefined
   readonly 'admin-token-file'?: string | undefined
 }
 
-/** Policy, roots and credential of an admin interface. Throws `usage`, `policy_*`, `file_unavailable`. */
+/** Policy, with the release statements given for it, roots and credential of an admin interface. Throws `usage`, `policy_*`, `file_unavailable`, and as `withReleases`. */
 export async function readAdminOptions(values: AdminValues): Promise<{ readonly policy: Policy; readonly trust: Trust; readonly token: string }> {
   if (values.policy === undefined || values.policy === '') throw fail('usage', 'expected --policy FILE: what you accept behind the admin interface')
-  const policy = parsePolicy(await nodeFiles.readText(values.policy))
+  const policy = await withStatements(parsePolicy(await nodeFiles.readText(values.policy)), values.release ?? [])
   const further = values.root === undefined ? [] : await readRoots(values.root, nodeFiles)
   return { policy, trust: { roots: [intelSgxRootCa, ...further] }, token: await credential(values['admin-token-file']) }
+}
+
+/** Beside a statement lies, where the policy demands one, the proof that it is in a log. */
+async function withStatements(policy: Policy, files: readonly string[]): Promise<Policy> {
+  if (files.length === 0) return policy
+  const documents: ReleaseDocument[] = []
+  for (const file of files) {
+    const proof = `${file}.tlog-proof`
+    documents.push({ statement: await nodeFiles.readText(file), proof: existsSync(proof) ? await nodeFiles.readText(proof) : null })
+  }
+  return withReleases(policy, documents)
 }
 
 async function credential(path: string | undefined): Promise<string> {

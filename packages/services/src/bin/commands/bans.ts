@@ -10,6 +10,7 @@ const help = `veriteed bans: machines and operators that a controller has barred
   veriteed bans lift SUBJECT --reason TEXT CONTROLLER   ends one before its time; the reason goes to the controller's log
       CONTROLLER:  --admin URL                  the admin interface, https only
                    --policy FILE                what you accept as a controller: judged before the credential is sent
+                   --release FILE ...           a release statement, where the policy demands one
                    --root FILE                  a further root certificate, such as a simulator's
                    --admin-token-file FILE      the credential; or VERITEE_ADMIN_TOKEN
       --json                                    one JSON document on stdout
@@ -20,6 +21,7 @@ Exit codes: 0 done, 1 the controller is not what the policy accepts, 2 wrong usa
 const options = {
   admin: { type: 'string' },
   policy: { type: 'string' },
+  release: { type: 'string', multiple: true },
   root: { type: 'string' },
   'admin-token-file': { type: 'string' },
   reason: { type: 'string' },

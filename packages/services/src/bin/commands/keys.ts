@@ -17,6 +17,7 @@ const help = `veriteed keys: API keys of a controller, over its admin interface 
   veriteed keys usage ID CONTROLLER             tokens that workers signed for, receipt by receipt
       CONTROLLER:  --admin URL                  the admin interface, https only
                    --policy FILE                what you accept as a controller: judged before the credential is sent
+                   --release FILE ...           a release statement, where the policy demands one
                    --root FILE                  a further root certificate, such as a simulator's
                    --admin-token-file FILE      the credential; or VERITEE_ADMIN_TOKEN
       --json                                    one JSON document on stdout
@@ -24,7 +25,7 @@ const help = `veriteed keys: API keys of a controller, over its admin interface 
 Exit codes: 0 done, 1 the controller is not what the policy accepts, 2 wrong usage, 3 something needed was unavailable.
 `
 
-const common = ['admin', 'policy', 'root', 'admin-token-file', 'json']
+const common = ['admin', 'policy', 'release', 'root', 'admin-token-file', 'json']
 const own = {
   create: ['name', 'model', 'expires-days', 'requests-per-minute', 'tokens-per-minute', 'tokens-per-month'],
   list: [],
@@ -37,6 +38,7 @@ type Action = keyof typeof own
 const options = {
   admin: { type: 'string' },
   policy: { type: 'string' },
+  release: { type: 'string', multiple: true },
   root: { type: 'string' },
   'admin-token-file': { type: 'string' },
   name: { type: 'string' },

@@ -19,6 +19,7 @@ export const keysHelp = `  veriteed model upload [MODEL] --key FILE --release-po
   veriteed model audit BROKER                                            its trail: releases and changes, then refusals
       BROKER:  --broker URL            the admin interface, https only
                --policy FILE           what you accept as a broker: the section broker is judged before anything is sent
+               --release FILE ...      a release statement, where the policy demands one; FILE.tlog-proof shows that it is in a log
                --root FILE             a further root certificate, such as a simulator's
                --admin-token-file FILE the credential; or VERITEE_ADMIN_TOKEN
       MODEL is the sealed model: its key_id names the key, and a key that is not its key is refused here. Without MODEL: --resource REPO/TYPE/TAG
@@ -29,6 +30,7 @@ export const keysHelp = `  veriteed model upload [MODEL] --key FILE --release-po
 const options = {
   broker: { type: 'string' },
   policy: { type: 'string' },
+  release: { type: 'string', multiple: true },
   root: { type: 'string' },
   'admin-token-file': { type: 'string' },
   key: { type: 'string' },
@@ -91,7 +93,7 @@ async function run(action: Action, admin: BrokerAdmin, values: Values, resource:
 function read(action: Action, args: readonly string[]): { readonly values: Values; readonly model: string | null } {
   try {
     const { values, positionals } = parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
-    const allowed = [...own[action], 'broker', 'policy', 'root', 'admin-token-file', 'json']
+    const allowed = [...own[action], 'broker', 'policy', 'release', 'root', 'admin-token-file', 'json']
     for (const name of Object.keys(values)) if (!allowed.includes(name)) throw new TypeError(`--${name} is not an option of model ${action}`)
     const takesModel = action === 'upload' || action === 'rotate' || action === 'revoke'
     if (positionals.length > (takesModel ? 1 : 0)) throw new TypeError(`model ${action}: expected ${takesModel ? 'one sealed model' : 'no argument'}`)
