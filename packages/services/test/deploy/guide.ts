@@ -48,8 +48,13 @@ export async function checkout(): Promise<{ readonly directory: string; readonly
       .split('\0')
       .filter((path) => path !== '')
   const deleted = list('--deleted')
-  for (const path of list('--modified', '--others', '--exclude-standard'))
-    if (!deleted.includes(path)) await cp(join(root, path), join(directory, path), { recursive: true })
+  for (const path of list('--modified', '--others', '--exclude-standard')) {
+    if (deleted.includes(path)) continue
+    // Another test may have had a file there for a moment.
+    await cp(join(root, path), join(directory, path), { recursive: true }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error
+    })
+  }
   for (const path of deleted) await rm(join(directory, path), { force: true })
   git(directory, 'add', '--all')
   git(directory, 'commit', '--quiet', '--allow-empty', '-m', 'as it is')

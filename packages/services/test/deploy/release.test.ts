@@ -132,6 +132,8 @@ it.each([
   ['create', '--sequence', '0', '--out', 'x'],
   ['measure', '--out', 'x'],
   ['verify', 'x', '--key', 'y'],
+  ['verify', 'x', '--inputs', 'y'],
+  ['verify', 'x', '--product', 'p', '--node', 'y'],
   ['burn'],
 ])('wrong usage: %j', async (...args) => {
   expect((await release(...args)).code).toBe(2)

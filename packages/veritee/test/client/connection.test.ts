@@ -111,6 +111,10 @@ describe('a connection', () => {
     expect(await thrown(async () => open(fake, { policy: await policyWith({ ...both, withdrawn: ['0.1.0'] }) }))).toMatchObject({
       code: 'release_withdrawn',
     })
+    // A model may have whatever name: only what was verified is kept apart from the document.
+    const named = policyOf({ ...demand, models: { 'demo-model': [sha('weights')], released: [sha('other')] } }, demand)
+    const verified = await withReleases(named, [{ statement: await makers.statement(both), proof: null }])
+    expect((await open(fake, { policy: verified })).service.options.policy).toEqual(verified)
     // The worker is of no release: the answer has come, its proof fails.
     const alone = await open(fake, { policy: await policyWith({ enclaves: [of('controller')] }), mode: 'report' })
     expect(await alone.proofOf(await post(alone, plain))).toMatchObject({ status: 'rejected', error: { code: 'release_measurement_unknown' } })

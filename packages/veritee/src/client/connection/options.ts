@@ -88,9 +88,9 @@ export function settle(options: ConnectionOptions, defaultEncryptTo: 'none' | 'c
  */
 function readPolicy(policy: Policy | string): Policy {
   if (typeof policy === 'string') return parsePolicy(policy)
-  const text: unknown = JSON.stringify(policy, (name, value: unknown) => (name === 'released' ? undefined : value))
-  if (typeof text !== 'string') throw fail('policy_invalid', 'expected a policy, found none')
-  const read = parsePolicy(text)
+  if (typeof policy !== 'object' || policy === null) throw fail('policy_invalid', 'expected a policy, found none')
+  const bare = Object.entries(policy.roles ?? {}).map(([role, section]) => [role, { ...section, released: undefined }])
+  const read = parsePolicy(JSON.stringify({ ...policy, roles: Object.fromEntries(bare) }))
   const sections = roles.flatMap((role) => {
     const [section, released] = [read.roles[role], policy.roles[role]?.released]
     return section === undefined ? [] : [[role, released === undefined ? section : { ...section, released }] as const]
