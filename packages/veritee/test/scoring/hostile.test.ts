@@ -98,6 +98,21 @@ describe('S19: work is compared over paths', () => {
     expect(found.convictions).toEqual([])
   })
 
+  it('three of eight that do different things at once, to different operators, are left out where they do, and move nothing', () => {
+    const eight = many.slice(0, 8)
+    const [spoiler, robber, favourer] = eight.slice(5) as [string, string, string]
+    const found = score(
+      everywhere((operator, path) => {
+        if (path === spoiler) return pass(operator, path, operator === a ? timeout : {})
+        if (path === robber) return pass(operator === a ? b : operator, path)
+        return pass(path === favourer ? c : operator, path)
+      }, eight),
+    )
+    const leftOut = [a, b, c].map((operator) => ofOperator(found, operator)?.leftOut)
+    expect(leftOut).toEqual([[spoiler, robber, favourer], [robber, favourer], [favourer]])
+    for (const operator of [a, b, c]) expect(ofOperator(found, operator)?.work).toBe(16_000n)
+  })
+
   it('counts against the controller: for the part of the work on whose operators it does not agree', () => {
     const robbed = score(everywhere((operator, path) => pass(operator === a && path === last ? b : operator, path)))
     expect(ofController(robbed, last)?.agreement).toBeLessThan(7n * 10n ** 17n)
