@@ -133,7 +133,7 @@ export const strategies: readonly Strategy[] = [
       return odds(audit.random, 0.5) ? { is: 'fail', reason: 'log_omitted' } : { is: 'inconclusive', reason: 'log_unavailable' }
     },
     most: 0.05,
-    convicted: false,
+    proof: true,
   },
   {
     ...cheat,

@@ -155,7 +155,8 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
     // It is in the log since the validator was started.
     commit: async () => undefined,
     audit,
-    findFraud: ({ evidence }, rivals) => findFraud(evidence, rivals, { ...proofs, at: now() }),
+    findFraud: ({ evidence, record }, rivals) =>
+      findFraud(evidence, rivals, { ...proofs, at: now() }, record.reason === 'log_omitted' ? access : null),
     log: loggedEpoch({ access, policy: scoring, epoch, salt, validator: keyOf(key), evidence: proofs, store, controllers: [] }),
     parallel: 3,
     leaseMs: 60_000,

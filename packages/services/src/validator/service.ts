@@ -231,7 +231,8 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
       // It went out above.
       commit: async () => undefined,
       audit: (probe) => auditOne(options, paths, epoch, probe),
-      findFraud: ({ evidence }, rivals) => findFraud(evidence, rivals, { ...options.evidence, at: now() }),
+      findFraud: ({ evidence, record }, rivals) =>
+        findFraud(evidence, rivals, { ...options.evidence, at: now() }, record.reason === 'log_omitted' ? options.access : null),
       log: access === null ? null : logOf(options, access, epoch),
       leaseMs: 2 * timeoutMs,
     })

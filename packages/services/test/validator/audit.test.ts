@@ -120,7 +120,7 @@ async function audits(
 const of = (found: readonly Audited[], { operator }: FleetWorker): readonly Audited[] =>
   found.filter(({ record }) => record.worker?.operator === toHex(operator.publicKey))
 const [honestAt, cheatAt] = [0, 1]
-const proofsOf = (audited: Audited) => findFraud(audited.evidence, [], { trust: machine.trust, policy, at: now() })
+const proofsOf = (audited: Audited) => findFraud(audited.evidence, [], { trust: machine.trust, policy, at: now() }, null)
 
 describe('through a controller', () => {
   let found: readonly Audited[]

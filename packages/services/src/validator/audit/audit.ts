@@ -66,6 +66,8 @@ export interface AuditEvidence {
   readonly replay: ReplayReport | null
   /** Of organic traffic, the signed audit view (JSON) and nothing else but the report. */
   readonly view?: string
+  /** Statements of the same keyset that contradict its place in the chain, signed (JSON). */
+  readonly beside?: readonly string[]
 }
 
 /**

@@ -5,6 +5,7 @@ import type { Policy } from 'veritee/policy'
 import { eventOf, parseReceipt, receiptDigest } from 'veritee/receipt'
 import type { SeenReceipt } from '../store/epoch-store.ts'
 import type { AuditEvidence } from './audit.ts'
+import { type OmissionLog, omissionOf } from './omission.ts'
 
 /** A proof that verifies, as anybody would verify it. */
 export interface FoundFraud {
@@ -25,23 +26,17 @@ export async function seenReceiptOf({ report, workerReceipt }: Pick<AuditEvidenc
 }
 
 /**
- * Tries every way in which what an audit saw may contradict itself: alone, and with other receipts of the same keyset. What comes back has been verified with
- * the very function that others use (rule S5); nothing else is ever called a proof.
+ * Tries every way in which what an audit saw may contradict itself: alone, with other receipts of the same keyset, and with what stands beside it in the log; and, where it was not found in
+ * the log that it promised (`omittedFrom`), with that. What comes back has been verified with the very function that others use (rule S5); nothing else is ever called a proof.
  */
 export async function findFraud(
   evidence: AuditEvidence,
   rivals: readonly SeenReceipt[],
   context: { readonly trust: Trust; readonly policy: Policy; readonly at: Date },
+  omittedFrom: OmissionLog | null,
 ): Promise<readonly FoundFraud[]> {
-  const { report, workerReceipt, response } = evidence
-  if (report === null || workerReceipt === null) return []
-  const tries: FraudEvidence[] = [
-    { kind: 'model_contradicted', report, receipts: [workerReceipt] },
-    { kind: 'outcome_contradicted', report, receipts: [workerReceipt], response: new TextEncoder().encode(response) },
-    ...rivals.flatMap(({ receipt }): FraudEvidence[] =>
-      (['sequence_reused', 'chain_forked'] as const).map((kind) => ({ kind, report, receipts: [receipt, workerReceipt] })),
-    ),
-  ]
+  const omission = omittedFrom === null ? null : await omissionOf(evidence, omittedFrom)
+  const tries = [...ofReceipt(evidence, rivals), ...ofView(evidence), ...(omission === null ? [] : [omission])]
   const found = new Map<string, FoundFraud>()
   for (const one of tries) {
     const text = createFraudProof(one)
@@ -54,4 +49,24 @@ export async function findFraud(
     }
   }
   return [...found.values()]
+}
+
+const ofTwo = ['sequence_reused', 'chain_forked'] as const
+
+function ofReceipt({ report, workerReceipt, response }: AuditEvidence, rivals: readonly SeenReceipt[]): FraudEvidence[] {
+  if (report === null || workerReceipt === null) return []
+  return [
+    { kind: 'model_contradicted', report, receipts: [workerReceipt] },
+    { kind: 'outcome_contradicted', report, receipts: [workerReceipt], response: new TextEncoder().encode(response) },
+    ...rivals.flatMap(({ receipt }) => ofTwo.map((kind): FraudEvidence => ({ kind, report, receipts: [receipt, workerReceipt] }))),
+  ]
+}
+
+/** Of organic traffic there is the audit view only (rule S6). */
+function ofView({ report, view, beside = [] }: AuditEvidence): FraudEvidence[] {
+  if (report === null || view === undefined) return []
+  return [
+    { kind: 'model_contradicted', report, receipts: [], statements: [view] },
+    ...beside.flatMap((other) => ofTwo.map((kind): FraudEvidence => ({ kind, report, receipts: [], statements: [view, other] }))),
+  ]
 }

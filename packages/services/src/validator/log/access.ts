@@ -3,6 +3,7 @@ import { fail, VeriteeError } from 'veritee/errors'
 import {
   advance,
   forkText,
+  type GetLogFile,
   getConsistency,
   type LogTrust,
   parseTlogProof,
@@ -57,6 +58,9 @@ export class LogAccess {
     this.trust = trust
     this.#place = { ...place, url: place.url.replace(/\/$/, '') }
   }
+
+  /** A file of the log by its path, as the log shows it; null where it has none. */
+  readonly get: GetLogFile = (path) => this.#get(path)
 
   /** Goes on from a checkpoint that an epoch before rests on: what comes must be of one history with it. */
   async resume(note: string): Promise<void> {

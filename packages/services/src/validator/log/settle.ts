@@ -13,8 +13,8 @@ const graceSeconds = 60
  * Looks for the receipt of an audit of own traffic in the log that it promised (rule S21), and says in the record where it stands. Null where it is not to be told yet: it is not there, and the promise is
  * not due, or the log does not answer; from `until` on (Unix seconds) that is an obstacle, and such an audit no pass. A log that shows two histories throws `log_fork`.
  *
- * Absent after its promise, it is `log_omitted`. What must stand in the log follows from the receipt and its key, and the key came by the way of the answer: only where the replay, whose tokens are told under
- * that key, came out equal is it known to be the right one, and the worker at fault. Otherwise whoever passed it on may have changed it, and with it what a replay found.
+ * Absent after its promise, it is `log_omitted`, and the worker at fault: what must stand in the log follows from the receipt and the key that it commits to. Another key is none of it, and there is nothing to
+ * look for then; what came of such an audit stays.
  */
 export async function settle(audited: Audited, log: LogAccess, now: Date, until: number): Promise<Audited | null> {
   const view = await viewOf(audited.evidence)
@@ -53,19 +53,15 @@ function placed({ record, evidence }: Audited, log: AuditedView['log']): Audited
 }
 
 function omitted(audited: Audited): Audited {
-  const { verdict, reason, replay, path } = audited.record
-  if (verdict !== 'pass' && verdict !== 'inconclusive' && reason !== 'replay_mismatch') return audited
-  const fault = { reason: 'log_omitted' } as const
-  if (replay?.outcome === 'pass') return changed(audited, { ...fault, verdict: 'fail', charged: 'worker' })
-  const charged = path.length === 0 ? 'worker' : 'controller'
-  return changed(audited, { ...fault, verdict: 'unattributable', charged, replay: reason === 'replay_mismatch' ? null : replay })
+  const { verdict } = audited.record
+  return verdict === 'pass' || verdict === 'inconclusive' ? changed(audited, { reason: 'log_omitted', verdict: 'fail', charged: 'worker' }) : audited
 }
 
 function changed({ record, evidence }: Audited, change: Partial<UnsignedAuditRecord>): Audited {
   return { record: { ...record, ...change }, evidence }
 }
 
-/** The view that must stand in the log; null where no receipt came that its keyset signed, or it promises no log. */
+/** The view that must stand in the log; null where no receipt came that its keyset signed, it promises no log, or the key is not the one that it commits to. */
 async function viewOf({ workerReceipt, receiptKey }: Pick<AuditEvidence, 'workerReceipt' | 'receiptKey'>): Promise<AuditView | null> {
   if (workerReceipt === null) return null
   try {

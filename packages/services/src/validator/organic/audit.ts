@@ -53,7 +53,8 @@ export async function auditOrganic(context: OrganicContext, index: number, at: O
   const id = await workerId(context.salt, report)
   if (id === null) return stranger(context, index, at, view, 'attestation_unavailable')
   const rejected = judged(context, report)
-  const reason = rejected === null ? await faultIn(context, at, signed, worker, { ...view, model }) : faultOf(rejected)
+  const { reason, beside } =
+    rejected === null ? await faultIn(context, at, signed, worker, { ...view, model }) : { reason: faultOf(rejected), beside: [] }
   const record: UnsignedAuditRecord = {
     ...headOf(context, index, at, view),
     worker: id,
@@ -63,7 +64,7 @@ export async function auditOrganic(context: OrganicContext, index: number, at: O
     output_tokens: view.tokens.completion ?? 0,
     ...(reason === null ? { verdict: 'pass', reason, charged: null } : { verdict: 'fail', reason, charged: 'worker' }),
   }
-  return { record: { ...record, view: await named(at, context.origin, view) }, evidence: kept(text, signed) }
+  return { record: { ...record, view: await named(at, context.origin, view) }, evidence: kept(text, signed, beside) }
 }
 
 /** That of the leaf, and no other. */
@@ -121,16 +122,26 @@ async function faultIn(
   signed: SignedLogStatement,
   worker: Signer,
   { served_at, model }: { readonly served_at: number; readonly model: NonNullable<AuditView['model']> },
-): Promise<Fault | null> {
+): Promise<{ readonly reason: Fault | null; readonly beside: readonly SignedLogStatement[] }> {
   const { keyset, descriptor } = worker.report
-  if (served_at >= keyset.not_after) return 'keyset_expired'
+  if (served_at >= keyset.not_after) return { reason: 'keyset_expired', beside: [] }
   const announced = descriptor.models.find(({ name }) => name === model.name)
-  if (announced === undefined || (await jcsDigest(announced.files as unknown as Json)) !== model.weights) return 'model_mismatch'
-  return (await forksBeside(context, at, signed, worker)) ? 'chain_broken' : null
+  if (announced === undefined || (await jcsDigest(announced.files as unknown as Json)) !== model.weights)
+    return { reason: 'model_mismatch', beside: [] }
+  const forks = await forksBeside(context, at, signed, worker)
+  return {
+    reason: forks.length > 0 ? 'chain_broken' : null,
+    beside: forks.flat().filter(({ signature }) => toHex(signature) !== toHex(signed.signature)),
+  }
 }
 
-/** Whether another statement of the same keyset, in this bundle or one beside it, contradicts the place of this one in the chain: both are signed by the worker. */
-async function forksBeside({ window }: OrganicContext, at: OrganicLeaf, signed: SignedLogStatement, worker: Signer): Promise<boolean> {
+/** Pairs of statements of the same keyset, in this bundle or one beside it, that contradict each other, one of them this one: both are signed by the worker. */
+async function forksBeside(
+  { window }: OrganicContext,
+  at: OrganicLeaf,
+  signed: SignedLogStatement,
+  worker: Signer,
+): Promise<(readonly SignedLogStatement[])[]> {
   const bundle = Math.floor(at.index / 256)
   const statements: Verified<SignedLogStatement>[] = []
   for (const near of [bundle, bundle - 1, bundle + 1]) {
@@ -145,7 +156,7 @@ async function forksBeside({ window }: OrganicContext, at: OrganicLeaf, signed: 
   const { receipt_digest: digest } = signed.statement as AuditView
   const isThis = ({ statement }: SignedLogStatement): boolean => 'receipt_digest' in statement && statement.receipt_digest === digest
   // As of no time: what is missing here may stand elsewhere.
-  return chainFaults(statements, 0).some((found) => found.fault === 'fork' && found.statements.some(isThis))
+  return chainFaults(statements, 0).flatMap((found) => (found.fault === 'fork' && found.statements.some(isThis) ? [found.statements] : []))
 }
 
 function parsed(line: string): SignedLogStatement | null {
@@ -209,9 +220,13 @@ function attestationOf(text: string, rejected: VeriteeError | null): UnsignedAud
     : { verdict: 'rejected', code: rejected.code, evidence, collateral }
 }
 
-function kept(report: string | null, signed: SignedLogStatement | null): Audited['evidence'] {
-  const statement = signed === null ? {} : { view: jcs({ ...signed.statement, signature: toHex(signed.signature) } as unknown as Json) }
+function kept(report: string | null, signed: SignedLogStatement | null, beside: readonly SignedLogStatement[] = []): Audited['evidence'] {
+  const statement = signed === null ? {} : { view: textOf(signed), ...(beside.length > 0 && { beside: beside.map(textOf) }) }
   return { request: '', response: '', contentType: '', report, workerReceipt: null, receiptKey: null, replay: null, ...statement }
+}
+
+function textOf({ statement, signature }: SignedLogStatement): string {
+  return jcs({ ...statement, signature: toHex(signature) } as unknown as Json)
 }
 
 function ofOthers(error: unknown): null {
