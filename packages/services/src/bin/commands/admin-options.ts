@@ -15,6 +15,27 @@ export interface AdminValues {
   readonly 'admin-token-file'?: string | undefined
 }
 
+/** Which controller's admin interface, on every command that speaks to one. */
+export const controllerOptions = {
+  admin: { type: 'string' },
+  policy: { type: 'string' },
+  release: { type: 'string', multiple: true },
+  root: { type: 'string' },
+  'admin-token-file': { type: 'string' },
+  json: { type: 'boolean', default: false },
+} as const
+
+/** The end of the help of such a command. */
+export const controllerHelp = `      CONTROLLER:  --admin URL                  the admin interface, https only
+                   --policy FILE                what you accept as a controller: judged before the credential is sent
+                   --release FILE ...           a release statement, where the policy demands one
+                   --root FILE                  a further root certificate, such as a simulator's
+                   --admin-token-file FILE      the credential; or VERITEE_ADMIN_TOKEN
+      --json                                    one JSON document on stdout
+
+Exit codes: 0 done, 1 the controller is not what the policy accepts, 2 wrong usage, 3 something needed was unavailable.
+`
+
 /** Policy, with the release statements given for it, roots and credential of an admin interface. Throws `usage`, `policy_*`, `file_unavailable`, and as `withReleases`. */
 export async function readAdminOptions(values: AdminValues): Promise<{ readonly policy: Policy; readonly trust: Trust; readonly token: string }> {
   if (values.policy === undefined || values.policy === '') throw fail('usage', 'expected --policy FILE: what you accept behind the admin interface')

@@ -2,30 +2,17 @@ import { parseArgs } from 'node:util'
 import { fail } from 'veritee/errors'
 import { type BanSummary, openControllerAdmin } from '../../owner/controller-admin.ts'
 import type { Command } from '../command.ts'
-import { readAdminOptions } from './admin-options.ts'
+import { controllerHelp, controllerOptions, readAdminOptions } from './admin-options.ts'
 
 const help = `veriteed bans: machines and operators that a controller has barred, over its admin interface (docs/controller.md)
 
   veriteed bans list CONTROLLER                         those that stand, and those whose history is kept
   veriteed bans lift SUBJECT --reason TEXT CONTROLLER   ends one before its time; the reason goes to the controller's log
-      CONTROLLER:  --admin URL                  the admin interface, https only
-                   --policy FILE                what you accept as a controller: judged before the credential is sent
-                   --release FILE ...           a release statement, where the policy demands one
-                   --root FILE                  a further root certificate, such as a simulator's
-                   --admin-token-file FILE      the credential; or VERITEE_ADMIN_TOKEN
-      --json                                    one JSON document on stdout
-
-Exit codes: 0 done, 1 the controller is not what the policy accepts, 2 wrong usage, 3 something needed was unavailable.
-`
+${controllerHelp}`
 
 const options = {
-  admin: { type: 'string' },
-  policy: { type: 'string' },
-  release: { type: 'string', multiple: true },
-  root: { type: 'string' },
-  'admin-token-file': { type: 'string' },
+  ...controllerOptions,
   reason: { type: 'string' },
-  json: { type: 'boolean', default: false },
 } as const
 
 export const command: Command = {

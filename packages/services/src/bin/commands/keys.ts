@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { fail } from 'veritee/errors'
 import { type ControllerAdmin, type KeyCharge, type KeySummary, openControllerAdmin } from '../../owner/controller-admin.ts'
 import type { Command } from '../command.ts'
-import { readAdminOptions } from './admin-options.ts'
+import { controllerHelp, controllerOptions, readAdminOptions } from './admin-options.ts'
 
 const help = `veriteed keys: API keys of a controller, over its admin interface (docs/keys.md)
 
@@ -15,17 +15,9 @@ const help = `veriteed keys: API keys of a controller, over its admin interface 
   veriteed keys limit ID CONTROLLER             other limits, in the place of all it had; in force within about a second
       --requests-per-minute N  --tokens-per-minute N  --tokens-per-month N
   veriteed keys usage ID CONTROLLER             tokens that workers signed for, receipt by receipt
-      CONTROLLER:  --admin URL                  the admin interface, https only
-                   --policy FILE                what you accept as a controller: judged before the credential is sent
-                   --release FILE ...           a release statement, where the policy demands one
-                   --root FILE                  a further root certificate, such as a simulator's
-                   --admin-token-file FILE      the credential; or VERITEE_ADMIN_TOKEN
-      --json                                    one JSON document on stdout
+${controllerHelp}`
 
-Exit codes: 0 done, 1 the controller is not what the policy accepts, 2 wrong usage, 3 something needed was unavailable.
-`
-
-const common = ['admin', 'policy', 'release', 'root', 'admin-token-file', 'json']
+const common = Object.keys(controllerOptions)
 const own = {
   create: ['name', 'model', 'expires-days', 'requests-per-minute', 'tokens-per-minute', 'tokens-per-month'],
   list: [],
@@ -36,18 +28,13 @@ const own = {
 type Action = keyof typeof own
 
 const options = {
-  admin: { type: 'string' },
-  policy: { type: 'string' },
-  release: { type: 'string', multiple: true },
-  root: { type: 'string' },
-  'admin-token-file': { type: 'string' },
+  ...controllerOptions,
   name: { type: 'string' },
   model: { type: 'string', multiple: true },
   'expires-days': { type: 'string' },
   'requests-per-minute': { type: 'string' },
   'tokens-per-minute': { type: 'string' },
   'tokens-per-month': { type: 'string' },
-  json: { type: 'boolean', default: false },
 } as const
 
 type Values = ReturnType<typeof parseArgs<{ options: typeof options }>>['values']
