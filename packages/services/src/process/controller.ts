@@ -96,7 +96,8 @@ export async function startControllerProcess(options: StartOptions<Configuration
     for (const stop of closing.splice(0).reverse()) await stop()
   }
   try {
-    const minimum_version = Math.max(config.access.minimum_version, joining.learnt?.state.keys_version ?? 0)
+    const minimum_version = Math.max(config.access.minimum_version, joining.learnt?.state.keys_version ?? 0, joining.floors.keysVersion)
+    if (joining.floors.clock > 0) clock.raise(new Date(joining.floors.clock * 1000))
     const access = { ...config.access, minimum_version }
     const keys = await openAccess({ access }, adminToken, { archive, now, report })
     closing.push(() => keys?.close())

@@ -16,6 +16,7 @@ import type { FlooredClock } from '../enclave/runtime/admission/clock.ts'
 import type { AdmissionRules } from '../enclave/runtime/admission/rules.ts'
 import { createIdentity, type Identity } from '../enclave/runtime/identity.ts'
 import type { Quoter } from '../enclave/runtime/quote.ts'
+import { type Floors, KeptFloors } from '../enclave/runtime/receipts/kept-floors.ts'
 import { spaceOf } from '../enclave/runtime/receipts/open.ts'
 import { keepStoreSecret, newStoreSecret, readStoreSecret, sharedSealingKey } from '../enclave/runtime/receipts/store-key.ts'
 import type { SealingKey } from '../enclave/runtime/sealing-key.ts'
@@ -106,6 +107,7 @@ export class Joining {
   learnt: { readonly state: ReplicaState; readonly manifest: string | null } | null = null
   /** Names the store by its key. */
   space = ''
+  #kept: KeptFloors | null = null
   #secret: Uint8Array | null = null
 
   constructor(options: JoiningOptions) {
@@ -116,6 +118,16 @@ export class Joining {
   get secret(): Uint8Array {
     if (this.#secret === null) throw new TypeError('Joining: no secret yet')
     return this.#secret
+  }
+
+  /** What this enclave kept at its last start, for the case that nobody could be asked. */
+  get floors(): Floors {
+    return this.#kept?.floors ?? { keysVersion: 0, clock: 0 }
+  }
+
+  /** See {@link KeptFloors.raise}; for a controller that has replicas. */
+  async keep(floors: Floors): Promise<void> {
+    await this.#kept?.raise(floors)
   }
 
   /**
@@ -135,6 +147,7 @@ export class Joining {
       throw fail('receipt_store_invalid', `the replicas share another store than the one whose key is kept in ${path}; remove the file to join them`)
     const secret = given ?? kept ?? newStoreSecret()
     if (kept === null) await keepStoreSecret(path, own, secret)
+    this.#kept = await KeptFloors.open(join(state, 'replicas.floors'), own)
     const source = given !== null ? 'given by a replica' : kept !== null ? 'kept here' : 'newly drawn'
     report(`the key of the shared store was ${source}`, { event: 'replicas.joined' })
     this.#secret = secret
@@ -291,8 +304,21 @@ export async function runReplicas(options: ReplicasOptions): Promise<RunningRepl
       trouble.say(link.url, reasonOf(error))
     }
   }
+  let unkept: string | null = null
+  const keep = async (): Promise<void> => {
+    const { keys_version: keysVersion, clock_floor: floor } = own.state()
+    try {
+      await joining.keep({ keysVersion, clock: floor })
+      unkept = null
+    } catch (error) {
+      const why = reasonOf(error)
+      if (unkept !== why) report(`versions that were seen are not kept for the next start: ${why}`, { event: 'service.note', level: 'warn' })
+      unkept = why
+    }
+  }
   const rounds = new Rounds(async () => {
     await Promise.all(terms.links.map(tellOne))
+    await keep()
   }, everyMs)
   void rounds.now()
   report(`replicas at ${listening.url}`)

@@ -14,12 +14,14 @@ import { pinnedPool, type TlsKey } from '../../src/controller/pinned-pool.ts'
 import type { ManifestRules } from '../../src/enclave/runtime/admission/rules.ts'
 import { createIdentity, type Identity } from '../../src/enclave/runtime/identity.ts'
 import { createQuoter } from '../../src/enclave/runtime/quote.ts'
+import { KeptFloors } from '../../src/enclave/runtime/receipts/kept-floors.ts'
 import { spaceOf } from '../../src/enclave/runtime/receipts/open.ts'
 import { keepStoreSecret, newStoreSecret, readStoreSecret, sharedSealingKey } from '../../src/enclave/runtime/receipts/store-key.ts'
 import { sealingKey } from '../../src/enclave/runtime/sealing-key.ts'
 import { createSimDevice } from '../../src/enclave/runtime/sim-device.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
 import { RateLimit } from '../../src/http/rate-limit.ts'
+import { Joining } from '../../src/process/replicas.ts'
 import { enclaves, openSetting, type Setting } from '../controller/admission/setting.ts'
 
 /** S3, S8: the key of the shared store goes from one attested controller to another, of the same operator, and to nobody else. */
@@ -298,6 +300,53 @@ describe('published vectors, made by another implementation', () => {
     for (const { proof, ...parts } of proofs) expect(proofOf(key, parts)).toBe(proof)
     expect(proofs).toHaveLength(2)
     expect(spaceOf(sharedSealingKey(fromHex(store_secret), sealingKey('file', new Uint8Array(32))))).toBe(store)
+  })
+})
+
+describe('floors, kept for the next start of the same enclave', () => {
+  let directory = ''
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'veritee-floors-'))
+  })
+  afterAll(() => rm(directory, { recursive: true, force: true }))
+
+  it('S3: rise and never fall, and say nothing to another enclave or in another place', async () => {
+    const path = join(directory, 'replicas.floors')
+    const own = sealingKey('file', new Uint8Array(randomBytes(32)))
+    const none = { keysVersion: 0, clock: 0 }
+    const first = await KeptFloors.open(path, own)
+    expect(first.floors).toEqual(none)
+    await first.raise({ keysVersion: 7, clock: 1_700_000_000 })
+    await first.raise({ keysVersion: 3, clock: 1_700_000_001 })
+    expect((await KeptFloors.open(path, own)).floors).toEqual({ keysVersion: 7, clock: 1_700_000_001 })
+    expect((await KeptFloors.open(path, sealingKey('file', new Uint8Array(randomBytes(32))))).floors).toEqual(none)
+    // A secret kept under the same key is no floor, nor the other way about.
+    await keepStoreSecret(join(directory, 'replicas.key'), own, newStoreSecret())
+    expect((await KeptFloors.open(join(directory, 'replicas.key'), own)).floors).toEqual(none)
+    expect(await readStoreSecret(path, own)).toBe(null)
+  })
+
+  it('S3: are what a controller goes by that starts with nobody to ask', async () => {
+    const own = sealingKey('file', new Uint8Array(randomBytes(32)))
+    const joining = (found: boolean): Joining =>
+      new Joining({
+        terms: { links: [], rules, secret, found, shows: () => undefined },
+        state: directory,
+        descriptor: () => controllerDescriptor({}, rules.described),
+        quoter: createQuoter(createSimDevice(setting.platform, enclaves.controller)),
+        collateral: () => setting.platform.collateral,
+        now: setting.now,
+        report: () => undefined,
+      })
+    await rm(join(directory, 'replicas.key'), { force: true })
+    await rm(join(directory, 'replicas.floors'), { force: true })
+    const first = joining(true)
+    await first.sealing(own)
+    expect(first.floors).toEqual({ keysVersion: 0, clock: 0 })
+    await first.keep({ keysVersion: 9, clock: 1_700_000_000 })
+    const second = joining(false)
+    await second.sealing(own)
+    expect([second.learnt, second.floors]).toEqual([null, { keysVersion: 9, clock: 1_700_000_000 }])
   })
 })
 

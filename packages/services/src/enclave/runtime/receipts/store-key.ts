@@ -1,17 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { open, readFile, rename } from 'node:fs/promises'
-import { fromBase64, toBase64 } from 'veritee/bytes'
-import { fail } from 'veritee/errors'
-import { errnoOf } from '../device-file.ts'
 import { type SealingKey, sealingKey } from '../sealing-key.ts'
-import { BoxSeal } from './box.ts'
+import { keepSealedFile, readSealedFile } from './sealed-file.ts'
 
 /** Bytes of the secret from which the keys of a store that several share are derived. */
 export const storeSecretBytes = 32
 
-const table = 'store-secret'
-const key = 'replicas'
-const maxFile = 4096
+const place = { table: 'store-secret', key: 'replicas' } as const
 
 /** A secret that nobody else has: for a store that begins. */
 export function newStoreSecret(): Uint8Array {
@@ -24,41 +18,13 @@ export function sharedSealingKey(secret: Uint8Array, own: SealingKey): SealingKe
   return sealingKey(own.source, secret)
 }
 
-/**
- * The secret that this enclave has kept for its next start, sealed under its own key: null where there is none, or where it does not open, as after an upgrade,
- * when another measurement sealed it. Throws `file_unavailable` for a file that cannot be read.
- */
+/** The secret that this enclave has kept for its next start; null and throws as {@link readSealedFile}. */
 export async function readStoreSecret(path: string, own: SealingKey): Promise<Uint8Array | null> {
-  const text = await readFile(path, 'latin1').catch((cause: unknown) => {
-    if (errnoOf(cause) === 'ENOENT') return null
-    throw fail('file_unavailable', `cannot read ${path} (${errnoOf(cause)})`, cause)
-  })
-  if (text === null || text.length > maxFile) return null
-  const box = boxOf(text.trim())
-  const secret = box === null ? null : new BoxSeal(own).open(table, key, box)
+  const secret = await readSealedFile(path, place, own)
   return secret?.length === storeSecretBytes ? new Uint8Array(secret) : null
 }
 
-function boxOf(text: string): Uint8Array | null {
-  try {
-    return fromBase64(text)
-  } catch {
-    return null
-  }
-}
-
-/** Keeps the secret for the next start of this enclave, sealed under its own key: no other enclave opens it. Throws `file_unavailable`. */
-export async function keepStoreSecret(path: string, own: SealingKey, secret: Uint8Array): Promise<void> {
-  try {
-    const file = await open(`${path}.new`, 'w', 0o600)
-    try {
-      await file.writeFile(toBase64(new BoxSeal(own).seal(table, key, secret)))
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(`${path}.new`, path)
-  } catch (cause) {
-    throw fail('file_unavailable', `cannot write ${path} (${errnoOf(cause)})`, cause)
-  }
+/** Keeps the secret for the next start of this enclave. Throws as {@link keepSealedFile}. */
+export function keepStoreSecret(path: string, own: SealingKey, secret: Uint8Array): Promise<void> {
+  return keepSealedFile(path, place, own, secret)
 }
