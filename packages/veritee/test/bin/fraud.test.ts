@@ -1,6 +1,7 @@
+import { readFileSync } from 'node:fs'
 import { beforeAll, expect, it } from 'vitest'
 import { certificatePem } from '../../src/attestation/pki/issue.ts'
-import { type Json, jcs } from '../../src/bytes/index.ts'
+import { fromBase64, type Json, jcs } from '../../src/bytes/index.ts'
 import { createFraudProof } from '../../src/fraud/index.ts'
 import { policy, receiptOf } from '../fraud/scenario.ts'
 import { createEnclave, machine, sha } from '../receipt/enclaves.ts'
@@ -45,4 +46,34 @@ it('S15: without the root nobody is convicted', async () => {
 it('without a policy it is wrong usage, as are other verbs', async () => {
   expectRefusal(await verify('proof.json'), 2, 'usage')
   expectRefusal(await veritee(['fraud', 'make']), 2, 'usage')
+})
+
+it('S21: every kind of the vectors is judged by its file: a broken promise is proven, one that is not due is not, and what was found is told', async () => {
+  const vectors = JSON.parse(readFileSync(new URL('../../../../spec/vectors/fraud-proof.json', import.meta.url), 'utf8')) as {
+    readonly at: number
+    readonly root_b64: string
+    readonly policy: Json
+    readonly report: Json
+    readonly vectors: readonly { readonly name: string; readonly proof: { readonly [name: string]: Json } }[]
+  }
+  files.write('vectors-policy.json', JSON.stringify(vectors.policy))
+  files.write('vectors-root.pem', certificatePem(fromBase64(vectors.root_b64)))
+  const judged = async (name: string): Promise<Ran> => {
+    const { proof } = vectors.vectors.find((vector) => vector.name === name) ?? {}
+    files.write('vector.json', JSON.stringify({ version: 'veritee.fraud-proof.v2', report: vectors.report, ...proof }))
+    const trusted = ['--policy', files.path('vectors-policy.json'), '--root', files.path('vectors-root.pem'), '--at', String(vectors.at)]
+    return verify('vector.json', ...trusted)
+  }
+  const broken = await judged('left out of the log, by the leaves since its nonce')
+  expect([broken.code, broken.stdout]).toEqual([
+    0,
+    expect.stringMatching(/^what: promise_broken: receipt rcpt-1: promised, as number 1, .* has number 2 in place 3/m),
+  ])
+  expect(broken.stdout).toMatch(/^operator: [0-9a-f]{64}; platform: [0-9a-f]{32}$/m)
+  const early = await judged('a promise that is not due by the time of the witnesses')
+  expect([early.code, early.stdout]).toEqual([
+    1,
+    expect.stringMatching(/^NOT PROVEN: fraud_not_shown: .*: the promise is due at \d+, and the checkpoint was witnessed at \d+$/m),
+  ])
+  expect((await judged('a receipt, and the audit view of another one with its number')).code).toBe(0)
 })

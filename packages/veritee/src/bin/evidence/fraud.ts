@@ -15,9 +15,9 @@ const options = {
 export const fraudVerify: Command = command({
   name: 'fraud verify',
   operands: 'FILE',
-  summary: 'check, offline, that an enclave has contradicted itself',
+  summary: 'check, offline, that an enclave has contradicted itself, or broken its promise to a log',
   options,
-  notes: ['FILE is the proof (spec/fraud-proof.md). --policy is required.'],
+  notes: ['FILE is the proof (spec/fraud-proof.md). --policy is required; a promise is judged where its section names the log.'],
   exits: { 0: 'proven', 1: 'not proven (nobody is convicted)' },
   run,
 })
