@@ -7,6 +7,8 @@ import { sessionOf } from '../receipt/scenario.ts'
 /** A controller in front of several workers, as far as its proofs go. Everything may be changed while it runs. */
 export interface Fleet extends Served {
   readonly requests: string[]
+  /** What came as `Authorization`. */
+  readonly keys: Set<string>
   controller: TestEnclave
   workers: TestEnclave[]
   models: string[]
@@ -19,9 +21,11 @@ export interface Fleet extends Served {
 
 export async function fleet(workers: readonly EnclaveOptions[] = [{}], tls: TlsIdentity | null = null): Promise<Fleet> {
   const requests: string[] = []
+  const keys = new Set<string>()
   const handler = (request: IncomingMessage, response: ServerResponse): void => {
     const url = new URL(request.url ?? '/', 'http://x')
     requests.push(`${request.method} ${url.pathname}`)
+    if (request.headers.authorization !== undefined) keys.add(request.headers.authorization)
     answer(state, url).then(
       (found) => response.writeHead(typeof found === 'number' ? found : 200).end(typeof found === 'number' ? '{}' : found),
       () => response.destroy(),
@@ -31,6 +35,7 @@ export async function fleet(workers: readonly EnclaveOptions[] = [{}], tls: TlsI
   const state: Fleet = {
     ...served,
     requests,
+    keys,
     controller: await createEnclave('controller', tls === null ? {} : { spki: tls.spki }),
     workers: await Promise.all(workers.map((options) => createEnclave('worker', options))),
     models: ['demo-model'],

@@ -74,20 +74,45 @@ describe('verify URL', () => {
     expect([ran.code, ran.stdout.includes('warning: 1 more workers were not verified')]).toEqual([0, true])
   })
 
-  it('over TLS to the attested key; replicas are named, and each is for itself', async () => {
+  it('over TLS to the attested key', async () => {
     const target = await fleet([{}], await tlsIdentity())
-    target.replicas = [target.url, 'https://other.example', 'http://no.example', 'not a URL']
     const own = files.write('attested.json', JSON.stringify(policyOf({}, { channel: 'attested' })))
-    const ran = await veritee(['verify', target.url, '--policy', own, '--root', root])
-    expect([ran.code, ran.stdout]).toEqual([
-      0,
-      expect.stringContaining('warning: replicas were not verified here, verify each: https://other.example\n'),
-    ])
-    expect(json(await veritee(['verify', target.url, '--policy', own, '--root', root, '--json']))).toMatchObject({
-      replicas: ['https://other.example'],
-    })
+    expect((await veritee(['verify', target.url, '--policy', own, '--root', root])).code).toBe(0)
     target.controller = await createEnclave('controller')
     expectRefusalOf(await veritee(['verify', target.url, '--policy', own, '--root', root, '--json']), 'channel_mismatch')
+  })
+
+  it('S8: each replica is verified as a service of its own; one that is gone or another is told, and rejects nothing', async () => {
+    const [target, replica, foreign] = await Promise.all([0, 1, 2].map(async () => fleet([{}], await tlsIdentity())))
+    if (target === undefined || replica === undefined || foreign === undefined) throw new RangeError('three services')
+    foreign.controller = await createEnclave('controller', { measured: measured('another program'), spki: foreign.controller.spki })
+    const gone = 'https://127.0.0.1:1'
+    target.replicas = [target.url, replica.url, foreign.url, gone, 'http://no.example', 'not a URL']
+    const own = files.write('attested.json', JSON.stringify(policyOf({}, { channel: 'attested' })))
+    const verified = (...more: string[]) =>
+      veritee(['verify', target.url, '--policy', own, '--root', root, ...more], { VERITEE_API_KEY: 'sk-secret' })
+    const ran = await verified()
+    expect([ran.code, ran.stdout]).toEqual([0, expect.stringContaining(`✓ ${replica.url}: verified for a nonce drawn now`)])
+    expect(ran.stdout).toContain('✗ replicas: 3 of 3 verified here, without the workers behind them')
+    expect(ran.stdout).toContain(`✗ ${foreign.url}: policy_`)
+    expect(ran.stdout).toMatch(/warning: the replica https:\/\/127\.0\.0\.1:1 is not accepted: service_unavailable/)
+    const document = json(await verified('--json')) as { replicas: string[]; judgedReplicas: { url: string; keysetDigest: string | null }[] }
+    expect(new Set(document.replicas)).toEqual(new Set([replica.url, foreign.url, gone]))
+    expect(document.judgedReplicas.find(({ url }) => url === replica.url)).toMatchObject({
+      keysetDigest: replica.controller.digest,
+      verdict: { verdict: 'accepted' },
+    })
+    // Nothing but its evidence was asked of a replica, and the API key went to none.
+    expect(new Set(replica.requests)).toEqual(new Set(['GET /v1/aci/attestation']))
+    expect([target.keys, replica.keys]).toEqual([new Set(['Bearer sk-secret']), new Set()])
+  })
+
+  it('replicas beyond a bound are named and not asked', async () => {
+    const target = await fleet([{}], await tlsIdentity())
+    target.replicas = Array.from({ length: 18 }, (_, i) => `https://127.0.0.1:${i + 1}`)
+    const own = files.write('attested.json', JSON.stringify(policyOf({}, { channel: 'attested' })))
+    const { stdout } = await veritee(['verify', target.url, '--policy', own, '--root', root])
+    expect(stdout).toMatch(/warning: replicas beyond 16 were not verified, verify each: https:\/\/127\.0\.0\.1:\d+, https:\/\/127\.0\.0\.1:\d+\n/)
   })
 
   it('a direct worker has no workers behind it', async () => {

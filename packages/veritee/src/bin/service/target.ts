@@ -24,7 +24,16 @@ export async function wholeVerifier(url: string, target: Target): Promise<() => 
   return async () => {
     const transport: Transport = nodeTransport(url)
     try {
-      return await verifyWhole(transport, { policy, trust, role, now: () => new Date(), maxWorkers: target.maxWorkers, ...apiKey, ...progress() })
+      return await verifyWhole(transport, {
+        policy,
+        trust,
+        role,
+        now: () => new Date(),
+        maxWorkers: target.maxWorkers,
+        reach: (replica) => nodeTransport(replica),
+        ...apiKey,
+        ...progress(),
+      })
     } finally {
       transport.close()
     }

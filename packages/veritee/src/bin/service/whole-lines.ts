@@ -8,7 +8,10 @@ export function wholeLines(whole: Whole, all: boolean): string[] {
   const { error, warnings, simulated } = whole
   const next = error === null ? null : nextStep(error.code)
   return [
-    ...treeLines({ text: whole.url, children: [serviceBranch(whole, all), ...workerBranches(whole, all), ...modelBranches(whole.models)] }),
+    ...treeLines({
+      text: whole.url,
+      children: [serviceBranch(whole, all), ...workerBranches(whole, all), ...modelBranches(whole.models), ...replicaBranches(whole, all)],
+    }),
     '',
     ...warnings.map((warning) => `warning: ${warning}`),
     ...(warnings.length === 0 ? [] : ['']),
@@ -72,13 +75,30 @@ function modelBranches(models: readonly WholeModel[]): Branch[] {
   ]
 }
 
+function replicaBranches({ replicas, judgedReplicas }: Whole, all: boolean): Branch[] {
+  if (replicas.length === 0) return []
+  return [
+    {
+      text: `${mark(judgedReplicas.every(({ verdict }) => verdict.error === null))} replicas: ${judgedReplicas.length} of ${replicas.length} verified here, without the workers behind them`,
+      children: judgedReplicas.map(({ url, keysetDigest, measurement, verdict }) => ({
+        text: `${mark(verdict.error === null)} ${url}: ${verdict.error === null ? 'verified for a nonce drawn now' : verdict.error.code}`,
+        children: [
+          ...(measurement === null ? [] : [leaf(`code ${measurement}`)]),
+          ...(keysetDigest === null ? [] : [leaf(`keys ${keysetDigest}`)]),
+          ...checkBranches(verdict.checks, all),
+        ],
+      })),
+    },
+  ]
+}
+
 const accepted = ({ verdict }: WholeWorker): boolean => verdict.error === null
 const mark = (good: boolean): string => (good ? marks.pass : marks.fail)
 const leaf = (text: string): Branch => ({ text, children: [] })
 
 /** The same as data (spec/verdict.md, Of a whole service). */
 export function wholeJson(whole: Whole): object {
-  const { url, at, verdict, simulated, error, warnings, service, workers, leftOut, models, replicas } = whole
+  const { url, at, verdict, simulated, error, warnings, service, workers, leftOut, models, replicas, judgedReplicas } = whole
   const { verdict: judged, keysEnd, ...facts } = service
   return {
     verdict,
@@ -93,5 +113,6 @@ export function wholeJson(whole: Whole): object {
     workersLeftOut: leftOut,
     models,
     replicas,
+    judgedReplicas,
   }
 }

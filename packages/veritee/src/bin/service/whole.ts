@@ -6,6 +6,8 @@ import { type ErrorCode, VeriteeError } from '../../errors.ts'
 import { policyFor, type Verdict } from '../../policy/index.ts'
 import { evaluateReport, maxReportBytes, parseReport, type VerifiedReport, verifyReport } from '../../receipt/index.ts'
 import { errorOf, failedVerdict } from '../terminal/print.ts'
+import { measurementOf } from './measurement.ts'
+import { verifyReplicas, type WholeReplica } from './replicas.ts'
 import { type ListedSession, listSessions, modelNames, sessionReport } from './sessions.ts'
 
 /** What is known of one worker after it was verified. */
@@ -49,13 +51,17 @@ export interface Whole {
   /** Workers that were listed and not verified, beyond the bound. */
   readonly leftOut: number
   readonly models: readonly WholeModel[]
-  /** Where the controller says that others like it are: each is a service of its own, and is not judged here. */
+  /** Where the controller says that others like it are: each is a service of its own. */
   readonly replicas: readonly string[]
+  /** The first of these, verified. What is not accepted rejects nothing: a client verifies each before it sends it anything. */
+  readonly judgedReplicas: readonly WholeReplica[]
   readonly warnings: readonly string[]
 }
 
 export interface WholeOptions extends ConnectOptions {
   readonly maxWorkers: number
+  /** Connects to a replica. */
+  readonly reach: (url: string) => Transport
   /** Called before each worker, for people who wait: how many were verified, and how many will be. */
   readonly onProgress?: (done: number, of: number) => void
 }
@@ -80,7 +86,7 @@ export async function verifyWhole(transport: Transport, options: WholeOptions): 
     if (!isRejection(error)) throw error
     const verdict = (error instanceof RejectedError ? error.verdict : null) ?? failedVerdict(error, 'policy')
     const nothing = { keysetDigest: null, measurement: null, role: options.role, release: null, configuration: null, keysEnd: null }
-    const rest = { workers: [], leftOut: 0, models: [], replicas: [], warnings: verdict.warnings }
+    const rest = { workers: [], leftOut: 0, models: [], replicas: [], judgedReplicas: [], warnings: verdict.warnings }
     return { ...base, verdict: 'rejected', simulated: verdict.simulated, error: verdict.error, service: { ...nothing, verdict }, ...rest }
   }
   const headers = options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey}` }
@@ -97,12 +103,13 @@ export async function verifyWhole(transport: Transport, options: WholeOptions): 
   const backed = new Set(accepted.flatMap(({ models }) => models.map(({ name }) => name)))
   const models = offersModels(report) ? (await modelNames(transport, headers)).map((name) => standingOf(name, backed)) : []
   const replicas = (await replicaHints(service)).filter((url) => URL.parse(url)?.origin !== transport.origin).sort()
+  const judgedReplicas = await verifyReplicas(replicas, options, options.reach)
   const leftOut = Math.max(0, listed.length - workers.length)
   const found = firstError(workers, models, report, listed.length, leftOut)
   return {
     ...base,
     verdict: found === null ? 'accepted' : 'rejected',
-    simulated: verdict.simulated || workers.some((worker) => worker.verdict.simulated),
+    simulated: verdict.simulated || [...workers, ...judgedReplicas].some((one) => one.verdict.simulated),
     error: found,
     service: {
       keysetDigest: report.keysetDigest,
@@ -117,12 +124,14 @@ export async function verifyWhole(transport: Transport, options: WholeOptions): 
     leftOut,
     models,
     replicas,
+    judgedReplicas,
     warnings: [
       ...new Set([
         ...verdict.warnings,
         ...workers.flatMap((worker) => worker.verdict.warnings),
         ...ofModels(models),
-        ...ofReplicas(replicas),
+        ...judgedReplicas.flatMap(({ verdict: { warnings } }) => warnings),
+        ...ofReplicas(replicas, judgedReplicas),
         ...ofLeftOut(leftOut),
       ]),
     ],
@@ -187,10 +196,6 @@ function modelsOf({ descriptor }: VerifiedReport): WholeWorker['models'] {
   return descriptor.models.map(({ name, files }) => ({ name, files: files.map(({ sha256 }) => sha256) }))
 }
 
-export function measurementOf({ claims: { body } }: VerifiedReport): string {
-  return body.tee === 'sgx' ? body.mrenclave : body.mrtd
-}
-
 function offersModels({ descriptor }: VerifiedReport): boolean {
   return descriptor.role === 'controller' || descriptor.role === 'worker'
 }
@@ -225,6 +230,12 @@ function ofLeftOut(leftOut: number): string[] {
   return leftOut === 0 ? [] : [`${leftOut} more workers were not verified: raise --max-workers`]
 }
 
-function ofReplicas(replicas: readonly string[]): string[] {
-  return replicas.length === 0 ? [] : [`replicas were not verified here, verify each: ${replicas.join(', ')}`]
+function ofReplicas(replicas: readonly string[], judged: readonly WholeReplica[]): string[] {
+  const left = replicas.slice(judged.length)
+  return [
+    ...judged.flatMap(({ url, verdict: { error } }) =>
+      error === null ? [] : [`the replica ${url} is not accepted: ${error.code}: ${error.message}`],
+    ),
+    ...(left.length === 0 ? [] : [`replicas beyond ${judged.length} were not verified, verify each: ${left.join(', ')}`]),
+  ]
 }
