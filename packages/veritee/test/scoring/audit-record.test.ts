@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { fromUtf8, toHex, utf8 } from '../../src/bytes/index.ts'
+import { fromUtf8, type Json, jcs, toHex, utf8 } from '../../src/bytes/index.ts'
 import { generateEd25519 } from '../../src/crypto/index.ts'
-import { parseAuditRecord, signAuditRecord, verifyAuditRecord } from '../../src/scoring/index.ts'
+import { withoutSignature } from '../../src/scoring/audit/sign.ts'
+import { parseAuditRecord, signAuditRecord, type UnsignedAuditRecord, verifyAuditRecord } from '../../src/scoring/index.ts'
 import { refusal } from '../bytes/refusal.ts'
 
 interface Vectors {
@@ -95,4 +96,25 @@ describe('an audit record', () => {
       ].sort(),
     )
   })
+})
+
+describe('the signed form of a record', () => {
+  it.each(texts)('is its canonical form without the signature', (text) => {
+    const { signature: _, ...unsigned } = JSON.parse(text) as { [name: string]: Json }
+    expect(withoutSignature(text)).toBe(jcs(unsigned))
+  })
+
+  it.each([',"signature":"', `,"signature":"${'0'.repeat(128)}"`, '\\",\\"signature\\":\\"', '\\', '"'])(
+    'whatever a name holds: %j',
+    async (name) => {
+      const key = await generateEd25519()
+      const { signature: _, ...unsigned } = JSON.parse(texts[0] ?? '') as UnsignedAuditRecord & { signature: string }
+      const model = { name, weights: `sha256:${'d1'.repeat(32)}` }
+      const text = await signAuditRecord({ ...unsigned, model, validator: toHex(key.publicKey) }, key)
+      expect((await verifyAuditRecord(text)).model).toEqual(model)
+      expect(await refusal(() => verifyAuditRecord(text.replace('"d1', '"d2').replace('sha256:d1', 'sha256:d2')))).toBe(
+        'audit_record_signature_invalid',
+      )
+    },
+  )
 })

@@ -1,9 +1,9 @@
-import { createReadStream } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseAdmissionManifest, platformId, verifyAdmissionManifest } from '../../admission/index.ts'
 import { parseAdmissionTrust } from '../../admission/trust.ts'
 import type { Trust } from '../../attestation/index.ts'
-import { concatAll, parseDocument, Shape, sha256Digest } from '../../bytes/index.ts'
+import { parseDocument, Shape, sha256Digest } from '../../bytes/index.ts'
 import { epochFilesAt } from '../../client/epoch-files.ts'
 import { fail } from '../../errors.ts'
 import { maxFraudProofLength, parseFraudProof, verifyFraudProof } from '../../fraud/index.ts'
@@ -86,13 +86,19 @@ function filesOf(from: string): ReadFile {
   return /^[a-z]+:\/\//i.test(from) ? epochFilesAt(from) : readDirectory(from)
 }
 
-/** As much of a file as may be looked at: one that is longer than its manifest says is cut, and found to differ. */
+/** As much of a file as may be looked at: one that is longer than its manifest says is cut, and found to differ. Into one piece of memory: records are large. */
 function readDirectory(directory: string): ReadFile {
   return async (path, maxBytes) => {
-    const parts: Uint8Array[] = []
     try {
-      for await (const part of createReadStream(join(directory, path), { end: maxBytes - 1, highWaterMark: 1 << 20 }) as AsyncIterable<Uint8Array>)
-        parts.push(part)
+      const file = await open(join(directory, path))
+      try {
+        const bytes = new Uint8Array(Math.min((await file.stat()).size, maxBytes))
+        let length = 0
+        for (let read = -1; read !== 0 && length < bytes.length; length += read) read = (await file.read(bytes, length)).bytesRead
+        return bytes.subarray(0, length)
+      } finally {
+        await file.close()
+      }
     } catch (cause) {
       throw fail(
         'file_unavailable',
@@ -100,7 +106,6 @@ function readDirectory(directory: string): ReadFile {
         cause,
       )
     }
-    return concatAll(parts)
   }
 }
 

@@ -1,6 +1,6 @@
 import { networkName } from '../../admission/manifest.ts'
 import { type Json, jcs } from '../../bytes/jcs.ts'
-import { parseDocument } from '../../bytes/json.ts'
+import { parseCanonical, parseDocument } from '../../bytes/json.ts'
 import { Shape } from '../../bytes/shape.ts'
 import { type Fault, faultNames, type Obstacle, obstacles } from './reasons.ts'
 import {
@@ -53,6 +53,8 @@ export const maxEpoch: number = 2 ** 32 - 1
  */
 export function parseAuditRecord(text: string): AuditRecord {
   const limits = { maxLength: maxAuditRecordLength, maxDepth: 5, integersOnly: true } as const
+  const canonical = parseCanonical(text, limits)
+  if (canonical !== undefined) return auditRecordFromJson(canonical)
   const value = parseDocument(text, limits, 'audit_record_malformed', 'the audit record')
   const record = auditRecordFromJson(value)
   // One record has one text, so that changing a byte of it is always changing the record.

@@ -99,8 +99,8 @@ export class Bundle {
     return this.manifest.files.some((file) => file.path === path)
   }
 
-  /** Bytes of a listed file, not yet compared with its digest. Throws `epoch_malformed` for one that is not listed. */
-  async bytes(path: string): Promise<{ readonly bytes: Uint8Array; readonly check: () => Promise<void> }> {
+  /** Bytes of a listed file, not yet compared with its digest, which is that of the manifest. Throws `epoch_malformed` for one that is not listed. */
+  async bytes(path: string): Promise<{ readonly bytes: Uint8Array; readonly check: () => Promise<void>; readonly digest: string }> {
     const listed = this.manifest.files.find((file) => file.path === path)
     if (listed === undefined) throw shape.refuse(path, 'a file that the manifest lists')
     const bytes = await this.#read(path, listed.size + 1)
@@ -109,7 +109,7 @@ export class Bundle {
       if (bytes.length !== listed.size || digest !== listed.sha256)
         throw fail('epoch_file_changed', `${path}: expected ${listed.size} bytes of SHA-256 ${listed.sha256}, found ${bytes.length} of ${digest}`)
     }
-    return { bytes, check }
+    return { bytes, check, digest: `sha256:${listed.sha256}` }
   }
 
   /** Text of a listed file, as the manifest has it. Throws `epoch_malformed`, `epoch_file_changed`, `malformed_encoding`. */

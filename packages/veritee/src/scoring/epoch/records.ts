@@ -19,7 +19,7 @@ export async function readRecords(
 ): Promise<AuditRecord[]> {
   const key = await crypto.importEd25519(fromHex(validator))
   const found: AuditRecord[] = []
-  const known = new Map<string, string>()
+  const known = new Known()
   for (let at = 0; at < bytes.length; ) {
     const end = bytes.indexOf(lf, at)
     const line = found.length
@@ -39,22 +39,34 @@ export async function readRecords(
   return found
 }
 
-/** The record without what scoring does not read, equal texts kept once. */
-function slim(record: AuditRecord, known: Map<string, string>): AuditRecord {
-  const same = (text: string): string => {
-    const found = known.get(text)
-    if (found === undefined) known.set(text, text)
-    return found ?? text
+/** Equal values, kept once: of a hundred thousand records most of the rest is a few thousand names. */
+class Known {
+  readonly #values = new Map<string, unknown>()
+
+  text(text: string): string {
+    return this.value(text, text)
   }
-  const { worker, model, replay } = record
+
+  /** `name` tells equal values of one kind from all others. */
+  value<T>(name: string, value: T): T {
+    const found = this.#values.get(name)
+    if (found === undefined) this.#values.set(name, value)
+    return (found ?? value) as T
+  }
+}
+
+/** The record without what scoring does not read, and with equal values kept once. */
+function slim(record: AuditRecord, known: Known): AuditRecord {
+  const same = (text: string): string => known.text(text)
+  const { worker, model, path, replay } = record
   return {
     ...record,
     validator: same(record.validator),
     network: same(record.network),
-    worker: worker === null ? null : { operator: same(worker.operator), platform: same(worker.platform), slot: worker.slot },
+    worker: worker === null ? null : known.value(`worker ${worker.operator} ${worker.platform} ${worker.slot}`, worker),
     keyset: null,
-    model: model === null ? null : { name: same(model.name), weights: same(model.weights) },
-    path: record.path.map(same),
+    model: model === null ? null : known.value(`model ${model.weights} ${model.name}`, model),
+    path: known.value(`path ${path.join()}`, path),
     attestation: null,
     replay:
       replay === null ? null : { ...replay, engine: same(replay.engine), calibration: replay.calibration === null ? null : same(replay.calibration) },

@@ -251,10 +251,10 @@ async function recordsOf(
     const path = recordsPath(validator)
     if (!bundle.has(path)) continue
     progress.begin('records', path)
-    const { bytes, check } = await bundle.bytes(path)
+    const { bytes, check, digest } = await bundle.bytes(path)
     records.set(validator, await readRecords(path, bytes, { ...bundle.manifest, validator }))
     await check()
-    digests.set(validator, await sha256Digest(bytes))
+    digests.set(validator, digest)
   }
   progress.begin('records', 'manifest.json')
   progress.pass(`${[...records.values()].reduce((sum, { length }) => sum + length, 0)} records of ${records.size} validators, each signed by its own`)
