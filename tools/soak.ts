@@ -6,6 +6,7 @@
 // 10,000 workers that really register, and what a database is asked for as many.
 // `npm run soak -- scoring [--epochs N] [--seed N]`: random epochs scored by both implementations, 10,000 in some minutes.
 // `npm run soak -- validator [--epochs N] [--probes N] [--seed N]`: a fleet of honest and dishonest workers against scoring, see bench/fleet.
+// `npm run soak -- distinguisher [--questions N] [--seed N]`: how well a validator's probes are told from questions of others, see bench/distinguisher.
 // `npm run soak -- validator-kills [--kills N] [--seed N]`: kill -9 of a validator's process, 20 times during an epoch, over a file and among several.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
 // returns is noticed here and named.
@@ -34,7 +35,7 @@ const hungAfterMs = 180_000
 
 function usage(message: string): never {
   process.stderr.write(
-    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n       npm run soak -- validator [--epochs N] [--probes N] [--seed N]\n`,
+    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N]\n       npm run soak -- distinguisher [--questions N] [--seed N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n       npm run soak -- validator [--epochs N] [--probes N] [--seed N]\n`,
   )
   process.exit(2)
 }
@@ -147,6 +148,10 @@ async function main(): Promise<void> {
     if (!(await soakFleet(rest, commitOf('packages', 'bench/fleet')))) process.exitCode = 1
     return
   }
+  if (name === 'distinguisher') {
+    const { soakDistinguisher } = await import('../bench/distinguisher/main.ts')
+    return soakDistinguisher(rest, commitOf('packages', 'bench/distinguisher'))
+  }
   if (name === 'replicas') {
     const { soakReplicas } = await import('../bench/soak/replicas/main.ts')
     if (!(await soakReplicas(rest, commitOf('packages')))) process.exitCode = 1
@@ -171,7 +176,7 @@ async function main(): Promise<void> {
   if (positionals.length === 1 && positionals[0] === 'replay')
     return replay(whole(values.iterations, 'iterations', 500), whole(values.seed, 'seed', 1))
   if (positionals.length !== 1 || positionals[0] !== 'attestation')
-    usage("expected 'attestation', 'replay', 'replicas', 'scoring', 'validator' or 'worker'")
+    usage("expected 'attestation', 'distinguisher', 'replay', 'replicas', 'scoring', 'validator' or 'worker'")
   if (values.freeze) {
     writeFileSync(new URL('../bench/soak/corpus.json', import.meta.url), await makeCorpus(new Date('2026-05-06T07:08:09.000Z')))
     process.stderr.write('soak: bench/soak/corpus.json has new seeds\n')

@@ -44,7 +44,7 @@ import type { SimulatedMachine } from './system.ts'
 
 /** The demo's validator: one epoch over the workers of several operators, from the commitment to the scores. */
 
-/** Probes of the epoch: more where a worker has got none, since nobody is pinned (rule S20). More of one seed begin with the same ones. */
+/** Probes of the epoch: more where a worker has got none, since nobody is pinned (rule S20). Those that were asked stay. */
 const probes = [10, 20, 40, 80]
 const epoch = 0
 /** Which probes are canaries hangs on how many there are, and that is not known yet. */
@@ -150,7 +150,7 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
   const { audit, close } = auditor(setting)
   const optionsOf = (count: number): EpochOptions => ({
     ...{ epoch, begins, store, beacon: source, key, now, signal },
-    plan: { count, perSecond: 30, maxTokens: 12, maxPrompt: 300, clients: 3, encrypted: { controller: 0.3, worker: 0.3 } },
+    plan: { count, seconds: count / 30, maxTokens: 12, maxPrompt: 300, clients: 3, encrypted: { controller: 0.3, worker: 0.3 } },
     canaries: noCanaries,
     // It is in the log since the validator was started.
     commit: async () => undefined,

@@ -81,7 +81,8 @@ interface Running extends ValidatorOptions {
 
 const timeoutMs = 120_000
 const maxPrompt = 2000
-const maxTokens = 256
+/** Most answers end by themselves before that. */
+const maxTokens = 1024
 /** Clients at each target, where there are no accounts or fewer. */
 const fewClients = 4
 /** How long before an epoch a validator commits to it, at most. */
@@ -159,13 +160,26 @@ async function settleOpen({ store, scoring, roster, evidence, peers, ...rest }: 
   await settleOpenEpochs(store, closesOf, { ...rest, context }, peers)
 }
 
+/** A quarter of the smallest context at most: what does not fit is refused, and whoever refuses it would be charged with that. */
+function longestAnswer({ models }: Pick<ValidatorOptions, 'models'>): number {
+  return Math.min(maxTokens, ...[...models.values()].map(({ replay }) => Math.floor(replay.engine.facts.contextSize / 4)))
+}
+
 /** Those that can be made before an epoch begins; a moment is left for the commitment. */
 async function canariesBefore({ models, canariesPerEpoch, log, turn, now, signal }: Running, opens: number, secret: Uint8Array) {
   // A log takes a while to have a commitment witnessed.
   const leftMs = (opens * 1000 - now().getTime()) / (log === null ? 1 : 2) - 1000
   if (leftMs <= 0 || canariesPerEpoch === 0) return []
   const time = AbortSignal.any([signal, AbortSignal.timeout(Math.min(leftMs, 2 ** 31 - 1))])
-  return makeCanaries({ secret, count: canariesPerEpoch, models: [...models.values()], maxTokens, maxPrompt, turn, signal: time })
+  return makeCanaries({
+    secret,
+    count: canariesPerEpoch,
+    models: [...models.values()],
+    maxTokens: longestAnswer({ models }),
+    maxPrompt,
+    turn,
+    signal: time,
+  })
 }
 
 /** One that was begun, can still be ended and is not yet under way, else the next that has not opened; a moment is left for the commitment. */
@@ -221,8 +235,8 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
       begins: opens,
       plan: {
         count: options.probesPerEpoch,
-        perSecond: options.probesPerEpoch / (options.probingPart * (closes - opens)),
-        maxTokens,
+        seconds: options.probingPart * (closes - opens),
+        maxTokens: longestAnswer(options),
         maxPrompt,
         clients: targets.length * Math.max(accounts.length, fewClients),
         encrypted: options.encrypted,

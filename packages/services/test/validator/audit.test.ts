@@ -110,7 +110,7 @@ async function audits(
 ): Promise<readonly Audited[]> {
   const path = await pathOver(transport, operators, encryptTo)
   const found: Audited[] = []
-  const plan = { seed: new Uint8Array(32).fill(seed), count, perSecond: 1, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
+  const plan = { seed: new Uint8Array(32).fill(seed), count, seconds: 60, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
   for (const probe of planProbes(plan)) found.push(await auditProbe(context(), path, model.served.name, probe))
   // Whatever came of it, it is a record that readers of records take.
   for (const { record } of found) await verifyAuditRecord(await signAuditRecord(record, key))
@@ -280,7 +280,7 @@ test('S20: what is sealed to a worker rests on its evidence over a nonce of the 
 
 describe('S20: a canary', () => {
   const seed = new Uint8Array(32).fill(9)
-  const plan = { seed, count: 1, perSecond: 1, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
+  const plan = { seed, count: 1, seconds: 60, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
   let right: readonly CanaryOpening[]
   let worker: Awaited<ReturnType<typeof startWorker>>
   const auditOf = async (canary: CanaryOpening, changes: Partial<AuditContext> = {}): Promise<Audited> => {
@@ -375,7 +375,7 @@ describe('S18: on an engine that is another one than the worker`s', () => {
     ] as const) {
       const worker = await startWorker(machine, [served], 0, now, undefined, { operator: await generateEd25519(), log })
       const over = await pathOver(nodeTransport(worker.server.url), [])
-      const plan = { seed: new Uint8Array(32).fill(5), count: 3, perSecond: 1, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
+      const plan = { seed: new Uint8Array(32).fill(5), count: 3, seconds: 60, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
       const found: UnsignedAuditRecord[] = []
       for (const probe of planProbes(plan)) {
         const { record } = await auditProbe({ ...context(), replay: replayBy(calibrations) }, over, model.served.name, probe)

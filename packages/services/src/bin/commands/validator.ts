@@ -311,7 +311,8 @@ async function run(values: Values): Promise<number> {
         probesPerEpoch: probes,
         encrypted,
         canariesPerEpoch: canaries,
-        probingPart: 0.9,
+        // Some time for the last answers; a time without any would tell probes from others.
+        probingPart: Math.max(0.9, 1 - 600 / scoring.epoch.length),
         parallel: 2,
         now,
         clockMs: () => performance.now(),

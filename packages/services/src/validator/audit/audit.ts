@@ -18,6 +18,7 @@ import {
 } from 'veritee/scoring'
 import { type ExchangeRecord, type ReplayReport, textOfAnswer } from '../../replay/index.ts'
 import { type Probe, probeBody } from '../probes/probe.ts'
+import { headersOf } from '../probes/programs.ts'
 import { type Exchanged, exchange } from './exchange.ts'
 import type { Path } from './path.ts'
 import { faultOf, replayReasonOf } from './reasons.ts'
@@ -78,10 +79,22 @@ export interface AuditEvidence {
  * delivered the answer.
  */
 export async function auditProbe(context: AuditContext, path: Path, model: string, probe: Probe): Promise<Audited> {
-  const signal = AbortSignal.timeout(context.timeoutMs)
-  const exchanged = await exchange(path, probeBody(model, probe), {}, { clockMs: context.clockMs, signal })
+  const { exchanged, timedOut } = await sendProbe(path, model, probe, context)
   const seen = await look(exchanged, path.operators, context)
-  return recordOf(context, path, model, probe, seen, await found(context, { exchanged, timedOut: signal.aborted, canary: probe.canary }, seen))
+  return recordOf(context, path, model, probe, seen, await found(context, { exchanged, timedOut, canary: probe.canary }, seen))
+}
+
+/** Asks as the program of the probe's client asks. */
+export async function sendProbe(
+  path: Path,
+  model: string,
+  probe: Probe,
+  { clockMs, timeoutMs }: Pick<AuditContext, 'clockMs' | 'timeoutMs'>,
+): Promise<{ readonly exchanged: Exchanged; readonly timedOut: boolean }> {
+  const signal = AbortSignal.timeout(timeoutMs)
+  const { program } = probe
+  const exchanged = await exchange(path, probeBody(model, program, probe), headersOf(program, probe.options), { clockMs, signal })
+  return { exchanged, timedOut: signal.aborted }
 }
 
 async function found(

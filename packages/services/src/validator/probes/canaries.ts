@@ -4,7 +4,7 @@ import { type CanaryOpening, canaryCommitment } from 'veritee/scoring'
 import { expectedAnswer, type ReplayModel } from '../../replay/index.ts'
 import type { InTurn } from '../in-turn.ts'
 import { Draws } from './draws.ts'
-import { type Probe, type ProbePlan, probeBody, probeOf } from './probe.ts'
+import { lonelyRequest, type Probe, type ProbePlan, probeBody } from './probe.ts'
 
 /**
  * Canaries: probes whose answers this validator's own engine gave before the epoch, and which it has committed to (rule S20). They ask what other probes ask, greedily,
@@ -30,9 +30,9 @@ export async function makeCanaries(plan: CanaryPlan): Promise<readonly CanaryOpe
   for (let index = 0; index < plan.count; index++) {
     const model = plan.models[index % plan.models.length]
     if (model === undefined || plan.signal.aborted) break
-    const { messages, options } = probeOf({ ...plan, seed: plan.secret }, index)
+    const { messages, options } = lonelyRequest({ ...plan, seed: plan.secret }, index)
     const asked = { stream: options.stream, temperature: 0, max_tokens: options.max_tokens }
-    const body = probeBody(model.name, { messages, options: asked })
+    const body = probeBody(model.name, 'script', { messages, options: asked })
     const expected = await plan.turn.run(() => expectedAnswer(body, model.replay, plan.signal))
     if (expected === null) continue
     const salt = createHmac('sha256', plan.secret).update(`${label} ${index}`).digest('hex')

@@ -18,6 +18,13 @@ export const goods =
   )
 export const tones = ['friendly', 'formal', 'brief', 'warm', 'plain', 'cheerful', 'sober', 'polite'] as const
 
+/** What a program says of itself before the question. */
+export const systems = [
+  'You are a helpful assistant.',
+  'You write for the customer service of a small shop. Be short.',
+  'Answer in the language of the question. Return nothing but the text that was asked for.',
+] as const
+
 /** What people ask: {placeholders} are filled from the seed. Each holds enough of them for 64 bits; a test counts. */
 export const templates: readonly string[] = [
   'Write a {tone} mail to {first} {last} in {city}: order {order} ({good}, {amount}) will arrive on {date}.',

@@ -1,12 +1,10 @@
 import type { EncryptTo } from '../audit/path.ts'
-import { cities, firstNames, goods, lastNames, passages, templates, tones } from './corpus.ts'
+import { cities, firstNames, goods, lastNames, passages, systems, templates, tones } from './corpus.ts'
 import { Draws } from './draws.ts'
+import { bodyOf, type Program, programs } from './programs.ts'
 
-/** One request that a validator makes of a network, as any user would. */
-export interface Probe {
-  readonly index: number
-  /** Seconds after the probes begin. */
-  readonly after: number
+/** What a probe asks for. */
+export interface ProbeRequest {
   readonly messages: readonly { readonly role: 'system' | 'user'; readonly content: string }[]
   /** What else the body says; nothing where a user would say nothing. */
   readonly options: {
@@ -15,10 +13,18 @@ export interface Probe {
     readonly top_p?: number
     readonly max_tokens: number
   }
+}
+
+/** One request that a validator makes of a network, as any user would. */
+export interface Probe extends ProbeRequest {
+  readonly index: number
+  /** Seconds after the probes begin. */
+  readonly after: number
   /** Which of the validator's clients sends it: whom that asks, and by which account, follows from the number. */
   readonly account: number
   /** To whose key that client encrypts its bodies. */
   readonly encryptTo: EncryptTo
+  readonly program: Program
   /** Of one whose answer is known beforehand; null for others. Nobody who gets the request can see it. */
   readonly canary: { readonly commitment: string; readonly expected: string; readonly model: string } | null
 }
@@ -27,8 +33,8 @@ export interface ProbePlan {
   /** S_p of the epoch (rule S16): 32 bytes that nobody has before it opens. */
   readonly seed: Uint8Array
   readonly count: number
-  /** Of the Poisson process. */
-  readonly perSecond: number
+  /** From the first to the last of them at most. */
+  readonly seconds: number
   /** Tokens of the longest answer asked for; a small model gets a smaller one. */
   readonly maxTokens: number
   /** Characters of the longest prompt. */
@@ -39,48 +45,79 @@ export interface ProbePlan {
   readonly encrypted: { readonly controller: number; readonly worker: number }
 }
 
-/** The probes of an epoch: a function of the seed and the plan. The same times and texts for whoever has both. */
+/** What stays the same of a client through an epoch: people choose a library once, and a program asks for the same things again and again. */
+interface Client extends Pick<Probe, 'account' | 'encryptTo' | 'program'> {
+  readonly templates: readonly string[]
+  readonly system: string | null
+  /** Of ten questions, how many come with something pasted before them. */
+  readonly pastes: number
+  readonly options: ProbeRequest['options']
+}
+
+/**
+ * The probes of an epoch: a function of the seed and the plan. The same times and texts for whoever has both. Clients sit down at times of a Poisson process (as many
+ * as there are probes, so that all fall in the time there is), and ask once or a few times before they leave.
+ */
 export function planProbes(plan: ProbePlan): Probe[] {
-  const times = new Draws(plan.seed, 'veritee.probe-times.v1')
-  let after = 0
+  const { seed, count, seconds } = plan
   const clients = Array.from({ length: plan.clients }, (_, account) => clientOf(plan, account))
-  return Array.from({ length: plan.count }, (_, index) => {
-    after += times.pause(plan.perSecond)
-    return { ...probeOf(plan, index), ...times.of(clients), after }
+  const times = new Draws(seed, 'veritee.probe-times.v1')
+  const asked: { readonly client: Client; readonly after: number }[] = []
+  while (asked.length < count) {
+    const client = times.of(clients)
+    let after = times.unit() * seconds
+    do {
+      asked.push({ client, after })
+      after += 8 + times.pause(1 / 50)
+    } while (asked.length < count && after < seconds && times.below(100) < 60)
+  }
+  const ordered = asked.sort((a, b) => a.after - b.after)
+  return ordered.map(({ client, after }, index) => {
+    const { account, encryptTo, program } = client
+    return { index, after, account, encryptTo, program, ...requestOf(plan, index, client), canary: null }
   })
 }
 
-/** What stays the same of a client through an epoch, as people choose a library once. */
-function clientOf({ seed, encrypted: { controller, worker } }: ProbePlan, account: number): Pick<Probe, 'account' | 'encryptTo'> {
-  const drawn = new Draws(seed, `veritee.probe-client.v1 ${account}`).unit()
-  return { account, encryptTo: drawn <= controller ? 'controller' : drawn <= controller + worker ? 'worker' : 'none' }
-}
+/** What people write there. */
+const usualLimits = [10, 16, 50, 100, 128, 150, 200, 256, 256, 300, 400, 500, 512, 512, 800, 1000, 1000, 1024]
 
-/** What a probe asks. */
-export function probeOf(
-  { seed, maxTokens, maxPrompt }: Pick<ProbePlan, 'seed' | 'maxTokens' | 'maxPrompt'>,
-  index: number,
-): Omit<Probe, 'after' | 'account' | 'encryptTo'> {
-  const draws = new Draws(seed, `veritee.probe.v1 ${index}`)
-  const question = fill(draws.of(templates), draws)
-  // Most people paste nothing; some paste a lot.
-  const pasted = draws.below(10) < 6 ? 0 : 1 + draws.below(3)
-  const context = Array.from({ length: pasted }, () => draws.of(passages))
-  while (context.length > 0 && [...context, question].join('\n\n').length > maxPrompt) context.pop()
-  const system = draws.below(4) === 0 ? [{ role: 'system' as const, content: 'You are a helpful assistant.' }] : []
+function clientOf(
+  { seed, maxTokens, encrypted: { controller, worker } }: Omit<ProbePlan, 'count' | 'seconds' | 'maxPrompt'>,
+  account: number,
+): Client {
+  const draws = new Draws(seed, `veritee.probe-client.v1 ${account}`)
+  const drawn = draws.unit()
   const temperature = draws.of([null, null, 0, 0, 0.2, 0.7, 1])
   const topP = temperature !== null && temperature > 0 && draws.below(4) === 0 ? 0.95 : null
   return {
-    index,
-    messages: [...system, { role: 'user', content: [...context, question].join('\n\n') }],
+    account,
+    encryptTo: drawn <= controller ? 'controller' : drawn <= controller + worker ? 'worker' : 'none',
+    program: draws.of(programs),
+    templates: Array.from({ length: draws.of([1, 1, 2, 4]) }, () => draws.of(templates)),
+    system: draws.below(10) < 4 ? draws.of(systems) : null,
+    pastes: draws.of([0, 2, 4, 8]),
     options: {
-      stream: draws.below(10) < 7,
       ...(temperature === null ? {} : { temperature }),
       ...(topP === null ? {} : { top_p: topP }),
-      max_tokens: Math.max(1, Math.round(maxTokens * draws.of([0.25, 0.5, 0.5, 1, 1, 1]))),
+      max_tokens: Math.min(maxTokens, draws.of(usualLimits)),
+      stream: draws.below(2) === 0,
     },
-    canary: null,
   }
+}
+
+/** What canaries ask, which have no client before they are placed. */
+export function lonelyRequest(plan: Pick<ProbePlan, 'seed' | 'maxTokens' | 'maxPrompt'>, index: number): ProbeRequest {
+  return requestOf(plan, index, clientOf({ ...plan, clients: 1, encrypted: { controller: 0, worker: 0 } }, index))
+}
+
+function requestOf({ seed, maxPrompt }: Pick<ProbePlan, 'seed' | 'maxPrompt'>, index: number, client: Client): ProbeRequest {
+  const draws = new Draws(seed, `veritee.probe.v1 ${index}`)
+  const question = fill(draws.of(client.templates), draws)
+  const pasted = draws.below(10) < client.pastes ? 1 + draws.below(3) : 0
+  const context = Array.from({ length: pasted }, () => draws.of(passages))
+  while (context.length > 0 && [...context, question].join('\n\n').length > maxPrompt) context.pop()
+  const system = client.system === null ? [] : [{ role: 'system' as const, content: client.system }]
+  return { messages: [...system, { role: 'user', content: [...context, question].join('\n\n') }], options: client.options }
 }
 
 const days = 3650
@@ -111,7 +148,7 @@ export function bitsOf(template: string): number {
   return [...template.matchAll(/\{(\w+)\}/g)].reduce((bits, [, name = '']) => bits + Math.log2(fillings[name]?.values ?? 1), 0)
 }
 
-/** The body of a probe: members in the order in which common clients write them. */
-export function probeBody(model: string, { messages, options }: Pick<Probe, 'messages' | 'options'>): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify({ model, messages, ...options, ...(options.stream ? {} : { stream: undefined }) }))
+/** The body of a probe, as the program of its client writes it. */
+export function probeBody(model: string, program: Program, request: ProbeRequest): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(bodyOf(program, model, request)))
 }

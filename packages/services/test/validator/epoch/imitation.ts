@@ -75,7 +75,7 @@ export interface Imitated {
 }
 
 export function imitationPlan(count: number): EpochOptions['plan'] {
-  return { count, perSecond: 1, maxTokens: 32, maxPrompt: 1500, clients: 8, encrypted: { controller: 0.2, worker: 0.2 } }
+  return { count, seconds: 60, maxTokens: 32, maxPrompt: 1500, clients: 8, encrypted: { controller: 0.2, worker: 0.2 } }
 }
 
 /** The seed is put in beforehand, so that two epochs can be the same. */
