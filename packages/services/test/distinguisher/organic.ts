@@ -280,7 +280,7 @@ const aiSdk: Program = async ({ stream, messages, temperature, top_p: topP, max_
   }
   if (!stream) return (await generateText(options)).text
   let text = ''
-  for await (const part of streamText(options).textStream) text += part
+  for await (const part of streamText({ ...options, onError: () => undefined }).textStream) text += part
   return text
 }
 
