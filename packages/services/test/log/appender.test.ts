@@ -83,6 +83,25 @@ describe('an enclave that has a log', () => {
     expect(sequencer.head.size).toBe(2)
   })
 
+  it('S5, S21: at no time does the log have a view without those before it: neither answers at once, nor a log that comes and goes, change the order', async () => {
+    const { url, away, publisher, get, sequencer } = await system()
+    const { appender, ledger, receipt } = await enclave(url)
+    for (const isAway of [false, true, true, false, true, false]) {
+      away.log = isAway
+      await Promise.all([receipt(), receipt(), receipt(), receipt()])
+      await appender.flush()
+    }
+    expect(sequencer.head.size).toBe(24)
+    await publisher.round()
+    const lines = fromUtf8((await get('views/0', token)).bytes)
+      .trimEnd()
+      .split('\n')
+    const order = lines.map((line) => (parseLogStatement(line).statement as AuditView).sequence)
+    expect(order).toEqual(Array.from({ length: 24 }, (_, i) => i))
+    await ledger.close()
+    await appender.stop()
+  })
+
   it('S21: killed before the log has it, the next process submits what was promised, under the old keyset', async () => {
     const { url, away, sequencer } = await system()
     const path = join(await scratch(), 'outbox')
