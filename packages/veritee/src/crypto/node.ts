@@ -29,6 +29,10 @@ export function sha256(bytes: Uint8Array): Uint8Array {
   return plain.decodeHex(hash('sha256', bytes, 'hex')) as Uint8Array
 }
 
+export function sha256Hex(content: Uint8Array | string): string {
+  return hash('sha256', content, 'hex')
+}
+
 export function sha256Behind(first: number, bytes: Uint8Array): Uint8Array {
   // From Node's pool: memory of its own for each event of a stream would cost as much as its hash.
   const message = Buffer.allocUnsafe(bytes.length + 1)

@@ -4,6 +4,8 @@ export type MaybePromise<T> = T | Promise<T>
 /** The primitives the library needs, and the encodings that are several times faster outside JavaScript. Node implements them with `node:crypto`, browsers with WebCrypto; both pass one suite. */
 export interface Crypto {
   sha256(bytes: Uint8Array): MaybePromise<Uint8Array>
+  /** SHA-256 as lower-case hex, of bytes or of a text in UTF-8: Node has it sooner than the bytes. */
+  sha256Hex(content: Uint8Array | string): MaybePromise<string>
   /** SHA-256 of one byte and, behind it, these bytes. */
   sha256Behind(first: number, bytes: Uint8Array): MaybePromise<Uint8Array>
   hmacSha256(key: Uint8Array, bytes: Uint8Array): MaybePromise<Uint8Array>

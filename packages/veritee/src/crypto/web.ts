@@ -1,4 +1,4 @@
-import { decodeBase64 } from './codec.ts'
+import { decodeBase64, encodeHex } from './codec.ts'
 import type { AgreementKey, Ed25519Key, P256Key, SigningKey } from './types.ts'
 
 export { decodeBase64, decodeHex, encodeHex, sameBytes } from './codec.ts'
@@ -13,6 +13,10 @@ const view = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => bytes as Uint8Array
 
 export async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
   return new Uint8Array(await crypto.subtle.digest('SHA-256', view(bytes)))
+}
+
+export async function sha256Hex(content: Uint8Array | string): Promise<string> {
+  return encodeHex(await sha256(typeof content === 'string' ? new TextEncoder().encode(content) : content))
 }
 
 export async function sha256Behind(first: number, bytes: Uint8Array): Promise<Uint8Array> {

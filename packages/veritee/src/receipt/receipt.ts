@@ -1,6 +1,6 @@
 import type { Verified } from '../attestation/claims.ts'
 import { utf8 } from '../bytes/bytes.ts'
-import { sha256Digest } from '../bytes/digest.ts'
+import { textDigest } from '../bytes/digest.ts'
 import { fromHex } from '../bytes/hex.ts'
 import { type Json, jcs } from '../bytes/jcs.ts'
 import { parseCanonical, parseDocument } from '../bytes/json.ts'
@@ -145,7 +145,7 @@ export function upstreamOf(receipt: Receipt): UpstreamVerified | UpstreamFailed 
 
 /** Digest of a receipt for citing it: `sha256:` over the JCS form of the whole document, signature included. */
 export function receiptDigest(receipt: Receipt): Promise<string> {
-  return sha256Digest(utf8(receipt.canonical))
+  return textDigest(receipt.canonical)
 }
 
 /** What the caller saw, to be compared with what the receipt says. A field set to null is not compared; say so in the verdict. */

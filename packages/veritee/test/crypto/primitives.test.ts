@@ -54,6 +54,7 @@ describe.each(implementations)('%s: the primitives', (_, crypto) => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), async (bytes) => {
         expect(toHex(await crypto.sha256(bytes))).toBe(createHash('sha256').update(bytes).digest('hex'))
+        expect(await crypto.sha256Hex(bytes)).toBe(createHash('sha256').update(bytes).digest('hex'))
       }),
       { numRuns: 40 },
     )
@@ -67,6 +68,15 @@ describe.each(implementations)('%s: the primitives', (_, crypto) => {
       { numRuns: 40 },
     )
   })
+  it('SHA-256 of a text is that of its bytes in UTF-8, lone surrogates as both encoders write them', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.string({ unit: 'binary' }), async (text) => {
+        expect(await crypto.sha256Hex(text)).toBe(createHash('sha256').update(utf8(text)).digest('hex'))
+      }),
+    )
+    for (const text of ['', 'ä', '\u{1f600}', 'a\ud800b']) expect(await crypto.sha256Hex(text)).toBe(await crypto.sha256Hex(utf8(text)))
+  })
+
   it('hashes a view and not the buffer behind it', async () => {
     const whole = utf8('xxabcxx')
     expect(await crypto.sha256(whole.subarray(2, 5))).toEqual(await crypto.sha256(utf8('abc')))
