@@ -12,7 +12,7 @@ import { type AuditContext, auditProbe, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
 import { calibrationFor, type NamedCalibration } from './calibrations.ts'
 import { proofJudge } from './combine/judging.ts'
-import { keepOutcome, markForSettling, settleOpenEpochs } from './combine/open-epochs.ts'
+import { keepOutcome, markForSettling, settleOpenEpochs, shownFrom } from './combine/open-epochs.ts'
 import type { Peers } from './combine/settle.ts'
 import type { BeaconSource } from './epoch/beacon-source.ts'
 import { type Concluded, commitmentTo, concludeEpoch } from './epoch/conclude.ts'
@@ -156,8 +156,7 @@ async function settleOpen({ store, scoring, roster, evidence, peers, ...rest }: 
   // The policy's signatures were verified at the start; a bundle with another policy is left out.
   const context = { trust: null, roster, verifyProof: proofJudge(evidence) }
   // Under a policy with a log, nobody publishes before all have committed to their records.
-  const closesOf = (epoch: number): number => epochWindow(scoring.policy, scoring.policy.log === 'any' ? epoch : epoch + 1).closes
-  await settleOpenEpochs(store, closesOf, { ...rest, context }, peers)
+  await settleOpenEpochs(store, scoring.policy, { ...rest, context }, peers)
 }
 
 /** A quarter of the smallest context at most: what does not fit is refused, and whoever refuses it would be charged with that. */
@@ -259,8 +258,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   // What was committed to is opened after the epoch, not in it, and when all have committed to their records or can no longer.
   await until(options, closes)
   const recordsProof = await loggedOrLate(options, { epoch, purpose: 'records', commitment: await commitmentTo(records) })
-  // Nobody can copy what nobody has shown: where there are others, all have committed by then or count for nothing.
-  if (access !== null && scoring.policy.validators.length > 1) await until(options, closes + scoring.policy.epoch.length)
+  await until(options, shownFrom(scoring.policy, epoch))
   await before
   const previous = await store.fact(epoch - 1, 'after')
   const concluded = await concludeEpoch({

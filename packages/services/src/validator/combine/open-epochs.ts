@@ -1,5 +1,15 @@
+import { epochWindow, type ScoringPolicy } from 'veritee/scoring'
 import type { EpochStore } from '../store/epoch-store.ts'
 import { type Peers, type Settling, settleWithPeers } from './settle.ts'
+
+/**
+ * From when validators show what they have of an epoch, Unix seconds: its end; with a log and others, an epoch later, when all have committed to their records or count for
+ * nothing. Nobody can copy what nobody has shown.
+ */
+export function shownFrom(policy: Pick<ScoringPolicy, 'epoch' | 'log' | 'validators'>, epoch: number): number {
+  const { closes } = epochWindow(policy, epoch)
+  return policy.log !== 'any' && policy.validators.length > 1 ? closes + policy.epoch.length : closes
+}
 
 /** Marks an epoch whose own bundle is published, so that it is combined also after a crash. */
 export async function markForSettling(store: EpochStore, epoch: number): Promise<void> {
@@ -15,12 +25,12 @@ export async function keepOutcome(store: EpochStore, epoch: number, bundle: Read
 /** Combines whatever was published and not combined yet, the earliest first, and keeps what came of it. Throws what {@link settleWithPeers} throws. */
 export async function settleOpenEpochs(
   store: EpochStore,
-  closesOf: (epoch: number) => number,
-  settling: Omit<Settling, 'epoch' | 'closes'>,
+  policy: Pick<ScoringPolicy, 'epoch' | 'log' | 'validators'>,
+  settling: Omit<Settling, 'epoch' | 'shown'>,
   peers: Peers,
 ): Promise<void> {
   for (const epoch of await store.epochs()) {
     if ((await store.fact(epoch, 'settling')) === null || (await store.fact(epoch, 'after')) !== null) continue
-    await keepOutcome(store, epoch, await settleWithPeers({ ...settling, epoch, closes: closesOf(epoch) }, peers))
+    await keepOutcome(store, epoch, await settleWithPeers({ ...settling, epoch, shown: shownFrom(policy, epoch) }, peers))
   }
 }

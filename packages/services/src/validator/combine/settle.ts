@@ -7,7 +7,7 @@ import { type Gathering, gather } from './gather.ts'
 export interface Peers {
   /** Under each, a validator has `epoch-N`, `proposed-N` and `combined-N`. */
   readonly urls: readonly string[]
-  /** How long after an epoch their bundles are waited for, and then their combinations. */
+  /** How long their bundles are waited for, from when they are to be shown, and then their combinations. */
   readonly waitSeconds: number
   /** The files under a URL, bounded in size and time. */
   readonly filesAt: (url: string, signal: AbortSignal) => ReadFile
@@ -19,8 +19,8 @@ export interface Peers {
 
 export interface Settling extends Omit<Gathering, 'until'> {
   readonly epoch: number
-  /** Unix seconds: the end of the epoch. */
-  readonly closes: number
+  /** Unix seconds: from when validators show their bundles of it. */
+  readonly shown: number
   readonly context: CombineOptions['context']
   readonly key: SigningKey
 }
@@ -37,17 +37,17 @@ export async function settleWithPeers(
   settling: Settling,
   { urls, waitSeconds, filesAt, publish, read }: Peers,
 ): Promise<ReadonlyMap<string, string>> {
-  const { epoch, closes, context, key, signal, report } = settling
+  const { epoch, shown, context, key, signal, report } = settling
   const own: Source = { name: 'own', read: read(`epoch-${epoch}`) }
   const { before } = await readEpochParts(own.read)
   const sites = (kind: string) =>
     urls.map((url) => ({ name: `${url.replace(/\/$/, '')}/${kind}-${epoch}`, read: filesAt(`${url.replace(/\/$/, '')}/${kind}-${epoch}/`, signal) }))
-  const handedIn = await gather(sites('epoch'), { ...settling, until: closes + waitSeconds })
+  const handedIn = await gather(sites('epoch'), { ...settling, until: shown + waitSeconds })
   const combined = await combineEpoch([own, ...handedIn], { context, before, keys: [key] })
   for (const { name, refused } of combined.sources) if (refused !== null) report(`${name}: left out: ${refused.code}: ${refused.message}`)
   for (const validator of combined.doubled) report(`epoch ${epoch}: validator ${validator} signed two different accounts: neither counts`)
   await publish(`proposed-${epoch}`, combined.bundle)
-  const proposed = await gather(sites('proposed'), { ...settling, until: closes + 2 * waitSeconds })
+  const proposed = await gather(sites('proposed'), { ...settling, until: shown + 2 * waitSeconds })
   const settled = await settleEpoch({ name: 'own', read: readFrom(combined.bundle) }, proposed, context)
   await publish(`combined-${epoch}`, settled.bundle)
   const same = settled.bundle.get('manifest.json') === combined.bundle.get('manifest.json')

@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fail } from 'veritee/errors'
-import { type ReadFile, readFrom, verifyEpoch } from 'veritee/scoring'
+import { type ReadFile, readFrom, type ScoringPolicy, verifyEpoch } from 'veritee/scoring'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
-import { markForSettling, settleOpenEpochs } from '../../../src/validator/combine/open-epochs.ts'
+import { markForSettling, settleOpenEpochs, shownFrom } from '../../../src/validator/combine/open-epochs.ts'
 import { type Peers, type Settling, settleWithPeers } from '../../../src/validator/combine/settle.ts'
 import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
 import { type Combining, combining, type Files } from './world.ts'
@@ -39,10 +39,10 @@ class Sites {
   /** Runs validator `i` to its end; `ahead` is its clock, in seconds from the end of the epoch. */
   run(i: number, ahead = 0): Promise<ReadonlyMap<string, string>> {
     const { settling, peers } = this.optionsOf(i, ahead)
-    return settleWithPeers({ ...settling, epoch: 0, closes }, peers)
+    return settleWithPeers({ ...settling, epoch: 0, shown: closes }, peers)
   }
 
-  optionsOf(i: number, ahead: number): { readonly settling: Omit<Settling, 'epoch' | 'closes'>; readonly peers: Peers } {
+  optionsOf(i: number, ahead: number): { readonly settling: Omit<Settling, 'epoch' | 'shown'>; readonly peers: Peers } {
     const { published, filesAt, reports } = this
     if (published[i]?.has('epoch-0') !== true) published[i]?.set('epoch-0', solos[i] as Files)
     const peers: Peers = {
@@ -127,6 +127,13 @@ describe('validators that fetch from each other', () => {
     expect((await verdictOf(bundles[2] as ReadonlyMap<string, string>)).missed).toEqual([])
   })
 
+  it('show an epoch at its end, and where a log is named and there are others, when all have committed to their records', () => {
+    const { epoch, validators } = setting.world.policy
+    const log = { origin: 'o', key: 'k', witnesses: ['w'], quorum: 1 }
+    const of = (policy: Partial<Pick<ScoringPolicy, 'log' | 'validators'>>): number => shownFrom({ epoch, validators, log: 'any', ...policy }, 0)
+    expect([of({}), of({ log }), of({ log, validators: validators.slice(0, 1) })]).toEqual([closes, closes + epoch.length, closes])
+  })
+
   it('one that is killed in between combines when it starts again, once, and goes on from what came of it', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'veritee-settle-'))
     const store = await openSqliteEpochStore(join(folder, 'validator.sqlite'))
@@ -134,17 +141,17 @@ describe('validators that fetch from each other', () => {
       const sites = new Sites()
       for (const i of [1, 2]) sites.published[i]?.set('epoch-0', solos[i] as Files)
       const { settling, peers } = sites.optionsOf(0, 500)
-      await settleOpenEpochs(store, () => closes, settling, peers)
+      await settleOpenEpochs(store, setting.world.policy, settling, peers)
       expect(await store.fact(0, 'after')).toBeNull()
       await markForSettling(store, 0)
       const killed = { ...peers, publish: () => Promise.reject(new Error('killed')) }
-      await expect(settleOpenEpochs(store, () => closes, settling, killed)).rejects.toThrow('killed')
+      await expect(settleOpenEpochs(store, setting.world.policy, settling, killed)).rejects.toThrow('killed')
       expect(await store.fact(0, 'after')).toBeNull()
-      await settleOpenEpochs(store, () => closes, settling, peers)
+      await settleOpenEpochs(store, setting.world.policy, settling, peers)
       const combined = sites.published[0]?.get('combined-0')
       expect([await store.fact(0, 'after'), await store.fact(0, 'scores')]).toEqual([combined?.get('after.json'), combined?.get('scores.json')])
       // Done: nothing is fetched or published once more.
-      await settleOpenEpochs(store, () => closes, settling, killed)
+      await settleOpenEpochs(store, setting.world.policy, settling, killed)
     } finally {
       await store.close()
       rmSync(folder, { recursive: true, force: true })
