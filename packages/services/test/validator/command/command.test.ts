@@ -9,7 +9,19 @@ import { imitateEpoch, probes } from '../epoch/imitation.ts'
 const folder = mkdtempSync(join(tmpdir(), 'veritee-validator-command-'))
 const state = join(folder, 'state')
 const operator = 'aa'.repeat(32)
-const scored = { operator, score: '0.75', before: '0.5', work: 270, quality_bound: '0.9', availability_bound: '0.8', latency: '1', speed: '1' }
+const scored = {
+  operator,
+  score: '0.75',
+  before: '0.5',
+  work: 270,
+  quality_bound: '0.9',
+  availability_bound: '0.8',
+  latency: '1',
+  speed: '1',
+  left_out: ['bb'.repeat(32)],
+  mismatches: { failures: '9.000000000', allowed: '1.350000000' },
+  allowance: '0.530000000',
+}
 
 beforeAll(async () => {
   const store = await openSqliteEpochStore(join(state, 'validator.sqlite'))
@@ -101,5 +113,8 @@ test('scores are those that were published, of the newest epoch unless another i
   await store.close()
   expect((await run('scores', '--state', state)).text).toMatch(new RegExp(`^${operator} +0.75 +270 +0.9 +0.8 *$`, 'm'))
   expect(JSON.parse((await run('scores', '--state', state, '--epoch', '5', '--json')).text)).toEqual(document)
-  expect((await run('why', 'aa', '--state', state)).text).toContain('Its score is 0.75: 270 tokens of work, quality at least 0.9')
+  const told = (await run('why', 'aa', '--state', state)).text
+  expect(told).toContain('Its score is 0.75: 270 tokens of work, quality at least 0.9')
+  expect(told).toContain(`Left out is what came through controllers of ${'bb'.repeat(32)}`)
+  expect(told).toContain('(9.000000000 against 1.350000000 and one more): quality counts for 0.530000000 of it')
 })
