@@ -15,6 +15,7 @@ const single = [
   'scoring-policy',
   'network',
   'api-key-file',
+  'templates',
   'log-url',
   'log-write-token-file',
   'log-views-token-file',

@@ -53,6 +53,8 @@ export interface ValidatorOptions {
   /** Where the log of the scoring policy is; null exactly where it names none. */
   readonly log: LogPlace | null
   readonly probesPerEpoch: number
+  /** What probes ask; null: the templates of this repository. */
+  readonly templates: readonly string[] | null
   /** Of the probes, how many are canaries, where there is time to make so many before an epoch. */
   readonly canariesPerEpoch: number
   /** The part of the clients that encrypts bodies to whom it asks, and that which does to a worker; see `ProbePlan`. */
@@ -165,7 +167,7 @@ function longestAnswer({ models }: Pick<ValidatorOptions, 'models'>): number {
 }
 
 /** Those that can be made before an epoch begins; a moment is left for the commitment. */
-async function canariesBefore({ models, canariesPerEpoch, log, turn, now, signal }: Running, opens: number, secret: Uint8Array) {
+async function canariesBefore({ models, templates, canariesPerEpoch, log, turn, now, signal }: Running, opens: number, secret: Uint8Array) {
   // A log takes a while to have a commitment witnessed.
   const leftMs = (opens * 1000 - now().getTime()) / (log === null ? 1 : 2) - 1000
   if (leftMs <= 0 || canariesPerEpoch === 0) return []
@@ -175,6 +177,7 @@ async function canariesBefore({ models, canariesPerEpoch, log, turn, now, signal
     count: canariesPerEpoch,
     models: [...models.values()],
     maxTokens: longestAnswer({ models }),
+    ...(templates === null ? {} : { templates }),
     maxPrompt,
     turn,
     signal: time,
@@ -236,6 +239,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
         count: options.probesPerEpoch,
         seconds: options.probingPart * (closes - opens),
         maxTokens: longestAnswer(options),
+        ...(options.templates === null ? {} : { templates: options.templates }),
         maxPrompt,
         clients: targets.length * Math.max(accounts.length, fewClients),
         encrypted: options.encrypted,

@@ -128,6 +128,7 @@ function optionsOf({ key, beacon, text, scoring, store }: Network, probes: numbe
     models: new Map([[`sha256:${replay.engine.model.sha256}`, { name: model.served.name, replay }]]),
     log: log.place,
     probesPerEpoch: probes,
+    templates: null,
     canariesPerEpoch: 0,
     encrypted: { controller: 0.2, worker: 0.2 },
     probingPart: 0.005,

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { templates } from '../../src/validator/probes/corpus.ts'
-import { bitsOf, planProbes, probeBody } from '../../src/validator/probes/probe.ts'
+import { bitsOf, planProbes, probeBody, readTemplates } from '../../src/validator/probes/probe.ts'
 
 const seedOf = (text: string): Uint8Array => new Uint8Array(createHash('sha256').update(text).digest())
 const plan = { count: 400, seconds: 800, maxTokens: 64, maxPrompt: 2000, clients: 40, encrypted: { controller: 0.2, worker: 0.3 } }
@@ -62,4 +62,16 @@ test('S20: each client encrypts its bodies in one way, and the parts of the clie
   expect(Math.abs(part('worker') - 0.3)).toBeLessThan(0.08)
   const all = planProbes({ ...plan, encrypted: { controller: 0, worker: 1 }, seed: seedOf('f') })
   expect(new Set(all.map(({ encryptTo }) => encryptTo))).toEqual(new Set(['worker']))
+})
+
+test('S20: a validator brings templates of its own, each with 64 bits of the seed in it', () => {
+  const own = [
+    '{first} {last} wrote on {date}:\\n"{good}, {order}, {amount}". From {city}?',
+    'Is {order} of {date} for {first} {last} in {city} ({good}, {amount}) paid?',
+  ]
+  const read = readTemplates(`${own.join('\n')}\n\n`)
+  expect(read[0]).toContain(':\n"')
+  const texts = planProbes({ ...plan, templates: read, seed: seedOf('g') }).map(({ messages }) => messages.at(-1)?.content ?? '')
+  expect(texts.every((text) => / wrote on |Is \d{7} of /.test(text))).toBe(true)
+  for (const text of ['', 'How much is two and two?', '{first} {last}', `${own[0]} {nothing}`]) expect(() => readTemplates(text)).toThrow(/template/)
 })

@@ -99,6 +99,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     models: new Map([[`sha256:${replay.engine.model.sha256}`, { name: model.served.name, replay }]]),
     calibrations: [],
     probesPerEpoch: 12,
+    templates: null,
     canariesPerEpoch: 4,
     encrypted: { controller: 0.3, worker: 0.3 },
     probingPart: 0.005,

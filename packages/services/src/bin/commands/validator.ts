@@ -21,6 +21,7 @@ import type { Peers } from '../../validator/combine/settle.ts'
 import { httpBeacon } from '../../validator/epoch/beacon-source.ts'
 import { scoredOperators, statusOf, whyOf } from '../../validator/explain.ts'
 import type { LogPlace } from '../../validator/log/access.ts'
+import { readTemplates } from '../../validator/probes/probe.ts'
 import { readBundle, replaceBundle, writeBundle, writeInto } from '../../validator/publish/directory.ts'
 import { runValidator } from '../../validator/service.ts'
 import type { EpochStore } from '../../validator/store/epoch-store.ts'
@@ -56,6 +57,7 @@ const help = `veriteed validator: asks the workers of a network as anybody would
                               its credential for audit views; without it organic receipts that are chosen cannot be looked at, and are recorded so
       --root FILE             root certificate of a simulated machine
       --probes N              in an epoch (default: 200)
+      --templates FILE        what probes ask, one a line, with {placeholders} (default: templates that everybody can read)
       --canaries N            of these, how many have an answer that is committed to before (default: one in twenty)
       --encrypt-to-controller PERCENT, --encrypt-to-worker PERCENT
                               of its clients, how many encrypt bodies to the controller, and to a worker behind it (default: 20 each)
@@ -104,6 +106,7 @@ const options = {
   root: { type: 'string', multiple: true, default: [] as string[] },
   accounts: { type: 'string' },
   probes: { type: 'string' },
+  templates: { type: 'string' },
   canaries: { type: 'string' },
   'encrypt-to-controller': { type: 'string' },
   'encrypt-to-worker': { type: 'string' },
@@ -309,6 +312,7 @@ async function run(values: Values): Promise<number> {
         models: new Map(models.map(({ name, replay }) => [`sha256:${replay.engine.model.sha256}`, { name, replay }])),
         calibrations,
         probesPerEpoch: probes,
+        templates: values.templates === undefined ? null : readTemplates(await nodeFiles.readText(values.templates)),
         encrypted,
         canariesPerEpoch: canaries,
         // Some time for the last answers; a time without any would tell probes from others.

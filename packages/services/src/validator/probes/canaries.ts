@@ -11,7 +11,7 @@ import { lonelyRequest, type Probe, type ProbePlan, probeBody } from './probe.ts
  * so that one engine gives one answer. A secret of their own decides what they ask, since the seed of probes is not there yet; where and when they are sent
  * follows from that seed, like all else.
  */
-export interface CanaryPlan extends Pick<ProbePlan, 'maxTokens' | 'maxPrompt'> {
+export interface CanaryPlan extends Pick<ProbePlan, 'maxTokens' | 'maxPrompt' | 'templates'> {
   /** 32 bytes that nobody else has before they are opened. */
   readonly secret: Uint8Array
   readonly count: number

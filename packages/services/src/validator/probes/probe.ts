@@ -1,3 +1,4 @@
+import { fail } from 'veritee/errors'
 import type { EncryptTo } from '../audit/path.ts'
 import { cities, firstNames, goods, lastNames, passages, systems, templates, tones } from './corpus.ts'
 import { Draws } from './draws.ts'
@@ -39,6 +40,8 @@ export interface ProbePlan {
   readonly maxTokens: number
   /** Characters of the longest prompt. */
   readonly maxPrompt: number
+  /** What clients ask, with {placeholders}; see `readTemplates`. Default: those of this repository, which everybody can read. */
+  readonly templates?: readonly string[]
   /** Clients of an epoch, each with one account and habits of its own. */
   readonly clients: number
   /** Which part of them encrypts bodies to the service that it asks, and which to a worker; each from 0 to 1, and so their sum. */
@@ -82,7 +85,7 @@ export function planProbes(plan: ProbePlan): Probe[] {
 const usualLimits = [10, 16, 50, 100, 128, 150, 200, 256, 256, 300, 400, 500, 512, 512, 800, 1000, 1000, 1024]
 
 function clientOf(
-  { seed, maxTokens, encrypted: { controller, worker } }: Omit<ProbePlan, 'count' | 'seconds' | 'maxPrompt'>,
+  { seed, maxTokens, encrypted: { controller, worker }, templates: asked = templates }: Omit<ProbePlan, 'count' | 'seconds' | 'maxPrompt'>,
   account: number,
 ): Client {
   const draws = new Draws(seed, `veritee.probe-client.v1 ${account}`)
@@ -93,7 +96,7 @@ function clientOf(
     account,
     encryptTo: drawn <= controller ? 'controller' : drawn <= controller + worker ? 'worker' : 'none',
     program: draws.of(programs),
-    templates: Array.from({ length: draws.of([1, 1, 2, 4]) }, () => draws.of(templates)),
+    templates: Array.from({ length: draws.of([1, 1, 2, 4]) }, () => draws.of(asked)),
     system: draws.below(10) < 4 ? draws.of(systems) : null,
     pastes: draws.of([0, 2, 4, 8]),
     options: {
@@ -106,7 +109,7 @@ function clientOf(
 }
 
 /** What canaries ask, which have no client before they are placed. */
-export function lonelyRequest(plan: Pick<ProbePlan, 'seed' | 'maxTokens' | 'maxPrompt'>, index: number): ProbeRequest {
+export function lonelyRequest(plan: Pick<ProbePlan, 'seed' | 'maxTokens' | 'maxPrompt' | 'templates'>, index: number): ProbeRequest {
   return requestOf(plan, index, clientOf({ ...plan, clients: 1, encrypted: { controller: 0, worker: 0 } }, index))
 }
 
@@ -146,6 +149,25 @@ function fill(template: string, draws: Draws): string {
 /** Bits of the seed that are in a text made from a template (rule S20 asks for 64 at least). Choosing the template is not counted. */
 export function bitsOf(template: string): number {
   return [...template.matchAll(/\{(\w+)\}/g)].reduce((bits, [, name = '']) => bits + Math.log2(fillings[name]?.values ?? 1), 0)
+}
+
+const leastBits = 64
+
+/**
+ * Templates of a validator's own, one a line, empty lines left out: `\n` stands for a line end. Throws `usage` for one with an unknown placeholder, or with so few that
+ * less than 64 bits of the seed are in it.
+ */
+export function readTemplates(text: string): readonly string[] {
+  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '')
+  if (lines.length === 0) throw fail('usage', 'expected a template at least')
+  return lines.map((line, i) => {
+    const unknown = [...line.matchAll(/\{(\w+)\}/g)].find(([, name = '']) => fillings[name] === undefined)
+    if (unknown !== undefined)
+      throw fail('usage', `template ${i + 1}: expected placeholders ${Object.keys(fillings).join(', ')}, found ${unknown[0]}`)
+    const bits = bitsOf(line)
+    if (bits < leastBits) throw fail('usage', `template ${i + 1}: expected placeholders for ${leastBits} bits, found ${Math.floor(bits)}`)
+    return line.replaceAll('\\n', '\n')
+  })
 }
 
 /** The body of a probe, as the program of its client writes it. */
