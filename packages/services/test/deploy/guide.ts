@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { cp, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -30,10 +30,26 @@ export async function runScript(
       output += part.toString()
     }
     for (const stream of [child.stdout, child.stderr]) stream.on('data', take)
-    const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
+    const closed = new Promise((resolve) => child.once('close', resolve))
+    const code = await new Promise<number | null>((resolve) => child.once('exit', resolve))
+    // A script that failed leaves what it started, which holds its output open.
+    await killSession(child.pid)
+    await closed
     return { code, output }
   } finally {
-    if (child.exitCode === null && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
+    await killSession(child.pid)
+  }
+}
+
+/** Jobs have groups of their own, and are of the session that the shell began. */
+async function killSession(session: number | undefined): Promise<void> {
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+    // Of the fields after the name, which may hold anything: state, parent, group, session.
+    const [, , , found] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    try {
+      if (session !== undefined && Number(found) === session) process.kill(Number(pid), 'SIGKILL')
+    } catch {}
   }
 }
 

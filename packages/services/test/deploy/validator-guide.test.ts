@@ -34,10 +34,11 @@ it('the guide of validators runs as it stands on its page: a network, an epoch, 
     const { code, output } = await runScript(text, { cwd: root, env })
     expect({ code, output: code === 0 ? '' : output }).toEqual({ code: 0, output: '' })
     // How many audits a busy machine gets done in 60 seconds is open; that none of them fails is not.
-    expect(output).toMatch(/^EPOCH +PHASE +RECORDS +LEFT +PASS +FAIL +FRAUD *\n\d+ +published +\d+ +\d+ +\d+ +0 +0 *$/m)
+    expect(output).toMatch(/^EPOCH +PHASE +RECORDS +LEFT +PASS +FAIL +FRAUD *$/m)
+    expect(output).toMatch(/^\d+ +published +\d+ +\d+ +\d+ +0 +0 *$/m)
     expect(output).toMatch(/^VERIFIED: epoch \d+ of example follows from its records/m)
   } finally {
     beacon.server.close()
     await rm(state, { recursive: true, force: true })
   }
-}, 900_000)
+}, 1_800_000)

@@ -5,6 +5,12 @@ import { expect, it } from 'vitest'
 import { freePortBase } from '../e2e/free-ports.ts'
 import { commandsOf, root, runScript } from './guide.ts'
 
+it('a page whose command fails is told at once, and what it started ends', async () => {
+  const { code, output } = await runScript('sleep 600 &\necho "started $!"\nfalse\necho never', { cwd: root, env: {} })
+  expect({ code, output }).toEqual({ code: 1, output: expect.stringMatching(/^started \d+\n$/) })
+  // Its output was open for as long as anything of it ran.
+})
+
 it("the operator's walkthrough runs as it stands on its page, to a verified answer", async () => {
   const text = await commandsOf('docs/operator-guide.md', '## Walkthrough in simulation')
   expect(text.match(/^npx /gm)?.length).toBeGreaterThan(5)
