@@ -132,18 +132,24 @@ export class Sequencer {
     return this.#queue.length
   }
 
-  /** Appends, and gives the place of each entry once a signed head that holds it is durable. Throws `log_busy`, and what the disk throws: then nothing is known of its fate, and it may be appended again. */
+  /**
+   * Appends in this order, and gives the place of each entry once a signed head that holds it is durable. No head has one of them without those before: an enclave whose later view stands in the log without an earlier
+   * one is convicted by that. Throws `log_busy`, and what the disk throws: then nothing is known of its fate, and it may be appended again.
+   */
   async append(additions: readonly Addition[]): Promise<readonly number[]> {
     if (this.#queue.length + additions.length > maxWaiting) throw fail('log_busy', `more than ${maxWaiting} entries wait`)
-    const places: Promise<number>[] = []
-    for (const addition of additions) {
-      if (addition.entry.length > maxEntryBytes || addition.view?.includes('\n') === true)
+    const leaves: Uint8Array[] = []
+    for (const { entry, view } of additions) {
+      if (entry.length > maxEntryBytes || view?.includes('\n') === true)
         throw new TypeError('append: expected an entry of at most 65,535 bytes and a view of one line')
-      const leaf = await leafHash(addition.entry)
-      places.push(this.#known(addition, leaf) ?? this.#enqueue(addition, leaf))
+      leaves.push(await leafHash(entry))
     }
-    // Each has its own fate; an unheard rejection of one must not end the process.
-    for (const place of places) place.catch(() => undefined)
+    const there = await this.#lookUp(leaves)
+    // From here on without waiting: who waited for one would put those behind it before it.
+    const places = additions.map((addition, i) => {
+      const leaf = leaves[i] as Uint8Array
+      return there[i] ?? this.#coming.get(toHex(leaf)) ?? this.#enqueue(addition, leaf)
+    })
     return Promise.all(places)
   }
 
@@ -177,17 +183,28 @@ export class Sequencer {
     while (this.#running !== null) await this.#running
   }
 
-  #known(addition: Addition, leaf: Uint8Array): Promise<number> | null {
-    const coming = this.#coming.get(toHex(leaf))
-    if (coming !== undefined) return coming
-    const [candidate] = this.#index.candidates(leaf)
-    if (candidate === undefined) return null
-    // Rare: a leaf that is there, or one that shares 32 bits with it.
-    return this.find(leaf).then((place) => place ?? this.#coming.get(toHex(leaf)) ?? this.#enqueue(addition, leaf))
+  /** Where leaves stand, null for those that are not in the tree when this ends. Rare is one that is, or that shares 32 bits with one; the others take no time. */
+  async #lookUp(leaves: readonly Uint8Array[]): Promise<readonly (number | null)[]> {
+    const there = leaves.map((): number | null => null)
+    const looked = leaves.map(() => 0)
+    for (let waited = true; waited; ) {
+      waited = false
+      for (const [i, leaf] of leaves.entries()) {
+        const candidates = [...this.#index.candidates(leaf)].length
+        if (there[i] !== null || candidates === looked[i]) continue
+        looked[i] = candidates
+        there[i] = await this.find(leaf)
+        // Others may have come meanwhile.
+        waited = true
+      }
+    }
+    return there
   }
 
   #enqueue(addition: Addition, leaf: Uint8Array): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>()
+    // Each has its own fate; an unheard rejection of one must not end the process.
+    promise.catch(() => undefined)
     this.#coming.set(toHex(leaf), promise)
     this.#queue.push({ addition, leaf, resolve, reject })
     this.#running ??= this.#run()
@@ -209,6 +226,8 @@ export class Sequencer {
         for (const [i, { resolve }] of batch.entries()) resolve(first + i)
       } catch (error) {
         this.totals.failures++
+        // Those behind it as well: what was to come after these must not stand before them.
+        batch.push(...this.#queue.splice(0))
         for (const { reject } of batch) reject(error)
       }
       for (const { leaf } of batch) this.#coming.delete(toHex(leaf))

@@ -26,6 +26,18 @@ const codeOf = (run: Promise<unknown>): Promise<string> =>
     (error: { code?: string }) => error.code ?? 'no code',
   )
 
+/** Two whose leaves begin with the same 32 bits: of 2^18 there are some eight such pairs. */
+async function alikePair(): Promise<readonly [Addition, Addition]> {
+  const seen = new Map<string, Addition>()
+  for (const addition of numbered(0, 1 << 18, 'alike')) {
+    const bits = toHex((await leafHash(addition.entry)).subarray(0, 4))
+    const other = seen.get(bits)
+    if (other !== undefined) return [other, addition]
+    seen.set(bits, addition)
+  }
+  throw new Error('no pair')
+}
+
 describe('a sequencer', () => {
   it('gives places, and the root of every size is that of the tree over the leaves', async () => {
     const directory = await scratch()
@@ -77,6 +89,40 @@ describe('a sequencer', () => {
     expect(await sequencer.append([first])).toEqual([0])
     const again = await Sequencer.open(options)
     expect(await again.append([...numbered(5, 1), first, ...numbered(9, 1)])).toEqual([1, 0, 2])
+  })
+
+  it('S21: keeps the order of what comes together, also of a leaf that shares the bits by which leaves are looked up', async () => {
+    const [there, alike] = await alikePair()
+    const sequencer = await Sequencer.open({ ...filesIn(await scratch()), signer: await logSigner() })
+    await sequencer.append([there])
+    expect(await sequencer.append([...numbered(0, 1), alike, ...numbered(1, 2)])).toEqual([1, 2, 3, 4])
+  })
+
+  it('S21: takes nothing that waits behind what it could not write, as an enclave would be convicted by what stands there without it', async () => {
+    const directory = await scratch()
+    const { files, state } = filesIn(directory)
+    const begun = Promise.withResolvers<void>()
+    const fail = Promise.withResolvers<void>()
+    class Full extends TileFiles {
+      full = true
+      override async write(contents: ReadonlyMap<string, Uint8Array | string>): Promise<void> {
+        begun.resolve()
+        if (this.full) await fail.promise
+        await super.write(contents)
+      }
+    }
+    const full = new Full(files.directory)
+    const sequencer = await Sequencer.open({ files: full, state, signer: await logSigner() })
+    const first = sequencer.append(numbered(0, 2))
+    await begun.promise
+    const second = sequencer.append(numbered(1, 3))
+    const told = Promise.all([codeOf(first), codeOf(second)])
+    while (sequencer.waiting === 0) await new Promise((resolve) => setImmediate(resolve))
+    full.full = false
+    fail.reject(Object.assign(new Error('full'), { code: 'ENOSPC' }))
+    expect(await told).toEqual(['ENOSPC', 'ENOSPC'])
+    expect(sequencer.head.size).toBe(0)
+    expect(await sequencer.append(numbered(0, 4))).toEqual([0, 1, 2, 3])
   })
 
   it('finds leaves and proves them in every tree that holds them', async () => {
