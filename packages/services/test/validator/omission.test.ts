@@ -60,6 +60,31 @@ describe('S5: an organic receipt whose views contradict each other', () => {
   })
 })
 
+describe('S17: a report whose operator signature was left out on its way', () => {
+  it('lets no operator off whom another report of the keyset names, and accuses none where no report does', async () => {
+    const [first, second] = [receipts[1] as Logged, await loggedReceipt(worker, 1, { answer: 'another' })]
+    const document = JSON.parse(report)
+    delete document.attestation.evidence.operator_signature
+    const stripped = JSON.stringify(document)
+    const evidence = {
+      request: '',
+      response: '',
+      contentType: '',
+      replay: null,
+      report: stripped,
+      workerReceipt: second.receipt,
+      receiptKey: null,
+    }
+    const rival = { keyset: worker.digest, sequence: 1, previous: null, digest: '', receipt: first.receipt }
+    const accusedBy = async (other: string): Promise<readonly (string | null)[]> => {
+      const proofs = await findFraud(evidence, [{ ...rival, report: other }], { trust: await trust(), policy: policyOf(), at: judgedAt }, null)
+      return proofs.map(({ proven }) => proven.accused.operatorKey)
+    }
+    expect(await accusedBy(report)).toEqual([operator.name, operator.name])
+    expect(await accusedBy(stripped)).toEqual([null, null])
+  })
+})
+
 describe('S21: a receipt that its log does not have', () => {
   it('convicts its operator where a later one of the same keyset is there', async () => {
     logs(0, 2)

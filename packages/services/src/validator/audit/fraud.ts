@@ -1,7 +1,13 @@
-import type { Trust } from 'veritee/attestation'
 import { VeriteeError } from 'veritee/errors'
-import { createFraudProof, type FraudEvidence, fraudDigest, type ProvenFraud, parseFraudProof, verifyFraudProof } from 'veritee/fraud'
-import type { Policy } from 'veritee/policy'
+import {
+  createFraudProof,
+  type FraudContext,
+  type FraudEvidence,
+  fraudDigest,
+  type ProvenFraud,
+  parseFraudProof,
+  verifyFraudProof,
+} from 'veritee/fraud'
 import { eventOf, parseReceipt, receiptDigest } from 'veritee/receipt'
 import type { SeenReceipt } from '../store/epoch-store.ts'
 import type { AuditEvidence } from './audit.ts'
@@ -32,23 +38,39 @@ export async function seenReceiptOf({ report, workerReceipt }: Pick<AuditEvidenc
 export async function findFraud(
   evidence: AuditEvidence,
   rivals: readonly SeenReceipt[],
-  context: { readonly trust: Trust; readonly policy: Policy; readonly at: Date },
+  context: FraudContext,
   omittedFrom: OmissionLog | null,
 ): Promise<readonly FoundFraud[]> {
   const omission = omittedFrom === null ? null : await omissionOf(evidence, omittedFrom)
   const tries = [...ofReceipt(evidence, rivals), ...ofView(evidence), ...(omission === null ? [] : [omission])]
+  const reports = rivals.map(({ report }) => report)
   const found = new Map<string, FoundFraud>()
   for (const one of tries) {
-    const text = createFraudProof(one)
-    try {
-      const proven = await verifyFraudProof(parseFraudProof(text), context)
-      const digest = await fraudDigest(proven)
-      found.set(digest, { digest, text, proven })
-    } catch (error) {
-      if (!(error instanceof VeriteeError)) throw error
-    }
+    const fraud = await proofOf(one, reports, context)
+    if (fraud !== null) found.set(fraud.digest, fraud)
   }
   return [...found.values()]
+}
+
+/**
+ * The proof over the report that came, or, where that names no operator, over another of the same keyset that does: the operator's signature is under no quote, so that whoever passed the report on may
+ * have left it out (rule S17). Null where nothing is shown.
+ */
+async function proofOf(evidence: FraudEvidence, others: readonly string[], context: FraudContext): Promise<FoundFraud | null> {
+  let found: FoundFraud | null = null
+  for (const report of new Set([evidence.report, ...others])) {
+    const text = createFraudProof({ ...evidence, report })
+    try {
+      const proven = await verifyFraudProof(parseFraudProof(text), context)
+      if (found === null || proven.accused.operatorKey !== null) found = { digest: await fraudDigest(proven), text, proven }
+      if (proven.accused.operatorKey !== null) return found
+    } catch (error) {
+      if (!(error instanceof VeriteeError)) throw error
+      // What the first does not show, no other does.
+      if (error.code === 'fraud_not_shown') return found
+    }
+  }
+  return found
 }
 
 const ofTwo = ['sequence_reused', 'chain_forked'] as const
