@@ -5,6 +5,7 @@ import { createEnclave, createOperator, judgedAt, type TestEnclave, trust } from
 import { policyOf } from '../../../veritee/test/receipt/scenario.ts'
 import { type FoundFraud, findFraud } from '../../src/validator/audit/fraud.ts'
 import type { OmissionLog } from '../../src/validator/audit/omission.ts'
+import { auditOrganic, type OrganicContext } from '../../src/validator/organic/audit.ts'
 
 const operator = createOperator()
 let worker: TestEnclave
@@ -83,7 +84,43 @@ describe('S17: a report whose operator signature was left out on its way', () =>
     expect(await accusedBy(report)).toEqual([operator.name, operator.name])
     expect(await accusedBy(stripped)).toEqual([null, null])
   })
+
+  it('makes no stranger of its worker in audits of organic receipts, and neither does a report that does not verify', async () => {
+    const { view, leaf } = receipts[1] as Logged
+    const document = JSON.parse(report)
+    delete document.attestation.evidence.operator_signature
+    const stripped = JSON.stringify(document)
+    const seconds = Math.floor(judgedAt.getTime() / 1000)
+    const auditedWith = async (...reports: string[]): Promise<readonly unknown[]> => {
+      const context = {
+        network: 'net',
+        salt: '00'.repeat(32),
+        validator: '11'.repeat(32),
+        epoch: 1,
+        opens: seconds - 3600,
+        closes: seconds + 1,
+        trust: await trust(),
+        policy: policyOf(),
+        origin: 'log.example/receipts',
+        window: { bundle: async () => [view] } as unknown as OrganicContext['window'],
+        reports: {
+          async *of() {
+            yield* reports
+          },
+        },
+      }
+      const { record } = await auditOrganic(context, 0, { index: 0, leaf: toHex(leaf) })
+      return [record.verdict, record.reason, record.worker?.operator ?? null]
+    }
+    const nobody = ['unattributable', 'attestation_unavailable', null]
+    expect(await auditedWith(stripped, report)).toEqual(['pass', null, operator.name])
+    expect(await auditedWith('{}', report.replace(operatorSignature(), '00'.repeat(64)), report)).toEqual(['pass', null, operator.name])
+    expect(await auditedWith(stripped)).toEqual(nobody)
+    expect(await auditedWith('{}')).toEqual(nobody)
+  })
 })
+
+const operatorSignature = (): string => JSON.parse(report).attestation.evidence.operator_signature
 
 describe('S21: a receipt that its log does not have', () => {
   it('convicts its operator where a later one of the same keyset is there', async () => {

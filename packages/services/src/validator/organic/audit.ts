@@ -27,7 +27,7 @@ export interface OrganicContext {
   readonly policy: Policy
   readonly origin: string
   readonly window: Window
-  readonly reports: Reports
+  readonly reports: Pick<Reports, 'of'>
 }
 
 /**
@@ -43,10 +43,9 @@ export async function auditOrganic(context: OrganicContext, index: number, at: O
   const signed = await statementOf(lines?.[at.index % 256], at.leaf)
   const view = signed === null ? null : viewOf(signed)
   if (signed === null || view === null) return hidden(context, index, at)
-  const text = await context.reports.of(view.workload_keyset_digest)
-  const worker = text === null ? null : await workerOf(context, text, view)
-  if (text === null || worker === null) return stranger(context, index, at, view, 'attestation_unavailable')
-  const { report } = worker
+  const worker = await workerOf(context, view)
+  if (worker === null) return stranger(context, index, at, view, 'attestation_unavailable')
+  const { report, text } = worker
   if ((await genuine(signed, worker)) === null) return stranger(context, index, at, view, 'receipt_signature_invalid')
   const { model } = view
   if (report.descriptor.role !== 'worker' || model === null) return hidden(context, index, at)
@@ -84,16 +83,28 @@ function viewOf({ statement }: SignedLogStatement): AuditView | null {
 
 interface Signer {
   readonly report: VerifiedReport
+  readonly text: string
   readonly keys: ReceiptKeys
 }
 
-/** Whose keyset it is, by evidence that verifies here; null where it does not, or binds another one. */
-async function workerOf({ closes, trust }: OrganicContext, text: string, view: AuditView): Promise<Signer | null> {
+/** Whose keyset it is, by evidence that verifies here, and that names the operator where any does (rule S17): who passed a report on may have spoiled it. Null where none verifies. */
+async function workerOf(context: OrganicContext, view: AuditView): Promise<Signer | null> {
+  let found: Signer | null = null
+  for await (const text of context.reports.of(view.workload_keyset_digest)) {
+    const signer = await signerOf(context, text, view)
+    if (signer !== null && signer.report.operator !== null) return signer
+    found ??= signer
+  }
+  return found
+}
+
+/** Null for a report that does not verify here, or binds another keyset. */
+async function signerOf({ closes, trust }: OrganicContext, text: string, view: AuditView): Promise<Signer | null> {
   try {
     const parsed = parseReport(text)
     const judgedAt = new Date(Math.min(closes - 1, parsed.keyset.not_after - 1) * 1000)
     const report = await verifyReport(parsed, 'stated', trust, judgedAt)
-    return report.keysetDigest === view.workload_keyset_digest ? { report, keys: new ReceiptKeys(report.keyset) } : null
+    return report.keysetDigest === view.workload_keyset_digest ? { report, text, keys: new ReceiptKeys(report.keyset) } : null
   } catch (error) {
     return ofOthers(error)
   }

@@ -10,12 +10,12 @@ const maxSession = 1 << 21
 
 /**
  * Reports that bind the keysets of audit views: of workers that own probes have met, and of those that a controller serves with now. Nothing of them is verified here; a report that binds another keyset
- * does the one who looks for it no good.
+ * does the one who looks for it no good, and one that came by others may lack its operator's signature, which is under no quote: so there may be several.
  */
 export class Reports {
   readonly #store: Pick<EpochStore, 'reportOf'>
   readonly #controllers: readonly string[]
-  readonly #found = new Map<string, Promise<string | null>>()
+  readonly #served = new Map<string, Promise<string | null>>()
 
   /** `controllers`: their URLs. */
   constructor(store: Pick<EpochStore, 'reportOf'>, controllers: readonly string[]) {
@@ -23,24 +23,26 @@ export class Reports {
     this.#controllers = controllers
   }
 
-  /** Null where nobody has one. Each keyset is asked for once. */
-  of(keyset: string): Promise<string | null> {
-    const found = this.#found.get(keyset) ?? this.#search(keyset)
-    this.#found.set(keyset, found)
-    return found
+  /** One after the other, until who looks has one that will do. Each controller is asked once for a keyset. */
+  async *of(keyset: string): AsyncGenerator<string> {
+    const own = await this.#store.reportOf(keyset)
+    if (own !== null) yield own
+    for (const url of this.#controllers) {
+      const report = await this.#servedBy(url, keyset)
+      if (report !== null) yield report
+    }
   }
 
-  async #search(keyset: string): Promise<string | null> {
-    const own = await this.#store.reportOf(keyset)
-    if (own !== null) return own
-    for (const url of this.#controllers) {
-      const report = await servedBy(url, keyset).catch((error: unknown) => {
+  #servedBy(url: string, keyset: string): Promise<string | null> {
+    const asked = `${url} ${keyset}`
+    const found =
+      this.#served.get(asked) ??
+      servedBy(url, keyset).catch((error: unknown) => {
         if (error instanceof VeriteeError) return null
         throw error
       })
-      if (report !== null) return report
-    }
-    return null
+    this.#served.set(asked, found)
+    return found
   }
 }
 
