@@ -150,14 +150,14 @@ describe.skipIf(leftOut !== null)(`three replicas behind a balancer that passes 
     ]
     const { key } = JSON.parse(await runKeys('create', ['--name', 'rolling', ...admin, '--json'])) as { key: string }
 
-    // The others see a new key within about a second, where they have the time.
-    const knows = async (port: number): Promise<boolean> => {
+    // The balancer hears that all are ready, and the others see a new key, within about a second, where they have the time.
+    const serves = async (name: string): Promise<void> => {
       const headers = { authorization: `Bearer ${key}` }
-      const { statusCode, body } = await request(`https://127.0.0.1:${port}/v1/models`, { dispatcher: agent, headers })
+      const { statusCode, body } = await request(`https://${name}:${balancer.port}/v1/models`, { dispatcher: agent, headers })
       await body.dump()
-      return statusCode === 200
+      expect(statusCode).toBe(200)
     }
-    for (const port of ports) await vi.waitUntil(() => knows(port), { timeout: 20_000, interval: 100 })
+    for (const name of [shared, ...names]) await vi.waitFor(() => serves(name), { timeout: 20_000, interval: 100 })
     await learnRoots()
     const policy = await readFile(path('policy.json'), 'utf8')
     const proofs: Proof[] = []

@@ -67,4 +67,17 @@ describe('mid-conversation', () => {
     expect((await thrown(() => ask(c, plain))).code).toBe('policy_identity')
     expect(posts(fake)).toBe(before)
   })
+  it.each([
+    ['once', 1, null, 'verified'],
+    ['each time', 9, 'service_unavailable', 'unproven'],
+  ])('a connection that ends %s while the receipt is fetched: it is asked for anew, and not for ever', async (_, cuts, code, status) => {
+    let asked = 0
+    const document = (path: string, text: string): string => {
+      if (path.includes('/aci/receipts/') && asked++ < cuts) throw new Error('cut')
+      return text
+    }
+    const c = await open((await secure({ document })).url)
+    expect(await ask(c, plain)).toMatchObject({ code, proof: { status } })
+    expect(asked).toBeLessThan(9)
+  })
 })

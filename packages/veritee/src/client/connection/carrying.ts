@@ -51,13 +51,14 @@ export function documentsFrom(
       return await first
         .catch(async (error: unknown) => {
           underWay.delete(first)
-          if (!isStale(error)) throw error
+          if (!isStale(error) && !isCut(error, signal)) throw error
           // A balancer has led a second connection elsewhere. The one that carried the answer leads to who has the receipt, and is free when the others are done.
-          await Promise.allSettled(underWay)
+          if (isStale(error)) await Promise.allSettled(underWay)
           return request(held.service, path, maxBytes)
         })
         .catch(async (error: unknown) => {
-          if (!isStale(error)) throw error
+          if (!isStale(error) && !isCut(error, signal)) throw error
+          // A replica that has gone meanwhile has left the receipt in the store that it shares with others.
           return request((await keeper.refresh(held)).service, path, maxBytes)
         })
     } catch (error) {
@@ -70,6 +71,11 @@ export function documentsFrom(
 /** It does not answer, or somebody on the way says that it does not. */
 function isGone(error: unknown): boolean {
   return error instanceof VeriteeError && (error.code === 'service_unavailable' || (error instanceof PlainRefusal && error.status === 503))
+}
+
+/** The connection ended before there was a document. To ask for it again does no harm, and what comes is verified whoever gives it. */
+function isCut(error: unknown, signal: AbortSignal): boolean {
+  return !signal.aborted && error instanceof VeriteeError && error.code === 'service_unavailable'
 }
 
 /** No connection was made, so nothing was sent. */
