@@ -53,21 +53,28 @@ const probesOf = (operator) => demo.validator.records.filter(({ kind, worker }) 
 const leaves = demo.validator.records.flatMap(({ view }) => view?.log?.index ?? [])
 const organic = demo.validator.records.filter(({ kind }) => kind === 'organic')
 const scoreOf = (operator) => demo.epoch.scores.validators[0].operators.find((one) => one.operator === operator)?.score ?? '0.000000000'
-const convicts = ({ kind, accused, proof: { report, receipts } }) => {
-  const [{ signature, ...receipt }] = receipts
+/** Of a probe the proof holds the receipt, of what others asked the audit view, which names weights by the digest of their list of files. */
+const otherWeights = (said, { name, files }) => {
+  const { event_log: log, model } = said
+  if (log === undefined) return model.name === name && model.weights !== `sha256:${sha256(jcs(files))}`
+  const [event] = events(said, 'veritee.model')
+  return event.name === name && event.files[0].sha256 !== files[0].sha256
+}
+const convicts = ({ kind, accused, proof: { report, receipts, statements } }) => {
+  const [{ signature, ...said }] = [...receipts, ...statements]
   const { descriptor, nonce, operator_signature } = report.attestation.evidence
-  const key = report.attestation.workload_keyset.receipt_signing_keys.find(({ key_id }) => key_id === receipt.key_id).public_key
-  const [event] = events(receipt, 'veritee.model')
+  const key = report.attestation.workload_keyset.receipt_signing_keys.find(({ key_id }) => key_id === said.key_id).public_key
   return (
     kind === 'model_contradicted' &&
+    receipts.length + statements.length === 1 &&
     binds(report, nonce) &&
-    receipt.workload_keyset_digest === `sha256:${sha256(jcs(report.attestation.workload_keyset))}` &&
-    receipt.workload_keyset_digest === cheats[0].keyset &&
-    isSigned(jcs(receipt), key, signature) &&
+    said.workload_keyset_digest === `sha256:${sha256(jcs(report.attestation.workload_keyset))}` &&
+    said.workload_keyset_digest === cheats[0].keyset &&
+    isSigned(receipts.length === 1 ? jcs(said) : `${said.version}\n${jcs(said)}`, key, signature) &&
     descriptor.operator_key === cheats[0].operator &&
-    isSigned(`veritee.operator.v1\n${receipt.workload_keyset_digest}`, descriptor.operator_key, operator_signature) &&
+    isSigned(`veritee.operator.v1\n${said.workload_keyset_digest}`, descriptor.operator_key, operator_signature) &&
     accused.operatorKey === descriptor.operator_key &&
-    descriptor.models.every(({ name, files }) => name !== event.name || files[0].sha256 !== event.files[0].sha256) &&
+    descriptor.models.some((model) => otherWeights(said, model)) &&
     descriptor.models.some(({ files }) => files[0].sha256 === `sha256:${weights}`)
   )
 }
