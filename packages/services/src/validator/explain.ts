@@ -64,8 +64,8 @@ const meanings: Readonly<Record<string, string>> = {
   engine_not_replayable: 'its engine is another one than can be run here',
   receipt_key_missing: 'the key to the digests of tokens did not come',
   view_unavailable: 'no audit view of its receipt could be had, so nobody could look after the audit',
-  log_omitted: 'its receipt is not in the log by the time that it promised',
-  log_pending: 'its receipt was not in the log yet',
+  log_omitted: 'its receipt was left out of the log that it promised, which has a later one of its keyset',
+  log_pending: 'its receipt was not in the log, and nothing shows that it was left out',
   log_unavailable: 'the log could not be asked',
   chain_broken: 'what it signed contradicts itself about the order of its receipts',
 }

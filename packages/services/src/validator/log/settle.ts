@@ -5,31 +5,35 @@ import { parseReceipt } from 'veritee/receipt'
 import type { AuditedView, Obstacle, UnsignedAuditRecord } from 'veritee/scoring'
 import type { AuditEvidence, Audited } from '../audit/audit.ts'
 import type { LogAccess } from './access.ts'
+import { laterView } from './later.ts'
 
 /** Seconds that a checkpoint may be behind what the log has. */
 const graceSeconds = 60
 
+/** What is asked of the log that a receipt promised. */
+export type SettlingLog = Pick<LogAccess, 'trust' | 'find' | 'checkpoint' | 'views'>
+
 /**
- * Looks for the receipt of an audit of own traffic in the log that it promised (rule S21), and says in the record where it stands. Null where it is not to be told yet: it is not there, and the promise is
- * not due, or the log does not answer; from `until` on (Unix seconds) that is an obstacle, and such an audit no pass. A log that shows two histories throws `log_fork`.
+ * Looks for the receipt of an audit of own traffic in the log that it promised (rule S21), and says in the record where it stands. Null where it is not there yet and the time, `until` (Unix seconds), is not over.
+ * Then it is judged, once: `log_omitted`, and the worker at fault, where its promise is due and the log has a later view of the same keyset, whose signature and place hold, and not this one. An enclave sends its
+ * views in their order and goes on when the log has the one before, so no outage of the log, of the way to it or of this validator brings that about. Absent alone it is an obstacle, and such an audit no pass.
+ * A log that shows two histories throws `log_fork`.
  *
- * Absent after its promise, it is `log_omitted`, and the worker at fault: what must stand in the log follows from the receipt and the key that it commits to. Another key is none of it, and there is nothing to
- * look for then; what came of such an audit stays.
+ * What must stand in the log follows from the receipt and the key that it commits to. Another key is none of it, and there is nothing to look for then; what came of such an audit stays.
  */
-export async function settle(audited: Audited, log: LogAccess, now: Date, until: number): Promise<Audited | null> {
+export async function settle(audited: Audited, log: SettlingLog, now: Date, until: number): Promise<Audited | null> {
   const view = await viewOf(audited.evidence)
   if (view === null || view.log.origin !== log.trust.origin) return audited
-  const entry = await logEntry(view)
   let why: Obstacle
   try {
-    const there = await placeOf(log, entry)
+    const there = await placeOf(log, view)
     if (there !== null) return placed(audited, there)
     // Without its key the view is not known, as where an answer was withheld: there is nothing to wait for.
     if (audited.evidence.receiptKey === null) return audited
-    const head = await log.checkpoint()
-    if (head.witnessedAt > view.log.promised_by + graceSeconds) {
+    if (now.getTime() < until * 1000) return null
+    if (await passedOver(log, view, audited.evidence)) {
       // It may have come between the two.
-      const late = await placeOf(log, entry)
+      const late = await placeOf(log, view)
       return late === null ? omitted(audited) : placed(audited, late)
     }
     why = 'log_pending'
@@ -42,7 +46,16 @@ export async function settle(audited: Audited, log: LogAccess, now: Date, until:
   return verdict === 'pass' ? changed(audited, { verdict: 'inconclusive', reason: why }) : audited
 }
 
-async function placeOf(log: LogAccess, entry: Uint8Array): Promise<AuditedView['log']> {
+/** Its promise is due by what the witnesses say, and a later view of its keyset has a place in the log. */
+async function passedOver(log: SettlingLog, view: AuditView, { report }: AuditEvidence): Promise<boolean> {
+  const head = await log.checkpoint()
+  if (report === null || head.witnessedAt <= view.log.promised_by + graceSeconds) return false
+  const later = await laterView((bundle) => log.views(bundle), report, view.sequence, head.size)
+  return later !== null && (await placeOf(log, later.view)) !== null
+}
+
+async function placeOf(log: SettlingLog, view: AuditView): Promise<AuditedView['log']> {
+  const entry = await logEntry(view)
   const found = await log.find(entry)
   return found === null ? null : { origin: log.trust.origin, index: found.index, leaf: toHex(await leafHash(entry)) }
 }

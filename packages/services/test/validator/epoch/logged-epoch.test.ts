@@ -4,22 +4,19 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLocalBeacon } from 'veritee/beacon'
-import { toHex, utf8 } from 'veritee/bytes'
+import { utf8 } from 'veritee/bytes'
 import { generateEd25519 } from 'veritee/crypto'
 import { checkpointText, cosign, noteSigner, noteText, parseLogTrust, parseNote, signCheckpoint, verifierKeyText, verifyFork } from 'veritee/log'
 import { parseAuditRecord, verifyAuditRecord } from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Enclave, inference } from '../../../../veritee/test/log/signed-receipt.ts'
-import type { Audited } from '../../../src/validator/audit/audit.ts'
 import { localBeacon } from '../../../src/validator/epoch/beacon-source.ts'
 import { statusOf } from '../../../src/validator/explain.ts'
 import { LogAccess } from '../../../src/validator/log/access.ts'
 import { logCommitment } from '../../../src/validator/log/commitment.ts'
-import { settle } from '../../../src/validator/log/settle.ts'
 import { runValidator, type ValidatorOptions } from '../../../src/validator/service.ts'
 import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
 import { fixedKey } from '../keys.ts'
-import { begins, imitationRecord, probes } from './imitation.ts'
+import { begins, probes } from './imitation.ts'
 import { type LoggedImitation, logForEpoch, obliged, runLogged } from './logged-imitation.ts'
 
 const closing: (() => Promise<unknown>)[] = []
@@ -170,59 +167,6 @@ test('S21: a log that signs two histories before its witness is not gone on with
   await again.resume(notes[0] ?? '')
   notes[2] = notes[1] ?? ''
   await expect(again.checkpoint()).rejects.toMatchObject({ code: 'log_fork' })
-})
-
-describe('S21: receipts of own traffic in the log that they promised', () => {
-  const origin = 'log.example/test'
-  const promisedBy = begins + 600
-  const key = new Uint8Array(32).fill(9)
-  async function auditedOf(changes: object, own = true): Promise<Audited> {
-    const receipt = await (await Enclave.create()).receipt(origin, promisedBy, inference, key)
-    const probe = { index: 0, after: 0, messages: [], options: { stream: false, max_tokens: 1 }, account: 0 }
-    const record = { ...imitationRecord(probe as never), ...changes }
-    const kept = { workerReceipt: JSON.stringify(receipt.document), receiptKey: toHex(own ? key : new Uint8Array(32)) }
-    return { record, evidence: { request: '', response: '', contentType: '', report: null, replay: null, ...kept } }
-  }
-  const passed = {
-    verdict: 'pass',
-    reason: null,
-    charged: null,
-    replay: { level: 1, outcome: 'pass', engine: `sha256:${'0'.repeat(64)}`, calibration: null, tokens: { total: 1, equal: 1, near: null } },
-  }
-  const logWith = (witnessedAt: number, index: number | null) =>
-    ({
-      trust: { origin },
-      find: async () => (index === null ? null : { index, proof: '', checkpoint: {} }),
-      checkpoint: async () => ({ witnessedAt }),
-    }) as unknown as LogAccess
-  const at = (unixSeconds: number): Date => new Date(unixSeconds * 1000)
-  const until = begins + 5400
-
-  test('is named where it is found; is waited for until its promise is due; absent then, it is the worker`s fault', async () => {
-    const found = await settle(await auditedOf(passed), logWith(promisedBy, 4), at(begins), until)
-    expect(found?.record).toMatchObject({ verdict: 'pass', view: { log: { origin, index: 4, leaf: expect.stringMatching(/^[0-9a-f]{64}$/) } } })
-    expect(await settle(await auditedOf(passed), logWith(promisedBy + 60, null), at(begins), until)).toBeNull()
-    const omitted = await settle(await auditedOf(passed), logWith(promisedBy + 61, null), at(begins), until)
-    expect(omitted?.record).toMatchObject({ verdict: 'fail', reason: 'log_omitted', charged: 'worker' })
-    // A fault that was found before stays, and is told where it is.
-    const mismatch = { verdict: 'fail', reason: 'replay_mismatch', charged: 'worker', replay: { ...passed.replay, outcome: 'fail' } }
-    const other = await settle(await auditedOf(mismatch), logWith(promisedBy + 61, null), at(begins), until)
-    expect(other?.record).toMatchObject({ verdict: 'fail', reason: 'replay_mismatch', view: { log: null } })
-  })
-
-  test('is an obstacle where the log does not tell in time, and nothing is looked for under another key than the receipt commits to', async () => {
-    const pending = await settle(await auditedOf(passed), logWith(promisedBy, null), at(until), until)
-    expect(pending?.record).toMatchObject({ verdict: 'inconclusive', reason: 'log_pending', charged: null })
-    const away = new LogAccess(await parseLogTrust(world.log.policy), { ...world.log.place, url: 'http://127.0.0.1:9' })
-    Object.defineProperty(away, 'trust', { value: { origin } })
-    expect(await settle(await auditedOf(passed), away, at(until - 1), until)).toBeNull()
-    expect((await settle(await auditedOf(passed), away, at(until), until))?.record).toMatchObject({
-      verdict: 'inconclusive',
-      reason: 'log_unavailable',
-    })
-    const unknown = await auditedOf(passed, false)
-    expect(await settle(unknown, logWith(0, null), at(begins), until)).toBe(unknown)
-  })
 })
 
 test('what the log gives of an entry is not believed', async () => {
