@@ -1,9 +1,11 @@
+import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   resolve: { conditions: ['@veritee/source', 'node'] },
   ssr: { resolve: { conditions: ['@veritee/source', 'node'], externalConditions: ['@veritee/source', 'node'] } },
   test: {
+    alias: [{ find: /^fast-check$/, replacement: fileURLToPath(new URL('./tools/seeded.ts', import.meta.url)) }],
     include: ['packages/*/test/**/*.test.ts', 'tools/test/**/*.test.ts'],
     // For what hangs, and no measure of speed: a machine may do other work besides.
     testTimeout: 120_000,
