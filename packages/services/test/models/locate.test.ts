@@ -25,7 +25,7 @@ async function resolve(behaviour: Partial<HubBehaviour> = {}, options: ResolveOp
   await hub?.close()
   hub = await startHub({ content, ...behaviour })
   const { spec: wanted = spec, ...rest } = options
-  const model = await resolveModel(wanted, { cacheDir, endpoint: hub.endpoint, timeoutMs: 400, attempts: 2, token: '', ...rest })
+  const model = await resolveModel(wanted, { cacheDir, endpoint: hub.endpoint, timeoutMs: 20_000, attempts: 2, token: '', ...rest })
   expect(model).toMatchObject({ source: 'hub', sha256: hash, name: 'model-Q8_0' })
   expect(sha256(await readFile(model.path))).toBe(hash)
   return model.path

@@ -96,7 +96,7 @@ describe('a source that fails', () => {
   test.for(failing)('%s: the next one serves', async ([, behaviour]) => {
     const [bad, good] = [await serve(behaviour), await serve()]
     const outcomes: SourceOutcome[] = []
-    const settings = options([bad.url, good.url], { timeoutMs: 500, onOutcome: (outcome) => outcomes.push(outcome) })
+    const settings = options([bad.url, good.url], { timeoutMs: 3000, onOutcome: (outcome) => outcomes.push(outcome) })
     const fetched = await fetchCollateral(machine.sgx, settings)
     expect(await judged(machine.sgx, fetched, machine.trust)).toBe('accepted')
     expect(outcomes.map(({ url, result }) => [url, result])).toEqual([
