@@ -35,6 +35,7 @@ export async function upstreamWorker(
   engine: Pick<FakeEngine, 'address'>,
   kind: UpstreamOptions['kind'],
   changes: Partial<UpstreamOptions> = {},
+  heartbeatMs?: number,
 ): Promise<UpstreamWorker> {
   const platform = await machine()
   const model = await openUpstreamModel({ name: 'm', kind, address: engine.address, engineModel: 'org/model-7b', digest, ...changes })
@@ -46,6 +47,7 @@ export async function upstreamWorker(
     upstream: [model],
     configuration: {},
     now,
+    ...(heartbeatMs !== undefined && { heartbeatMs }),
   })
   const server: Listening = await listen({ host: '127.0.0.1', port: 0, tls: worker.identity.tls, simulated: true, apiKeys: false }, worker.handler)
   const options = (demands: Partial<EvidencePolicy> = {}): ConnectOptions => ({
@@ -77,15 +79,27 @@ export function askFor(service: Service, body: object, options?: Parameters<type
   return ask(service, '/v1/chat/completions', utf8(JSON.stringify({ model: 'm', messages: [message], ...body })), options)
 }
 
+/** The same for a response. */
+export function askResponse(service: Service, body: object, options?: Parameters<typeof ask>[3]): Promise<Answer> {
+  return ask(service, '/v1/responses', utf8(JSON.stringify({ model: 'm', input: 'Say hello', ...body })), options)
+}
+
 /** A request without a verifying client, for answers that are errors. */
-export async function post(url: string, body: string | object, signal?: AbortSignal): Promise<{ status: number; headers: Headers; text: string }> {
+export async function post(
+  url: string,
+  body: string | object,
+  signal?: AbortSignal,
+  path = '/v1/chat/completions',
+): Promise<{ status: number; headers: Headers; text: string }> {
   const transport = nodeTransport(url)
   try {
     const response = await transport.send({
       method: 'POST',
-      path: '/v1/chat/completions',
+      path,
       headers: { 'content-type': 'application/json' },
-      body: utf8(typeof body === 'string' ? body : JSON.stringify({ model: 'm', messages: [message], ...body })),
+      body: utf8(
+        typeof body === 'string' ? body : JSON.stringify({ model: 'm', ...(path === '/v1/chat/completions' && { messages: [message] }), ...body }),
+      ),
       ...(signal && { signal }),
     })
     const parts: Uint8Array[] = []

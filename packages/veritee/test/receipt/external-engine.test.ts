@@ -127,6 +127,11 @@ describe('a receipt of an external engine', () => {
       { rewrite: { ...rewrite, patch: [{ op: 'replace', path: '/seed', value: 1 }] } as ReceiptEvent },
       'receipt_request_mismatch',
     ],
+    [
+      'a chat said to have been a request for a response',
+      { rewrite: { ...rewrite, translation: 'veritee.responses-to-chat.v1' } as ReceiptEvent },
+      'receipt_request_mismatch',
+    ],
   ])('S2: is refused for %s', async (_, told, expected) => {
     expect(await code(told)).toBe(expected)
   })
@@ -180,6 +185,7 @@ describe('hostile events of an external engine', () => {
   it.each<[string, Json]>([
     ['of the messages', operation('replace', '/messages', 'other')],
     ['of max_tokens', operation('add', '/max_tokens', 1)],
+    ['with another translation', { ...(operation('add', '/seed', 1) as { readonly [name: string]: Json }), translation: 'other' }],
     ['of a place below', operation('replace', '/model/name', 'x')],
     ['by removal', operation('remove', '/seed', 1)],
     ['with a list', operation('add', '/seed', [1])],

@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { fromUtf8, utf8 } from '../../src/bytes/index.ts'
-import { applyRewrite, type RewriteOperation, requestLimits } from '../../src/receipt/index.ts'
+import { applyRewrite, chatOfResponses, type RewriteOperation, requestLimits } from '../../src/receipt/index.ts'
 import { refusal } from '../bytes/refusal.ts'
 
 interface Vectors {
   readonly valid: readonly { name: string; body: string; patch: readonly RewriteOperation[]; rewritten: string }[]
+  readonly translations: readonly { name: string; body: string; chat: string }[]
+  readonly untranslatable: readonly { name: string; body: string; code: string }[]
   readonly invalid: readonly { name: string; body: string; patch: readonly RewriteOperation[]; code: string }[]
 }
 const vectors = JSON.parse(readFileSync(new URL('../../../../spec/vectors/rewrite.json', import.meta.url), 'utf8')) as Vectors
@@ -53,5 +55,15 @@ describe('rewriting a request for an external engine', () => {
         expect(JSON.parse(rewrite(body, patch))).toEqual(patched(body, patch))
       }),
     )
+  })
+})
+
+describe('a request for a response, told as a chat', () => {
+  const chatOf = (body: string): string => JSON.stringify(chatOfResponses(JSON.parse(body) as Record<string, unknown>))
+  it.each(vectors.translations.map((vector) => [vector.name, vector] as const))('S10: %s', (_, { body, chat }) => {
+    expect(chatOf(body)).toBe(chat)
+  })
+  it.each(vectors.untranslatable.map((vector) => [vector.name, vector] as const))('S10: there is none of %s', async (_, { body, code }) => {
+    expect(await refusal(() => chatOf(body))).toBe(code)
   })
 })

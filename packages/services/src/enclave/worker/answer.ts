@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
 import { readRequestBody, sendError } from '../../http/body.ts'
-import { chatEndpoint, nonceHeader, unknownModel } from '../../http/chat-request.ts'
+import { nonceHeader, unknownModel } from '../../http/chat-request.ts'
 import { checkExchangeModel } from '../../http/ehbp/open-body.ts'
 import { errorBody, HttpError, toHttpError } from '../../http/errors.ts'
 import { addReceipt, endPlain, offerReceipt } from '../../http/receipt-trailer.ts'
@@ -14,7 +14,7 @@ import { type Completion, type CompletionDelta, type CompletionResult, RequestEr
 import { EventStream } from './event-stream.ts'
 import { openReceipt, type ReceiptDeps } from './sealed/open-receipt.ts'
 import { choicesEvents, inferenceEvent, type ServedModel } from './served-model.ts'
-import { answerUpstream, type PlacedModel } from './upstream/index.ts'
+import { answerUpstream, isUpstreamEndpoint, type PlacedModel } from './upstream/index.ts'
 
 export interface AnswerDeps extends ReceiptDeps {
   readonly models: ReadonlyMap<string, ServedModel>
@@ -87,8 +87,18 @@ export async function handleGeneration<R extends EndpointRequest>(
     const received = await receive(incoming)
     offerReceipt(incoming, response)
     const created = Math.floor(deps.now().getTime() / 1000)
-    const placed = endpoint.path === chatEndpoint ? upstreamOf(deps, received) : undefined
-    if (placed !== undefined) return await answerUpstream({ ...received, placed, created, receipt, response, signal: abort.signal })
+    const placed = upstreamOf(deps, received)
+    if (placed !== undefined && isUpstreamEndpoint(endpoint.path))
+      return await answerUpstream({
+        ...received,
+        endpoint: endpoint.path,
+        placed,
+        created,
+        receipt,
+        response,
+        signal: abort.signal,
+        heartbeatMs: deps.heartbeatMs,
+      })
     const prepared = understand(deps, received, endpoint.parse)
     const { request, model } = prepared
     const completion = endpoint.start(request, model, abort.signal)
@@ -131,7 +141,10 @@ function understand<R extends { readonly model: string }>(
   parse: (body: Record<string, unknown>) => R,
 ): Prepared<R> {
   if (upstreamOf(deps, received) !== undefined)
-    throw new RequestError('the external engine of this model is asked for chat completions only', { param: 'model', code: 'unsupported_value' })
+    throw new RequestError('the external engine of this model is asked for chat completions and responses only', {
+      param: 'model',
+      code: 'unsupported_value',
+    })
   const request = parse(received.spliced.value)
   const model = deps.models.get(request.model)
   if (model === undefined) throw unknownModel(request.model, [...deps.models.keys(), ...deps.upstream.keys()])

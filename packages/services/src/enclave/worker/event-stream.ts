@@ -88,6 +88,13 @@ export class EventStream<T> {
     return { bodyHash, event: await this.tree.event(), end: () => void this.#response.end(rest) }
   }
 
+  /** Sends nothing any more: where nothing was sent, the response is another's. */
+  abandon(): void {
+    clearInterval(this.#heartbeats)
+    this.#disarm()
+    this.#held = []
+  }
+
   /** Not to a reader who takes nothing: the bound on its patience is that of a write. */
   #beat(heartbeatMs: number): void {
     if (this.#response.destroyed || this.#failure !== null) return void clearInterval(this.#heartbeats)

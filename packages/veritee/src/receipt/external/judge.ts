@@ -1,6 +1,8 @@
 import type { Check } from '../../attestation/claims.ts'
+import { fromUtf8, utf8 } from '../../bytes/bytes.ts'
 import { sha256Digest } from '../../bytes/digest.ts'
 import { type Json, jcs } from '../../bytes/jcs.ts'
+import { parseJson } from '../../bytes/json.ts'
 import { fail, VeriteeError } from '../../errors.ts'
 import type { EvidencePolicy } from '../../policy/policy.ts'
 import { type Finding, failed, passed, waived } from '../../policy/verdict.ts'
@@ -9,6 +11,7 @@ import { eventOf, type Receipt } from '../receipt.ts'
 import type { VerifiedReport } from '../report.ts'
 import { type DescribedExternalEngine, type ExternalEngine, externalEnginesOf } from './event.ts'
 import { applyRewrite, type RewriteEvent } from './rewrite.ts'
+import { chatOfResponses } from './translate.ts'
 
 const id = 'policy.external-engine'
 type Attested = Pick<VerifiedReport, 'claims' | 'descriptor'>
@@ -76,9 +79,12 @@ function factsText(facts: ExternalEngine): string {
   return jcs({ engine, engine_provenance, weights_provenance, placement, transport, capabilities, replayable } as unknown as Json)
 }
 
+/** The endpoint whose requests an external engine gets as chats: they, and no others. */
+const translatedEndpoint = '/v1/responses'
+
 /**
- * That the request an external engine got is the request forwarded, changed by the signed patch and in nothing else; null where none was rewritten.
- * Throws `receipt_request_mismatch`.
+ * That the request an external engine got is the request forwarded, told as a chat where it was one for a response, changed by the signed patch and in
+ * nothing else; null where none was rewritten. Throws `receipt_request_mismatch`.
  */
 export async function checkRewrite(
   receipt: Receipt,
@@ -87,19 +93,35 @@ export async function checkRewrite(
 ): Promise<Check | null> {
   const rewrite = eventOf(receipt, 'veritee.rewrite')
   if (rewrite === undefined) return null
-  const found = await rewrittenDigest(forwarded, rewrite.patch, limits)
+  if ((receipt.endpoint === translatedEndpoint) !== (rewrite.translation !== undefined))
+    throw fail(
+      'receipt_request_mismatch',
+      `expected requests of ${translatedEndpoint}, and no others, to be told as chats, found one of ${receipt.endpoint}`,
+    )
+  const found = await rewrittenDigest(forwarded, rewrite, limits)
   if (found !== rewrite.body_hash)
     throw fail('receipt_request_mismatch', `expected the engine to have got ${rewrite.body_hash} by the signed patch, recomputed ${found}`)
   return passed(
     'rewrite',
-    `before the engine got the request, the worker set ${rewrite.patch.map(({ path }) => path.slice(1)).join(', ') || 'nothing'}`,
+    `before the engine got the request, the worker ${rewrite.translation === undefined ? '' : 'told it as a chat and '}set ${rewrite.patch.map(({ path }) => path.slice(1)).join(', ') || 'nothing'}`,
   )
 }
 
-async function rewrittenDigest(forwarded: Uint8Array, patch: RewriteEvent['patch'], limits: Parameters<typeof applyRewrite>[2]): Promise<string> {
+async function rewrittenDigest(
+  forwarded: Uint8Array,
+  { translation, patch }: RewriteEvent,
+  limits: Parameters<typeof applyRewrite>[2],
+): Promise<string> {
   try {
-    return await sha256Digest(applyRewrite(forwarded, patch, limits))
+    const body = translation === undefined ? forwarded : translated(forwarded, limits)
+    return await sha256Digest(applyRewrite(body, patch, limits))
   } catch (error) {
     return `none: ${error instanceof VeriteeError ? error.message : 'unexpected failure'}`
   }
+}
+
+function translated(forwarded: Uint8Array, limits: Parameters<typeof applyRewrite>[2]): Uint8Array {
+  const value = parseJson(fromUtf8(forwarded), limits)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw fail('receipt_malformed', 'expected a request that is an object')
+  return utf8(JSON.stringify(chatOfResponses(value as Record<string, unknown>)))
 }

@@ -3,10 +3,13 @@ import { type Json, jcs } from '../../bytes/jcs.ts'
 import { type MemberSpan, parseJsonSpans } from '../../bytes/json.ts'
 import { Shape } from '../../bytes/shape.ts'
 import { fail } from '../../errors.ts'
+import { responsesToChat } from './translate.ts'
 
 /** How the request that went to an external engine differs from `request.forwarded`: RFC 6902, and the digest of the bytes that went (rule S10). */
 export type RewriteEvent = {
   readonly type: 'veritee.rewrite'
+  /** What was made of `request.forwarded` before the patch; without it, nothing. */
+  readonly translation?: typeof responsesToChat
   readonly patch: readonly RewriteOperation[]
   readonly body_hash: string
 }
@@ -39,12 +42,13 @@ const shape = new Shape('receipt_malformed')
 
 /** Reads the event: each path once at most, from the closed list. Throws `receipt_malformed`. */
 export function parseRewriteEvent(value: unknown, at: string): RewriteEvent {
-  const o = shape.object(value, at, ['type', 'patch', 'body_hash'])
+  const o = shape.object(value, at, ['type', 'patch', 'body_hash'], ['translation'])
+  const translation = Object.hasOwn(o, 'translation') ? shape.oneOf(o.translation, `${at}.translation`, [responsesToChat]) : undefined
   const patch = shape.array(o.patch, `${at}.patch`, rewritePaths.length).map((item, i) => operation(item, `${at}.patch[${i}]`))
   const paths = patch.map(({ path }) => path)
   if (new Set(paths).size !== paths.length || (paths.includes('/stream_options') && paths.includes(usagePath)))
     throw shape.refuse(`${at}.patch`, 'each place of the request once at most')
-  return { type: 'veritee.rewrite', patch, body_hash: shape.digest(o.body_hash, `${at}.body_hash`) }
+  return { type: 'veritee.rewrite', ...(translation && { translation }), patch, body_hash: shape.digest(o.body_hash, `${at}.body_hash`) }
 }
 
 function operation(value: unknown, at: string): RewriteOperation {

@@ -63,6 +63,11 @@ export class Output {
     return this.#addParts(this.#reader.add(text).parts)
   }
 
+  /** A call that came as one, and text between calls without a reader: {@link add}. */
+  call(call: ToolCall, callId: string): OutputEvent[] {
+    return this.#addCall(call, callId)
+  }
+
   /** The answer has ended: whole, or cut off at its most tokens. */
   end(whole: boolean): OutputEvent[] {
     const rest = this.#addParts(this.#reader?.end().parts ?? [])
@@ -75,7 +80,7 @@ export class Output {
   }
 
   #addParts(parts: readonly (string | ToolCall)[]): OutputEvent[] {
-    return parts.flatMap((part) => (typeof part === 'string' ? this.#addText(part, []) : this.#addCall(part)))
+    return parts.flatMap((part) => (typeof part === 'string' ? this.#addText(part, []) : this.#addCall(part, newCallId(this.#format))))
   }
 
   #addText(text: string, logprobs: readonly object[]): OutputEvent[] {
@@ -130,14 +135,14 @@ export class Output {
     ]
   }
 
-  #addCall(call: ToolCall): OutputEvent[] {
+  #addCall(call: ToolCall, callId: string): OutputEvent[] {
     const before = this.#closeMessage('completed')
     this.#space = ''
     const item: CallItem = {
       id: `fc_${drawBytes(16).toString('hex')}`,
       type: 'function_call',
       status: 'completed',
-      call_id: newCallId(this.#format),
+      call_id: callId,
       name: call.name,
       arguments: call.arguments,
     }
@@ -155,6 +160,11 @@ export class Output {
   #place({ id }: MessageItem): { readonly item_id: string; readonly output_index: number; readonly content_index: 0 } {
     return { item_id: id, output_index: this.items.findIndex((item) => item.id === id), content_index: 0 }
   }
+}
+
+/** The items with all logprobs in their texts, as a response that is not streamed has them. */
+export function withLogprobs(items: readonly OutputItem[], logprobs: readonly object[]): readonly object[] {
+  return items.map((item) => (item.type === 'message' ? { ...item, content: item.content.map((part) => ({ ...part, logprobs })) } : item))
 }
 
 function textPart(text: string): OutputText {

@@ -1,10 +1,12 @@
 import { utf8 } from 'veritee/bytes'
+import type { Sampling } from '../engine/engine.ts'
 import type { AnswerFormat } from '../engine/request/answer-format.ts'
 import { jsonObjectFormat, schemaFormat } from '../engine/request/answer-format.ts'
 import type { ChatRequest, ParseOptions } from '../engine/request/chat-request.ts'
 import { readGeneration, unsupportedEverywhere } from '../engine/request/generation-request.ts'
 import { isEmptyArray, isObject, Members } from '../engine/request/members.ts'
-import { namedChoice, readFunction, readToolList, readToolUse, type Tool, type ToolChoice } from '../engine/request/tools.ts'
+import type { ChatMessage } from '../engine/request/messages.ts'
+import { namedChoice, readFunction, readToolList, readToolUse, type Tool, type ToolChoice, type ToolUse } from '../engine/request/tools.ts'
 import { RequestError } from '../engine/request-error.ts'
 import { readInput } from './input.ts'
 
@@ -34,7 +36,6 @@ const nothing = (value: unknown): boolean => isObject(value) && Object.values(va
 
 /** Members that ask for what this service does not do, with the values that ask for nothing. It keeps no responses, and has no tools of its own. */
 const unsupported: Readonly<Record<string, (value: unknown) => boolean>> = {
-  ...unsupportedEverywhere,
   n: (value) => value === 1,
   response_format: () => false,
   max_tokens: () => false,
@@ -58,50 +59,76 @@ const unsupported: Readonly<Record<string, (value: unknown) => boolean>> = {
 export function parseResponsesRequest(body: unknown, options: ParseOptions = {}): ResponsesRequest {
   const members = new Members(body)
   for (const name of options.handled ?? []) members.take(name)
+  members.refuse(unsupportedEverywhere)
   members.refuse(unsupported)
   const { format: guided, ...common } = readGeneration(members)
-  const text = readText(members.take('text'))
+  const { messages, text, toolUse, maxTokens, logprobs, topLogprobs, echo } = readOwn(members, common.sampling, true)
   if (guided !== null && text.format !== null) throw new RequestError('the form of an answer is given twice', { param: 'text.format' })
   const format = text.format ?? guided
-  const instructions = readInstructions(members.take('instructions'))
-  const messages = readInput(members.take('input'))
-  const tools = readToolList(members, readTool)
-  const told = members.take('tool_choice')
-  const toolUse = readToolUse(members, tools, readChoice(told, tools))
   if (toolUse !== null && format !== null)
     throw new RequestError('tools and a form of the answer together are not supported; use tool_choice none', {
       param: 'text.format',
       code: 'unsupported_value',
     })
+  if (logprobs && toolUse !== null)
+    throw new RequestError('logprobs of answers that may call tools are not supported', { param: 'include', code: 'unsupported_value' })
+  return { ...common, format, messages, toolUse, maxTokens, logprobs, topLogprobs, ignored: members.rest(), echo }
+}
+
+/**
+ * Checks the members that `/v1/responses` has of its own, for an engine of another process: what a chat has under the same names is the caller's to read,
+ * and forms of answers are the engine's to judge. Gives what every response repeats. Throws {@link RequestError}.
+ */
+export function readResponsesMembers(body: unknown): Echo {
+  const members = new Members(body)
+  members.refuse({ ...unsupported, logprobs: () => false })
+  const number = (name: string): number => members.number(name, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY) ?? 1
+  return readOwn(members, { temperature: number('temperature'), topP: number('top_p') }, false).echo
+}
+
+interface OwnMembers {
+  readonly messages: readonly ChatMessage[]
+  readonly text: TextConfig
+  readonly toolUse: ToolUse | null
+  readonly maxTokens: number | null
+  readonly logprobs: boolean
+  readonly topLogprobs: number
+  readonly echo: Echo
+}
+
+/** `held`: this service holds answers to their form, and so must be able to. */
+function readOwn(members: Members, sampling: Pick<Sampling, 'temperature' | 'topP'>, held: boolean): OwnMembers {
+  const text = readText(members.take('text'), held)
+  const instructions = readInstructions(members.take('instructions'))
+  const messages = readInput(members.take('input'))
+  const tools = readToolList(members, readTool)
+  const told = members.take('tool_choice')
+  const toolUse = readToolUse(members, tools, readChoice(told, tools))
   const maxTokens = members.integer('max_output_tokens', 1, Number.MAX_SAFE_INTEGER)
   const logprobs = readInclude(members.take('include'))
   const topLogprobs = members.integer('top_logprobs', 0, 20) ?? 0
   if (topLogprobs > 0 && !logprobs) throw new RequestError(`top_logprobs needs include: ["${logprobsInclude}"]`, { param: 'top_logprobs' })
-  if (logprobs && toolUse !== null)
-    throw new RequestError('logprobs of answers that may call tools are not supported', { param: 'include', code: 'unsupported_value' })
   const echo: Echo = {
     instructions,
     max_output_tokens: maxTokens,
     metadata: readMetadata(members.take('metadata')),
     parallel_tool_calls: toolUse?.parallel ?? true,
-    temperature: common.sampling.temperature,
+    temperature: sampling.temperature,
     text: { format: text.told },
     tool_choice: told ?? 'auto',
     tools: tools.map(({ name, description, parameters, strict }) => ({ type: 'function', name, description, parameters, strict })),
     top_logprobs: topLogprobs,
-    top_p: common.sampling.topP,
+    top_p: sampling.topP,
   }
   if (utf8(JSON.stringify(echo)).length > maxEchoBytes)
     throw new RequestError(`expected at most ${maxEchoBytes} bytes of instructions, tools, text and metadata, which each response repeats`)
   return {
-    ...common,
-    format,
     messages: instructions === null ? messages : [{ role: 'system', content: instructions }, ...messages],
+    text,
     toolUse,
     maxTokens,
     logprobs,
     topLogprobs,
-    ignored: members.rest(),
     echo,
   }
 }
@@ -118,7 +145,7 @@ interface TextConfig {
 }
 
 /** `text`: the form of the answer; verbosity is not offered. */
-function readText(value: unknown): TextConfig {
+function readText(value: unknown, held: boolean): TextConfig {
   const param = 'text'
   if (value === undefined) return { format: null, told: { type: 'text' } }
   if (!isObject(value)) throw new RequestError('text must be an object', { param })
@@ -126,10 +153,10 @@ function readText(value: unknown): TextConfig {
   if (verbosity !== undefined && verbosity !== null && verbosity !== 'medium')
     throw new RequestError('text.verbosity is not supported with this value', { param: `${param}.verbosity`, code: 'unsupported_value' })
   if (Object.keys(rest).length > 0) throw new RequestError('text holds a member that is not supported', { param })
-  return format === undefined || format === null ? { format: null, told: { type: 'text' } } : readFormat(format, `${param}.format`)
+  return format === undefined || format === null ? { format: null, told: { type: 'text' } } : readFormat(format, `${param}.format`, held)
 }
 
-function readFormat(value: unknown, param: string): TextConfig {
+function readFormat(value: unknown, param: string, held: boolean): TextConfig {
   if (!isObject(value)) throw new RequestError(`${param} must be an object`, { param })
   const { type, name, schema, strict, description, ...rest } = value
   if (Object.keys(rest).length > 0) throw new RequestError(`${param} holds a member that is not supported`, { param })
@@ -139,6 +166,7 @@ function readFormat(value: unknown, param: string): TextConfig {
     // Answers are held to the schema with and without `strict`; the description has no effect.
     if ((strict !== undefined && strict !== null && typeof strict !== 'boolean') || (description !== undefined && typeof description !== 'string'))
       throw new RequestError(`${param} holds a member that is not supported`, { param })
+    if (!held && isObject(schema)) return { format: null, told: value }
     const format = schemaFormat(`${param}.schema`, schema)
     if (format === null) throw new RequestError(`${param}.schema must be there`, { param: `${param}.schema` })
     return { format, told: value }
@@ -146,7 +174,7 @@ function readFormat(value: unknown, param: string): TextConfig {
   if (Object.keys(value).length > 1) throw new RequestError(`${param} holds a member that is for the type json_schema`, { param })
   if (type === 'text') return { format: null, told: value }
   if (type !== 'json_object') throw new RequestError(`${param}.type must be text, json_object or json_schema`, { param: `${param}.type` })
-  return { format: jsonObjectFormat(param), told: value }
+  return { format: held ? jsonObjectFormat(param) : null, told: value }
 }
 
 function readTool(value: unknown, param: string): Tool {

@@ -1,10 +1,15 @@
-import { utf8 } from 'veritee/bytes'
 import type { Outcome } from 'veritee/receipt'
-import type { AnswerFrame } from '../chat-format.ts'
-import type { UpstreamRequest } from './request.ts'
 import { EngineFailure } from './wire/failure.ts'
 
-type Members = Record<string, unknown>
+export type Members = Record<string, unknown>
+
+/** One object of an engine's answer, checked as far as every form of it needs. */
+export interface EngineChunk {
+  readonly from: Members
+  readonly choices: readonly Members[]
+  /** The engine's own counts, where this object has them. */
+  readonly usage: Members | null
+}
 
 const maxChoices = 128
 /** Of prompt and all choices together. */
@@ -13,42 +18,30 @@ const maxTokenIds = 1 << 21
 /** Why an answer may end. Anything else (`abort`, `error`) is no answer. */
 const finishReasons = ['stop', 'length', 'tool_calls', 'function_call', 'content_filter']
 
-/**
- * Reads what an engine answers, writes what the client gets, and keeps what the receipt needs. The client's objects are ours: id, time and model's name are
- * set here, since an engine's own can be a path, or the same for several requests (Ollama draws from 999); members of the top level that are not
- * OpenAI's are left out, as they tell of the machine (`timings`) or of the prompt (`prompt_token_ids`, `__verbose`). Choices go through as they are.
- */
+/** Reads what an engine answers, object by object, and keeps what the receipt needs. What the client gets of it is for the form of its endpoint to write. */
 export class EngineAnswer {
-  readonly #frame: AnswerFrame
-  readonly #request: UpstreamRequest
+  readonly #wantsTokenIds: boolean
   readonly #finished = new Map<number, string | null>()
   readonly #completionTokens = new Map<number, number[]>()
   #promptTokens: readonly number[] | null = null
   #tokenIds = 0
   #usage: { readonly prompt: number; readonly completion: number } | null = null
 
-  constructor(frame: AnswerFrame, request: UpstreamRequest) {
-    this.#frame = frame
-    this.#request = request
+  /** `wantsTokenIds`: the client wants the ids itself, and choices keep them. */
+  constructor(wantsTokenIds: boolean) {
+    this.#wantsTokenIds = wantsTokenIds
   }
 
-  /** One event of a stream; null where it holds nothing for the client. Throws {@link EngineFailure}. */
-  event(data: string): Uint8Array | null {
-    const chunk = this.#read(data)
-    const choices = this.#choices(chunk, 'delta')
-    const { includeUsage } = this.#request
-    if (choices.length === 0 && !(includeUsage && isObject(chunk.usage))) return null
-    const usage = includeUsage ? { usage: chunk.usage ?? null } : {}
-    return utf8(`data: ${text({ ...this.#head(chunk, 'chat.completion.chunk'), choices, ...usage })}\n\n`)
+  /** One event of a stream. Throws {@link EngineFailure}. */
+  chunk(data: string): EngineChunk {
+    return this.#read(data, 'delta')
   }
 
   /** A whole answer. Throws {@link EngineFailure}. */
-  body(data: string): Uint8Array {
-    const answer = this.#read(data)
-    const choices = this.#choices(answer, 'message')
+  whole(data: string): EngineChunk {
+    const answer = this.#read(data, 'message')
     this.finish()
-    const logprobs = this.#request.wantsPromptLogprobs ? { prompt_logprobs: answer.prompt_logprobs ?? null } : {}
-    return utf8(text({ ...this.#head(answer, 'chat.completion'), choices, usage: answer.usage ?? null, ...logprobs }))
+    return answer
   }
 
   /** Says that the engine called its answer done. Throws {@link EngineFailure} where no choice came, or one without an end. */
@@ -76,7 +69,7 @@ export class EngineAnswer {
     return [...this.#completionTokens].toSorted(([a], [b]) => a - b).flatMap(([, tokens]) => tokens)
   }
 
-  #read(data: string): Members {
+  #read(data: string, content: 'delta' | 'message'): EngineChunk {
     let value: unknown
     try {
       value = JSON.parse(data)
@@ -88,16 +81,10 @@ export class EngineAnswer {
     // vLLM and SGLang: `{"error":{...}}`, before `{"object":"error",...}`; Ollama: `{"error":"..."}`.
     if ((value.error !== undefined && value.error !== null) || value.object === 'error')
       throw new EngineFailure('failed', 'the engine failed on this request')
-    if (isObject(value.usage)) this.#count(value.usage)
+    const usage = isObject(value.usage) ? value.usage : null
+    if (usage !== null) this.#count(usage)
     if (Array.isArray(value.prompt_token_ids)) this.#promptTokens = this.#ids(value.prompt_token_ids)
-    return value
-  }
-
-  #head(from: Members, object: string): Members {
-    const { id, created, model } = this.#frame
-    const fingerprint = typeof from.system_fingerprint === 'string' ? { system_fingerprint: from.system_fingerprint.slice(0, 128) } : {}
-    const ids = this.#request.wantsTokenIds && from.prompt_token_ids !== undefined ? { prompt_token_ids: from.prompt_token_ids } : {}
-    return { id, object, created, model, ...fingerprint, ...ids }
+    return { from: value, choices: this.#choices(value, content), usage }
   }
 
   #choices(from: Members, content: 'delta' | 'message'): Members[] {
@@ -112,7 +99,7 @@ export class EngineAnswer {
         throw new EngineFailure('failed', 'the engine did not bring its answer to an end')
       this.#finished.set(index, (reason as string | null) ?? this.#finished.get(index) ?? null)
       if (Array.isArray(ids)) this.#keep(index, this.#ids(ids))
-      return { index, ...rest, finish_reason: reason, ...(this.#request.wantsTokenIds && { token_ids: ids ?? null }) }
+      return { index, ...rest, finish_reason: reason, ...(this.#wantsTokenIds && { token_ids: ids ?? null }) }
     })
   }
 
@@ -139,7 +126,8 @@ export class EngineAnswer {
   }
 }
 
-function text(value: object): string {
+/** Throws {@link EngineFailure}. */
+export function jsonOf(value: object): string {
   try {
     return JSON.stringify(value)
   } catch (cause) {
@@ -148,6 +136,6 @@ function text(value: object): string {
   }
 }
 
-function isObject(value: unknown): value is Members {
+export function isObject(value: unknown): value is Members {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -1,4 +1,5 @@
 export { answerUpstream } from './answer.ts'
+export { isUpstreamEndpoint } from './asked.ts'
 export { type EngineKind, engineKinds } from './kinds/kinds.ts'
 export type { MeasuredSources } from './place/measured-files.ts'
 export { placementOf } from './place/placement.ts'

@@ -1,4 +1,5 @@
-import { HttpError } from '../../../../http/errors.ts'
+import { VeriteeError } from 'veritee/errors'
+import { HttpError, toHttpError } from '../../../../http/errors.ts'
 
 /** What went wrong between worker and engine. Nothing that the engine wrote is in it: its words could hold a prompt, a path or an address. */
 export type FailureKind =
@@ -27,6 +28,7 @@ export class EngineFailure extends Error {
 
 /** The failure as the client is told, in OpenAI's shape. */
 export function failureAnswer(error: unknown): HttpError {
+  if (error instanceof VeriteeError && error.code === 'response_too_large') return toHttpError(error)
   if (!(error instanceof EngineFailure))
     return new HttpError(502, 'server_error', 'the engine could not be used', { code: 'engine_failed', cause: error })
   const { kind, message } = error
