@@ -30,6 +30,7 @@ import { commitToEpoch, type EpochOptions, type EpochRecords, probeEpoch, runEpo
 import { InTurn } from '../validator/in-turn.ts'
 import { LogAccess } from '../validator/log/access.ts'
 import { logCommitment } from '../validator/log/commitment.ts'
+import { NamedReports } from '../validator/named-reports.ts'
 import { loggedEpoch } from '../validator/organic/logged-epoch.ts'
 import type { Probe } from '../validator/probes/probe.ts'
 import { readBundle } from '../validator/publish/directory.ts'
@@ -211,6 +212,7 @@ function auditor({ validator, machine, policy, admission, controller, model, rep
     clockMs: () => performance.now(),
     replay: (record: Parameters<typeof replayWith>[0]) => turn.run(async () => ({ report: await replayWith(record, replay), calibration: null })),
     findInLog: null,
+    named: new NamedReports(validator.store, epoch),
     timeoutMs: 30_000,
   }
   const client = { policy, trust: machine.trust, now: () => new Date(), operators: [controller.operator], apiKey: null }

@@ -2,9 +2,8 @@ import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Json, jcs } from 'veritee/bytes'
 import { fail, VeriteeError } from 'veritee/errors'
-import type { WorkerId } from 'veritee/scoring'
 import { type Silent, workerId } from './audit/audit.ts'
-import { openPath, type Path } from './audit/path.ts'
+import { type KnownWorker, openPath, type Path } from './audit/path.ts'
 import type { Probe } from './probes/probe.ts'
 import type { ValidatorOptions } from './service.ts'
 import type { EpochStore } from './store/epoch-store.ts'
@@ -30,11 +29,6 @@ export async function targetsOf(setting: Setting, epoch: number): Promise<readon
   }
   if (found.length === 0) throw fail('usage', 'expected a controller or a worker that can be asked')
   return found
-}
-
-interface KnownWorker {
-  readonly worker: WorkerId
-  readonly keyset: string
 }
 
 async function knownWorker(setting: Setting, epoch: number, url: string): Promise<KnownWorker | null> {
@@ -63,7 +57,8 @@ function pathTo(
   client: Pick<Parameters<typeof openPath>[1], 'apiKey' | 'encryptTo'>,
 ): Promise<Path> {
   const operators = silent !== null && 'operator' in silent ? [silent.operator] : []
-  return openPath(url, { ...evidence, now, operators, ...client })
+  const known = silent !== null && 'worker' in silent ? silent : null
+  return openPath(url, { ...evidence, now, operators, known, ...client })
 }
 
 /**

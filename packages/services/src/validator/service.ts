@@ -10,6 +10,7 @@ import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, typ
 import { type ReplayModel, replayWith } from '../replay/index.ts'
 import { type AuditContext, auditProbe, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
+import { namingOperators } from './audit/naming.ts'
 import { calibrationFor, type NamedCalibration } from './calibrations.ts'
 import { proofJudge } from './combine/judging.ts'
 import { keepOutcome, markForSettling, settleOpenEpochs, shownFrom } from './combine/open-epochs.ts'
@@ -22,7 +23,9 @@ import { commitToEpoch, type EpochRecords, runEpoch } from './epoch/run.ts'
 import { InTurn } from './in-turn.ts'
 import { LogAccess, type LogPlace } from './log/access.ts'
 import { logCommitment } from './log/commitment.ts'
+import { NamedReports } from './named-reports.ts'
 import { loggedEpoch } from './organic/logged-epoch.ts'
+import { Reports } from './organic/reports.ts'
 import { accountsOf, Paths, targetsOf } from './paths.ts'
 import { makeCanaries } from './probes/canaries.ts'
 import type { Probe } from './probes/probe.ts'
@@ -229,6 +232,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   report(`epoch ${epoch}: begins ${new Date(opens * 1000).toISOString()}, committed to ${commitment}`)
   const targets = await targetsOf(options, epoch)
   const paths = new Paths({ ...options, apiKeys: accounts }, targets)
+  const named = new NamedReports(store, epoch)
   let records: EpochRecords
   try {
     records = await runEpoch({
@@ -247,9 +251,12 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
       canaries,
       // It went out above.
       commit: async () => undefined,
-      audit: (probe) => auditOne(options, paths, epoch, probe),
-      findFraud: ({ evidence, record }, rivals) =>
-        findFraud(evidence, rivals, { ...options.evidence, at: now() }, record.reason === 'log_omitted' ? options.access : null),
+      audit: (probe) => auditOne(options, paths, named, epoch, probe),
+      findFraud: async ({ evidence, record }, rivals) => {
+        const known = record.keyset === null ? null : await named.of(record.keyset)
+        const omittedFrom = record.reason === 'log_omitted' ? options.access : null
+        return findFraud(evidence, rivals, { ...options.evidence, at: now() }, omittedFrom, known === null ? [] : [known])
+      },
       log: access === null ? null : logOf(options, access, epoch),
       leaseMs: 2 * timeoutMs,
     })
@@ -264,14 +271,16 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   const recordsProof = await loggedOrLate(options, { epoch, purpose: 'records', commitment: await commitmentTo(records) })
   await until(options, shownFrom(scoring.policy, epoch))
   await before
+  const context = { ...options.evidence, at: now() }
+  const urls = options.controllers.map(({ url }) => url)
   const previous = await store.fact(epoch - 1, 'after')
   const concluded = await concludeEpoch({
-    records,
+    records: { ...records, proofs: await namingOperators({ ...options, epoch, context, reports: new Reports(store, named, urls) }, records.proofs) },
     logged: { seed: seedProof, records: recordsProof },
     policy: scoring.text,
     roster: options.roster,
     before: previous === null ? emptyState : parseState(previous, scoring.policy.network),
-    context: { ...options.evidence, at: now() },
+    context,
     key: options.key,
   })
   await options.publish(epoch, concluded)
@@ -322,7 +331,7 @@ function logOf({ scoring, roster, evidence, key, store, controllers }: Validator
 }
 
 /** One of the controllers, drawn anew for each probe: a worker that fails behind two of them fails itself (rule S19). */
-async function auditOne(options: Running, paths: Paths, epoch: number, probe: Probe) {
+async function auditOne(options: Running, paths: Paths, named: NamedReports, epoch: number, probe: Probe) {
   const { scoring, roster, evidence, now, clockMs, models, turn } = options
   const context: AuditContext = {
     network: scoring.policy.network,
@@ -342,6 +351,7 @@ async function auditOne(options: Running, paths: Paths, epoch: number, probe: Pr
       return { report, calibration: named?.digest ?? null }
     },
     findInLog: null,
+    named,
     timeoutMs,
   }
   const names = [...models.values()].map(({ name }) => name)

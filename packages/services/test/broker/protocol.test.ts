@@ -124,7 +124,6 @@ describe('policies of resources', () => {
   it.each([
     ['another MRENCLAVE', {}, { of: enclaves.other }, 'policy_identity'],
     ['a debug enclave', {}, { of: { ...enclaves.worker, debug: true } }, 'policy_debug'],
-    ['another operator', { operator: ['aa'.repeat(32)] }, {}, 'policy_operator'],
     ['a model that is not listed', { models: { demo: [`sha256:${'11'.repeat(32)}`] } }, { descriptor: withModel('other') }, 'policy_models'],
     ['a model that is listed', { models: { demo: [`sha256:${'11'.repeat(32)}`] } }, { descriptor: withModel('demo') }, 'released'],
     [
@@ -146,7 +145,8 @@ describe('policies of resources', () => {
       ((await running.tell('POST', 'resources', { ...body, policy, evidence })).json as { error: { code: string } }).error.code
     expect(await error(policyText({}, 'controller'), 'veritee')).toBe('policy_role_missing')
     expect(await error('{"version":"veritee.policy.v1"}', 'veritee')).toBe('policy_invalid')
-    expect(await error(policyText({ operator: ['aa'.repeat(32)] }), 'quote')).toBe('policy_unsupported')
+    for (const evidence of ['quote', 'veritee']) expect(await error(policyText({ operator: ['aa'.repeat(32)] }), evidence)).toBe('policy_unsupported')
+    expect(await error(policyText({ models: { demo: [`sha256:${'11'.repeat(32)}`] } }), 'quote')).toBe('policy_unsupported')
     expect(await error(policyText({ log: { origin: 'x', key: 'y', witnesses: ['w'], quorum: 1 } }), 'veritee')).toBe('policy_unsupported')
     expect(await put(policyText(), 'none')).toMatch(/^400/)
   })

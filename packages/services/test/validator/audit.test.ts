@@ -94,6 +94,7 @@ const context = (): AuditContext => ({
   clockMs: () => performance.now(),
   replay: async (record) => ({ report: await replayWith(record, replay), calibration: null }),
   findInLog: null,
+  named: null,
   timeoutMs: 20_000,
 })
 

@@ -199,6 +199,7 @@ const codes = {
     'policy_models',
     'policy_engine',
     'policy_operator',
+    'policy_operator_unsigned',
     'policy_channel',
     'policy_receipt',
     'policy_release',

@@ -18,6 +18,7 @@ export const policyTexts = {
   policy_models: "the model or its weights are not on the policy's list",
   policy_engine: "the engine build or CPU variant is not on the policy's list",
   policy_operator: "the operator key is not on the policy's list",
+  policy_operator_unsigned: "the service names an operator of the policy's list, and no signature of that operator came with its report",
   policy_channel: 'the channel used is not bound to the attested keyset',
   policy_release: 'the policy demands a release statement of the code, and none was given that counts for it',
   release_expired: 'the release statement is older than you accept, or of the future: get the newest one',

@@ -25,7 +25,7 @@ export interface ReportContext {
  * attestation age and channel; release statements also by what the descriptor says of the code. Never throws for a rejection.
  */
 export function evaluateReport(
-  report: Pick<VerifiedReport, 'claims' | 'checks' | 'descriptor'>,
+  report: Pick<VerifiedReport, 'claims' | 'checks' | 'descriptor' | 'operator'>,
   policy: EvidencePolicy,
   context: ReportContext,
 ): Verdict {
@@ -40,7 +40,7 @@ export function evaluateReport(
     models(descriptor, policy),
     engine(descriptor, policy),
     ...(external === null ? [] : [external]),
-    among('policy.operator', 'policy_operator', policy.operator, descriptor.operator_key ?? 'no operator key'),
+    operator(report, policy),
     age(policy, context),
     channel(policy, context),
   ]
@@ -69,6 +69,16 @@ function engine(descriptor: ServiceDescriptor, policy: EvidencePolicy): Finding 
   if (policy.engine === 'any') return waived(id, detail)
   const known = found !== null && policy.engine.some((e) => e.build === found.build && (e.cpuVariant === 'any' || e.cpuVariant === found.cpu_variant))
   return known || (found === null && descriptor.models.length === 0) ? passed(id, detail) : failed(id, 'policy_engine', `found ${detail}`)
+}
+
+/** On the list is who is named by the descriptor and signed the keyset digest: neither side can be claimed alone (rule S17). */
+function operator({ descriptor, operator: signed }: Pick<VerifiedReport, 'descriptor' | 'operator'>, policy: EvidencePolicy): Finding {
+  const id = 'policy.operator'
+  const named = descriptor.operator_key
+  const finding = among(id, 'policy_operator', policy.operator, named ?? 'no operator key')
+  return finding.status === 'pass' && signed !== named
+    ? failed(id, 'policy_operator_unsigned', `expected a signature of ${named} over the keyset digest, found none`)
+    : finding
 }
 
 function age(policy: EvidencePolicy, { at, attestedAt }: ReportContext): Finding {

@@ -62,7 +62,7 @@ export class WorkerFault extends VeriteeError {
 }
 
 /**
- * Rejections over what the worker's quote does not bind: collateral lies beside the quote, and the time of attestation is the controller's word.
+ * Rejections over what the worker's quote does not bind: collateral and the operator's signature lie beside the quote, and the time of attestation is the controller's word.
  * A controller could bring them about for an honest worker, so they are held against nobody (rules S5, S19).
  */
 const ofTheController: ReadonlySet<ErrorCode> = new Set([
@@ -71,6 +71,7 @@ const ofTheController: ReadonlySet<ErrorCode> = new Set([
   'policy_evaluation_number',
   'policy_collateral_age',
   'policy_attestation_age',
+  'policy_operator_unsigned',
 ])
 
 export interface ExchangeOptions extends VerifyOptions {

@@ -1,9 +1,10 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { EvidencePolicy, Verdict } from '../../src/policy/index.ts'
 import { evaluateReport, parseReport, type ReportContext, type VerifiedReport, verifyReport } from '../../src/receipt/index.ts'
-import { createEnclave, demoModel, judgedAt, nonceOf, sha, start, trust } from './enclaves.ts'
+import { createEnclave, createOperator, demoModel, judgedAt, nonceOf, sha, start, trust } from './enclaves.ts'
 import { policyOf } from './scenario.ts'
 
+const operator = createOperator()
 let worker: VerifiedReport
 let controller: VerifiedReport
 let policy: EvidencePolicy
@@ -11,12 +12,12 @@ const context: ReportContext = { role: 'worker', at: judgedAt, attestedAt: judge
 beforeAll(async () => {
   const nonce = nonceOf('mine')
   const report = async (role: 'worker' | 'controller'): Promise<VerifiedReport> => {
-    const enclave = await createEnclave(role, role === 'worker' ? { descriptor: { operator_key: '33'.repeat(32) } } : {})
+    const enclave = await createEnclave(role, role === 'worker' ? { operator } : {})
     return verifyReport(parseReport(await enclave.report(nonce)), nonce, await trust(), judgedAt)
   }
   worker = await report('worker')
   controller = await report('controller')
-  policy = policyOf({ engine: [{ build: sha('build'), cpuVariant: 'x86-64-v3' }], operator: ['33'.repeat(32)] }).roles.worker as EvidencePolicy
+  policy = policyOf({ engine: [{ build: sha('build'), cpuVariant: 'x86-64-v3' }], operator: [operator.name] }).roles.worker as EvidencePolicy
 })
 
 const judge = (demands: Partial<EvidencePolicy> = {}, changes: Partial<ReportContext> = {}, report = worker): Verdict =>
@@ -41,6 +42,12 @@ describe('evaluation of a report', () => {
     ['another operator', { operator: ['34'.repeat(32)] }, 'policy_operator'],
   ])('rejects %s', (_, demands, code) => {
     expect(outcome(judge(demands))).toBe(code)
+  })
+  it('S17: rejects an operator of the list whom the descriptor names and who did not sign the keyset', () => {
+    expect(outcome(judge({}, {}, { ...worker, operator: null }))).toBe('policy_operator_unsigned')
+    expect(outcome(judge({ operator: 'any' }, {}, { ...worker, operator: null }))).toBe('accepted')
+    const nameless = { ...worker, operator: null, descriptor: { ...worker.descriptor, operator_key: null } }
+    expect(outcome(judge({}, {}, nameless))).toBe('policy_operator')
   })
   it('a model named as a member of the object prototype is not listed by accident', () => {
     const models = [{ ...demoModel, name: 'constructor' }]

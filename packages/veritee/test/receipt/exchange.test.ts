@@ -3,9 +3,22 @@ import { intelSgxRootCa } from '../../src/attestation/index.ts'
 import { createSimPlatform } from '../../src/attestation/sim/index.ts'
 import { utf8 } from '../../src/bytes/index.ts'
 import type { EvidencePolicy } from '../../src/policy/index.ts'
-import { parseReport, type ReceiptEvent, verifyExchange, verifyReport, WorkerFault } from '../../src/receipt/index.ts'
+import { parseReport, type ReceiptEvent, sessionEvidence, verifyExchange, verifyReport, WorkerFault } from '../../src/receipt/index.ts'
 import { refusal } from '../bytes/refusal.ts'
-import { createEnclave, demoModel, judgedAt, measured, modelEvent, nonceOf, resigned, servedAt, sha, start, trust } from './enclaves.ts'
+import {
+  createEnclave,
+  createOperator,
+  demoModel,
+  judgedAt,
+  measured,
+  modelEvent,
+  nonceOf,
+  resigned,
+  servedAt,
+  sha,
+  start,
+  trust,
+} from './enclaves.ts'
 import { clientNonce, makeScenario, plainAnswer, policyOf, requestText, type Scenario, sessionOf, verifyScenario, type Wishes } from './scenario.ts'
 
 let scenario: Scenario
@@ -145,7 +158,6 @@ describe('the session', () => {
   it('evidence over another nonce than it says, or over none', async () => {
     const { worker } = scenario
     const report = await worker.report(nonceOf('one'))
-    const { sessionEvidence } = await import('../../src/receipt/index.ts')
     expect(await made({ session: { evidence: await sessionEvidence(report, nonceOf('two')) } })).toBe('session_mismatch')
     const lying = report.replaceAll(nonceOf('one'), nonceOf('two'))
     expect(await made({ session: { evidence: await sessionEvidence(lying, nonceOf('two')) } })).toBe('report_nonce_mismatch')
@@ -201,6 +213,17 @@ describe('the worker under the policy', () => {
     ['an attestation that is old', { maxAttestationAge: 60 }, 'policy_attestation_age'],
   ])('S5, S19: %s is the doing of whoever chose collateral and time, and is held against nobody', async (_, worker, code) => {
     expect(await rejected(worker)).toEqual([code, null])
+  })
+  it('S17, S19: an operator`s signature that is not there may have been left out on its way, and is held against nobody', async () => {
+    const operator = createOperator()
+    const worker = await createEnclave('worker', { operator })
+    const of = await makeScenario({ worker })
+    expect(await blame(() => verifyScenario(of, { policy: policyOf({ operator: [operator.name] }) }))).toEqual(['accepted', null])
+    const document = JSON.parse(await worker.report(nonceOf('controller challenge')))
+    delete document.attestation.evidence.operator_signature
+    const evidence = await sessionEvidence(JSON.stringify(document), nonceOf('controller challenge'))
+    const stripped = await makeScenario({ worker, session: { evidence } })
+    expect(await rejected({ operator: [operator.name] }, stripped)).toEqual(['policy_operator_unsigned', null])
   })
   it('S7: evidence of one role never satisfies the policy of another', async () => {
     const posing = await createEnclave('controller', { measured: measured('worker'), descriptor: { models: [demoModel] } })

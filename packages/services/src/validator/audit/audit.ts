@@ -17,10 +17,11 @@ import {
   type WorkerId,
 } from 'veritee/scoring'
 import { type ExchangeRecord, type ReplayReport, textOfAnswer } from '../../replay/index.ts'
+import type { NamedReports } from '../named-reports.ts'
 import { type Probe, probeBody } from '../probes/probe.ts'
 import { headersOf } from '../probes/programs.ts'
 import { type Exchanged, exchange } from './exchange.ts'
-import type { Path } from './path.ts'
+import type { KnownWorker, Path } from './path.ts'
 import { faultOf, replayReasonOf } from './reasons.ts'
 import { look, type Seen, signedFault } from './seen.ts'
 
@@ -39,6 +40,8 @@ export interface AuditContext {
   readonly replay: ((record: ExchangeRecord, model: ModelEvent) => Promise<Replayed | null>) | null
   /** Where the view of a receipt stands in the log that the receipt promises; null where it is not found there, or where no log is asked. */
   readonly findInLog: ((view: AuditView) => Promise<AuditedView['log']>) | null
+  /** Whose keyset it is where the report that came does not say; null where nothing is remembered. */
+  readonly named: NamedReports | null
   /** How long an answer may take. */
   readonly timeoutMs: number
 }
@@ -166,7 +169,9 @@ async function recordOf(
   { reason, error, shown, replay = null }: Found,
 ): Promise<Audited> {
   const { worker, receipt, answer } = seen
-  const id = worker === null ? null : await workerId(context.salt, worker.report)
+  const own = worker === null ? null : await workerId(context.salt, { ...worker.report, operator: seen.operator })
+  // Who is asked directly cannot shed its name by new keys that nobody signed for.
+  const id = own ?? path.known?.worker ?? null
   const described = worker?.report.descriptor.models.find(({ name }) => name === model)
   const audited = await auditedReplay(replay, receipt)
   const { reason: told, verdict, charged } = charge(path, { reason, shown, seen, id })
@@ -174,7 +179,7 @@ async function recordOf(
   const record: UnsignedAuditRecord = {
     ...headOf(context, probe),
     worker: id,
-    keyset: id === null ? null : (worker?.report.keysetDigest ?? null),
+    keyset: own === null ? (path.known?.keyset ?? null) : (worker?.report.keysetDigest ?? null),
     model: described === undefined ? null : { name: described.name, weights: await jcsDigest(described.files as unknown as Json) },
     path: path.operators,
     attestation: attestationOf(seen, error),
@@ -220,14 +225,14 @@ function charge(
     verdict: 'unattributable',
     charged: operators.length === 0 && id !== null ? 'worker' : 'controller',
   })
+  // Nobody signed that the worker is his, as far as this channel showed: an honest controller admits no such worker, and could have left the signature out.
+  if (seen.operator === null && (reason === null || !isFault(reason))) return unattributable('attestation_unavailable')
   if (reason === null) {
     // Without a view others cannot find the receipt, so nobody could look after this audit.
-    return seen.view === null || id === null
-      ? { reason: 'view_unavailable', verdict: 'inconclusive', charged: null }
-      : { reason, verdict: 'pass', charged: null }
+    return seen.view === null ? { reason: 'view_unavailable', verdict: 'inconclusive', charged: null } : { reason, verdict: 'pass', charged: null }
   }
-  if (!isFault(reason)) return id === null ? unattributable('attestation_unavailable') : { reason, verdict: 'inconclusive', charged: null }
-  return shown && id !== null && seen.view !== null ? { reason, verdict: 'fail', charged: 'worker' } : unattributable(reason)
+  if (!isFault(reason)) return { reason, verdict: 'inconclusive', charged: null }
+  return shown && seen.operator !== null && seen.view !== null ? { reason, verdict: 'fail', charged: 'worker' } : unattributable(reason)
 }
 
 function isFault(reason: Fault | Obstacle): reason is Fault {
@@ -235,7 +240,7 @@ function isFault(reason: Fault | Obstacle): reason is Fault {
 }
 
 /** By the network's names; null where no operator says by a signature that the enclave is his: nobody may be charged for, or gain by, what another names as his (rule S17). */
-export async function workerId(salt: string, { claims, operator }: VerifiedReport): Promise<WorkerId | null> {
+export async function workerId(salt: string, { claims, operator }: Pick<VerifiedReport, 'claims' | 'operator'>): Promise<WorkerId | null> {
   return operator === null ? null : { operator, platform: await platformId(salt, claims.platform), slot: 0 }
 }
 
@@ -277,7 +282,7 @@ function sha256(text: string): string {
 }
 
 /** Who did not show what it is: a controller by its operator, or a worker that was asked directly and is known from before. */
-export type Silent = { readonly operator: string } | { readonly worker: WorkerId; readonly keyset: string }
+export type Silent = { readonly operator: string } | KnownWorker
 
 /** The record of a probe that could not be sent, since whoever was to be asked did not show what it is. `code` says why. It convicts nobody. */
 export function unreachable(context: AuditContext, silent: Silent, probe: Probe, code: string): Audited {

@@ -33,17 +33,18 @@ export async function seenReceiptOf({ report, workerReceipt }: Pick<AuditEvidenc
 
 /**
  * Tries every way in which what an audit saw may contradict itself: alone, with other receipts of the same keyset, and with what stands beside it in the log; and, where it was not found in
- * the log that it promised (`omittedFrom`), with that. What comes back has been verified with the very function that others use (rule S5); nothing else is ever called a proof.
+ * the log that it promised (`omittedFrom`), with that. `others`: further reports of its keyset, by which its operator may be known where the one that came does not name him. What comes back has been verified with the very function that others use (rule S5); nothing else is ever called a proof.
  */
 export async function findFraud(
   evidence: AuditEvidence,
   rivals: readonly SeenReceipt[],
   context: FraudContext,
   omittedFrom: OmissionLog | null,
+  others: readonly string[] = [],
 ): Promise<readonly FoundFraud[]> {
   const omission = omittedFrom === null ? null : await omissionOf(evidence, omittedFrom)
   const tries = [...ofReceipt(evidence, rivals), ...ofView(evidence), ...(omission === null ? [] : [omission])]
-  const reports = rivals.map(({ report }) => report)
+  const reports = [...others, ...rivals.map(({ report }) => report)]
   const found = new Map<string, FoundFraud>()
   for (const one of tries) {
     const fraud = await proofOf(one, reports, context)

@@ -1,6 +1,7 @@
 import type { Trust } from 'veritee/attestation'
 import { type Connection, connect, type Proof, type ProofEvidence, type Transport } from 'veritee/client'
 import type { Policy } from 'veritee/policy'
+import type { WorkerId } from 'veritee/scoring'
 
 /** To whose key a client encrypts its bodies; see the option of that name of a connection. */
 export type EncryptTo = 'none' | 'controller' | 'worker'
@@ -12,7 +13,15 @@ export interface Path {
   readonly evidence: WeakMap<Proof, ProofEvidence>
   /** Operators of the controllers between, first the one whose channel is pinned; none for a direct connection. */
   readonly operators: readonly string[]
+  /** Of a direct connection, as whose worker it is known from before; null otherwise. */
+  readonly known: KnownWorker | null
   readonly apiKey: string | null
+}
+
+/** A worker that has shown what it is, and a keyset of it. */
+export interface KnownWorker {
+  readonly worker: WorkerId
+  readonly keyset: string
 }
 
 export interface PathOptions {
@@ -20,6 +29,7 @@ export interface PathOptions {
   readonly trust: Trust
   readonly now: () => Date
   readonly operators: readonly string[]
+  readonly known?: KnownWorker | null
   readonly encryptTo: EncryptTo
   readonly apiKey: string | null
   /** In the place of this platform's. */
@@ -30,7 +40,7 @@ export interface PathOptions {
  * Verifies whom to ask. What a service sees of it is what it sees of any program that uses the library (rule S20): the same requests, in the same order, for reports,
  * sessions, receipts and, where bodies are sealed to a worker, for that worker's evidence over a nonce of this machine. Throws what `connect` throws.
  */
-export async function openPath(url: string, { operators, apiKey, encryptTo, ...options }: PathOptions): Promise<Path> {
+export async function openPath(url: string, { operators, known = null, apiKey, encryptTo, ...options }: PathOptions): Promise<Path> {
   const evidence = new WeakMap<Proof, ProofEvidence>()
   const direct = operators.length === 0
   const connection = await connect(url, {
@@ -42,5 +52,5 @@ export async function openPath(url: string, { operators, apiKey, encryptTo, ...o
     ...(apiKey === null ? {} : { apiKey }),
     onProof: (proof, found) => void evidence.set(proof, found),
   })
-  return { connection, evidence, operators, apiKey }
+  return { connection, evidence, operators, known, apiKey }
 }

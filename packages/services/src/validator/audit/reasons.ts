@@ -22,6 +22,7 @@ const ofCodes: Partial<Record<ErrorCode, Fault>> = {
   receipt_key_mismatch: 'response_mismatch',
   receipt_upstream_mismatch: 'upstream_mismatch',
   session_mismatch: 'upstream_mismatch',
+  operator_signature_invalid: 'evidence_malformed',
   policy_models: 'model_mismatch',
   policy_receipt: 'upstream_mismatch',
 }

@@ -15,11 +15,14 @@ import {
   verifyReport,
 } from 'veritee/receipt'
 import type { Fault } from 'veritee/scoring'
+import type { NamedReports } from '../named-reports.ts'
 import { type Exchanged, ofOthers } from './exchange.ts'
 
 /** What came of an exchange and is believed: what is signed, by whom evidence that verifies here says. */
 export interface Seen extends Pick<Exchanged, 'request' | 'answer'> {
   readonly worker: { readonly report: VerifiedReport; readonly text: string } | null
+  /** Whose worker it is: who signed for its keyset, in this report or in one that was seen before; null where nobody did. */
+  readonly operator: string | null
   /** The worker's receipt, where it is signed by the keyset of that report. */
   readonly receipt: Receipt | null
   readonly receiptKey: Uint8Array | null
@@ -30,7 +33,7 @@ export interface Seen extends Pick<Exchanged, 'request' | 'answer'> {
 export async function look(
   { request, answer, seen, service }: Exchanged,
   operators: readonly string[],
-  { trust, now }: { readonly trust: Trust; readonly now: () => Date },
+  { trust, now, named }: { readonly trust: Trust; readonly now: () => Date; readonly named: NamedReports | null },
 ): Promise<Seen> {
   const direct = operators.length === 0
   const { receiptKey } = seen
@@ -40,7 +43,9 @@ export async function look(
   const receiptText = direct ? seen.receipt : seen.workerReceipt
   const receipt = worker === null || receiptText === null ? null : await genuine(receiptText, worker.report)
   const view = receipt === null ? null : await auditViewOf(receipt, receiptKey).catch(ofOthers)
-  return { request, answer, worker, receipt, receiptKey, view }
+  if (worker !== null) await named?.note(worker.report, worker.text)
+  const operator = worker === null ? null : (worker.report.operator ?? (await named?.operatorOf(worker.report.keysetDigest, trust, now())) ?? null)
+  return { request, answer, worker, operator, receipt, receiptKey, view }
 }
 
 async function overNonce({ report, nonce }: { readonly report: string; readonly nonce: string }, trust: Trust, at: Date): Promise<Seen['worker']> {

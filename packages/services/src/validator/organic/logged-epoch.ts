@@ -2,6 +2,7 @@ import type { FraudContext } from 'veritee/fraud'
 import { epochWindow, type ScoringPolicy } from 'veritee/scoring'
 import type { LoggedEpoch } from '../epoch/logged.ts'
 import type { LogAccess } from '../log/access.ts'
+import { NamedReports } from '../named-reports.ts'
 import type { EpochStore } from '../store/epoch-store.ts'
 import { auditOrganic, hidden, type OrganicContext } from './audit.ts'
 import { Reports } from './reports.ts'
@@ -35,7 +36,7 @@ export function loggedEpoch({ access, policy, epoch, salt, validator, evidence, 
     ...evidence,
     origin: access.trust.origin,
     window: new Window(access),
-    reports: new Reports(store, controllers),
+    reports: new Reports(store, new NamedReports(store, epoch), controllers),
   }
   return {
     access,

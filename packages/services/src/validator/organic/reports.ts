@@ -2,6 +2,7 @@ import { type Json, parseJson, Shape } from 'veritee/bytes'
 import { fetchText, nodeTransport } from 'veritee/client'
 import { VeriteeError } from 'veritee/errors'
 import { parseSession } from 'veritee/receipt'
+import type { NamedReports } from '../named-reports.ts'
 import type { EpochStore } from '../store/epoch-store.ts'
 
 const shape = new Shape('session_mismatch')
@@ -14,19 +15,23 @@ const maxSession = 1 << 21
  */
 export class Reports {
   readonly #store: Pick<EpochStore, 'reportOf'>
+  readonly #named: NamedReports | null
   readonly #controllers: readonly string[]
   readonly #served = new Map<string, Promise<string | null>>()
 
   /** `controllers`: their URLs. */
-  constructor(store: Pick<EpochStore, 'reportOf'>, controllers: readonly string[]) {
+  constructor(store: Pick<EpochStore, 'reportOf'>, named: NamedReports | null, controllers: readonly string[]) {
     this.#store = store
+    this.#named = named
     this.#controllers = controllers
   }
 
   /** One after the other, until who looks has one that will do. Each controller is asked once for a keyset. */
   async *of(keyset: string): AsyncGenerator<string> {
+    const named = (await this.#named?.of(keyset)) ?? null
+    if (named !== null) yield named
     const own = await this.#store.reportOf(keyset)
-    if (own !== null) yield own
+    if (own !== null && own !== named) yield own
     for (const url of this.#controllers) {
       const report = await this.#servedBy(url, keyset)
       if (report !== null) yield report

@@ -82,8 +82,13 @@ export function resourcePolicy(text: string, evidence: EvidenceForm): { readonly
   const section = policyFor(policy, 'worker')
   if (section.release !== 'any' || section.log !== 'any')
     throw fail('policy_unsupported', 'a broker is given no release statements and sees no receipts: expected "any" for release and log')
-  if (evidence === 'quote' && (section.models !== 'any' || section.engine !== 'any' || section.operator !== 'any'))
-    throw fail('policy_unsupported', 'a quote alone does not show models, engine or operator: expected "any", or evidence "veritee"')
+  if (section.operator !== 'any')
+    throw fail(
+      'policy_unsupported',
+      'no operator signs what is shown to a broker, and a name alone anybody can configure: expected "any" for operator',
+    )
+  if (evidence === 'quote' && (section.models !== 'any' || section.engine !== 'any'))
+    throw fail('policy_unsupported', 'a quote alone does not show models or engine: expected "any", or evidence "veritee"')
   return { policy, section }
 }
 
