@@ -1,5 +1,5 @@
 import { integer, onSwitch, optionalText, texts, type ValuesOf } from './field.ts'
-import { logs } from './logs.ts'
+import { logs, traces } from './logs.ts'
 import { address, enclave, manifest, metrics, operations, origins, publicBind, receipts, store, storeSecret, transparency } from './parts.ts'
 import { replicas, replicasSecret } from './replicas.ts'
 import type { Schema } from './schema.ts'
@@ -99,6 +99,7 @@ const sections = {
   transparency,
   metrics,
   logs,
+  traces,
   operations,
 }
 

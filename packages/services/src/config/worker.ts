@@ -1,5 +1,5 @@
 import { integer, onSwitch, optionalInteger, optionalText, text, texts, type ValuesOf, word } from './field.ts'
-import { logs } from './logs.ts'
+import { logs, traces } from './logs.ts'
 import { address, enclave, manifest, metrics, operations, origins, publicBind, receipts, store, storeSecret, transparency } from './parts.ts'
 import type { Schema } from './schema.ts'
 
@@ -198,6 +198,7 @@ const sections = {
   transparency,
   metrics,
   logs,
+  traces,
   operations,
 }
 

@@ -1,4 +1,4 @@
-import http from 'node:http'
+import http, { type IncomingHttpHeaders } from 'node:http'
 import https from 'node:https'
 import { fail } from 'veritee/errors'
 
@@ -19,10 +19,10 @@ export interface BoundedRequest {
 export async function requestBytes(
   url: string,
   { method, headers = {}, body, timeoutMs, maxBytes }: BoundedRequest,
-): Promise<{ readonly status: number; readonly bytes: Uint8Array }> {
+): Promise<{ readonly status: number; readonly headers: IncomingHttpHeaders; readonly bytes: Uint8Array }> {
   const { origin } = new URL(url)
   const sent = body === undefined ? headers : { ...headers, 'content-length': body.length }
-  const { promise, resolve, reject } = Promise.withResolvers<{ status: number; bytes: Uint8Array }>()
+  const { promise, resolve, reject } = Promise.withResolvers<{ status: number; headers: IncomingHttpHeaders; bytes: Uint8Array }>()
   const failed = (cause: unknown): void => reject(fail('service_unavailable', `${origin} did not answer: ${why(cause)}`, cause))
   const request = (url.startsWith('https:') ? https : http).request(url, { method, agent: false, headers: sent }, (response) => {
     const parts: Buffer[] = []
@@ -35,7 +35,7 @@ export async function requestBytes(
       request.destroy()
     })
     response.once('error', failed)
-    response.once('end', () => resolve({ status: response.statusCode ?? 0, bytes: Buffer.concat(parts) }))
+    response.once('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, bytes: Buffer.concat(parts) }))
   })
   const timer = setTimeout(() => request.destroy(new Error(`nothing whole within ${timeoutMs} ms`)), timeoutMs)
   request.once('error', failed)

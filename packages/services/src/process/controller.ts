@@ -11,6 +11,7 @@ import { WorkerHints } from '../controller/replicas/worker-hints.ts'
 import { controllerPolicy } from '../demo/policy.ts'
 import { flooredClock } from '../enclave/runtime/admission/clock.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
+import type { LedgerOptions } from '../enclave/runtime/ledger.ts'
 import { isInference } from '../http/chat-request.ts'
 import { crossOrigin } from '../http/cross-origin.ts'
 import { createLegacyAttest } from '../http/legacy-attest.ts'
@@ -21,7 +22,7 @@ import { bindOf, noticesOf } from './bind.ts'
 import { publish } from './files.ts'
 import { Gate } from './gate.ts'
 import { followLimits } from './limits-file.ts'
-import { logRequests } from './logs/requests.ts'
+import { reportRequests, watchRequests } from './logs/requests.ts'
 import { reportWorkers } from './logs/workers.ts'
 import { followManifest, type ManifestFile } from './manifest-file.ts'
 import { Metrics } from './metrics.ts'
@@ -37,6 +38,7 @@ import { limitsOf, queueMetrics, routingMetrics } from './routing.ts'
 import { openRules, refuseUnmeasuredRules, rootDigests } from './rules.ts'
 import type { Renewing } from './run.ts'
 import { controllerFacts, workerRows } from './status/facts.ts'
+import { openTraces } from './traces/export.ts'
 import { checkTransparency, openTransparency, showTransparency } from './transparency.ts'
 import { type UnattestedListening, unattestedNotices, unattestedWorkersOf } from './unattested-workers.ts'
 import type { StartOptions } from './worker.ts'
@@ -103,7 +105,13 @@ export async function startControllerProcess(options: StartOptions<Configuration
     closing.push(() => keys?.close())
     let replicas: RunningReplicas | null = null
     let fastchat: UnattestedListening | null = null
-    const onReceipt = controllerMetrics(metrics, () => controller.registry.counts)
+    const spans = openTraces(config.traces, 'controller', metrics, report)
+    closing.push(() => spans?.stop())
+    const figured = controllerMetrics(metrics, () => controller.registry.counts)
+    const onReceipt: LedgerOptions['onReceipt'] = (facts, elapsedMs, id) => {
+      figured(facts, elapsedMs)
+      spans?.signed(id, facts)
+    }
     const inMemory = config.receipts.in_memory
     const log = await openTransparency({ config: config.transparency, state: enclave.state, inMemory, operator: null, report, now })
     const closeArchive = closing[0]
@@ -158,7 +166,8 @@ export async function startControllerProcess(options: StartOptions<Configuration
     readiness.add('no_verified_worker', () => (controller.registry.counts.serving > 0 ? [] : ['no verified worker']))
     const tls = api.tls ? controller.identity.tls : null
     const gated = gate.wrap(controller.api, isInference)
-    const work = config.logs.requests ? logRequests(gated, isInference, report) : gated
+    const told = [...(config.logs.requests ? [reportRequests(report)] : []), ...(spans === null ? [] : [spans.add.bind(spans)])]
+    const work = watchRequests(gated, { isWork: isInference, now, told })
     const keysetDigest = (): string => controller.identity.keysetDigest
     const attest = api.legacy_attest ? createLegacyAttest({ quoter, keysetDigest, limit: new RateLimit({ perSecond: 5, burst: 40, now }) }) : null
     const others: RequestListener = (request, response) => {

@@ -19,7 +19,7 @@ import { type Files, publish } from './files.ts'
 import { Gate } from './gate.ts'
 import { loadModels } from './load-models.ts'
 import type { Report } from './logs/log.ts'
-import { logRequests } from './logs/requests.ts'
+import { reportRequests, watchRequests } from './logs/requests.ts'
 import { followManifest } from './manifest-file.ts'
 import { Metrics } from './metrics.ts'
 import { operationsOf } from './operations.ts'
@@ -32,6 +32,7 @@ import { keepRenewed } from './renewal.ts'
 import type { Renewing } from './run.ts'
 import type { StatusFacts } from './status/document.ts'
 import { workerFacts } from './status/facts.ts'
+import { openTraces } from './traces/export.ts'
 import { checkTransparency, openTransparency, showTransparency } from './transparency.ts'
 
 export interface StartOptions<C> {
@@ -101,6 +102,9 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const log = await openTransparency({ config: config.transparency, state: config.enclave.state, inMemory, operator, report, now })
     closing.push(() => log?.stop())
     showTransparency(log, metrics, readiness)
+    const spans = openTraces(config.traces, 'worker', metrics, report)
+    closing.push(() => spans?.stop())
+    const figured = workerMetrics(metrics, models)
     const worker = await createWorker({
       quoter,
       collateral,
@@ -111,7 +115,10 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       callers,
       ...(operator !== null && { operator }),
       archive,
-      onReceipt: workerMetrics(metrics, models),
+      onReceipt: (facts, elapsedMs, id) => {
+        figured(facts, elapsedMs)
+        spans?.signed(id, facts)
+      },
       onStore: storeReports(report),
       ...(log !== null && { log }),
     })
@@ -124,7 +131,8 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     )
     readiness.add('engine_not_running', () => models.filter(({ engine }) => !engine.ready).map(({ name }) => `the engine of ${name} is not running`))
     const gated = gate.wrap(worker.handler, isInference)
-    const work = config.logs.requests ? logRequests(gated, isInference, report) : gated
+    const told = [...(config.logs.requests ? [reportRequests(report)] : []), ...(spans === null ? [] : [spans.add.bind(spans)])]
+    const work = watchRequests(gated, { isWork: isInference, now, told })
     const bind = {
       ...bindOf(said.host, said.port, worker.identity.tls, simulated, said),
       asksClientKey: callers !== 'anybody',

@@ -75,7 +75,7 @@ export interface LedgerOptions {
   /** Where every receipt promises to be logged; without one, none does. */
   readonly log?: LogLink
   /** Told of every receipt once it is signed, with the time since its request came; for figures. It must not throw. */
-  readonly onReceipt?: (facts: ReceiptFacts, elapsedMs: number) => void
+  readonly onReceipt?: (facts: ReceiptFacts, elapsedMs: number, id: string) => void
   /** Told, for the operator, why commits fail, and with null when they succeed again. It must not throw. */
   readonly onStore?: (failure: unknown) => void
   /** How long a lookup waits for a receipt that is still being written. */
@@ -155,7 +155,7 @@ export class Ledger {
       id,
       finish: async (facts) => {
         const { record, toLog } = this.#sign(id, entry, facts)
-        this.#options.onReceipt?.(facts, performance.now() - opened)
+        this.#options.onReceipt?.(facts, performance.now() - opened, id)
         await guarded(this.#commits.add({ entry, record, session: facts.session, toLog }))
         return record.text
       },

@@ -9,6 +9,8 @@ export const genAi = {
   timeToFirstToken: 'gen_ai.server.time_to_first_token',
   tokenUsage: 'gen_ai.client.token.usage',
   tokenType: 'gen_ai.token.type',
+  inputTokens: 'gen_ai.usage.input_tokens',
+  outputTokens: 'gen_ai.usage.output_tokens',
   operationName: 'gen_ai.operation.name',
   providerName: 'gen_ai.provider.name',
   requestModel: 'gen_ai.request.model',

@@ -27,6 +27,8 @@ export type EventCode =
   | 'store.opened'
   | 'broker.decision'
   | 'witness.fork'
+  | 'traces.failing'
+  | 'traces.recovered'
   | 'request.finished'
 
 export type Level = 'info' | 'warn' | 'error'

@@ -27,14 +27,24 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'veritee-figures-'))
   const common = (name: string): string[] => ['--tee', 'simulate', '--state', join(directory, name), '--port', '0', '--metrics-port', '0']
   const control = await freePortBase()
-  const worker = await startWorker([...common('w'), '--model', 'demo', '--controller', `http://127.0.0.1:${control}`])
+  const worker = await startWorker([
+    ...common('w'),
+    '--model',
+    'demo',
+    '--controller',
+    `http://127.0.0.1:${control}`,
+    '--otlp-endpoint',
+    'http://127.0.0.1:9',
+  ])
   running.push(worker)
   const trusting = ['--policy', join(directory, 'w', 'policy.json'), '--root', join(directory, 'w', 'root.pem')]
   // With a place for API keys, and without asking for them.
   const token = join(directory, 'admin.token')
   await writeFile(token, 'a-token-that-nobody-would-ever-guess-0123456789')
   const keys = ['--admin-port', '0', '--admin-token-file', token]
-  const front = await startController([...common('c'), '--control-port', control, ...trusting, ...keys])
+  // With figures of spans; nobody is there to take them.
+  const spans = ['--otlp-endpoint', 'http://127.0.0.1:9']
+  const front = await startController([...common('c'), '--control-port', control, ...trusting, ...keys, ...spans])
   running.push(front)
   const args = [...common('b'), '--root', join(directory, 'w', 'root.pem')]
   const { configuration } = await readConfiguration(brokerSchema, { args, environment: {}, readText: nodeFiles.readText })

@@ -9,6 +9,7 @@ import { createLog } from '../../../src/process/logs/log.ts'
 import type { Running } from '../../../src/process/run.ts'
 import { freePortBase } from '../../e2e/free-ports.ts'
 import { startController, startWorker } from '../start.ts'
+import { type Collector, type OtlpSpan, startCollector } from '../traces/collector.ts'
 
 const marker = 'zebra-in-a-prompt-4711'
 const secret = `a-bearer-token-with-${marker}`
@@ -22,6 +23,7 @@ interface Line {
 }
 
 let directory: string
+let collector: Collector
 const written: string[] = []
 const texts: string[] = []
 const running: Running[] = []
@@ -36,6 +38,7 @@ const onRequest = (message: unknown): void => {
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'veritee-logs-'))
+  collector = await startCollector()
   subscribe('http.server.request.start', onRequest)
   const now = (): Date => new Date()
   const report = (role: string) => {
@@ -49,6 +52,7 @@ beforeAll(async () => {
   const control = await freePortBase()
   const common = (name: string): string[] => [
     ...['--tee', 'simulate', '--state', join(directory, name), '--port', '0', '--metrics-port', '0', '--log-requests'],
+    ...['--otlp-endpoint', collector.url],
   ]
   worker = await startWorker([...common('w'), '--model', 'demo', '--controller', `http://127.0.0.1:${control}`], { report: report('worker') })
   running.push(worker)
@@ -60,6 +64,7 @@ beforeAll(async () => {
 afterAll(async () => {
   unsubscribe('http.server.request.start', onRequest)
   for (const one of running.reverse()) await one.close()
+  await collector.close()
   await rm(directory, { recursive: true, force: true })
 })
 
@@ -136,6 +141,28 @@ describe('logs of requests', () => {
       expect(text).not.toContain(secret)
       expect(text).not.toContain(answered)
     }
+  })
+
+  it('S6: nor in a span that is exported, which says route, status, times, model, tokens and ids', async () => {
+    const asked = finished('controller').length
+    const exported = (): OtlpSpan[] => collector.spans().filter(({ service }) => service === 'veritee-controller')
+    await expect.poll(() => exported().length, { timeout: 30_000 }).toBe(asked)
+    for (const { path, headers, body } of collector.got) {
+      expect([path, headers['content-type']]).toEqual(['POST /v1/traces', 'application/json'])
+      expect(JSON.stringify(headers) + body).not.toContain(marker)
+    }
+    for (const line of finished('controller')) expect(exported().map(({ spanId }) => spanId)).toContain(line.span_id)
+    const of = exported().find(({ traceId }) => traceId === trace)
+    const at = collector.spans().find(({ parentSpanId }) => parentSpanId === of?.spanId)
+    expect(of).toMatchObject({
+      parentSpanId: parent,
+      attributes: { 'gen_ai.request.model': 'veritee-demo', 'veritee.session.id': expect.stringMatching(/^[0-9a-f]{64}$/) },
+    })
+    expect(at).toMatchObject({ service: 'veritee-worker', attributes: { 'veritee.outcome': expect.stringMatching(/^(complete|length)$/) } })
+    for (const name of ['gen_ai.usage.input_tokens', 'gen_ai.usage.output_tokens']) expect(of?.attributes[name]).toBe(at?.attributes[name])
+    expect(of?.attributes['gen_ai.usage.output_tokens']).toBeGreaterThan(0)
+    for (const { attributes } of collector.spans()) expect(['veritee-demo', undefined]).toContain(attributes['gen_ai.request.model'])
+    expect(exported().filter(({ attributes }) => attributes['http.response.status_code'] === 404).length).toBe(1)
   })
 
   it('a requester that leaves is told as cut off', async () => {
