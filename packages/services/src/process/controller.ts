@@ -20,6 +20,7 @@ import { RateLimit } from '../http/rate-limit.ts'
 import { accessMetrics, accessReasons, listenAdmin, openAccess } from './access.ts'
 import { bindOf, noticesOf } from './bind.ts'
 import { publish } from './files.ts'
+import { keepFloors, refuseOlderManifest } from './floors.ts'
 import { Gate } from './gate.ts'
 import { followLimits } from './limits-file.ts'
 import { reportRequests, watchRequests } from './logs/requests.ts'
@@ -98,6 +99,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     for (const stop of closing.splice(0).reverse()) await stop()
   }
   try {
+    await refuseOlderManifest(followed, joining.floors, joining.learnt?.manifest ?? null, report)
     const minimum_version = Math.max(config.access.minimum_version, joining.learnt?.state.keys_version ?? 0, joining.floors.keysVersion)
     if (joining.floors.clock > 0) clock.raise(new Date(joining.floors.clock * 1000))
     const access = { ...config.access, minimum_version }
@@ -224,6 +226,15 @@ export async function startControllerProcess(options: StartOptions<Configuration
       manifests = file
       closing.push(() => file.stop())
       readiness.add('no_admission_manifest', () => (followed.rules.reason === null ? [] : [followed.rules.reason]))
+    }
+    if (joining.kept !== null) {
+      const current = () => ({
+        keysVersion: keys?.ring.newest ?? 0,
+        clock: Math.floor(clock.floor().getTime() / 1000),
+        manifestVersion: followed?.rules.described.version ?? 0,
+      })
+      const floors = await keepFloors({ kept: joining.kept, current, report })
+      closing.push(() => floors.stop())
     }
     if (terms !== null) {
       const bind = bindOf(config.replicas.host, config.replicas.port ?? 0, controller.identity.tls, simulated, api, true)

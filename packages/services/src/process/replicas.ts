@@ -16,13 +16,14 @@ import type { FlooredClock } from '../enclave/runtime/admission/clock.ts'
 import type { AdmissionRules } from '../enclave/runtime/admission/rules.ts'
 import { createIdentity, type Identity } from '../enclave/runtime/identity.ts'
 import type { Quoter } from '../enclave/runtime/quote.ts'
-import { type Floors, KeptFloors } from '../enclave/runtime/receipts/kept-floors.ts'
+import { type Floors, type KeptFloors, noFloors } from '../enclave/runtime/receipts/kept-floors.ts'
 import { spaceOf } from '../enclave/runtime/receipts/open.ts'
 import { keepStoreSecret, newStoreSecret, readStoreSecret, sharedSealingKey } from '../enclave/runtime/receipts/store-key.ts'
 import type { SealingKey } from '../enclave/runtime/sealing-key.ts'
 import { type Bind, type Listening, listen } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import type { Files } from './files.ts'
+import { openFloors } from './floors.ts'
 import type { Report } from './logs/log.ts'
 import type { ManifestFile } from './manifest-file.ts'
 import { isSimulated } from './platform.ts'
@@ -107,7 +108,8 @@ export class Joining {
   learnt: { readonly state: ReplicaState; readonly manifest: string | null } | null = null
   /** Names the store by its key. */
   space = ''
-  #kept: KeptFloors | null = null
+  /** What is kept for the next start; null where nothing is sealed, and until {@link sealing}. */
+  kept: KeptFloors | null = null
   #secret: Uint8Array | null = null
 
   constructor(options: JoiningOptions) {
@@ -122,12 +124,7 @@ export class Joining {
 
   /** What this enclave kept at its last start, for the case that nobody could be asked. */
   get floors(): Floors {
-    return this.#kept?.floors ?? { keysVersion: 0, clock: 0 }
-  }
-
-  /** See {@link KeptFloors.raise}; for a controller that has replicas. */
-  async keep(floors: Floors): Promise<void> {
-    await this.#kept?.raise(floors)
+    return this.kept?.floors ?? noFloors
   }
 
   /**
@@ -137,6 +134,7 @@ export class Joining {
    */
   async sealing(own: SealingKey): Promise<SealingKey> {
     const { terms, state, report } = this.#options
+    this.kept = await openFloors(state, 'controller', own)
     if (terms === null) return own
     const path = join(state, 'replicas.key')
     const kept = await readStoreSecret(path, own)
@@ -147,7 +145,6 @@ export class Joining {
       throw fail('receipt_store_invalid', `the replicas share another store than the one whose key is kept in ${path}; remove the file to join them`)
     const secret = given ?? kept ?? newStoreSecret()
     if (kept === null) await keepStoreSecret(path, own, secret)
-    this.#kept = await KeptFloors.open(join(state, 'replicas.floors'), own)
     const source = given !== null ? 'given by a replica' : kept !== null ? 'kept here' : 'newly drawn'
     report(`the key of the shared store was ${source}`, { event: 'replicas.joined' })
     this.#secret = secret
@@ -304,22 +301,7 @@ export async function runReplicas(options: ReplicasOptions): Promise<RunningRepl
       trouble.say(link.url, reasonOf(error))
     }
   }
-  let unkept: string | null = null
-  const keep = async (): Promise<void> => {
-    const { keys_version: keysVersion, clock_floor: floor } = own.state()
-    try {
-      await joining.keep({ keysVersion, clock: floor })
-      unkept = null
-    } catch (error) {
-      const why = reasonOf(error)
-      if (unkept !== why) report(`versions that were seen are not kept for the next start: ${why}`, { event: 'service.note', level: 'warn' })
-      unkept = why
-    }
-  }
-  const rounds = new Rounds(async () => {
-    await Promise.all(terms.links.map(tellOne))
-    await keep()
-  }, everyMs)
+  const rounds = new Rounds(async () => void (await Promise.all(terms.links.map(tellOne))), everyMs)
   void rounds.now()
   report(`replicas at ${listening.url}`)
   return {

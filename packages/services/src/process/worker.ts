@@ -4,6 +4,8 @@ import type { WorkerConfig, workerSchema } from '../config/worker.ts'
 import { tdWorkerPolicy, workerPolicy } from '../demo/policy.ts'
 import { flooredClock } from '../enclave/runtime/admission/clock.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
+import type { KeptFloors } from '../enclave/runtime/receipts/kept-floors.ts'
+import type { SealingKey } from '../enclave/runtime/sealing-key.ts'
 import { createWorker } from '../enclave/worker/worker.ts'
 import { isInference } from '../http/chat-request.ts'
 import { crossOrigin } from '../http/cross-origin.ts'
@@ -16,6 +18,7 @@ import { callerNotices, openCallers } from './callers.ts'
 import { externalModels } from './external-engine.ts'
 import { fastchatNotices, fastchatOf } from './fastchat.ts'
 import { type Files, publish } from './files.ts'
+import { keepFloors, openFloors, refuseOlderManifest } from './floors.ts'
 import { Gate } from './gate.ts'
 import { loadModels } from './load-models.ts'
 import type { Report } from './logs/log.ts'
@@ -96,8 +99,18 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const upstream = await externalModels(config, report)
     const password = options.configuration.secrets.store ?? null
     const operator = config.operator.key === null ? null : await readPublisherKey(config.operator.key)
-    const archive = await openReceipts({ config, password, state: config.enclave.state, simulated, files, report })
+    const opened: { floors: KeptFloors | null } = { floors: null }
+    const shared = async (own: SealingKey): Promise<SealingKey> => {
+      opened.floors = await openFloors(config.enclave.state, 'worker', own)
+      return own
+    }
+    const archive = await openReceipts({ config, password, state: config.enclave.state, simulated, files, report, shared })
     closing.push(() => archive.close())
+    const kept = opened.floors
+    if (kept !== null) {
+      await refuseOlderManifest(followed, kept.floors, null, report)
+      if (kept.floors.clock > 0) clock.raise(new Date(kept.floors.clock * 1000))
+    }
     const inMemory = config.receipts.in_memory
     const log = await openTransparency({ config: config.transparency, state: config.enclave.state, inMemory, operator, report, now })
     closing.push(() => log?.stop())
@@ -184,6 +197,15 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       const file = followManifest({ ...followed, files, changed: () => callers.judgeAgain(), accepted: renew, report })
       closing.push(() => file.stop())
       readiness.add('no_admission_manifest', () => (followed.rules.reason === null ? [] : [followed.rules.reason]))
+    }
+    if (kept !== null) {
+      const current = () => ({
+        keysVersion: 0,
+        clock: Math.floor(clock.floor().getTime() / 1000),
+        manifestVersion: followed?.rules.described.version ?? 0,
+      })
+      const keeping = await keepFloors({ kept, current, report })
+      closing.push(() => keeping.stop())
     }
     readiness.add('keyset_ended', () => (renewal.reason === null ? [] : [renewal.reason]))
     loading = []

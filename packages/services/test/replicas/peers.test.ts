@@ -311,14 +311,15 @@ describe('floors, kept for the next start of the same enclave', () => {
   afterAll(() => rm(directory, { recursive: true, force: true }))
 
   it('S3: rise and never fall, and say nothing to another enclave or in another place', async () => {
-    const path = join(directory, 'replicas.floors')
+    const path = join(directory, 'controller.floors')
     const own = sealingKey('file', new Uint8Array(randomBytes(32)))
-    const none = { keysVersion: 0, clock: 0 }
+    const none = { keysVersion: 0, clock: 0, manifestVersion: 0 }
     const first = await KeptFloors.open(path, own)
     expect(first.floors).toEqual(none)
-    await first.raise({ keysVersion: 7, clock: 1_700_000_000 })
-    await first.raise({ keysVersion: 3, clock: 1_700_000_001 })
-    expect((await KeptFloors.open(path, own)).floors).toEqual({ keysVersion: 7, clock: 1_700_000_001 })
+    await first.raise({ keysVersion: 7, clock: 1_700_000_000, manifestVersion: 0 })
+    await first.raise({ keysVersion: 3, clock: 1_700_000_001, manifestVersion: 4 })
+    await first.raise({ keysVersion: 7, clock: 1, manifestVersion: 3 })
+    expect((await KeptFloors.open(path, own)).floors).toEqual({ keysVersion: 7, clock: 1_700_000_001, manifestVersion: 4 })
     expect((await KeptFloors.open(path, sealingKey('file', new Uint8Array(randomBytes(32))))).floors).toEqual(none)
     // A secret kept under the same key is no floor, nor the other way about.
     await keepStoreSecret(join(directory, 'replicas.key'), own, newStoreSecret())
@@ -339,14 +340,15 @@ describe('floors, kept for the next start of the same enclave', () => {
         report: () => undefined,
       })
     await rm(join(directory, 'replicas.key'), { force: true })
-    await rm(join(directory, 'replicas.floors'), { force: true })
+    await rm(join(directory, 'controller.floors'), { force: true })
     const first = joining(true)
     await first.sealing(own)
-    expect(first.floors).toEqual({ keysVersion: 0, clock: 0 })
-    await first.keep({ keysVersion: 9, clock: 1_700_000_000 })
+    const held = { keysVersion: 9, clock: 1_700_000_000, manifestVersion: 3 }
+    expect(first.floors).toEqual({ keysVersion: 0, clock: 0, manifestVersion: 0 })
+    await first.kept?.raise(held)
     const second = joining(false)
     await second.sealing(own)
-    expect([second.learnt, second.floors]).toEqual([null, { keysVersion: 9, clock: 1_700_000_000 }])
+    expect([second.learnt, second.floors]).toEqual([null, held])
   })
 })
 

@@ -8,9 +8,13 @@ export interface Floors {
   readonly keysVersion: number
   /** Unix seconds: the latest time that somebody it verified has signed. */
   readonly clock: number
+  /** The highest version of an admission manifest that was in force; 0 without one. */
+  readonly manifestVersion: number
 }
 
-const place = { table: 'floors', key: 'replicas' } as const
+export const noFloors: Floors = { keysVersion: 0, clock: 0, manifestVersion: 0 }
+
+const place = { table: 'floors', key: 'service' } as const
 const shape = new Shape('malformed_document')
 
 /**
@@ -31,10 +35,14 @@ export class KeptFloors {
   /** With nothing where nothing is kept, or where another measurement kept it. Throws `file_unavailable`, `malformed_document`. */
   static async open(path: string, own: SealingKey): Promise<KeptFloors> {
     const content = await readSealedFile(path, place, own)
-    if (content === null) return new KeptFloors(path, own, { keysVersion: 0, clock: 0 })
+    if (content === null) return new KeptFloors(path, own, noFloors)
     const value = parseJson(fromUtf8(content), { maxLength: 256, maxDepth: 2, integersOnly: true })
-    const o = shape.object(value, 'floors', ['keys_version', 'clock'])
-    return new KeptFloors(path, own, { keysVersion: shape.integer(o.keys_version, 'keys_version'), clock: shape.integer(o.clock, 'clock') })
+    const o = shape.object(value, 'floors', ['keys_version', 'clock', 'manifest_version'])
+    return new KeptFloors(path, own, {
+      keysVersion: shape.integer(o.keys_version, 'keys_version'),
+      clock: shape.integer(o.clock, 'clock'),
+      manifestVersion: shape.integer(o.manifest_version, 'manifest_version'),
+    })
   }
 
   get floors(): Floors {
@@ -42,10 +50,16 @@ export class KeptFloors {
   }
 
   /** Keeps what is higher than before; it is on the disk when this resolves. One call at a time. Throws `file_unavailable`. */
-  async raise({ keysVersion, clock }: Floors): Promise<void> {
-    const next = { keysVersion: Math.max(keysVersion, this.#floors.keysVersion), clock: Math.max(clock, this.#floors.clock) }
-    if (next.keysVersion === this.#floors.keysVersion && next.clock === this.#floors.clock) return
-    await keepSealedFile(this.#path, place, this.#own, utf8(jcs({ keys_version: next.keysVersion, clock: next.clock })))
+  async raise(seen: Floors): Promise<void> {
+    const before = this.#floors
+    const next: Floors = {
+      keysVersion: Math.max(seen.keysVersion, before.keysVersion),
+      clock: Math.max(seen.clock, before.clock),
+      manifestVersion: Math.max(seen.manifestVersion, before.manifestVersion),
+    }
+    if (next.keysVersion === before.keysVersion && next.clock === before.clock && next.manifestVersion === before.manifestVersion) return
+    const content = { keys_version: next.keysVersion, clock: next.clock, manifest_version: next.manifestVersion }
+    await keepSealedFile(this.#path, place, this.#own, utf8(jcs(content)))
     this.#floors = next
   }
 }
