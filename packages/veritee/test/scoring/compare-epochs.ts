@@ -1,7 +1,7 @@
 // Both implementations on the same random epochs; used by a test and by the soak.
 import { type Json, jcs } from '../../src/bytes/index.ts'
 import { emptyState, parseState, scoreEpoch, scoresToJson, stateToJson } from '../../src/scoring/index.ts'
-import { oracle } from './oracle.ts'
+import { oracle } from './oracle/oracle.ts'
 import { randomEpochs } from './random-epoch.ts'
 
 const chain = 5

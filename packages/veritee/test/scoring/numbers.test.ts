@@ -10,7 +10,7 @@ import { exp, half, ln, pow } from '../../src/scoring/numbers/real.ts'
 import { divideShares, lowerMedian } from '../../src/scoring/numbers/shares.ts'
 import { bound } from '../../src/scoring/rules/factors.ts'
 import { refusal } from '../bytes/refusal.ts'
-import * as other from './oracle-numbers.ts'
+import * as other from './oracle/numbers.ts'
 
 type Rows<T extends readonly unknown[]> = readonly T[]
 interface Vectors {

@@ -10,7 +10,7 @@ import {
   scoresToJson,
   stateToJson,
 } from '../../src/scoring/index.ts'
-import { oracle } from './oracle.ts'
+import { oracle } from './oracle/oracle.ts'
 
 type Case = Pick<EpochInput, 'epoch' | 'roster' | 'proven' | 'failed'> & {
   readonly records: readonly unknown[]
