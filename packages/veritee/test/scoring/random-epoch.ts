@@ -107,10 +107,15 @@ function randomRecord(
   const level: 1 | 2 = found ? 2 : kind === 'confirmation' ? 1 : pick(1, 2)
   const worker = { operator: hex(0xa0 + (found ? cheat : random(4))), platform: hex(0xc0 + random(5)), slot: random(2) }
   const path = kind === 'organic' || kind === 'confirmation' ? [] : pick([], [hex(0xb0)], [hex(0xb0), hex(0xb1)], [hex(0xb1)], [hex(0xa1)])
-  const verdict = found ? 'fail' : pick<AuditRecord['verdict']>('pass', 'pass', 'pass', 'pass', 'inconclusive', 'fail', 'fail', 'unattributable')
-  const mismatch = verdict === 'fail' && (kind === 'confirmation' ? random(4) > 0 : found || random(2) === 0)
+  const verdict = found
+    ? 'fail'
+    : kind === 'confirmation'
+      ? pick<AuditRecord['verdict']>('pass', 'inconclusive', 'fail', 'fail', 'fail', 'fail')
+      : pick<AuditRecord['verdict']>('pass', 'pass', 'pass', 'pass', 'inconclusive', 'fail', 'fail', 'unattributable')
+  const mismatch = verdict === 'fail' && (kind === 'confirmation' || found || random(2) === 0)
   const total = random(100)
-  const tokens = { total, equal: random(total + 1), near: level === 2 ? random(total + 1) : null }
+  // At level 1 mostly the same ones: others are no confirmation.
+  const tokens = level === 1 ? { total: 9, equal: pick(3, 3, 3, 3, 4), near: null } : { total, equal: random(total + 1), near: random(total + 1) }
   const replay = (outcome: 'pass' | 'fail' | 'inconclusive') => ({
     level,
     outcome,
@@ -139,7 +144,7 @@ function randomRecord(
           : 'controller'
   const faults = ['refused', 'timeout', 'answer_error', 'model_mismatch', 'response_mismatch', 'attestation_rejected', 'keyset_expired']
   const outcome = verdict === 'pass' ? 'pass' : mismatch ? 'fail' : pick<'pass' | 'inconclusive'>('pass', 'inconclusive')
-  const obstacle = verdict === 'inconclusive' ? pick(...obstacles) : null
+  const obstacle = verdict === 'inconclusive' ? pick(...obstacles.filter((one) => one !== 'not_confirmable' || kind === 'confirmation')) : null
   const hidden = kind === 'organic' && obstacle === 'view_unavailable'
   const unknown = hidden || (charged === 'controller' && random(4) === 0)
   return auditRecordFromJson({

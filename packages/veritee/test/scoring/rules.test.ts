@@ -341,20 +341,6 @@ describe('S5, S17, S18: convictions', () => {
     expect([found.convictions[0]?.platforms, found.after.platforms.size]).toEqual([[], 0])
   })
 
-  it('a mismatch at level 1 convicts when two other validators confirm it on the same engine', () => {
-    const confirmation = (validator: string, change: Change = {}) =>
-      record({ ...mismatch, kind: 'confirmation', path: [], timings: null, validator, ...change })
-    const convictions = (...others: AuditRecord[]) => score([...times(20), record(mismatch), ...others]).convictions.length
-    expect(convictions()).toBe(0)
-    expect(convictions(confirmation(v2))).toBe(0)
-    expect(convictions(confirmation(v2), confirmation(v2))).toBe(0)
-    expect(convictions(confirmation(v2), confirmation(v1))).toBe(0)
-    expect(convictions(confirmation(v2), confirmation(v3))).toBe(1)
-    const elsewhere = { ...mismatch.replay, engine: digest(0xe6) } as AuditRecord['replay']
-    expect(convictions(confirmation(v2), confirmation(v3, { replay: elsewhere as never }))).toBe(0)
-    expect(convictions(confirmation(v2), confirmation(v3, { view: { digest: digest(0x11), log: null } }))).toBe(0)
-  })
-
   const level2 = (outcome: 'pass' | 'fail', change: Change = {}): Change => ({
     model: { name: 'm', weights: digest(0xd2) },
     ...(outcome === 'fail' ? mismatch : {}),

@@ -45,6 +45,7 @@ export const obstacles = [
   'log_pending',
   'log_unavailable',
   'view_unavailable',
+  'not_confirmable',
 ] as const
 export type Obstacle = (typeof obstacles)[number]
 

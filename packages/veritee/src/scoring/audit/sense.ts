@@ -24,7 +24,17 @@ export function checkSense(record: AuditRecord, shape: Shape): void {
     'view.digest',
     'a digest, and null exactly for organic traffic whose view is not given out',
   )
-  if (kind === 'confirmation') need(view !== null && replay?.level === 1, 'replay', 'a replay at level 1 of a named view')
+  if (kind === 'confirmation') {
+    need(worker !== null && record.keyset !== null && record.model !== null, 'worker', 'worker, keyset and model of the answer that was handed over')
+    need(view !== null, 'view', 'the audit view of the answer that was handed over')
+    need(replay === null ? verdict === 'inconclusive' : replay.level === 1, 'replay', 'a replay at level 1; none only where it came to no end')
+    need(
+      verdict !== 'unattributable' && (verdict !== 'fail' || reason === 'replay_mismatch'),
+      'verdict',
+      'what came of the replay, and no other fault',
+    )
+  }
+  need(reason !== 'not_confirmable' || kind === 'confirmation', 'reason', 'an obstacle of this kind of record')
   if (replay !== null) {
     need((replay.level === 2) === (replay.calibration !== null), 'replay.calibration', 'a digest at level 2, null at level 1')
     need((replay.level === 2) === (replay.tokens.near !== null), 'replay.tokens.near', 'a count at level 2, null at level 1')

@@ -1,7 +1,7 @@
-import type { AuditRecord } from '../audit/record.ts'
 import type { ScoringPolicy } from '../policy/policy.ts'
 import type { Judged } from '../rules/charge.ts'
-import { byText, type ScoringState, type Standing, type Vote, workerKey } from '../state/state.ts'
+import { byText, type ScoringState, type Standing, type Vote } from '../state/state.ts'
+import { confirmedMismatches } from './confirmations.ts'
 
 /** A verified fraud proof against a worker. */
 export interface ProvenKeyset {
@@ -13,7 +13,13 @@ export interface ProvenKeyset {
 
 export type Ground =
   | { readonly kind: 'proof'; readonly keyset: string }
-  | { readonly kind: 'level1'; readonly validator: string; readonly index: number }
+  | {
+      readonly kind: 'level1'
+      readonly validator: string
+      readonly index: number
+      /** Validators that found the same, by rising key. */
+      readonly confirmed_by: readonly string[]
+    }
   | { readonly kind: 'level2'; readonly validator: string; readonly epoch: number; readonly platform: string | null }
 
 export interface Conviction {
@@ -65,8 +71,8 @@ export function convict(
     keysets.add(keyset)
     accuse(operator, platform, { kind: 'proof', keyset })
   }
-  for (const { validator, index, worker } of confirmed(judges, policy.confirmations))
-    if (worker !== null) accuse(worker.operator, worker.platform, { kind: 'level1', validator, index })
+  for (const { validator, index, worker, by } of confirmedMismatches(judges, policy.confirmations))
+    accuse(worker.operator, worker.platform, { kind: 'level1', validator, index, confirmed_by: by })
   const standing = latest([...before.votes.filter((vote) => epoch < vote.epoch + policy.sprt.voteEpochs), ...votes])
   const weights = new Map(judges.map((one) => [one.key, one]))
   for (const [operator, against] of groupByOperator(standing)) {
@@ -96,28 +102,6 @@ export function convict(
 function ban(standings: Map<string, Standing>, key: string, until: number): void {
   const before = standings.get(key)
   standings.set(key, { convictions: (before?.convictions ?? 0) + 1, until: Math.max(until, before?.until ?? 0) })
-}
-
-/** Mismatches at level 1 that enough other validators confirm, by validator and index. */
-function confirmed(judges: readonly Judge[], needed: number): readonly AuditRecord[] {
-  const counting = judges.filter(({ weight }) => weight > 0n)
-  const confirmers = new Map<string, Set<string>>()
-  const all: { readonly record: AuditRecord; readonly key: string }[] = []
-  for (const { judged } of counting)
-    for (const { record, charged } of judged) {
-      const { replay, view, worker, validator } = record
-      if (replay?.level !== 1 || replay.outcome !== 'fail' || charged !== 'worker' || view === null || worker === null) continue
-      const key = `${workerKey(worker)}/${view.digest}/${replay.engine}`
-      if (record.kind !== 'confirmation') all.push({ record, key })
-      else confirmers.set(key, (confirmers.get(key) ?? new Set()).add(validator))
-    }
-  return all
-    .filter(({ record, key }) => {
-      const by = confirmers.get(key) ?? new Set()
-      return by.size - (by.has(record.validator) ? 1 : 0) >= needed
-    })
-    .map(({ record }) => record)
-    .sort((a, b) => (a.validator < b.validator ? -1 : a.validator > b.validator ? 1 : a.index - b.index))
 }
 
 /** One vote for each validator, operator and platform: the latest, in that order. */

@@ -1,11 +1,11 @@
 // Convictions, on all grounds, and what follows from them.
-import type { EpochInput } from '../../../src/scoring/index.ts'
+import type { AuditRecord, EpochInput, WorkerId } from '../../../src/scoring/index.ts'
 import { type Any, cmp, type Facts, id, unique } from './facts.ts'
 import { total } from './numbers.ts'
 import type { Sides } from './sides.ts'
 
 /** Takes from the convicted what they had: `sides` are changed. */
-export function convict({ policy, e, roster, records, weightOf, chargeOf, before }: Facts, input: Pick<EpochInput, 'proven'>, sides: Sides) {
+export function convict({ policy, e, roster, records, weightOf, ownerOf, chargeOf, before }: Facts, input: Pick<EpochInput, 'proven'>, sides: Sides) {
   const grounds: { operator: string; platform: string | null; ground: Any }[] = []
   const keysets = new Set<string>(before.keysets)
   for (const p of [...input.proven].sort((a, b) => cmp(a.keyset, b.keyset)))
@@ -13,23 +13,31 @@ export function convict({ policy, e, roster, records, weightOf, chargeOf, before
       keysets.add(p.keyset)
       grounds.push({ operator: p.operator, platform: p.platform, ground: { kind: 'proof', keyset: p.keyset } })
     }
-  const heavy = records.filter(
-    (r) => weightOf(r.validator) > 0n && r.replay?.level === 1 && r.replay.outcome === 'fail' && chargeOf.get(r) === 'worker',
-  )
-  for (const r of heavy.filter((x) => x.kind !== 'confirmation').sort((a, b) => cmp(a.validator, b.validator) || a.index - b.index)) {
-    if (r.worker === null || r.view === null) continue
+  const heavy = records.filter((r) => weightOf(r.validator) > 0n && r.replay?.level === 1 && r.worker !== null)
+  const accusations = heavy.filter((r) => r.kind !== 'confirmation' && r.replay?.outcome === 'fail' && chargeOf.get(r) === 'worker')
+  for (const r of accusations.sort((a, b) => cmp(a.validator, b.validator) || a.index - b.index)) {
     const others = heavy.filter(
       (x) =>
         x.kind === 'confirmation' &&
+        x.verdict !== 'inconclusive' &&
         x.validator !== r.validator &&
         x.view?.digest === r.view?.digest &&
         x.replay?.engine === r.replay?.engine &&
-        x.worker !== null &&
-        r.worker !== null &&
-        id(x.worker) === id(r.worker),
+        id(x.worker as WorkerId) === id(r.worker as WorkerId),
     )
-    if (unique(others.map((x) => x.validator)).length >= policy.confirmations)
-      grounds.push({ operator: r.worker.operator, platform: r.worker.platform, ground: { kind: 'level1', validator: r.validator, index: r.index } })
+    const agrees = (x: AuditRecord): boolean =>
+      x.verdict === 'fail' && x.replay?.tokens.total === r.replay?.tokens.total && x.replay?.tokens.equal === r.replay?.tokens.equal
+    const against = unique(others.filter((x) => !agrees(x)).map((x) => x.validator))
+    const by = unique(others.map((x) => x.validator)).filter((v) => !against.includes(v))
+    const voice = (v: string): string => ownerOf(v) ?? v
+    const voices = unique(by.map(voice)).filter((v) => v !== voice(r.validator))
+    const weigh = (vs: readonly string[]): bigint => total(vs.map(weightOf))
+    if (voices.length >= policy.confirmations && weigh([r.validator, ...by]) > weigh(against))
+      grounds.push({
+        operator: r.worker?.operator ?? '',
+        platform: r.worker?.platform ?? null,
+        ground: { kind: 'level1', validator: r.validator, index: r.index, confirmed_by: by },
+      })
   }
   const named = (v: Any): string => `${v.validator}/${v.operator}/${v.platform ?? ''}`
   const standing = [...before.votes.filter((v: Any) => e < v.epoch + policy.sprt.voteEpochs), ...sides.flatMap((s) => s.votes)]
