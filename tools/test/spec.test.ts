@@ -145,6 +145,18 @@ describe('documents of the running code are valid', () => {
     for (const reason of [...$defs.fault.enum, ...$defs.obstacle.enum]) expect(page).toContain(`\`${reason}\``)
   })
 
+  test('request for a confirmation: those of the vectors, and what their reader refuses for their shape', () => {
+    const vectors = JSON.parse(readFileSync(new URL('../../spec/vectors/confirmation-request.json', import.meta.url), 'utf8')) as {
+      requests: { request: string }[]
+      refused: { request: string; code: string }[]
+    }
+    for (const { request } of vectors.requests) expect(complaints('confirmation-request', JSON.parse(request))).toEqual([])
+    // The last two of these are of the right shape, and not of its canonical form.
+    const malformed = vectors.refused.filter(({ code }) => code === 'confirmation_request_malformed').slice(0, -2)
+    expect(malformed.length).toBeGreaterThan(10)
+    for (const { request } of malformed) expect(complaints('confirmation-request', JSON.parse(request))).not.toEqual([])
+  })
+
   test('scoring: policies and states', () => {
     const vectors = JSON.parse(readFileSync(new URL('../../spec/vectors/scoring-epochs.json', import.meta.url), 'utf8')) as {
       policy: unknown

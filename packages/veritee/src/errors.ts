@@ -144,6 +144,8 @@ export const errorTexts = {
   // validators: audits, scores, epochs (spec/audit-record.md, spec/scoring.md, spec/epoch.md)
   audit_record_malformed: 'the audit record is not a well-formed veritee.audit.v1 document, or contradicts itself',
   audit_record_signature_invalid: 'the audit record is not signed by the validator that it names: a field was changed',
+  confirmation_request_malformed: 'the request for a confirmation is not a well-formed veritee.confirmation-request.v1 document',
+  confirmation_request_signature_invalid: 'the request for a confirmation is not signed by the validator that it names: a field was changed',
   scoring_policy_malformed: 'the scoring policy is not a well-formed veritee.scoring-policy.v1 document',
   scoring_policy_signature_invalid: 'a signature of a key you trust does not hold over this scoring policy: a field was changed',
   scoring_policy_rejected: 'the scoring policy is of another network, not in force, too old, or signed by too few of the keys you trust',

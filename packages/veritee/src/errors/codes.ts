@@ -151,6 +151,8 @@ const codes = {
     'ehbp_binding_mismatch',
     'audit_record_malformed',
     'audit_record_signature_invalid',
+    'confirmation_request_malformed',
+    'confirmation_request_signature_invalid',
     'scoring_policy_malformed',
     'scoring_policy_signature_invalid',
     'scoring_state_malformed',

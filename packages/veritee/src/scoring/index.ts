@@ -15,6 +15,15 @@ export {
 } from './audit/record.ts'
 export { signAuditRecord, type VerifiedAuditRecord, verifyAuditRecord } from './audit/sign.ts'
 export {
+  type ConfirmationRequest,
+  confirmationRequestVersion,
+  maxConfirmationRequestLength,
+  parseConfirmationRequest,
+  signConfirmationRequest,
+  type UnsignedConfirmationRequest,
+  verifyConfirmationRequest,
+} from './confirmation/request.ts'
+export {
   type Canaries,
   type CanaryOpening,
   canaryCommitment,
