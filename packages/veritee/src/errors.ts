@@ -119,6 +119,8 @@ export const errorTexts = {
   audit_view_signature_invalid: 'the statement for the log is not signed by the keyset that it names: a field was changed',
   log_store_invalid: 'the files of the log are not those that its key has signed: changed, damaged, or of another log',
   log_busy: 'more entries wait for the log than it takes; retry later',
+  content_full: 'the validator holds as many contents as it has room for; hand over again later',
+  content_late: 'no audit will choose this receipt any more, or not soon: hand an answer over when it has come',
   log_refused: 'the log does not take this entry from this submitter; the reason is in the message',
   witness_request_malformed: 'the request to the witness is not of c2sp.org/tlog-witness',
   // fraud proofs (spec/fraud-proof.md)

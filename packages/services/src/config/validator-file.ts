@@ -19,9 +19,21 @@ const single = [
   'log-url',
   'log-write-token-file',
   'log-views-token-file',
+  'content-host',
+  'content-token-file',
   'out',
 ] as const
-const numbers = ['threshold', 'accounts', 'probes', 'canaries', 'encrypt-to-controller', 'encrypt-to-worker', 'epochs', 'peer-wait'] as const
+const numbers = [
+  'threshold',
+  'accounts',
+  'probes',
+  'canaries',
+  'encrypt-to-controller',
+  'encrypt-to-worker',
+  'epochs',
+  'peer-wait',
+  'content-port',
+] as const
 const several = ['signer', 'controller', 'worker', 'model', 'calibration', 'beacon', 'root', 'peer'] as const
 const shape = new Shape('config_invalid')
 

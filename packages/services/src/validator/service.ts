@@ -15,6 +15,7 @@ import { calibrationFor, type NamedCalibration } from './calibrations.ts'
 import { proofJudge } from './combine/judging.ts'
 import { keepOutcome, markForSettling, settleOpenEpochs, shownFrom } from './combine/open-epochs.ts'
 import type { Peers } from './combine/settle.ts'
+import type { HeldContents } from './content/held.ts'
 import type { BeaconSource } from './epoch/beacon-source.ts'
 import { type Concluded, commitmentTo, concludeEpoch } from './epoch/conclude.ts'
 import type { LoggedEpoch } from './epoch/logged.ts'
@@ -55,6 +56,8 @@ export interface ValidatorOptions {
   readonly calibrations: readonly NamedCalibration[]
   /** Where the log of the scoring policy is; null exactly where it names none. */
   readonly log: LogPlace | null
+  /** What requesters hand over to be run again; null where nothing is taken. */
+  readonly contents: HeldContents | null
   readonly probesPerEpoch: number
   /** What probes ask; null: the templates of this repository. */
   readonly templates: readonly string[] | null
@@ -316,8 +319,8 @@ async function loggedOrLate(options: Running, of: Commitment): Promise<string | 
   }
 }
 
-function logOf({ scoring, roster, evidence, key, store, controllers }: ValidatorOptions, access: LogAccess, epoch: number): LoggedEpoch {
-  const urls = controllers.map(({ url }) => url)
+function logOf(options: Running, access: LogAccess, epoch: number): LoggedEpoch {
+  const { scoring, roster, evidence, key, store, controllers, contents } = options
   return loggedEpoch({
     access,
     policy: scoring.policy,
@@ -326,13 +329,27 @@ function logOf({ scoring, roster, evidence, key, store, controllers }: Validator
     validator: toHex(key.publicKey),
     evidence,
     store,
-    controllers: urls,
+    controllers: controllers.map(({ url }) => url),
+    contents: contents === null ? null : { held: contents, replay: replayerOf(options) },
   })
+}
+
+/** Runs answers again, one at a time, with the weights that the receipt names and the calibration for its engine. */
+function replayerOf({ models, turn, calibrations }: Running): NonNullable<AuditContext['replay']> {
+  return async (record, { files }) => {
+    const model = files.map(({ sha256 }) => sha256).join()
+    const own = models.get(model)
+    const there = eventOf(parseReceipt(record.receipt), 'veritee.inference')?.engine
+    if (own === undefined || there === undefined) return null
+    const named = calibrationFor(calibrations, { model, there, here: own.replay.facts })
+    const report = await turn.run(() => replayWith(record, own.replay, named?.calibration ?? null))
+    return { report, calibration: named?.digest ?? null }
+  }
 }
 
 /** One of the controllers, drawn anew for each probe: a worker that fails behind two of them fails itself (rule S19). */
 async function auditOne(options: Running, paths: Paths, named: NamedReports, epoch: number, probe: Probe) {
-  const { scoring, roster, evidence, now, clockMs, models, turn } = options
+  const { scoring, roster, evidence, now, clockMs, models } = options
   const context: AuditContext = {
     network: scoring.policy.network,
     salt: roster.salt,
@@ -341,15 +358,7 @@ async function auditOne(options: Running, paths: Paths, named: NamedReports, epo
     trust: evidence.trust,
     now,
     clockMs,
-    replay: async (record, { files }) => {
-      const model = files.map(({ sha256 }) => sha256).join()
-      const own = models.get(model)
-      const there = eventOf(parseReceipt(record.receipt), 'veritee.inference')?.engine
-      if (own === undefined || there === undefined) return null
-      const named = calibrationFor(options.calibrations, { model, there, here: own.replay.facts })
-      const report = await turn.run(() => replayWith(record, own.replay, named?.calibration ?? null))
-      return { report, calibration: named?.digest ?? null }
-    },
+    replay: replayerOf(options),
     findInLog: null,
     named,
     timeoutMs,

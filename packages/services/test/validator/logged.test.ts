@@ -1,9 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { closingRound, createLocalBeacon, type LocalBeacon, timeOfRound } from 'veritee/beacon'
 import { type Json, jcsDigest, toHex } from 'veritee/bytes'
-import { ask, chatBody, establish, nodeTransport } from 'veritee/client'
+import { ask, chatBody, connect, establish, handOver, nodeTransport } from 'veritee/client'
 import { generateEd25519, type SigningKey } from 'veritee/crypto'
 import { VeriteeError } from 'veritee/errors'
 import { parseLogTrust, verifyCheckpoint } from 'veritee/log'
@@ -24,8 +26,11 @@ import {
 } from '../../src/demo/system.ts'
 import { policyRules } from '../../src/enclave/runtime/admission/rules.ts'
 import type { LogLink } from '../../src/enclave/runtime/receipts/log-link.ts'
+import { RateLimit } from '../../src/http/rate-limit.ts'
 import { resolveModel } from '../../src/models/locate.ts'
 import type { ReplayModel } from '../../src/replay/index.ts'
+import { HeldContents } from '../../src/validator/content/held.ts'
+import { contentRoutes } from '../../src/validator/content/routes.ts'
 import { localBeacon } from '../../src/validator/epoch/beacon-source.ts'
 import type { Concluded } from '../../src/validator/epoch/conclude.ts'
 import { runValidator, type ValidatorOptions } from '../../src/validator/service.ts'
@@ -140,6 +145,7 @@ function optionsOf({ key, beacon, text, scoring, store }: Network, probes: numbe
     publish: async () => undefined,
     publishAgain: async () => undefined,
     calibrations: [],
+    contents: null,
     peers: null,
     ...changes,
   }
@@ -199,6 +205,27 @@ async function users(count: number): Promise<void> {
   transport.close()
 }
 
+/** What a user asks who hands over what is answered, until so many answers were taken. */
+async function handing(url: string, count: number): Promise<void> {
+  const told: ((took: boolean) => void)[] = []
+  const onProof = handOver({ url, onResult: (_, error) => void told.shift()?.(error === null) })
+  const c = await connect(controller.api.url, { policy, trust: machine.trust, now: realNow, onProof })
+  for (let i = 0, done = 0; done < count; i++) {
+    if (i > 20 * count) throw new Error('no answer was handed over')
+    const body = chatBody(model.served.name, `What of it, for the time number ${i}?`, { stream: false, maxTokens: 3, temperature: 0 })
+    const handed = new Promise<boolean>((resolve) => void told.push(resolve))
+    try {
+      const response = await c.fetch(`${c.baseURL}/chat/completions`, { method: 'POST', body: body as Uint8Array<ArrayBuffer> })
+      await response.text()
+      if (response.ok && (await handed)) done++
+    } catch (error) {
+      if (!(error instanceof VeriteeError)) throw error
+      told.pop()
+    }
+  }
+  c.close()
+}
+
 const nothingBrought = { trust: null, verifyProof: null, roster: null, previous: null }
 const recordsIn = ({ written: { bundle } }: Concluded, key: SigningKey): AuditRecord[] =>
   (bundle.get(`validators/${keyOf(key)}/records.jsonl`) ?? '').split('\n').slice(0, -1).map(parseAuditRecord)
@@ -208,9 +235,20 @@ describe('a validator under a policy with a log', () => {
   test('S16: commitments are witnessed in time, leaves that the seed chose are audited by their views, own receipts once, and anybody verifies it offline', async () => {
     const net = await network()
     const published: [number, Concluded][] = []
+    const replayed: AuditRecord[] = []
     const probes = 6
-    const stop = hurry(net, probes, () => users(4), 1)
-    await runValidator(optionsOf(net, probes, { publish: async (epoch, concluded) => void published.push([epoch, concluded]) }), 2).finally(stop)
+    const contents = new HeldContents({ trust: machine.trust, policy, scoring: net.scoring, now })
+    const limit = new RateLimit({ perSecond: 100, burst: 100, now })
+    const server = createServer(contentRoutes({ contents, token: null, rateLimit: limit, guesses: limit }))
+    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
+    closing.push(async () => server.close())
+    const asking = async (): Promise<void> => {
+      await users(4)
+      if (published.length === 0) await handing(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, 2)
+    }
+    const stop = hurry(net, probes, asking, 1)
+    const options = optionsOf(net, probes, { contents, publish: async (epoch, concluded) => void published.push([epoch, concluded]) })
+    await runValidator(options, 2).finally(stop)
 
     expect(published.map(([epoch]) => epoch)).toEqual([0, 1])
     for (const [epoch, concluded] of published) {
@@ -236,7 +274,8 @@ describe('a validator under a policy with a log', () => {
       expect(judged.length).toBeGreaterThanOrEqual(4)
       const [honest, cheat] = fleet.map(({ operator }) => toHex(operator.publicKey))
       for (const record of judged) {
-        expect(record).toMatchObject({ path: [], timings: null, replay: null, attestation: { verdict: 'accepted' } })
+        expect(record).toMatchObject({ path: [], timings: null, attestation: { verdict: 'accepted' } })
+        if (record.replay !== null) replayed.push(record)
         if (record.worker?.operator === cheat) expect(record).toMatchObject({ verdict: 'fail', reason: 'model_mismatch', charged: 'worker' })
         else expect([record.worker?.operator, record.verdict, record.reason]).toEqual([honest, 'pass', null])
       }
@@ -250,6 +289,13 @@ describe('a validator under a policy with a log', () => {
       }
       expect(verdict.checks.find(({ id }) => id === 'previous')?.detail).toMatch(epoch === 0 ? /first epoch/ : /epoch before was not given/)
     }
+    // What was handed over was run again, token by token; its length is told as the view tells it.
+    expect(replayed.length).toBeGreaterThanOrEqual(2)
+    for (const { verdict, replay, output_tokens } of replayed)
+      expect([verdict, replay]).toMatchObject([
+        'pass',
+        { level: 1, outcome: 'pass', tokens: { total: output_tokens, equal: output_tokens, near: null } },
+      ])
     // The second epoch goes on from the state of the first, though it was under way before that was concluded.
     expect(published[1]?.[1].written.bundle.get('before.json')).toBe(published[0]?.[1].written.bundle.get('after.json'))
   }, 240_000)

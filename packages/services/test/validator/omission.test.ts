@@ -102,6 +102,7 @@ describe('S17: a report whose operator signature was left out on its way', () =>
         trust: await trust(),
         policy: policyOf(),
         origin: 'log.example/receipts',
+        contents: null,
         window: { bundle: async () => [view] } as unknown as OrganicContext['window'],
         reports: {
           async *of() {

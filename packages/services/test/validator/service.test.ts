@@ -111,6 +111,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
       if (line.includes('committed to')) ahead = (genesis + 1) * 1000 - Date.now()
     },
     publish: async (_, concluded) => void published.push(concluded),
+    contents: null,
     peers: null,
     publishAgain: async (_, files) => void again.push(files),
   }

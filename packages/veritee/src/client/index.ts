@@ -1,5 +1,6 @@
 export * from './browser.ts'
 export * from './collateral/index.ts'
+export { type HandOverOptions, handOver } from './content/hand-over.ts'
 export { diskSeen } from './inclusion/disk-seen.ts'
 export { isLoopbackHost, nodeTransport, spkiOf } from './node-transport.ts'
 export { defaultReportDirectory } from './platform/disk-reports.ts'

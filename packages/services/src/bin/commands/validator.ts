@@ -11,6 +11,8 @@ import type { Policy } from 'veritee/policy'
 import { eventOf, parseReceipt } from 'veritee/receipt'
 import { parseAuditRecord, parseScoringPolicy, type Roster, type ScoringPolicy, signScoringPolicy, verifyScoringPolicy } from 'veritee/scoring'
 import { validatorFile } from '../../config/validator-file.ts'
+import { type Listening, listen } from '../../http/listen.ts'
+import { RateLimit } from '../../http/rate-limit.ts'
 import { readPublisherKey } from '../../models/sealing/keys.ts'
 import { nodeFiles, publish } from '../../process/files.ts'
 import { readRoots } from '../../process/roots.ts'
@@ -18,6 +20,8 @@ import { openReplayModel, parseCalibration, replayWith } from '../../replay/inde
 import { type Appeal, appealAudit } from '../../validator/audit/appeal.ts'
 import { namedCalibrations } from '../../validator/calibrations.ts'
 import type { Peers } from '../../validator/combine/settle.ts'
+import { HeldContents } from '../../validator/content/held.ts'
+import { contentPath, contentRoutes } from '../../validator/content/routes.ts'
 import { httpBeacon } from '../../validator/epoch/beacon-source.ts'
 import { scoredOperators, statusOf, whyOf } from '../../validator/explain.ts'
 import type { LogPlace } from '../../validator/log/access.ts'
@@ -55,6 +59,11 @@ const help = `veriteed validator: asks the workers of a network as anybody would
                               its credential for documents: commitments go there
       --log-views-token-file FILE
                               its credential for audit views; without it organic receipts that are chosen cannot be looked at, and are recorded so
+      --content-port PORT     takes prompts and answers that requesters hand over, to run them again where their leaf is chosen; off unless given.
+                              It reads what is handed over: in memory only, never written down or published (spec/content.md)
+      --content-host ADDRESS  where it listens for them (default: 127.0.0.1); beyond loopback with --content-token-file or --open, and --behind-tls
+      --content-token-file FILE
+                              the credential that whoever hands over must have
       --root FILE             root certificate of a simulated machine
       --probes N              in an epoch (default: 200)
       --templates FILE        what probes ask, one a line, with {placeholders} (default: templates that everybody can read)
@@ -103,6 +112,11 @@ const options = {
   'log-url': { type: 'string' },
   'log-write-token-file': { type: 'string' },
   'log-views-token-file': { type: 'string' },
+  'content-port': { type: 'string' },
+  'content-host': { type: 'string' },
+  'content-token-file': { type: 'string' },
+  open: { type: 'boolean', default: false },
+  'behind-tls': { type: 'boolean', default: false },
   root: { type: 'string', multiple: true, default: [] as string[] },
   accounts: { type: 'string' },
   probes: { type: 'string' },
@@ -295,6 +309,8 @@ async function run(values: Values): Promise<number> {
   if ('directory' in place) await mkdir(place.directory, { recursive: true, mode: 0o700 })
   const store = await openEpochStore(place, true)
   const models = await Promise.all(values.model.map(openModel))
+  const contents = values['content-port'] === undefined ? null : new HeldContents({ trust: { roots }, policy, scoring, now })
+  const listening = contents === null ? null : await listenForContents(values, contents, scoring)
   try {
     await runValidator(
       {
@@ -309,6 +325,7 @@ async function run(values: Values): Promise<number> {
         apiKeys,
         accountsPerEpoch: count(values.accounts ?? '4', '--accounts', 1),
         log: await logOf(values),
+        contents,
         models: new Map(models.map(({ name, replay }) => [`sha256:${replay.engine.model.sha256}`, { name, replay }])),
         calibrations,
         probesPerEpoch: probes,
@@ -332,10 +349,26 @@ async function run(values: Values): Promise<number> {
     if (!stop.signal.aborted) throw error
     process.stderr.write('stopped; what was begun goes on with the next start\n')
   } finally {
+    await listening?.close()
     await store.close()
     for (const { replay } of models) await replay.engine.dispose()
   }
   return 0
+}
+
+/** A listener of its own, which nobody has who does not ask for it (rule S22). Throws `usage`, `port_unavailable`. */
+async function listenForContents(values: Values, contents: HeldContents, { log }: ScoringPolicy): Promise<Listening> {
+  if (log === 'any')
+    throw fail('usage', '--content-port: expected parameters of scoring that name a log: contents are run again where their leaf is chosen')
+  const { 'content-token-file': file, 'content-host': host = '127.0.0.1', open, 'behind-tls': behindTls } = values
+  const token = file === undefined ? null : (await nodeFiles.readText(file)).replace(/\r?\n$/, '')
+  if (token !== null && token.length < 32) throw fail('usage', '--content-token-file: expected a credential of at least 32 characters')
+  const limit = (perSecond: number, burst: number) => new RateLimit({ perSecond, burst, now: () => new Date() })
+  const routes = contentRoutes({ contents, token, rateLimit: limit(2, 20), guesses: limit(0.1, 10) })
+  const port = count(values['content-port'] ?? '', '--content-port', 0)
+  const listening = await listen({ host, port, tls: null, simulated: false, apiKeys: token !== null, open, behindTls }, routes)
+  process.stderr.write(`contents are taken at ${listening.url}${contentPath}\n`)
+  return listening
 }
 
 /** Whoever serves a bundle: what one validator of a network has of an epoch is not more than that. */

@@ -255,7 +255,8 @@ function attestationOf({ worker }: Seen, error: VeriteeError | null): UnsignedAu
     : { verdict: 'accepted', code: null, evidence, collateral }
 }
 
-async function auditedReplay(replay: Replayed | null, receipt: Receipt | null): Promise<AuditedReplay | null> {
+/** What a record says of a replay; null where it did not come to a comparison. */
+export async function auditedReplay(replay: Replayed | null, receipt: Receipt | null): Promise<AuditedReplay | null> {
   if (replay === null) return null
   const { report, calibration } = replay
   if (report.level === null || report.engines === null) return null

@@ -8,6 +8,7 @@ import { evaluateReport, parseReport, ReceiptKeys, type VerifiedReport, verifyRe
 import { auditVersion, type Fault, type Obstacle, type UnsignedAuditRecord } from 'veritee/scoring'
 import { type Audited, workerId } from '../audit/audit.ts'
 import { faultOf } from '../audit/reasons.ts'
+import { type ContentAudits, replayContent } from '../content/replay.ts'
 import type { OrganicLeaf } from './choose.ts'
 import type { Reports } from './reports.ts'
 import type { Window } from './window.ts'
@@ -28,12 +29,14 @@ export interface OrganicContext {
   readonly origin: string
   readonly window: Window
   readonly reports: Pick<Reports, 'of'>
+  /** Contents that requesters handed over; null where none are taken. */
+  readonly contents: ContentAudits | null
 }
 
 /**
  * Audits a receipt of others that was chosen, by its audit view alone (rule S6), in this order: the view hashes to the leaf; a report binds its keyset, and a key of that signed it; the keyset is a worker's, its
  * evidence accepted, and not over when the receipt was signed; the weights are those that the keyset announces; nothing beside it in the log contradicts its place in the chain. That the leaf is in the log the
- * caller has verified. What was asked and answered nobody looks at.
+ * caller has verified. What was asked and answered nobody looks at, unless the requester handed it over: then the answer is run again, and may show a fault that the view does not.
  *
  * Evidence is judged as of the last second of the epoch, or of its keyset where that ended before. How old the attestation was is waived: a view does not tell.
  * Throws what reading views throws while the log is away.
@@ -52,14 +55,17 @@ export async function auditOrganic(context: OrganicContext, index: number, at: O
   const id = await workerId(context.salt, report)
   if (id === null) return stranger(context, index, at, view, 'attestation_unavailable')
   const rejected = judged(context, report)
-  const { reason, beside } =
+  const { reason: shown, beside } =
     rejected === null ? await faultIn(context, at, signed, worker, { ...view, model }) : { reason: faultOf(rejected), beside: [] }
+  const content = shown !== null || context.contents === null ? null : await replayContent(context.contents, at.leaf, view.tokens.completion ?? 0)
+  const reason = shown ?? content?.reason ?? null
   const record: UnsignedAuditRecord = {
     ...headOf(context, index, at, view),
     worker: id,
     keyset: report.keysetDigest,
     model: { name: model.name, weights: model.weights },
     attestation: attestationOf(text, rejected),
+    replay: content?.replay ?? null,
     output_tokens: view.tokens.completion ?? 0,
     ...(reason === null ? { verdict: 'pass', reason, charged: null } : { verdict: 'fail', reason, charged: 'worker' }),
   }

@@ -1,5 +1,6 @@
 import type { FraudContext } from 'veritee/fraud'
 import { epochWindow, type ScoringPolicy } from 'veritee/scoring'
+import type { ContentAudits } from '../content/replay.ts'
 import type { LoggedEpoch } from '../epoch/logged.ts'
 import type { LogAccess } from '../log/access.ts'
 import { NamedReports } from '../named-reports.ts'
@@ -21,10 +22,12 @@ export interface LoggedEpochOptions {
   readonly store: EpochStore
   /** URLs of controllers, whose workers may be unknown to own probes. */
   readonly controllers: readonly string[]
+  /** Contents that requesters handed over; null where none are taken. */
+  readonly contents: ContentAudits | null
 }
 
 /** What an epoch does with the log of its policy. Its receipts are looked for until the middle of the next epoch, leaves audited a quarter longer: the commitment to the records is due at its end. */
-export function loggedEpoch({ access, policy, epoch, salt, validator, evidence, store, controllers }: LoggedEpochOptions): LoggedEpoch {
+export function loggedEpoch({ access, policy, epoch, salt, validator, evidence, store, controllers, contents }: LoggedEpochOptions): LoggedEpoch {
   const { length } = policy.epoch
   const window = epochWindow(policy, epoch)
   const context: OrganicContext = {
@@ -37,6 +40,7 @@ export function loggedEpoch({ access, policy, epoch, salt, validator, evidence, 
     origin: access.trust.origin,
     window: new Window(access),
     reports: new Reports(store, new NamedReports(store, epoch), controllers),
+    contents,
   }
   return {
     access,
