@@ -49,7 +49,7 @@ controller_config() {
   open=${VERITEE_OPEN:-false} && switch VERITEE_OPEN "$open"
   attest=${ENABLE_ATTESTATION_API:-false} && switch ENABLE_ATTESTATION_API "$attest"
   if [ "$open" = true ]; then keys=false; else keys=true; fi
-  printf '{"api":{"host":"%s","port":%s,"tls":true,"open":%s,"legacy_attest":%s},"control":{"host":"%s","port":%s},"access":{"keys":%s}%s%s}\n' \
+  printf '{"api":{"host":"%s","port":%s,"tls":true,"open":%s,"legacy_attest":%s},"control":{"host":"%s","port":%s,"open":true},"access":{"keys":%s}%s%s}\n' \
     "$api" "${API_PORT:-8000}" "$open" "$attest" "$control" "${CONTROLLER_PORT:-21001}" "$keys" "$(admission)" "$(metrics)"
 }
 

@@ -30,3 +30,17 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- range .Values.workers }}{{ $all = append $all (mergeOverwrite (deepCopy $.Values.workerDefaults) (deepCopy .)) }}{{ end -}}
 {{- toJson $all -}}
 {{- end -}}
+
+{{/* Egress to a URL: a port, since a NetworkPolicy knows no names. */}}
+{{- define "veritee.portOf" -}}
+{{- $url := urlParse . -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- default (ternary "443" "80" (eq $url.scheme "https")) $port -}}
+{{- end -}}
+
+{{/* The log that receipts promise, as JSON; empty where there is none. */}}
+{{- define "veritee.transparency" -}}
+{{- $log := .Values.transparency -}}
+{{- if ne (empty $log.url) (empty $log.origin) }}{{ fail "transparency: expected url and origin, or neither; found one" }}{{ end -}}
+{{- if $log.url }}{{ toJson (dict "url" $log.url "origin" $log.origin) }}{{ else }}{}{{ end -}}
+{{- end -}}

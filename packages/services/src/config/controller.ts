@@ -30,6 +30,11 @@ const sections = {
   control: {
     host: address('control-host', 'address where workers register'),
     port: integer({ flag: 'control-port', min: 0, max: 65_535, fallback: 21_005, about: 'port where workers register' }),
+    open: onSwitch({
+      flag: 'control-open',
+      about:
+        'beyond loopback where API keys are asked for: whoever reaches this port may ask to be admitted as a worker, and is admitted as the policy says',
+    }),
   },
   admission: {
     policy: optionalText({

@@ -21,6 +21,25 @@ export function bindOf(
   return { host, port, tls, simulated, apiKeys, open, behindTls, knowsSimulated, ...(names !== undefined && { names }) }
 }
 
+/**
+ * The listener where workers register knows no API keys, so that it is open to whoever reaches it. Throws `usage` where it leaves loopback and neither
+ * `--control-open` nor `--open` says so.
+ */
+export function controlBindOf(
+  control: { readonly host: string; readonly port: number; readonly open: boolean },
+  tls: Bind['tls'],
+  simulated: boolean,
+  api: PublicBind,
+): Bind {
+  const open = api.open || control.open
+  if (!open && !isLoopbackHost(control.host))
+    throw fail(
+      'usage',
+      `binding ${control.host} lets anybody ask to be admitted as a worker; say --control-open, or have workers register on loopback`,
+    )
+  return bindOf(control.host, control.port, tls, simulated, { ...api, open })
+}
+
 /** What readiness repeats of those risks (rule S22). */
 export function noticesOf(simulated: boolean, said: PublicBind, apiKeys = false): string[] {
   return [
@@ -28,6 +47,10 @@ export function noticesOf(simulated: boolean, said: PublicBind, apiKeys = false)
     ...(said.open ? [apiKeys ? 'open: anybody may ask to be admitted as a worker' : 'open: no API keys'] : []),
     ...(said.behind_tls ? ['behind-tls: plain HTTP to a proxy in front'] : []),
   ]
+}
+
+export function controlNotices({ open }: { readonly open: boolean }): string[] {
+  return open ? ['control-open: anybody may ask to be admitted as a worker'] : []
 }
 
 /** Under which URL others reach a listener. Throws `config_invalid` where it listens everywhere and nobody said. */

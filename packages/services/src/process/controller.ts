@@ -18,7 +18,7 @@ import { createLegacyAttest } from '../http/legacy-attest.ts'
 import { type Bind, checkBind, listen } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import { accessMetrics, accessReasons, listenAdmin, openAccess } from './access.ts'
-import { bindOf, noticesOf } from './bind.ts'
+import { bindOf, controlBindOf, controlNotices, noticesOf } from './bind.ts'
 import { publish } from './files.ts'
 import { keepFloors, refuseOlderManifest } from './floors.ts'
 import { Gate } from './gate.ts'
@@ -60,7 +60,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
   checkTransparency(config.transparency)
   const willHaveTls = api.tls ? { key: '', cert: '' } : null
   checkBind(bindOf(api.host, api.port, willHaveTls, simulated, api, config.access.keys))
-  checkBind(bindOf(control.host, control.port, willHaveTls, simulated, api))
+  checkBind(controlBindOf(control, willHaveTls, simulated, api))
   const adminToken = options.configuration.secrets.admin ?? null
   const adminBind = (tls: { key: string; cert: string }): Bind => bindOf(config.admin.host, config.admin.port, tls, simulated, api, true)
   if (adminToken !== null) checkBind(adminBind({ key: '', cert: '' }))
@@ -157,7 +157,12 @@ export async function startControllerProcess(options: StartOptions<Configuration
     accessMetrics(metrics, keys, archive)
     routingMetrics(metrics, controller.registry.routing)
     const gate = new Gate()
-    const readiness = new Readiness([...noticesOf(simulated, api, config.access.keys), ...receiptNotices(config), ...unattestedNotices(config)])
+    const readiness = new Readiness([
+      ...noticesOf(simulated, api, config.access.keys),
+      ...controlNotices(control),
+      ...receiptNotices(config),
+      ...unattestedNotices(config),
+    ])
     if (config.access.keys && keys !== null) accessReasons(readiness, keys)
     showTransparency(log, metrics, readiness)
     readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))
@@ -180,7 +185,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     const apiBind = { ...bindOf(api.host, api.port, tls, simulated, api, config.access.keys), crossOrigin: crossOrigin(api.origins, 'api') }
     const apiListening = await listen(apiBind, others, controller.keysetDigestOf)
     closing.push(() => apiListening.close())
-    const controlListening = await listen(bindOf(control.host, control.port, tls, simulated, api), controller.control, controller.keysetDigestOf)
+    const controlListening = await listen(controlBindOf(control, tls, simulated, api), controller.control, controller.keysetDigestOf)
     closing.push(() => controlListening.close())
     fastchat = await unattestedWorkersOf({ config, simulated, gate, now, report, attest })
     closing.push(() => fastchat?.close())

@@ -64,7 +64,9 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
   checkTransparency(config.transparency)
   const said = { ...config.listen }
   // Before the model is loaded: a wrong address should not take minutes to be refused. The key is not there yet, TLS will be.
-  checkBind(bindOf(said.host, said.port, { key: '', cert: '' }, simulated, said))
+  // Who answers nobody but controllers that he has verified is not open.
+  const closed = !config.admission.direct
+  checkBind(bindOf(said.host, said.port, { key: '', cert: '' }, simulated, said, closed))
   const platform = await openPlatform({
     tee: config.enclave.tee,
     role: 'worker',
@@ -147,7 +149,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const told = [...(config.logs.requests ? [reportRequests(report)] : []), ...(spans === null ? [] : [spans.add.bind(spans)])]
     const work = watchRequests(gated, { isWork: isInference, now, told })
     const bind = {
-      ...bindOf(said.host, said.port, worker.identity.tls, simulated, said),
+      ...bindOf(said.host, said.port, worker.identity.tls, simulated, said, closed),
       asksClientKey: callers !== 'anybody',
       crossOrigin: crossOrigin(said.origins, 'worker'),
     }

@@ -10,6 +10,7 @@ import { parse } from 'yaml'
 import { controllerSchema } from '../../src/config/controller.ts'
 import { logSchema, witnessSchema } from '../../src/config/log.ts'
 import { readConfiguration } from '../../src/config/schema.ts'
+import { validatorFile } from '../../src/config/validator-file.ts'
 import { workerSchema } from '../../src/config/worker.ts'
 import { argumentsOf } from '../../src/deploy/layout.ts'
 import { nodeFiles } from '../../src/process/files.ts'
@@ -47,8 +48,12 @@ describe('files of deploy/ are what their own tools take', () => {
     for (const name of readdirSync(at('containers')).filter((one) => /ockerfile$/.test(one)))
       output(hadolint, '--failure-threshold', 'warning', at(`containers/${name}`))
   })
-  by('shellcheck', 'shell', (shellcheck) => {
-    output(shellcheck, at('containers/entrypoint.sh'), fileURLToPath(new URL('../../../../tools/install-deploy-tools.sh', import.meta.url)))
+  by('shellcheck', 'every shell script of the repository', (shellcheck) => {
+    const repository = fileURLToPath(new URL('../../../../', import.meta.url))
+    const list = execFileSync('git', ['-C', repository, 'grep', '-lE', '--untracked', '^#!.*/(env )?(ba|da)?sh'], { encoding: 'utf8' })
+    const scripts = list.split('\n').filter((path) => path !== '' && /^#!.*sh\n/.test(readFileSync(join(repository, path), 'utf8')))
+    expect(scripts).toEqual(expect.arrayContaining(['deploy/containers/entrypoint.sh', 'tools/install-helm.sh']))
+    output(shellcheck, ...scripts.map((path) => join(repository, path)))
   })
   by('promtool', 'the configuration of Prometheus', (promtool) => {
     output(promtool, 'check', 'config', '--syntax-only', at('observability/prometheus.yaml'))
@@ -82,7 +87,9 @@ describe('files of deploy/ are what their own tools take', () => {
   by('systemd-analyze', 'units: verified, and exposed as little as 2.0 of 10', async (analyze) => {
     // The programs are not installed here; everything else is judged.
     for (const name of readdirSync(at('systemd'))) {
-      const text = readFileSync(at(`systemd/${name}`), 'utf8').replace(/^ExecStart=\/usr\/bin\/[a-z-]+/m, 'ExecStart=/bin/true')
+      const unit = readFileSync(at(`systemd/${name}`), 'utf8')
+      // With the lines that are for those who need them.
+      const text = unit.replace(/^ExecStart=\/usr\/bin\/[a-z-]+/m, 'ExecStart=/bin/true').replace(/^#(?=[A-Z]\w+=)/gm, '')
       await writeFile(join(directory, name.replace('@.', '@worker.')), text)
     }
     const names = readdirSync(at('systemd')).filter((name) => name.endsWith('.service'))
@@ -120,6 +127,29 @@ describe('services of the compose file that are no enclaves', () => {
     expect(values?.[name]).toMatchObject({ data: `/var/lib/veritee-${name}/data`, key: `/run/credentials/${name}.pem` })
     expect(unit).toContain(`LoadCredential=${name}.pem:/etc/veritee-${name}/${name}.pem`)
     expect(unit).toContain(`StateDirectory=veritee-${name}\n`)
+  })
+
+  it('S16: the configuration of the guide is read, with the credentials of a log; compose file and unit give the service every file that it names', async () => {
+    const guide = await readFile(at('../docs/validator-guide.md'), 'utf8')
+    const [, text = ''] = /^```json\n([\s\S]*?)^```$/m.exec(guide) ?? []
+    const files = ['manifest', 'scoring-policy', 'key', 'api-key-file', 'log-write-token-file', 'log-views-token-file'] as const
+    const config = validatorFile(text)
+    expect(config['log-url']).toMatch(/^https:/)
+    const { volumes } = services.validator as unknown as { volumes: string[] }
+    const mounted = volumes.map((one) => one.replace(/:ro$/, '').slice(one.replace(/:ro$/, '').lastIndexOf(':') + 1))
+    for (const name of files) {
+      const path = String(config[name]).replace('/etc/veritee-validator/', '/etc/veritee/')
+      expect(
+        mounted.some((one) => path.startsWith(`${one}/`)),
+        name,
+      ).toBe(true)
+    }
+    // Secrets stay with root, and their names are those of the guide.
+    const unit = await readFile(at('systemd/veritee-validator.service'), 'utf8')
+    for (const name of ['key', 'log-write-token-file', 'log-views-token-file']) {
+      const path = String(config[name])
+      expect(unit).toMatch(new RegExp(`^#?LoadCredential=${path.slice(path.lastIndexOf('/') + 1)}:${path}$`, 'm'))
+    }
   })
 
   it('the image starts the program without installing or writing anything, and holds no state of who built it', async () => {

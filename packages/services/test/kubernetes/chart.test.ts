@@ -100,7 +100,15 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
       for (const map of objects(values).filter((one) => one.kind === 'ConfigMap' && one.data['config.json'] !== undefined)) {
         const component: string = map.metadata.labels['app.kubernetes.io/component']
         if (component === 'validator') {
-          expect(validatorFile(map.data['config.json'])).toMatchObject({ threshold: '2', probes: '200', 'api-key-file': '/accounts/accounts.txt' })
+          expect(validatorFile(map.data['config.json'])).toMatchObject({
+            threshold: '2',
+            probes: '200',
+            'api-key-file': '/accounts/accounts.txt',
+            'log-url': 'https://log.example:8443/receipts',
+            // What the chart has no value of its own for.
+            accounts: '8',
+            peer: ['https://other.example/epochs'],
+          })
           continue
         }
         if (component === 'log' || component === 'witness') continue
@@ -188,11 +196,45 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
     // Every file that its configuration names lies in something that is mounted.
     const mounts: string[] = container.volumeMounts.map(({ mountPath }: { mountPath: string }) => mountPath)
     const config = validatorFile(named(all, 'ConfigMap', 'inference-validator').data['config.json'])
-    for (const option of ['key', 'manifest', 'scoring-policy', 'api-key-file', 'state', 'out'])
+    for (const option of ['key', 'manifest', 'scoring-policy', 'api-key-file', 'log-write-token-file', 'log-views-token-file', 'state', 'out'])
       expect(
         mounts.some((mount) => String(config[option]).startsWith(`${mount}/`)),
         option,
       ).toBe(true)
+  })
+
+  it('S16: a validator gets the credentials of its log as files, and may reach it; without a log it gets neither', () => {
+    const all = objects(allValues())
+    expect(named(all, 'StatefulSet', 'inference-validator').spec.template.spec.volumes).toContainEqual({
+      name: 'log',
+      projected: {
+        defaultMode: 0o440,
+        sources: [
+          { secret: { name: 'log-commitments', items: [{ key: 'token', path: 'write.token' }] } },
+          { secret: { name: 'log-views', items: [{ key: 'token', path: 'views.token' }] } },
+        ],
+      },
+    })
+    const ports = (values: Values): number[] =>
+      named(objects(values), 'NetworkPolicy', 'inference-validator').spec.egress.flatMap((rule: Resource) =>
+        rule.ports.map(({ port }: Resource) => port),
+      )
+    expect(ports(allValues())).toContain(8443)
+    expect(ports(changed(allValues(), ['validator', 'log', 'url'], 'https://log.example/receipts'))).toEqual([53, 53, 8000, 443, 443])
+    const without = changed(allValues(), ['validator', 'log'], {})
+    expect(ports(without)).toEqual([53, 53, 8000, 443])
+    expect(Object.keys(validatorFile(named(objects(without), 'ConfigMap', 'inference-validator').data['config.json'])).join()).not.toContain('log-')
+  })
+
+  it('receipts of controllers and workers promise the log that the values name, and both may reach it', () => {
+    const all = objects(allValues())
+    for (const name of ['controller', 'worker-small', 'worker-large']) {
+      const config = JSON.parse(named(all, 'ConfigMap', `inference-${name}`).data['config.json'])
+      expect(config.transparency, name).toEqual({ url: 'http://inference-log:8090', origin: 'log.example/receipts' })
+      expect(named(all, 'NetworkPolicy', `inference-${name}`).spec.egress, name).toContainEqual({ ports: [{ port: 8090 }] })
+    }
+    const least = objects(leastValues())
+    expect(JSON.parse(named(least, 'ConfigMap', 'release-controller').data['config.json'])).not.toHaveProperty('transparency')
   })
 
   it.each(['log', 'witness'] as const)(
@@ -244,6 +286,14 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
     ['a worker without a model', changed(leastValues(), ['workers'], [{ name: 'demo', models: [], modelNames: ['a'] }]), /models/],
     ['a validator without a key', changed(allValues(), ['validator', 'keySecret'], ''), /validator\.keySecret/],
     ['a controller whose operator nobody says', changed(allValues(), ['validator', 'controllers'], ['https://controller.example']), /controllers/],
+    [
+      'a log without the credential for commitments',
+      changed(allValues(), ['validator', 'log', 'writeTokenSecret'], ''),
+      /validator\.log\.writeTokenSecret/,
+    ],
+    ['credentials of a log that is nowhere', changed(allValues(), ['validator', 'log', 'url'], ''), /validator\.log\.url/],
+    ['a log to promise that has no name', changed(allValues(), ['transparency', 'origin'], ''), /transparency/],
+    ['a log at a place that is none', changed(allValues(), ['transparency', 'url'], 'log.example'), /transparency/],
     ['a log without a name', changed(allValues(), ['log', 'origin'], ''), /log\.origin/],
     ['a log without a key', changed(allValues(), ['log', 'keySecret'], ''), /log\.keySecret/],
     ['a quorum above the witnesses', changed(allValues(), ['log', 'quorum'], 2), /log\.quorum/],

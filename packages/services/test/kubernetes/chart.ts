@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,6 +20,13 @@ export type Resource = any
 
 const digest = `sha256:${'a'.repeat(64)}`
 
+/** A verifier key of nobody: https://c2sp.org/signed-note, type 1 for a log and 4 for a witness. */
+export function verifierKey(name: string, type: 1 | 4): string {
+  const key = Buffer.alloc(33, type)
+  const id = createHash('sha256').update(`${name}\n`).update(key).digest('hex').slice(0, 8)
+  return `${name}+${id}+${key.toString('base64')}`
+}
+
 /** The least that is accepted. */
 export function leastValues(): Values {
   return {
@@ -37,6 +45,7 @@ export function allValues(): Values {
     imagePullSecrets: ['registry'],
     admission: { configMap: 'manifest' },
     collateral: { configMap: 'collateral' },
+    transparency: { url: 'http://inference-log:8090', origin: 'log.example/receipts' },
     sgx: {
       quoteProvider: '',
       aesmHostPath: '/var/run/aesmd',
@@ -73,13 +82,15 @@ export function allValues(): Values {
       models: ['small=/var/lib/veritee/models/small.gguf'],
       modelClaim: 'models',
       beacons: ['https://beacon.example'],
+      log: { url: 'https://log.example:8443/receipts', writeTokenSecret: 'log-commitments', viewsTokenSecret: 'log-views' },
+      config: { accounts: 8, peer: ['https://other.example/epochs'] },
     },
     log: {
       enabled: true,
       image: { digest },
       origin: 'log.example/receipts',
       keySecret: 'log',
-      witnesses: [`witness.example/w1+0a1b2c3d+${Buffer.alloc(33, 4).toString('base64')} https://witness.example`],
+      witnesses: [`${verifierKey('witness.example/w1', 4)} https://witness.example`],
       operators: ['ef'.repeat(32)],
       writeTokenSecret: 'log-write',
       viewsTokenSecret: 'log-views',
@@ -90,7 +101,7 @@ export function allValues(): Values {
       image: { digest },
       name: 'witness.example/w2',
       keySecret: 'witness',
-      logs: [`other.example/log+0a1b2c3d+${Buffer.alloc(33, 1).toString('base64')}`],
+      logs: [verifierKey('other.example/log', 1)],
     },
     networkPolicy: { apiFrom: [{ ipBlock: { cidr: '10.0.0.0/8' } }], databaseTo: [{ podSelector: { matchLabels: { app: 'postgres' } } }] },
     serviceMonitor: { enabled: true, labels: { release: 'prometheus' } },

@@ -222,6 +222,29 @@ describe('API keys of a controller', () => {
     await up.close()
   })
 
+  test('S22: the port where workers register leaves loopback only where that is said, which readiness repeats; API keys do not say it', async () => {
+    const everywhere = [
+      '--control-host',
+      '0.0.0.0',
+      '--control-port',
+      '0',
+      '--i-know-this-is-simulated',
+      '--tls',
+      '--api-keys',
+      '--metrics-port',
+      '0',
+    ]
+    await expect(startController([...simulate('e'), ...trusting(), ...everywhere])).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringContaining('--control-open'),
+    })
+    const up = await startController([...simulate('e'), ...trusting(), ...everywhere, '--control-open'])
+    expect(await fetch(new URL('/readyz', String(up.ready.operations))).then((answer) => answer.json())).toMatchObject({
+      notices: expect.arrayContaining(['control-open: anybody may ask to be admitted as a worker']),
+    })
+    await up.close()
+  })
+
   test('keys and receipts outlive the process, and a list that the operator demands later than it is admits nobody', async () => {
     const { key } = await create()
     const { version } = (await keys('list')) as { version: number }
