@@ -12,7 +12,7 @@ if [ "$(cat "$target/installed.txt" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
 
 fail() { echo "left out: FastChat could not be installed: $1"; exit 0; }
 command -v python3 >/dev/null || fail "there is no python3"
-rm -rf "$target" && mkdir -p "$target" || fail "no room at $target"
+{ rm -rf "$target" && mkdir -p "$target"; } || fail "no room at $target"
 python3 -m venv "$target/venv" >"$target/pip.log" 2>&1 || fail "$(tail -n 1 "$target/pip.log")"
 pip() { "$target/venv/bin/python" -m pip install --quiet --no-deps --disable-pip-version-check "$@" >>"$target/pip.log" 2>&1; }
 pip --only-binary :all: --requirement "$list" || fail "$(tail -n 1 "$target/pip.log")"

@@ -8,7 +8,7 @@ if [ "$(cat "$target/installed.txt" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
 
 fail() { echo "left out: Helm could not be built: $1"; exit 0; }
 command -v go >/dev/null || fail "there is no Go"
-rm -rf "$target" && mkdir -p "$target" || fail "no room at $target"
+{ rm -rf "$target" && mkdir -p "$target"; } || fail "no room at $target"
 GOBIN="$target" GOFLAGS=-mod=mod go install "$wanted" >"$target/go.log" 2>&1 || fail "$(tail -n 1 "$target/go.log")"
 echo "$wanted" >"$target/installed.txt"
 echo "Helm 3.18.6 in $target"

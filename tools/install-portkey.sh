@@ -8,7 +8,7 @@ if [ "$(cat "$target/installed.txt" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
 
 fail() { echo "left out: Portkey could not be installed: $1"; exit 0; }
 command -v npm >/dev/null || fail "there is no npm"
-rm -rf "$target" && mkdir -p "$target" || fail "no room at $target"
+{ rm -rf "$target" && mkdir -p "$target"; } || fail "no room at $target"
 echo '{"private":true}' >"$target/package.json"
 npm install --prefix "$target" --ignore-scripts --no-audit --no-fund --save-exact "$wanted" >"$target/npm.log" 2>&1 || fail "$(tail -n 1 "$target/npm.log")"
 echo "$wanted" >"$target/installed.txt"

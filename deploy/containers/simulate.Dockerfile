@@ -6,7 +6,7 @@ WORKDIR /source
 COPY --chown=node:node package.json package-lock.json ./
 COPY --chown=node:node packages/veritee/package.json packages/veritee/package.json
 COPY --chown=node:node packages/services/package.json packages/services/package.json
-RUN npm ci --ignore-scripts --no-audit --no-fund
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 COPY --chown=node:node . .
 RUN install -d -o node -g node /state
 USER node
