@@ -65,6 +65,8 @@ export interface ControllerOptions {
   readonly archive?: ReceiptArchive
   /** See {@link RegistryOptions.onWorker}. */
   readonly onWorker?: RegistryOptions['onWorker']
+  /** See {@link RegistryOptions.onBan}. */
+  readonly onBan?: RegistryOptions['onBan']
   /** See {@link LedgerOptions.onReceipt}. */
   readonly onReceipt?: LedgerOptions['onReceipt']
   /** See {@link LedgerOptions.onStore}. */
@@ -102,6 +104,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
     ownTls: () => generations.current.identity.tls,
     ...(sawSignedTime !== undefined && { sawSignedTime }),
     ...(options.onWorker !== undefined && { onWorker: options.onWorker }),
+    ...(options.onBan !== undefined && { onBan: options.onBan }),
   })
   const verified = keepVerified({ registry, now })
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })

@@ -54,6 +54,8 @@ export interface RegistryOptions {
   readonly sawSignedTime?: (at: Date) => void
   /** Told of a worker that was admitted, and of one that was quarantined; it must not throw. */
   readonly onWorker?: (worker: AdmittedWorker) => void
+  /** Told of every ban that this controller makes, with what was found out; it must not throw. */
+  readonly onBan?: (bans: readonly Ban[], reason: string) => void
   readonly now: () => Date
   readonly allowLoopback: boolean
   readonly maxWorkers?: number
@@ -272,7 +274,8 @@ export class Registry {
     this.#roster.quarantine(worker, reason)
     if (!known) this.#options.onWorker?.(worker)
     if (scope === 'session') return
-    this.#bans.found(worker.party, worker.service.report.keysetDigest)
+    const made = this.#bans.found(worker.party, worker.service.report.keysetDigest)
+    if (made.length > 0) this.#options.onBan?.(made, reason)
     this.#enforce(reason)
   }
 
@@ -286,6 +289,11 @@ export class Registry {
     const news = this.#bans.learn(bans)
     if (news) this.#enforce('another controller, or this one before it started anew, has found it out')
     return news
+  }
+
+  /** See {@link Bans.standing}. */
+  standingBan(subject: string): Ban | null {
+    return this.#bans.standing(subject)
   }
 
   /** See {@link Bans.lift}. Whoever it was about comes back with a challenge, as from any other quarantine. */

@@ -18,6 +18,12 @@ export class Rounds {
     return this.#running
   }
 
+  /** A round that begins after this was called, for what has changed just now. */
+  async anew(): Promise<void> {
+    if (this.#running !== null) await this.#running.catch(() => undefined)
+    await this.now()
+  }
+
   stop(): void {
     clearInterval(this.#timer)
   }

@@ -35,6 +35,19 @@ export interface BanSummary {
   readonly lifts: number
 }
 
+/** One ban that a controller made, or lifted. */
+export interface BanTrailEntry {
+  /** Unix seconds. */
+  readonly at: number
+  readonly action: 'barred' | 'lifted'
+  readonly subject: string
+  readonly until: number
+  readonly count: number
+  readonly reason: string
+  /** Keyset digest of that controller. */
+  readonly by: string
+}
+
 /** The admin interface of a controller that was verified; see {@link openAdminChannel}. */
 export interface ControllerAdmin {
   readonly service: Service
@@ -47,8 +60,10 @@ export interface ControllerAdmin {
   /** Every charge whose receipt is still kept, oldest first. */
   usage(id: string): Promise<readonly KeyCharge[]>
   bans(): Promise<readonly BanSummary[]>
-  /** Ends a ban before its time, with the reason for the controller's log. */
+  /** Ends a ban before its time, with the reason for the controller's log and trail. */
   liftBan(subject: string, reason: string): Promise<void>
+  /** Bans that were made and lifted, the latest thousand, and how many entries are missing. */
+  banTrail(): Promise<{ readonly entries: readonly BanTrailEntry[]; readonly missing: number }>
   close(): void
 }
 
@@ -98,7 +113,24 @@ export async function openControllerAdmin(options: Omit<AdminChannelOptions, 'ro
     liftBan: async (subject, reason) => {
       await tell('POST', 'bans/lift', { subject, reason })
     },
+    banTrail: async () => {
+      const { entries, missing } = await tell('GET', 'bans/trail', null)
+      return { entries: shape.array(entries, 'entries', 1000).map(entryOf), missing: shape.integer(missing, 'missing') }
+    },
     close,
+  }
+}
+
+function entryOf(value: unknown): BanTrailEntry {
+  const o = shape.record(value, 'entry')
+  return {
+    at: shape.integer(o.at, 'at'),
+    action: shape.oneOf(o.action, 'action', ['barred', 'lifted']),
+    subject: shape.string(o.subject, 'subject', 200),
+    until: shape.integer(o.until, 'until'),
+    count: shape.integer(o.count, 'count'),
+    reason: shape.string(o.reason, 'reason', 300),
+    by: shape.string(o.by, 'by', 80),
   }
 }
 

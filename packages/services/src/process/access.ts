@@ -1,5 +1,7 @@
 import { type AccessControl, openAccessControl } from '../controller/access/index.ts'
 import type { Controller } from '../controller/controller.ts'
+import type { BanTrail } from '../controller/replicas/ban-trail.ts'
+import type { SharedBans } from '../controller/replicas/shared-bans.ts'
 import type { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
 import { type Bind, type Listening, listen } from '../http/listen.ts'
 import type { Report } from './logs/log.ts'
@@ -34,12 +36,19 @@ export async function listenAdmin(
   bind: (tls: Controller['identity']['tls']) => Bind,
   { api, identity, keysetDigestOf, registry }: Controller,
   report: Report,
+  { trail, shared }: { readonly trail: BanTrail; readonly shared: SharedBans },
 ): Promise<Listening | null> {
   if (keys === null || token === null) return null
   const bans = {
     list: () => registry.bans(),
-    lift: (subject: string, reason: string): boolean => {
+    trail: () => trail.view(),
+    lift: async (subject: string, reason: string): Promise<boolean> => {
+      const standing = registry.standingBan(subject)
+      if (standing === null) return false
+      await trail.lifting(standing, reason)
       const lifted = registry.liftBan(subject)
+      // Else it would stand again where this process ended now; where the store fails, the next round tells it.
+      await shared.tell().catch(() => undefined)
       if (lifted) report(`the ban of ${subject} is lifted: ${reason}`, { event: 'worker.ban_lifted', level: 'warn' })
       return lifted
     },

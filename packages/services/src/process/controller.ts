@@ -6,6 +6,7 @@ import { isLoopbackHost } from 'veritee/client'
 import type { ControllerConfig, controllerSchema } from '../config/controller.ts'
 import type { Configuration } from '../config/schema.ts'
 import { controllerDescriptor, createController } from '../controller/controller.ts'
+import { BanTrail } from '../controller/replicas/ban-trail.ts'
 import { SharedBans } from '../controller/replicas/shared-bans.ts'
 import { WorkerHints } from '../controller/replicas/worker-hints.ts'
 import { controllerPolicy } from '../demo/policy.ts'
@@ -121,6 +122,8 @@ export async function startControllerProcess(options: StartOptions<Configuration
       await closeArchive?.()
       await log?.stop()
     }
+    const trail = new BanTrail({ rows: archive.authority, now, by: () => controller.identity.keysetDigest })
+    closing.push(() => trail.close())
     const controller = await createController({
       quoter,
       collateral,
@@ -137,6 +140,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
       onReceipt,
       onStore: storeReports(report),
       onWorker: reportWorkers(report),
+      onBan: (bans, reason) => trail.made(bans, reason),
       ...(log !== null && { log }),
       ...(config.access.keys && keys !== null && { access: keys.access }),
     })
@@ -146,7 +150,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
       await log?.stop()
     }
     const bans = new SharedBans({ rows: archive.authority, registry: controller.registry, now, report })
-    closing.push(() => bans.stop())
+    closing.push(() => bans.close())
     // Before a worker can come: what was found out before this process began still holds.
     await bans.round()
     if (config.store.url !== null) {
@@ -189,7 +193,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     closing.push(() => controlListening.close())
     fastchat = await unattestedWorkersOf({ config, simulated, gate, now, report, attest })
     closing.push(() => fastchat?.close())
-    const adminListening = await listenAdmin(keys, adminToken, adminBind, controller, report)
+    const adminListening = await listenAdmin(keys, adminToken, adminBind, controller, report, { trail, shared: bans })
     closing.push(() => adminListening?.close())
     if (adminListening !== null) report(`admin interface at ${adminListening.url}`)
     serviceMetrics(metrics, gate, readiness, () => controller.identity.keyset.not_after)

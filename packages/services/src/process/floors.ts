@@ -61,9 +61,7 @@ export async function keepFloors({ kept, current, report, everyMs = 5_000 }: Kee
   return {
     stop: async () => {
       rounds.stop()
-      // A round that was under way may have looked before the last change.
-      await rounds.now()
-      await rounds.now()
+      await rounds.anew()
     },
   }
 }

@@ -9,6 +9,7 @@ import { RateLimit } from '../../src/http/rate-limit.ts'
 
 const token = 'a-credential-that-nobody-would-guess-0123456789'
 const ban = { subject: `platform:${'1'.repeat(64)}`, until: 2_000_000_000, count: 1, lifts: 0 }
+const entry = { at: 1, action: 'lifted', subject: ban.subject, until: 2, count: 1, reason: 'our own fault', by: 'sha256:00' } as const
 let lifted: (readonly [string, string])[] = []
 let ring: KeyRing
 let server: Server
@@ -19,7 +20,8 @@ beforeAll(async () => {
   ring = await KeyRing.open({ rows: archive.authority, tagOf: (credential) => archive.credentialTag(credential), now, minimumVersion: 0, report })
   const bans = {
     list: () => [ban],
-    lift: (subject: string, reason: string) => {
+    trail: async () => ({ entries: [entry], missing: 2 }),
+    lift: async (subject: string, reason: string) => {
       if (subject !== ban.subject) return false
       lifted.push([subject, reason])
       return true
@@ -54,6 +56,8 @@ describe('the admin interface: bans', () => {
       value: { subject: ban.subject, lifted: true },
     })
     expect(lifted).toEqual([[ban.subject, 'our own fault']])
+    expect(await ask('bans/trail', null)).toEqual({ status: 200, value: { entries: [entry], missing: 2 } })
+    expect((await ask('bans/trail', null, `${token}x`)).status).toBe(401)
   })
 
   it.each<[number, string, unknown, string]>([
@@ -71,7 +75,9 @@ describe('the admin interface: bans', () => {
 })
 
 describe('veriteed bans', () => {
-  it.each<['list' | 'lift', readonly string[]]>([
+  it.each<['list' | 'lift' | 'trail', readonly string[]]>([
+    ['trail', ['a-subject']],
+    ['trail', ['--reason', 'x']],
     ['list', ['a-subject']],
     ['list', ['--reason', 'x']],
     ['lift', ['--reason', 'x']],

@@ -6,6 +6,7 @@ import { readRequestBody, sendError, sendJson } from '../../http/body.ts'
 import { type CredentialCheck, demandCredential } from '../../http/credential.ts'
 import { HttpError } from '../../http/errors.ts'
 import type { Ban } from '../admission/bans.ts'
+import type { BanTrailView } from '../replicas/ban-trail.ts'
 import { type ApiKey, parseLimits, parseWanted } from './api-key.ts'
 import type { KeyRing } from './key-ring.ts'
 import { chargesOf } from './usage.ts'
@@ -22,8 +23,10 @@ export interface AdminDeps {
 /** Whom this controller has barred, and how a ban ends before its time. */
 export interface BanDesk {
   list(): readonly Ban[]
-  /** With the reason, for the log. False where no such ban stands. */
-  lift(subject: string, reason: string): boolean
+  /** With the reason, for log and trail. False where no such ban stands. Throws what the store throws, and then nothing is lifted. */
+  lift(subject: string, reason: string): Promise<boolean>
+  /** What was made and lifted, as all controllers of the store have told it. Throws what the store throws. */
+  trail(): Promise<BanTrailView>
 }
 
 const prefix = '/admin/v1/'
@@ -31,7 +34,7 @@ const maxBodyBytes = 65_536
 const shape = new Shape('malformed_document')
 
 /**
- * The admin interface of a controller, for a listener of its own (rule S22): `GET keys`, `POST keys`, `POST keys/revoke`, `POST keys/limits`, `GET keys/usage?id=&after=`, `GET bans`, `POST bans/lift` below
+ * The admin interface of a controller, for a listener of its own (rule S22): `GET keys`, `POST keys`, `POST keys/revoke`, `POST keys/limits`, `GET keys/usage?id=&after=`, `GET bans`, `POST bans/lift`, `GET bans/trail` below
  * `/admin/v1/`, to whoever has the credential; and without it the report of this enclave, so that the credential goes to a verified one. No answer holds a key
  * but the one that makes it. Never throws.
  */
@@ -87,12 +90,16 @@ const routes: { readonly [route: string]: Route } = {
     const subject = shape.string(o.subject, 'subject', 200)
     const reason = shape.string(o.reason, 'reason', 200)
     if (!/^[ -~]+$/.test(reason)) throw shape.refuse('reason', 'visible ASCII characters')
-    if (!bans.lift(subject, reason)) throw new HttpError(404, 'not_found', 'no ban of this subject stands')
+    if (!(await bans.lift(subject, reason))) throw new HttpError(404, 'not_found', 'no ban of this subject stands')
     return { subject, lifted: true }
+  },
+  'GET bans/trail': async ({ bans }) => {
+    const { entries, missing } = await bans.trail()
+    return { entries: entries.slice(-maxListed) as unknown as Json, missing }
   },
 }
 
-/** Those found last; a list of all could be longer than an answer. */
+/** Those of late; a list of all could be longer than an answer. */
 const maxListed = 1000
 
 /** Without the tag: it is nobody's business. */

@@ -37,9 +37,10 @@ export class Bans {
     this.#now = now
   }
 
-  /** Something that only the enclave can have done was found out. One incident, however many requests show it, and whoever else found it out before. */
-  found(party: Party, keysetDigest: string): void {
-    if (this.against(party, keysetDigest) !== null) return
+  /** Something that only the enclave can have done was found out. One incident, however many requests show it, and whoever else found it out before. Gives what is new. */
+  found(party: Party, keysetDigest: string): Ban[] {
+    if (this.against(party, keysetDigest) !== null) return []
+    const made: Ban[] = []
     const seconds = this.#seconds()
     for (const subject of subjectsOf(party, keysetDigest)) {
       const { count: before, lifts } = this.#remembered(subject, seconds) ?? { count: 0, lifts: 0 }
@@ -47,8 +48,11 @@ export class Bans {
       const bars = !subject.startsWith('operator:') || count >= operatorIncidents
       const nth = subject.startsWith('operator:') ? count - operatorIncidents + 1 : count
       const until = bars ? seconds + Math.min(longestSeconds, daySeconds * 4 ** Math.min(nth - 1, 8)) : seconds
-      this.#keep({ subject, until, count, lifts })
+      const ban = { subject, until, count, lifts }
+      this.#keep(ban)
+      made.push(ban)
     }
+    return made
   }
 
   /** Why somebody is not admitted now; null where nothing stands against it. */
@@ -62,15 +66,20 @@ export class Bans {
     return null
   }
 
+  /** The ban of a subject that can be lifted now; null where none stands. */
+  standing(subject: string): Ban | null {
+    const ban = this.#records.get(subject)
+    return ban === undefined || ban.until <= this.#seconds() || ban.lifts >= maxLifts ? null : ban
+  }
+
   /**
    * Ends a ban before its time, and takes the last incident back, since it was none: for whoever answers for this controller. False where no ban of this subject stands.
    * An incident that another replica finds out in the seconds until it hears of this goes with it; the next one bars again.
    */
   lift(subject: string): boolean {
-    const seconds = this.#seconds()
-    const ban = this.#records.get(subject)
-    if (ban === undefined || ban.until <= seconds || ban.lifts >= maxLifts) return false
-    this.#keep({ subject, until: seconds, count: ban.count - 1, lifts: ban.lifts + 1 })
+    const ban = this.standing(subject)
+    if (ban === null) return false
+    this.#keep({ subject, until: this.#seconds(), count: ban.count - 1, lifts: ban.lifts + 1 })
     return true
   }
 

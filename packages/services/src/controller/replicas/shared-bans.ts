@@ -39,8 +39,19 @@ export class SharedBans {
     return this.#rounds.now()
   }
 
+  /** The same, of what has changed just now too. */
+  tell(): Promise<void> {
+    return this.#rounds.anew()
+  }
+
   stop(): void {
     this.#rounds.stop()
+  }
+
+  /** Tells the store what it does not know yet, if it takes it. */
+  async close(): Promise<void> {
+    this.stop()
+    await this.tell().catch(() => undefined)
   }
 
   async #round(): Promise<void> {
