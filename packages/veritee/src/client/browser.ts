@@ -32,5 +32,6 @@ export {
   type ProvenReceipt,
   proofStatuses,
 } from './proof/proof.ts'
+export { policyWithReleases, releasesPath } from './releases/offered.ts'
 export type { Transport, TransportRequest, TransportResponse } from './transport.ts'
 export { webTransport } from './web-transport.ts'

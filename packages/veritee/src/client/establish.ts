@@ -7,12 +7,17 @@ import type { Policy, Role } from '../policy/policy.ts'
 import type { Verdict } from '../policy/verdict.ts'
 import { type Channel, evaluateReport } from '../receipt/evaluate-report.ts'
 import { maxReportBytes, parseReport, type VerifiedReport, verifyReport } from '../receipt/report.ts'
+import { HeldReleases } from '../release/index.ts'
 import { fetchText } from './fetch-text.ts'
 import { RejectedError } from './proof/errors.ts'
+import { policyWithReleases } from './releases/offered.ts'
 import type { Transport } from './transport.ts'
 
 export interface ConnectOptions {
+  /** Where a section demands release statements: with those that `withReleases` of `veritee/release` verified, or without, and then those count that the service shows and that verify. */
   readonly policy: Policy
+  /** Keeps the statements that services show, and the newest that was seen. Default: one that ends with this call. */
+  readonly releases?: HeldReleases
   readonly trust: Trust
   /** The role the service must have. */
   readonly role: Role
@@ -36,6 +41,7 @@ export type CollateralSource = (quote: Uint8Array) => Promise<Collateral>
 /** A service that was verified: talk to it through {@link ask}, which sends nothing once its keyset has changed or expired. */
 export interface Service {
   readonly transport: Transport
+  /** With the policy by which it was judged, release statements in it. */
   readonly options: ConnectOptions
   readonly report: VerifiedReport
   readonly verdict: Verdict
@@ -48,9 +54,11 @@ export interface Service {
 
 /**
  * Establishes a service's identity (aci/1 section 9.1): draws a fresh nonce, fetches the report over `transport`, verifies it under `trust`,
- * evaluates it under the policy's section for the role, and checks that the connection's TLS key is in the attested keyset.
+ * evaluates it under the policy's section for the role, and checks that the connection's TLS key is in the attested keyset. Release statements that the policy demands
+ * and that it was not given are asked of the service.
  *
- * Nothing of the caller's is sent before it returns. Throws `channel_mismatch`, {@link RejectedError}, every code of `verifyReport` and of the transport.
+ * Nothing of the caller's is sent before it returns. Throws `channel_mismatch`, {@link RejectedError}, every code of `verifyReport`, of `HeldReleases.judging` and of the
+ * transport, `release_statement_malformed`.
  */
 export async function establish(transport: Transport, options: ConnectOptions): Promise<Service> {
   // An incomplete policy shows before anything is asked.
@@ -77,7 +85,9 @@ export interface ChallengedReport {
  * Verifies and evaluates a report over a nonce of this machine, now: the second half of {@link establish}, and all of it where the report was kept.
  * Throws as {@link establish}.
  */
-export async function judgeReport(transport: Transport, options: ConnectOptions, challenged: ChallengedReport): Promise<Service> {
+export async function judgeReport(transport: Transport, given: ConnectOptions, challenged: ChallengedReport): Promise<Service> {
+  const { releases = new HeldReleases({ now: given.now }) } = given
+  const options = { ...given, policy: await policyWithReleases(transport, given.policy, releases) }
   const policy = policyFor(options.policy, options.role)
   const stated = parseReport(challenged.reportText)
   const own = options.collateral === undefined ? stated : { ...stated, collateral: await options.collateral(stated.quote) }

@@ -29,16 +29,30 @@ export async function fetchText(
   maxBytes: number,
   refused: ErrorCode = 'service_refused',
 ): Promise<string> {
+  return textOf(transport, request, await send(transport, request, maxBytes), refused)
+}
+
+/** The same, or null where there is no such document (404). */
+export async function fetchTextIfThere(transport: Transport, request: TransportRequest, maxBytes: number): Promise<string | null> {
+  const answer = await send(transport, request, maxBytes)
+  return answer.status === 404 ? null : textOf(transport, request, answer, 'service_refused')
+}
+
+interface Whole {
+  readonly status: number
+  readonly body: Uint8Array
+}
+
+async function send(transport: Transport, request: TransportRequest, maxBytes: number): Promise<Whole> {
   // An idle timeout alone would let a host drip bytes for as long as it likes.
   const deadline = AbortSignal.timeout(textDeadlineMs)
   const signal = request.signal === undefined ? deadline : AbortSignal.any([request.signal, deadline])
   const response = await transport.send({ ...request, signal })
-  const body = await readBody(response, maxBytes)
-  if (response.status !== 200)
-    throw fail(
-      refused,
-      `${transport.origin}${request.path.split('?')[0]} answered ${response.status}: ${serviceMessage(new TextDecoder().decode(body))}`,
-    )
+  return { status: response.status, body: await readBody(response, maxBytes) }
+}
+
+function textOf({ origin }: Transport, { path }: TransportRequest, { status, body }: Whole, refused: ErrorCode): string {
+  if (status !== 200) throw fail(refused, `${origin}${path.split('?')[0]} answered ${status}: ${serviceMessage(new TextDecoder().decode(body))}`)
   return fromUtf8(body)
 }
 

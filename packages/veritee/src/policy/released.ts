@@ -7,6 +7,10 @@ import { type Finding, failed, passed, waived } from './verdict.ts'
 export interface ReleasedCode {
   /** The demand under which the statement was verified, in the form of {@link releaseDemand}: under another one it shows nothing. */
   readonly demand: string
+  /** Under which name the newest statement of these signers is remembered, and what is remembered of it (`ReleaseSeen` of `veritee/release`). */
+  readonly keySet: string
+  readonly sequence: number
+  readonly digest: string
   /** Unix seconds. */
   readonly issued: number
   readonly release: string
@@ -83,6 +87,19 @@ export function releaseFinding(claims: Verified<QuoteClaims>, policy: EvidencePo
   return contradiction === null
     ? passed(id, `release ${statement.release}, commit ${statement.commit}, of a statement of ${age(statement)} s`)
     : refuse('release_measurement_unknown', contradiction)
+}
+
+/**
+ * Unix seconds until which the statements of a policy say of this code that it is good: the latest end of those that name its measurement. `Infinity` where no statement is demanded; 0 where none
+ * names it. Whoever relies on evidence for longer judges it again then.
+ */
+export function releasedUntil({ body }: Verified<QuoteClaims>, { release, released = [] }: EvidencePolicy): number {
+  if (release === 'any') return Number.POSITIVE_INFINITY
+  const demand = releaseDemand(release)
+  const naming = released.filter(
+    (one) => one.demand === demand && body.tee === 'sgx' && one.enclaves.some(({ mrenclave }) => mrenclave === body.mrenclave),
+  )
+  return Math.max(0, ...naming.map(({ issued }) => issued + release.maxReleaseAge))
 }
 
 /** What a descriptor says otherwise than the statement. A commit that it does not name is no contradiction: the measurement is of the whole code. */

@@ -7,6 +7,7 @@ import { parseLogTrust } from '../log/trust.ts'
 import type { EvidencePolicy, Policy, ReleasePolicy, Role } from '../policy/policy.ts'
 import { roles } from '../policy/policy.ts'
 import { type ReleasedCode, releaseDemand } from '../policy/released.ts'
+import { checkNewest, type ReleasesSeen, releaseKeySet } from './seen.ts'
 import { releaseText, type SignedRelease } from './statement.ts'
 import { type VerifiedRelease, verifySigners } from './verify.ts'
 
@@ -24,28 +25,50 @@ export function releaseEntry({ document, signatures }: Pick<SignedRelease, 'docu
 
 /**
  * Verifies statements for a policy and gives the policy with them, which then judges evidence by them, offline (rule S25). For each section that demands
- * `release`, of each statement in this order: shape, product, signatures; inclusion in the log under a checkpoint with the quorum, where the section names one.
+ * `release`, of each statement in this order: shape, product, signatures; inclusion in the log under a checkpoint with the quorum, where the section names one;
+ * then that the newest of them is not older than the newest of these signers that was seen, where `seen` remembers one ({@link newestReleases}).
  * A statement of another product is passed over, where another section wants it.
  *
- * The age is not looked at here: it is judged with each piece of evidence. Nor is it known whether there is a newer statement.
+ * The age is not looked at here: it is judged with each piece of evidence. Nor is it known whether there is a newer statement than those that were ever seen.
  * Throws what the first three steps of `verifyRelease` throw; `log_entry_missing` where a proof is demanded and none is given, `log_key_malformed`,
- * and what `verifyTlogProof` throws; `usage` where the policy demands no statement.
+ * and what `verifyTlogProof` throws; `release_rolled_back`; `usage` where the policy demands no statement.
  */
-export async function withReleases(policy: Policy, documents: readonly ReleaseDocument[]): Promise<Policy> {
-  const used = new Set<ReleaseDocument>()
-  const sections: { [R in Role]?: EvidencePolicy } = {}
-  for (const role of roles) {
-    const section = policy.roles[role]
-    if (section === undefined) continue
-    const { release } = section
-    sections[role] = release === 'any' ? section : { ...section, released: await verifiedFor(release, role, documents, used) }
-  }
+export async function withReleases(policy: Policy, documents: readonly ReleaseDocument[], seen: ReleasesSeen = new Map()): Promise<Policy> {
+  const { policy: judging, used } = await withWantedReleases(policy, documents)
   if (documents.some((one) => !used.has(one))) {
     if (roles.every((role) => (policy.roles[role]?.release ?? 'any') === 'any'))
       throw fail('usage', 'a release statement was given, and the policy demands none')
     throw fail('release_product', 'a release statement was given that is of no product that the policy names')
   }
-  return { ...policy, roles: sections }
+  checkNewest(judging, seen)
+  return judging
+}
+
+/** Whether a section demands a statement and has been given none. */
+export function lacksRelease(policy: Policy): boolean {
+  return roles.some((role) => lacking(policy.roles[role]))
+}
+
+function lacking(section: EvidencePolicy | undefined): section is EvidencePolicy & { readonly release: ReleasePolicy } {
+  return section !== undefined && section.release !== 'any' && (section.released ?? []).length === 0
+}
+
+/**
+ * The policy with statements for the sections that demand some and were given none, and which of them are of a product that such a section names. The others are passed
+ * over. Throws as {@link withReleases}, but for `usage`, `release_product` and `release_rolled_back`.
+ */
+export async function withWantedReleases(
+  policy: Policy,
+  documents: readonly ReleaseDocument[],
+): Promise<{ readonly policy: Policy; readonly used: ReadonlySet<ReleaseDocument> }> {
+  const used = new Set<ReleaseDocument>()
+  const sections: { [R in Role]?: EvidencePolicy } = {}
+  for (const role of roles) {
+    const section = policy.roles[role]
+    if (section === undefined) continue
+    sections[role] = lacking(section) ? { ...section, released: await verifiedFor(section.release, role, documents, used) } : section
+  }
+  return { policy: { ...policy, roles: sections }, used }
 }
 
 async function verifiedFor(
@@ -54,6 +77,7 @@ async function verifiedFor(
   documents: readonly ReleaseDocument[],
   used: Set<ReleaseDocument>,
 ): Promise<readonly Verified<ReleasedCode>[]> {
+  const keySet = await releaseKeySet(release)
   const found: Verified<ReleasedCode>[] = []
   for (const document of documents) {
     const verified = await ofProduct(document.statement, release)
@@ -64,7 +88,7 @@ async function verifiedFor(
       await verifyTlogProof(document.proof, releaseEntry(verified), await parseLogTrust(release.log))
     }
     used.add(document)
-    found.push(codeOf(verified, role, release))
+    found.push(codeOf(verified, role, release, keySet))
   }
   return found
 }
@@ -79,9 +103,12 @@ async function ofProduct(text: string, release: ReleasePolicy): Promise<Verified
   }
 }
 
-function codeOf({ statement }: VerifiedRelease, role: Role, release: ReleasePolicy): Verified<ReleasedCode> {
+function codeOf({ statement, digest }: VerifiedRelease, role: Role, release: ReleasePolicy, keySet: string): Verified<ReleasedCode> {
   const code: ReleasedCode = {
     demand: releaseDemand(release),
+    keySet,
+    sequence: statement.sequence,
+    digest,
     issued: statement.issued,
     release: statement.release,
     commit: statement.commit,

@@ -1,4 +1,12 @@
-import { type Connection, type ConnectionOptions, connect, handOver, type ProofListener } from '../../client/index.ts'
+import {
+  type Connection,
+  type ConnectionOptions,
+  connect,
+  defaultReleaseDirectory,
+  diskReleases,
+  handOver,
+  type ProofListener,
+} from '../../client/index.ts'
 import { fail } from '../../errors.ts'
 import { apiKeyFromEnvironment, type Options, policyWhy, required, shared } from '../terminal/command.ts'
 import { readPolicy, readText, readTrust } from '../terminal/files.ts'
@@ -55,7 +63,17 @@ export async function link(url: string, values: LinkValues, more: Pick<Connectio
     Required<Pick<ConnectionOptions, 'role' | 'mode'>> & {
       'encrypt-to': NonNullable<ConnectionOptions['encryptTo']>
     }
-  const connection = await connect(url, { policy, trust: await readTrust(values.root), role, mode, encryptTo, ...apiKeyFromEnvironment(), ...more })
+  const releases = diskReleases(defaultReleaseDirectory())
+  const connection = await connect(url, {
+    policy,
+    releases,
+    trust: await readTrust(values.root),
+    role,
+    mode,
+    encryptTo,
+    ...apiKeyFromEnvironment(),
+    ...more,
+  })
   if (handing !== null) connection.onProof(handing)
   return connection
 }

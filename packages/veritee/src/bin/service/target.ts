@@ -1,5 +1,6 @@
-import { nodeTransport, type Transport } from '../../client/index.ts'
+import { defaultReleaseDirectory, diskReleases, nodeTransport, type Transport } from '../../client/index.ts'
 import type { Role } from '../../policy/index.ts'
+import { HeldReleases } from '../../release/index.ts'
 import { apiKeyFromEnvironment, policyWhy, required } from '../terminal/command.ts'
 import { readPolicy, readTrust } from '../terminal/files.ts'
 import { verifyWhole, type Whole } from './whole.ts'
@@ -19,6 +20,8 @@ export async function wholeVerifier(url: string, target: Target): Promise<() => 
   const trust = await readTrust(target.root)
   const role = (target.role ?? 'controller') as Role
   const apiKey = apiKeyFromEnvironment()
+  const now = (): Date => new Date()
+  const releases = new HeldReleases({ now, memory: diskReleases(defaultReleaseDirectory()) })
   // A wrong URL is known before anything is done.
   nodeTransport(url).close()
   return async () => {
@@ -28,7 +31,8 @@ export async function wholeVerifier(url: string, target: Target): Promise<() => 
         policy,
         trust,
         role,
-        now: () => new Date(),
+        releases,
+        now,
         maxWorkers: target.maxWorkers,
         reach: (replica) => nodeTransport(replica),
         ...apiKey,

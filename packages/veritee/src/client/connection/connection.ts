@@ -45,9 +45,9 @@ export interface Connection {
  */
 export async function openConnection(url: string | URL, options: ConnectionOptions): Promise<Connection> {
   try {
-    const settled = settle(options, platform.defaultEncryptTo)
-    const base = baseOf(url)
     const { openTransport = platform.openTransport, cache } = options
+    const settled = settle(options, platform.defaultEncryptTo, options.releases ?? (cache === undefined ? null : platform.keepReleases(cache)))
+    const base = baseOf(url)
     const keeper = new ServiceKeeper({
       url: base,
       connect: settled.connect,

@@ -1,6 +1,7 @@
 import { createVerifierCache, intelSgxRootCa, type Trust } from '../../attestation/index.ts'
 import { fail } from '../../errors.ts'
 import { type Policy, parsePolicy, policyFor, roles } from '../../policy/index.ts'
+import { HeldReleases, type ReleaseMemory } from '../../release/index.ts'
 import type { CollateralSource, ConnectOptions } from '../establish.ts'
 import { type Mode, modes } from '../exchange/holding.ts'
 import type { ProofEvidence } from '../exchange/proving.ts'
@@ -13,7 +14,7 @@ export type ProofListener = (proof: Proof, evidence: ProofEvidence) => void
 export interface ConnectionOptions {
   /**
    * What you accept, as text or parsed (spec/policy.md). Incomplete ones are refused before anything is sent. It needs a section for `worker`, and one for `role`.
-   * Where it demands release statements, what `withReleases` of `veritee/release` gives.
+   * Where it demands release statements: what `withReleases` of `veritee/release` gives; without any, those that the service shows are asked for and verified.
    */
   readonly policy: Policy | string
   /** Default: Intel's root. */
@@ -31,6 +32,11 @@ export interface ConnectionOptions {
   readonly apiKey?: string
   /** Directory where the service's report is kept between processes (Node only). What is kept is verified again at each use. Default: none. */
   readonly cache?: string
+  /**
+   * Remembers the newest release statement seen, so that an older one is refused (`release_rolled_back`) by later processes too. Default: the directory of `cache`, where it is given; else
+   * what this connection has seen.
+   */
+  readonly releases?: ReleaseMemory
   /** Fetches collateral for quotes. Default: what services serve beside their quotes, judged by the policy's `maxCollateralAge`. */
   readonly collateral?: CollateralSource
   readonly onProof?: ProofListener
@@ -51,7 +57,7 @@ export interface Settled {
 }
 
 /** Throws `policy_invalid`, `policy_role_missing`, `usage`. */
-export function settle(options: ConnectionOptions, defaultEncryptTo: 'none' | 'controller'): Settled {
+export function settle(options: ConnectionOptions, defaultEncryptTo: 'none' | 'controller', memory: ReleaseMemory | null = null): Settled {
   const { policy: given, trust = { roots: [intelSgxRootCa] }, role = 'controller', mode = 'hold-last', encryptTo = defaultEncryptTo } = options
   const policy = readPolicy(given)
   // A prompt must not be the first to find out that there is no section to judge its worker by.
@@ -70,6 +76,7 @@ export function settle(options: ConnectionOptions, defaultEncryptTo: 'none' | 'c
       trust,
       role,
       now,
+      releases: new HeldReleases({ now, memory }),
       verifierCache: createVerifierCache(),
       sealed: encryptTo !== 'none',
       ...(apiKey === undefined ? {} : { apiKey }),

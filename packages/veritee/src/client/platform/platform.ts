@@ -1,3 +1,4 @@
+import type { ReleaseMemory } from '../../release/index.ts'
 import type { ReportKeep } from '../connection/report-keep.ts'
 import type { Transport } from '../transport.ts'
 
@@ -7,6 +8,8 @@ export interface Platform {
   readonly openTransport: (url: string, pin: string | null) => Transport
   /** Where reports are kept between processes. Throws `usage` where there is no such place. */
   readonly keepReports: (directory: string, now: () => Date) => ReportKeep
+  /** Where it is remembered which release statements were seen. Throws as `keepReports`. */
+  readonly keepReleases: (directory: string) => ReleaseMemory
   /** To whom bodies are encrypted where the caller does not say. */
   readonly defaultEncryptTo: 'none' | 'controller'
 }

@@ -5,8 +5,11 @@ import type { Platform } from './platform.ts'
 /** Browsers: no view of the TLS key, no files. */
 export const platform: Platform = {
   openTransport: (url) => webTransport(url),
-  keepReports: () => {
-    throw fail('usage', 'cache: a directory is for Node; here the service is verified once for each page')
-  },
+  keepReports: noDirectory,
+  keepReleases: noDirectory,
   defaultEncryptTo: 'controller',
+}
+
+function noDirectory(): never {
+  throw fail('usage', 'cache: a directory is for Node; here the service is verified once for each page')
 }
