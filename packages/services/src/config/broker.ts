@@ -1,6 +1,6 @@
 import { integer, optionalInteger, optionalText, texts, type ValuesOf } from './field.ts'
 import { logs } from './logs.ts'
-import { address, enclave, metrics, operations, publicBind } from './parts.ts'
+import { address, enclave, metrics, operations, publicBind, release } from './parts.ts'
 import type { Schema } from './schema.ts'
 
 const path = { pattern: /^[^\0-\x1f\x7f]{1,1024}$/, expected: 'a path' }
@@ -80,6 +80,7 @@ const sections = {
       about: 'seconds since witnesses have seen the checkpoint, at most, for something to be released',
     }),
   },
+  release,
   metrics,
   logs: { format: logs.format },
   operations,

@@ -1,6 +1,6 @@
 import { integer, onSwitch, optionalText, texts, type ValuesOf } from './field.ts'
 import { logs, traces } from './logs.ts'
-import { address, enclave, manifest, metrics, operations, origins, publicBind, receipts, store, storeSecret, transparency } from './parts.ts'
+import { address, enclave, manifest, metrics, operations, origins, publicBind, receipts, release, store, storeSecret, transparency } from './parts.ts'
 import { replicas, replicasSecret } from './replicas.ts'
 import type { Schema } from './schema.ts'
 import { fastchat } from './unattested.ts'
@@ -102,6 +102,7 @@ const sections = {
   receipts,
   store,
   transparency,
+  release,
   metrics,
   logs,
   traces,

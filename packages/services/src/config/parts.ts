@@ -95,6 +95,17 @@ export const manifest: {
   }),
 }
 
+export const release: { readonly statements: Field<readonly string[]> } = {
+  statements: texts({
+    flag: 'release-statement',
+    maxItems: 4,
+    pattern: path,
+    expected: 'a path',
+    about:
+      'release statement that this service shows to whoever verifies it, and by which it judges its peers where its rules demand one; PATH.tlog-proof is its proof in a log. Newer ones are taken from the same files while the service runs',
+  }),
+}
+
 export const transparency: {
   readonly url: Field<string | null>
   readonly origin: Field<string | null>

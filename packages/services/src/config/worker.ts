@@ -1,6 +1,6 @@
 import { integer, onSwitch, optionalInteger, optionalText, text, texts, type ValuesOf, word } from './field.ts'
 import { logs, traces } from './logs.ts'
-import { address, enclave, manifest, metrics, operations, origins, publicBind, receipts, store, storeSecret, transparency } from './parts.ts'
+import { address, enclave, manifest, metrics, operations, origins, publicBind, receipts, release, store, storeSecret, transparency } from './parts.ts'
 import type { Schema } from './schema.ts'
 
 const hash = { pattern: /^[0-9a-f]{64}$/, expected: '64 lower-case hex digits' }
@@ -196,6 +196,7 @@ const sections = {
   receipts,
   store,
   transparency,
+  release,
   metrics,
   logs,
   traces,

@@ -67,6 +67,8 @@ export interface ControllerOptions {
   readonly onWorker?: RegistryOptions['onWorker']
   /** See {@link RegistryOptions.onBan}. */
   readonly onBan?: RegistryOptions['onBan']
+  /** See {@link AttestationDeps.releases}. */
+  readonly releases?: () => string
   /** See {@link LedgerOptions.onReceipt}. */
   readonly onReceipt?: LedgerOptions['onReceipt']
   /** See {@link LedgerOptions.onStore}. */
@@ -108,13 +110,14 @@ export async function createController(options: ControllerOptions): Promise<Cont
   })
   const verified = keepVerified({ registry, now })
   const quoteLimit = new RateLimit({ perSecond: 5, burst: 40, now })
+  const shown = options.releases === undefined ? {} : { releases: options.releases }
   const controlRoutes = getRequestListener(
     createControlRoutes({
       registry,
       registerLimit: new RateLimit({ perSecond: 2, burst: 50, now }),
       nonces: new RegistrationNonces(now),
       keysetDigest: () => generations.current.identity.keysetDigest,
-      attestation: { identity: () => generations.current.identity, quoteLimit },
+      attestation: { identity: () => generations.current.identity, quoteLimit, ...shown },
       now,
     }).fetch,
   )
@@ -154,6 +157,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
         kept: () => generations,
         registry,
         quoteLimit,
+        ...shown,
         replicas: options.replicas ?? (() => []),
         unattested: () => namesOf(options),
       }).fetch,

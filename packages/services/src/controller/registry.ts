@@ -2,6 +2,7 @@ import type { Pool } from 'undici'
 import { type Json, jcs } from 'veritee/bytes'
 import { connect, type Service } from 'veritee/client'
 import { fail, VeriteeError } from 'veritee/errors'
+import { policyFor, releasedUntil } from 'veritee/policy'
 import { type SessionDocument, sessionId } from 'veritee/receipt'
 import type { AdmissionRules } from '../enclave/runtime/admission/rules.ts'
 import { unverifiedHeader } from '../http/chat-request.ts'
@@ -100,6 +101,7 @@ export class Registry {
     this.#roster = new Roster(this.routing, options.maxPastSessions ?? 1024)
     this.#workers = this.#roster.workers
     this.#keysets = this.#roster.keysets
+    options.rules.releases.onChange(() => void this.judgeAgain())
   }
 
   /**
@@ -134,21 +136,35 @@ export class Registry {
   async #admit(origin: string, keysetDigest: string, claimed: Claimed, again: AdmittedWorker | null = null): Promise<AdmittedWorker> {
     const { rules, now, sawSignedTime, openPool = this.#openPool, admissionMs = 30_000 } = this.#options
     const { ticket, operatorSignature = null, ownKeys } = claimed
+    let { changes } = rules.releases
     const demands = await rules.current()
-    const { policy, trust } = demands
+    const { asking: policy, trust } = demands
+    const { held: releases } = rules.releases
     const transport = challengeTransport(origin, this.#options.ownTls?.() ?? null)
     // Whoever drips bytes would hold a place among the admissions for ever.
     const deadline = setTimeout(() => transport.close(), admissionMs)
     try {
-      const service = await connect(transport, { policy, trust, role: 'worker', now, ...(ticket === undefined ? {} : { admissionTicket: ticket }) })
+      const service = await connect(transport, {
+        policy,
+        releases,
+        trust,
+        role: 'worker',
+        now,
+        ...(ticket === undefined ? {} : { admissionTicket: ticket }),
+      })
       if (service.report.keysetDigest !== keysetDigest)
         throw fail('keyset_changed', `the worker registered ${keysetDigest}, its evidence binds ${service.report.keysetDigest}`)
       sawSignedTime?.(service.report.claims.collateral.latestIssue)
       let party = await judgeParty(demands, service.report, operatorSignature)
-      const document = await sessionDocument(service, `worker ${origin}`, demands.manifest?.manifest.expires)
+      const ends = Math.min(
+        demands.manifest?.manifest.expires ?? Number.MAX_SAFE_INTEGER,
+        releasedUntil(service.report.claims, policyFor(service.options.policy, 'worker')),
+      )
+      const document = await sessionDocument(service, `worker ${origin}`, ends)
       const session = { id: await sessionId(document), document, text: jcs(document as unknown as Json) }
-      // A manifest that came into force meanwhile has judged those who were in, and not this one.
-      for (let digest = demands.manifest?.digest; digest !== rules.described?.digest; ) {
+      // A manifest or a release statement that came into force meanwhile has judged those who were in, and not this one.
+      for (let digest = demands.manifest?.digest; digest !== rules.described?.digest || changes !== rules.releases.changes; ) {
+        changes = rules.releases.changes
         const newer = await rules.current()
         party = await judgeAgain(newer, service.report, operatorSignature, now())
         digest = newer.manifest?.digest

@@ -26,6 +26,8 @@ export interface ProofDeps {
   readonly tickets?: Tickets
   /** See {@link AttestationDeps.isPeer}. */
   readonly isPeer?: (request: IncomingMessage) => boolean
+  /** See {@link AttestationDeps.releases}. */
+  readonly releases?: () => string
 }
 
 /** The part of aci/1 that every service has: report and receipts. Errors are in OpenAI's shape, unknown paths too. */
@@ -54,9 +56,13 @@ export interface AttestationDeps extends Pick<ProofDeps, 'quoteLimit' | 'tickets
   readonly identity: () => Identity
   /** Whether the other side of a connection is one that this service has verified itself: its challenges go first (rules S11 and S22). */
   readonly isPeer?: (request: IncomingMessage) => boolean
+  /** Release statements of this service, as `servedReleasesText` writes them; none where it has none. */
+  readonly releases?: () => string
 }
 
-/** The report, over the caller's nonce where there is one. */
+const noReleases = '{"statements":[],"version":"veritee.releases.v1"}'
+
+/** The report, over the caller's nonce where there is one, and release statements, which are hints beside it (rule S25). */
 export function addAttestation(app: Hono<Env>, deps: AttestationDeps): void {
   app.get('/v1/aci/attestation', async (c) => {
     const nonce = c.req.query('nonce') ?? null
@@ -75,6 +81,7 @@ export function addAttestation(app: Hono<Env>, deps: AttestationDeps): void {
     }
     return text(c, await deps.identity().report(nonce, admission ? { priority: 'admission' } : {}))
   })
+  app.get('/v1/veritee/releases', (c) => text(c, deps.releases?.() ?? noReleases))
 }
 
 /** aci/1 section 7.6: no credential is 401, a wrong one is as if the receipt did not exist. */

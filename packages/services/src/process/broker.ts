@@ -24,6 +24,7 @@ import { operationsOf } from './operations.ts'
 import { openPlatform } from './platform.ts'
 import { Readiness } from './readiness.ts'
 import { serviceMetrics } from './receipt-metrics.ts'
+import { openReleaseFiles } from './release-files.ts'
 import { readRoots } from './roots.ts'
 import type { Running } from './run.ts'
 import { plainFacts } from './status/facts.ts'
@@ -76,7 +77,9 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
     const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
     const metrics = new Metrics()
     const count = brokerMetrics(metrics, store)
+    const releases = await openReleaseFiles({ paths: config.release.statements, files, report, take: () => Promise.resolve() })
     const broker = await createBroker({
+      releases: releases.shown,
       quoter,
       collateral,
       trust: { roots: [intelSgxRootCa] },
@@ -95,6 +98,7 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
       },
     })
     closing.push(() => broker.close())
+    closing.push(() => releases.stop())
     const gate = new Gate()
     const readiness = new Readiness([...noticesOf(simulated, said), ...(store.source === 'file' ? ['the key of the store is in a file'] : [])])
     readiness.add('stopping', () => (gate.draining ? ['stopping'] : []))

@@ -1,6 +1,7 @@
 import { fail } from 'veritee/errors'
 import type { WorkerConfig } from '../config/worker.ts'
 import type { FlooredClock } from '../enclave/runtime/admission/clock.ts'
+import type { AdmissionRules } from '../enclave/runtime/admission/rules.ts'
 import { VerifiedControllers } from '../enclave/worker/controllers.ts'
 import type { Files } from './files.ts'
 import type { Anchors } from './program.ts'
@@ -10,6 +11,8 @@ import { type OpenedRules, openRules, refuseUnmeasuredRules } from './rules.ts'
 export interface Callers {
   readonly callers: VerifiedControllers | 'anybody'
   readonly followed: OpenedRules['followed']
+  /** What is demanded of controllers; null where it is nothing. */
+  readonly rules: AdmissionRules | null
 }
 
 /**
@@ -30,7 +33,7 @@ export async function openCallers(
   if (direct) {
     if (policy !== null || manifest !== null)
       throw fail('config_invalid', 'admission: a direct service verifies no controllers; say --direct or whom it serves, not both')
-    return { callers: 'anybody', followed: null }
+    return { callers: 'anybody', followed: null, rules: null }
   }
   if (simulated && policy === null && manifest === null)
     throw fail(
@@ -39,7 +42,7 @@ export async function openCallers(
     )
   const roots = async (): Promise<Uint8Array[]> => (await Promise.all(admission.roots.map((path) => readRoots(path, files)))).flat()
   const { rules, followed } = await openRules({ config: admission, anchors, roots, role: 'controller', late: true, files, clock })
-  return { callers: new VerifiedControllers(rules, clock.now), followed }
+  return { callers: new VerifiedControllers(rules, clock.now), followed, rules }
 }
 
 /** What readiness repeats (rule S22). */

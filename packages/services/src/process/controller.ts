@@ -3,6 +3,8 @@ import { intelSgxRootCa } from 'veritee/attestation'
 import { certificatePem } from 'veritee/attestation/issue'
 import type { Json } from 'veritee/bytes'
 import { isLoopbackHost } from 'veritee/client'
+import type { Policy } from 'veritee/policy'
+import type { ReleaseDocument } from 'veritee/release'
 import type { ControllerConfig, controllerSchema } from '../config/controller.ts'
 import type { Configuration } from '../config/schema.ts'
 import { controllerDescriptor, createController } from '../controller/controller.ts'
@@ -11,6 +13,7 @@ import { SharedBans } from '../controller/replicas/shared-bans.ts'
 import { WorkerHints } from '../controller/replicas/worker-hints.ts'
 import { controllerPolicy } from '../demo/policy.ts'
 import { flooredClock } from '../enclave/runtime/admission/clock.ts'
+import { keptReleases } from '../enclave/runtime/admission/kept-releases.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
 import type { LedgerOptions } from '../enclave/runtime/ledger.ts'
 import { isInference } from '../http/chat-request.ts'
@@ -33,6 +36,7 @@ import { openPlatform } from './platform.ts'
 import { Readiness } from './readiness.ts'
 import { controllerMetrics, serviceMetrics } from './receipt-metrics.ts'
 import { checkReceipts, openReceipts, receiptNotices, storeMetrics, storeReasons, storeReports } from './receipts.ts'
+import { openReleaseFiles } from './release-files.ts'
 import { keepRenewed } from './renewal.ts'
 import { Joining, publicUrl, type RunningReplicas, replicaTerms, runReplicas } from './replicas.ts'
 import { readRoots } from './roots.ts'
@@ -117,6 +121,10 @@ export async function startControllerProcess(options: StartOptions<Configuration
     }
     const inMemory = config.receipts.in_memory
     const log = await openTransparency({ config: config.transparency, state: enclave.state, inMemory, operator: null, report, now })
+    rules.releases.held.remember(await keptReleases(archive.authority, report))
+    const take = (documents: readonly ReleaseDocument[]): Promise<void> => rules.takeReleases(documents)
+    const releases = await openReleaseFiles({ paths: config.release.statements, files, report, take })
+    closing.push(() => releases.stop())
     const closeArchive = closing[0]
     closing[0] = async () => {
       await closeArchive?.()
@@ -137,6 +145,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
       unattested: () => fastchat?.unattested ?? null,
       archive,
       routing: { limits: limitsOf(config), onWaited: queueMetrics(metrics) },
+      releases: releases.shown,
       onReceipt,
       onStore: storeReports(report),
       onWorker: reportWorkers(report),
@@ -202,13 +211,13 @@ export async function startControllerProcess(options: StartOptions<Configuration
     const operations = await operationsOf(options.configuration, { metrics, readiness, status, knowsSimulated: api.knows_simulated })
     closing.push(() => operations?.close())
     if (platform.simulated !== null) {
-      const { policy } = await rules.current()
+      const roles = publishedRoles((await rules.current()).policy)
       const own = controllerPolicy(platform.simulated.enclave, api.tls ? 'attested' : 'loopback')
       await publish(enclave.state, {
         'root.pem': certificatePem(platform.simulated.root),
         // For clients, who verify the controller and, through its sessions, the workers.
         'roots.pem': [platform.simulated.root, ...roots].map(certificatePem).join(''),
-        'policy.json': `${JSON.stringify({ version: 'veritee.policy.v1', roles: { ...policy.roles, controller: own } }, null, 2)}\n`,
+        'policy.json': `${JSON.stringify({ version: 'veritee.policy.v1', roles: { ...roles, controller: own } }, null, 2)}\n`,
       })
     }
     report(`workers register at ${controlListening.url}`, { event: 'service.listening' })
@@ -295,4 +304,9 @@ export async function startControllerProcess(options: StartOptions<Configuration
 function legacyQuotes(quote: string): object {
   const roles = ['openai_api_server', 'controller']
   return { message: 'Success', quote_list: roles.map((role) => ({ role, quote })) }
+}
+
+/** As a document: release statements are no part of it. */
+function publishedRoles({ roles }: Policy): Policy['roles'] {
+  return Object.fromEntries(Object.entries(roles).map(([role, { released: _, ...section }]) => [role, section]))
 }

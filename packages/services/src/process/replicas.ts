@@ -67,6 +67,8 @@ export async function replicaTerms({ config, secret, rules, files, now }: TermsO
     get described() {
       return rules.described
     },
+    releases: rules.releases,
+    takeReleases: (documents) => rules.takeReleases(documents),
     current: async () => {
       const demands = await rules.current()
       // A simulated machine writes its root when it starts; one that is not there yet cannot be verified yet.

@@ -5,6 +5,7 @@ import { type Json, jcsDigest, Shape } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import { type Policy, parsePolicy, policyFor, type Role } from 'veritee/policy'
 import type { FlooredClock } from '../enclave/runtime/admission/clock.ts'
+import { PeerReleases } from '../enclave/runtime/admission/releases.ts'
 import { type AdmissionRules, ManifestRules, policyRules } from '../enclave/runtime/admission/rules.ts'
 import { anchorFromOutside } from './anchor.ts'
 import type { Files } from './files.ts'
@@ -55,20 +56,21 @@ export function refuseUnmeasuredRules({ policy, network, signers, roots, thresho
  */
 export async function openRules({ config, anchors, roots, role, late, files, clock }: RulesOptions): Promise<OpenedRules> {
   const trust = async (): Promise<Trust> => ({ roots: [intelSgxRootCa, ...(await roots())] })
+  const releases = new PeerReleases(clock)
   const path = config.manifest
   if (path === null) {
     if (late && anchors === null && config.policy !== null) {
       const read = async (): ReturnType<Parameters<typeof policyRules>[0]> => ({ policy: await policyOf(config, null, files), trust: await trust() })
-      return { rules: policyRules(read), followed: null, bound: { policy: null } }
+      return { rules: policyRules(read, releases), followed: null, bound: { policy: null } }
     }
     const policy = await policyOf(config, anchors, files)
     policyFor(policy, role)
-    return { rules: policyRules(async () => ({ policy, trust: await trust() })), followed: null, bound: { policy: await digestOf(policy) } }
+    return { rules: policyRules(async () => ({ policy, trust: await trust() }), releases), followed: null, bound: { policy: await digestOf(policy) } }
   }
   if (config.policy !== null) throw fail('config_invalid', 'admission: expected either a manifest or a policy, found both')
   const admission = anchors === null ? configured(config) : anchors.admission
   if (admission === null) throw fail('anchors_not_measured', 'anchors.json: expected admission, whose manifests this enclave accepts')
-  const rules = await ManifestRules.open(await files.readText(path), { anchors: admission, trust, clock })
+  const rules = await ManifestRules.open(await files.readText(path), { anchors: admission, trust, clock, releases })
   policyFor((await rules.current()).policy, role)
   return { rules, followed: { rules, path }, bound: { policy: null } }
 }

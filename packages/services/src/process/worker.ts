@@ -1,8 +1,10 @@
 import { certificatePem } from 'veritee/attestation/issue'
+import type { ReleaseDocument } from 'veritee/release'
 import type { Configuration } from '../config/schema.ts'
 import type { WorkerConfig, workerSchema } from '../config/worker.ts'
 import { tdWorkerPolicy, workerPolicy } from '../demo/policy.ts'
 import { flooredClock } from '../enclave/runtime/admission/clock.ts'
+import { keptReleases } from '../enclave/runtime/admission/kept-releases.ts'
 import { configurationDigest } from '../enclave/runtime/identity.ts'
 import type { KeptFloors } from '../enclave/runtime/receipts/kept-floors.ts'
 import type { SealingKey } from '../enclave/runtime/sealing-key.ts'
@@ -31,6 +33,7 @@ import type { Program } from './program.ts'
 import { Readiness } from './readiness.ts'
 import { serviceMetrics, workerMetrics } from './receipt-metrics.ts'
 import { checkReceipts, openReceipts, receiptNotices, storeMetrics, storeReasons, storeReports } from './receipts.ts'
+import { openReleaseFiles } from './release-files.ts'
 import { keepRenewed } from './renewal.ts'
 import type { Renewing } from './run.ts'
 import type { StatusFacts } from './status/document.ts'
@@ -75,7 +78,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     files,
     now,
   })
-  const { callers, followed } = await openCallers(config, { anchors: platform.anchors, simulated, files, clock })
+  const { callers, followed, rules } = await openCallers(config, { anchors: platform.anchors, simulated, files, clock })
   // Before anything is asked of a key broker, which must know this root to judge what asks.
   if (platform.simulated !== null) await publish(config.enclave.state, { 'root.pem': certificatePem(platform.simulated.root) })
   const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
@@ -113,6 +116,10 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
       await refuseOlderManifest(followed, kept.floors, null, report)
       if (kept.floors.clock > 0) clock.raise(new Date(kept.floors.clock * 1000))
     }
+    rules?.releases.held.remember(await keptReleases(archive.authority, report))
+    const take = async (documents: readonly ReleaseDocument[]): Promise<void> => rules?.takeReleases(documents)
+    const releases = await openReleaseFiles({ paths: config.release.statements, files, report, take })
+    closing.push(() => releases.stop())
     const inMemory = config.receipts.in_memory
     const log = await openTransparency({ config: config.transparency, state: config.enclave.state, inMemory, operator, report, now })
     closing.push(() => log?.stop())
@@ -134,6 +141,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
         figured(facts, elapsedMs)
         spans?.signed(id, facts)
       },
+      releases: releases.shown,
       onStore: storeReports(report),
       ...(log !== null && { log }),
     })

@@ -46,6 +46,8 @@ export interface BrokerOptions {
   readonly log?: FollowedLog | null
   /** Requests of one address: 10 a second with a burst of 60 where not given. */
   readonly rateLimit?: { readonly perSecond: number; readonly burst: number }
+  /** See {@link AttestationDeps.releases}. */
+  readonly releases?: () => string
   /** Told of every release and refusal, after the answer was sent; what it throws is the caller's. */
   readonly onDecision?: (decision: Decision) => void
 }
@@ -126,7 +128,8 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const identity = await createIdentity({ descriptor, quoter, collateral, now })
   // A broker signs no receipts, and its one keyset is served with the report itself.
   const kept: Kept = { find: async () => ({ kind: 'not_found' }), document: async () => null }
-  const routes = createProofRoutes({ identity, kept: () => kept, quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
+  const shown = options.releases === undefined ? {} : { releases: options.releases }
+  const routes = createProofRoutes({ ...shown, identity, kept: () => kept, quoteLimit: new RateLimit({ perSecond: 5, burst: 40, now }) })
   const others = getRequestListener(routes.fetch)
   const roots = async (): Promise<Trust> => {
     const [first, ...rest] = trust.roots

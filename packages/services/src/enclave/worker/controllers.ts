@@ -28,6 +28,7 @@ export class VerifiedControllers {
   constructor(rules: AdmissionRules, now: () => Date) {
     this.#rules = rules
     this.#now = now
+    rules.releases.onChange(() => void this.judgeAgain())
   }
 
   /** See {@link AdmissionRules.described}. */

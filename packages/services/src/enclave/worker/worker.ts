@@ -48,6 +48,8 @@ export interface WorkerOptions {
   readonly archive?: ReceiptArchive
   /** See {@link AnswerDeps.heartbeatMs}. */
   readonly heartbeatMs?: number
+  /** See {@link AttestationDeps.releases}. */
+  readonly releases?: () => string
   /** See {@link LedgerOptions.onReceipt}. */
   readonly onReceipt?: LedgerOptions['onReceipt']
   /** See {@link LedgerOptions.onStore}. */
@@ -128,7 +130,18 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       ...(options.heartbeatMs !== undefined && { heartbeatMs: options.heartbeatMs }),
     }
     const peers = controllers === null ? {} : { isPeer: (request: IncomingMessage) => controllers.admits(request) }
-    const routes = createWorkerRoutes({ ...peers, identity, kept: () => generations, tickets, quoteLimit, models: names, created, statements })
+    const shown = options.releases === undefined ? {} : { releases: options.releases }
+    const routes = createWorkerRoutes({
+      ...peers,
+      ...shown,
+      identity,
+      kept: () => generations,
+      tickets,
+      quoteLimit,
+      models: names,
+      created,
+      statements,
+    })
     const inference: ReadonlyMap<string, RequestListener> = new Map<string, RequestListener>([
       [chat.path, (request, response) => handleGeneration(chat, deps, request, response)],
       [textCompletions.path, (request, response) => handleGeneration(textCompletions, deps, request, response)],

@@ -216,6 +216,10 @@ export const answers: { readonly [name: string]: Schema } = {
     ['api_version', 'upstream_name', 'verifier_id', 'established_at', 'expires_at', 'identity', 'channel_binding', 'claims', 'evidence'],
     specified('spec/aci-sgx.md'),
   ),
+  ReleaseList: closed({
+    version: { const: 'veritee.releases.v1' },
+    statements: list(closed({ statement: { type: 'object' }, proof: orNull(text) })),
+  }),
   ReplicaList: closed({
     version: { const: 'veritee.replicas.v1' },
     replicas: list(closed({ url: text })),

@@ -94,6 +94,12 @@ export const operations: readonly Operation[] = [
     query: { nonce: '64 lower-case hex digits, which the evidence then binds' },
     errors: { 400: 'the nonce is malformed', 429: 'too many challenges; Retry-After' },
   }),
+  read(
+    '/v1/veritee/releases',
+    ['worker', 'api', 'control'],
+    'Release statements of this service; each is verified before it counts',
+    ref('ReleaseList'),
+  ),
   read('/v1/aci/receipts/{id}', both, 'A receipt, by its id or the id of the answer; or a prefix proof', proof, {
     query: prefix,
     errors: receiptErrors,

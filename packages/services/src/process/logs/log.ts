@@ -10,6 +10,8 @@ export type EventCode =
   | 'keys.renewal_failed'
   | 'manifest.accepted'
   | 'manifest.refused'
+  | 'release.accepted'
+  | 'release.refused'
   | 'limits.accepted'
   | 'limits.refused'
   | 'manifest.ended'

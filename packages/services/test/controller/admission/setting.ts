@@ -66,6 +66,8 @@ export interface WorkerChanges {
   readonly callers?: VerifiedControllers | 'anybody'
   readonly enclave?: SimEnclave
   readonly platform?: SimPlatform
+  /** Release statements that it shows. */
+  readonly releases?: () => string
 }
 
 export interface RunningWorker {
@@ -135,7 +137,7 @@ export async function openSetting(): Promise<Setting> {
       closing.push(() => server.close())
       return Object.assign(control, { url: server.url })
     },
-    worker: async ({ enclave = enclaves.worker, platform: on = platform, operator, callers = 'anybody' } = {}) => {
+    worker: async ({ enclave = enclaves.worker, platform: on = platform, operator, callers = 'anybody', releases } = {}) => {
       const worker = await createWorker({
         quoter: createQuoter(createSimDevice(on, enclave)),
         collateral: () => on.collateral,
@@ -144,6 +146,7 @@ export async function openSetting(): Promise<Setting> {
         now: setting.now,
         callers,
         ...(operator !== undefined && { operator }),
+        ...(releases !== undefined && { releases }),
       })
       const bind = { host: '127.0.0.1', port: 0, tls: worker.identity.tls, simulated: true, apiKeys: false, asksClientKey: true }
       const server = await listen(bind, worker.handler, worker.keysetDigestOf)

@@ -8,65 +8,80 @@ import {
 } from 'veritee/admission'
 import type { Trust } from 'veritee/attestation'
 import { type Json, jcs } from 'veritee/bytes'
-import { fail } from 'veritee/errors'
+import { fail, VeriteeError } from 'veritee/errors'
 import { type Policy, roles } from 'veritee/policy'
 import type { ServiceDescriptor } from 'veritee/receipt'
+import type { ReleaseDocument } from 'veritee/release'
 import type { FlooredClock } from './clock.ts'
+import { PeerReleases } from './releases.ts'
 
 /** What a service demands of its peers at one moment. */
 export interface Demands {
+  /** With the release statements that this service was given or holds from others, where a section demands some. */
   readonly policy: Policy
+  /** With those that it was given alone: who connects to a peer asks that for its own where there are none. */
+  readonly asking: Policy
   readonly trust: Trust
   /** What the policy is from, and what it has no place for; null where the policy is measured, or configured in simulation. */
   readonly manifest: VerifiedManifest | null
 }
 
 export interface AdmissionRules {
-  /** Throws `admission_manifest_expired` where nobody may be admitted now, `policy_unsupported` where the policy names a log or makers of releases. */
+  /** Throws `admission_manifest_expired` where nobody may be admitted now, `policy_unsupported` where the policy names a log, and as {@link PeerReleases.judging}. */
   current(): Promise<Demands>
+  readonly releases: PeerReleases
+  /** Takes release statements of the operator. Throws as {@link PeerReleases.give}. */
+  takeReleases(documents: readonly ReleaseDocument[]): Promise<void>
   /** The member `admission` of the service's descriptor (rule S7). */
   readonly described: ServiceDescriptor['admission']
 }
 
 /**
- * Admission judges reports, which do not show what receipts promise (rule S21), and the signers of its manifest have judged the release before they listed a
- * measurement: a policy that names a log or makers of releases is refused, not used without that. Throws `policy_unsupported`.
+ * Admission judges reports, which do not show what receipts promise (rule S21): a policy that names a log is refused, not used without that. Throws `policy_unsupported`.
  */
 function judgedByReports(policy: Policy): Policy {
-  for (const role of roles) {
-    const { log = 'any', release = 'any' } = policy.roles[role] ?? {}
-    if (log !== 'any') throw fail('policy_unsupported', `roles.${role}.log: admission does not look at receipts: expected "any"`)
-    if (release !== 'any')
-      throw fail(
-        'policy_unsupported',
-        `roles.${role}.release: admission is given no release statements: expected "any", and measurements in identity`,
-      )
-  }
+  for (const role of roles)
+    if ((policy.roles[role]?.log ?? 'any') !== 'any')
+      throw fail('policy_unsupported', `roles.${role}.log: admission does not look at receipts: expected "any"`)
   return policy
 }
 
 /** Rules that no manifest changes. `read` is asked each time: roots of simulated machines appear when those start. */
-export function policyRules(read: () => Promise<Omit<Demands, 'manifest'>>): AdmissionRules {
+export function policyRules(
+  read: () => Promise<Pick<Demands, 'policy' | 'trust'>>,
+  releases: PeerReleases = new PeerReleases({ now: () => new Date() }),
+): AdmissionRules {
   const current = async (): Promise<Demands> => {
     const { policy, trust } = await read()
-    return { policy: judgedByReports(policy), trust, manifest: null }
+    return { ...(await releases.judging(judgedByReports(policy))), trust, manifest: null }
   }
-  return { current, described: null }
+  const takeReleases = async (documents: readonly ReleaseDocument[]): Promise<void> => {
+    const there = await read().catch((error: unknown) => {
+      if (error instanceof VeriteeError && error.code === 'file_unavailable') return null
+      throw error
+    })
+    await releases.give(documents, there?.policy ?? null)
+  }
+  return { current, described: null, releases, takeReleases }
 }
 
 export interface ManifestRulesOptions {
   readonly anchors: AdmissionTrust
   readonly trust: () => Promise<Trust>
   readonly clock: FlooredClock
+  /** Those by which peers are judged, where a section demands some; none but what peers show where not given. */
+  readonly releases?: PeerReleases
 }
 
 /** Rules under an admission manifest, which newer ones follow while the process runs (rules S11 and S13). */
 export class ManifestRules implements AdmissionRules {
   readonly #options: ManifestRulesOptions
+  readonly releases: PeerReleases
   #manifest: VerifiedManifest
 
   private constructor(options: ManifestRulesOptions, manifest: VerifiedManifest) {
     this.#options = options
+    this.releases = options.releases ?? new PeerReleases(options.clock)
     this.#manifest = manifest
     this.#saw(manifest)
   }
@@ -93,7 +108,12 @@ export class ManifestRules implements AdmissionRules {
   async current(): Promise<Demands> {
     const manifest = this.#manifest
     checkManifestWindow(manifest, this.#options.clock.now())
-    return { policy: judgedByReports(manifestPolicy(manifest.manifest)), trust: await this.#options.trust(), manifest }
+    const judging = await this.releases.judging(judgedByReports(manifestPolicy(manifest.manifest)))
+    return { ...judging, trust: await this.#options.trust(), manifest }
+  }
+
+  takeReleases(documents: readonly ReleaseDocument[]): Promise<void> {
+    return this.releases.give(documents, manifestPolicy(this.#manifest.manifest))
   }
 
   /** Why nobody is admitted now; null while somebody may be. */
