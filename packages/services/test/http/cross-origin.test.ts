@@ -184,6 +184,7 @@ describe('S22: which routes pages may use', () => {
     ['one', '/v1/veritee/receipts/r1/upstream', 'GET'],
     ['one', '/v1/veritee/workers/s1/attestation', 'GET'],
     ['one', '/v1/veritee/replicas', 'GET'],
+    ['one', '/v1/veritee/releases', 'GET'],
     ['one', '/v1/veritee/statements/s1', null],
     ['one', '/healthz', null],
     ['one', '/readyz', null],
