@@ -1,23 +1,44 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { Linked, LinkedList } from '../enclave/runtime/linked-list.ts'
 import { network } from './rate-limit.ts'
 
 /** What a connection is about: nothing yet, or nothing any more; a request that is still coming; an answer. */
 type Doing = 'idle' | 'sending' | 'answered'
 
-interface Connection {
+class Connection extends Linked {
   readonly name: string
   readonly asked: string
   readonly socket: Socket
   readonly asker: Asker
-  doing: Doing
-  requests: number
+  doing: Doing = 'answered'
+  requests = 0
+  /** It counts no longer. */
+  forgotten = false
+
+  constructor(name: string, asked: string, socket: Socket, asker: Asker) {
+    super()
+    this.name = name
+    this.asked = asked
+    this.socket = socket
+    this.asker = asker
+  }
+
+  become(doing: Doing): void {
+    if (this.doing !== 'answered') this.asker[this.doing].remove(this)
+    if (doing !== 'answered') this.asker[doing].add(this)
+    this.doing = doing
+  }
 }
+
+const counted = Symbol('counted')
+
+type Counted = Socket & { [counted]?: Connection | undefined }
 
 /** The connections of one network that may be closed for others, those that have been so for longest first. */
 interface Asker {
-  readonly idle: Set<Connection>
-  readonly sending: Set<Connection>
+  readonly idle: LinkedList<Connection>
+  readonly sending: LinkedList<Connection>
   open: number
 }
 
@@ -30,28 +51,20 @@ export function boundConnections(server: Server, most: number): void {
   const askers = new Map<string, Asker>()
   const connections = new Map<string, Connection>()
 
-  const become = (connection: Connection, doing: Doing): void => {
-    const { idle, sending } = connection.asker
-    idle.delete(connection)
-    sending.delete(connection)
-    connection.doing = doing
-    if (doing === 'idle') idle.add(connection)
-    if (doing === 'sending') sending.add(connection)
-  }
-
   const forget = (connection: Connection): void => {
-    if (connections.get(connection.name) !== connection) return
+    if (connection.forgotten) return
+    connection.forgotten = true
     connections.delete(connection.name)
-    become(connection, 'answered')
+    connection.become('answered')
     if (--connection.asker.open === 0) askers.delete(connection.asked)
   }
 
   const makeRoom = (): boolean => {
     let fullest: Asker | null = null
     for (const asker of askers.values())
-      if (fullest === null || asker.idle.size + asker.sending.size > fullest.idle.size + fullest.sending.size) fullest = asker
-    const [victim] = fullest === null ? [] : fullest.idle.size > 0 ? fullest.idle : fullest.sending
-    if (victim === undefined) return false
+      if (fullest === null || asker.idle.length + asker.sending.length > fullest.idle.length + fullest.sending.length) fullest = asker
+    const victim = fullest?.idle.first ?? fullest?.sending.first ?? null
+    if (victim === null) return false
     forget(victim)
     victim.socket.destroy()
     return true
@@ -68,26 +81,29 @@ export function boundConnections(server: Server, most: number): void {
     const before = connections.get(name)
     if (before !== undefined) forget(before)
     const asked = network(remoteAddress)
-    const asker = askers.get(asked) ?? { idle: new Set(), sending: new Set(), open: 0 }
+    const asker = askers.get(asked) ?? { idle: new LinkedList(), sending: new LinkedList(), open: 0 }
     askers.set(asked, asker)
     asker.open++
-    const connection: Connection = { name, asked, socket, asker, doing: 'idle', requests: 0 }
+    const connection = new Connection(name, asked, socket, asker)
     connections.set(name, connection)
-    become(connection, 'idle')
+    connection.become('idle')
     socket.once('close', () => forget(connection))
   })
   server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
-    const connection = connections.get(nameOf(request.socket))
-    if (connection === undefined) return
+    const socket: Counted = request.socket
+    // Where TLS is on, it is another socket than the one that was counted.
+    socket[counted] ??= connections.get(nameOf(socket))
+    const connection = socket[counted]
+    if (connection === undefined || connection.forgotten) return
     connection.requests++
     const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
-    become(connection, length === '0' && coding === undefined ? 'answered' : 'sending')
+    connection.become(length === '0' && coding === undefined ? 'answered' : 'sending')
     request.once('end', () => {
-      if (connection.doing === 'sending' && connections.get(connection.name) === connection) become(connection, 'answered')
+      if (connection.doing === 'sending' && !connection.forgotten) connection.become('answered')
     })
     response.once('close', () => {
       connection.requests--
-      if (connection.requests === 0 && connections.get(connection.name) === connection) become(connection, 'idle')
+      if (connection.requests === 0 && !connection.forgotten) connection.become('idle')
     })
   })
 }

@@ -3,6 +3,7 @@ import { consistencyProof, type Json, jcs, toHex, utf8 } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import type { ReceiptEvent, StreamTree, UnsignedReceipt } from 'veritee/receipt'
 import type { Identity } from './identity.ts'
+import { Linked, LinkedList } from './linked-list.ts'
 import { drawBytes } from './random.ts'
 import { type DocumentKind, ReceiptArchive } from './receipts/archive.ts'
 import { GroupCommit } from './receipts/group-commit.ts'
@@ -85,12 +86,33 @@ export interface LedgerOptions {
 }
 
 /** A receipt on its way: open, then signed, and gone from here once it is durable. */
-interface Entry {
+class Entry extends Linked {
+  readonly id: string
   readonly credential: string | null
-  readonly durable: Promise<ReceiptRecord | null>
-  readonly settle: (record: ReceiptRecord | null) => void
-  signed: boolean
-  chatId: string | null
+  signed = false
+  /** Null also where another receipt had it first. */
+  chatId: string | null = null
+  /** Once it is durable; null where it never will be. */
+  #record: ReceiptRecord | null | undefined
+  #waiting: ((record: ReceiptRecord | null) => void)[] | null = null
+
+  constructor(id: string, credential: string | null) {
+    super()
+    this.id = id
+    this.credential = credential
+  }
+
+  settle(record: ReceiptRecord | null): void {
+    this.#record = record
+    for (const tell of this.#waiting ?? []) tell(record)
+  }
+
+  /** Nearly nobody asks for a receipt that is on its way, so there is a promise only for who does. */
+  settled(): Promise<ReceiptRecord | null> {
+    if (this.#record !== undefined) return Promise.resolve(this.#record)
+    this.#waiting ??= []
+    return new Promise((resolve) => this.#waiting?.push(resolve))
+  }
 }
 
 interface Signed {
@@ -114,9 +136,9 @@ const maxAsked = 1024
 export class Ledger {
   readonly #options: LedgerOptions & { readonly waitMs: number }
   readonly #archive: ReceiptArchive
-  readonly #entries = new Map<string, Entry>()
-  /** Of receipts on their way. */
-  readonly #byChatId = new Map<string, string>()
+  /** Those that are open, and those that are signed and not yet durable, in the order of the chain. */
+  readonly #open = new LinkedList<Entry>()
+  readonly #signed = new LinkedList<Entry>()
   readonly #asked = new Map<string, UpstreamReceipt['prefixProof']>()
   readonly #commits: GroupCommit<Signed>
   readonly #sweep: NodeJS.Timeout
@@ -147,10 +169,8 @@ export class Ledger {
     if (this.#commits.failing) throw unavailable()
     const id = `rcpt-${drawBytes(16).toString('hex')}`
     const opened = performance.now()
-    const { promise, resolve } = Promise.withResolvers<ReceiptRecord | null>()
-    const tag = credential === null ? null : this.#archive.credentialTag(credential)
-    const entry: Entry = { credential: tag, durable: promise, settle: resolve, signed: false, chatId: null }
-    this.#entries.set(id, entry)
+    const entry = new Entry(id, credential === null ? null : this.#archive.credentialTag(credential))
+    this.#open.add(entry)
     return {
       id,
       finish: async (facts) => {
@@ -162,17 +182,18 @@ export class Ledger {
       abandon: () => {
         // What is signed has its place in the chain and stays.
         if (entry.signed) return
-        this.#entries.delete(id)
-        resolve(null)
+        this.#open.remove(entry)
+        entry.settle(null)
       },
     }
   }
 
   /** A receipt by its id or its chat id. Waits a little for one that is still being written, and never gives one that is not durable. */
   async find(idOrChatId: string, credential: string | null): Promise<Lookup> {
-    const pending = this.#entries.get(idOrChatId) ?? this.#entries.get(this.#byChatId.get(idOrChatId) ?? '')
+    const own = this.#open.find(({ id }) => id === idOrChatId) ?? this.#signed.find(({ id }) => id === idOrChatId)
+    const pending = own ?? this.#signed.find(({ chatId }) => chatId === idOrChatId)
     // The first receipt under a chat id keeps it, so one that is kept goes before one that is on its way.
-    const kept = this.#entries.has(idOrChatId) ? null : await guarded(this.#archive.find(idOrChatId, this.#seconds()))
+    const kept = own !== undefined ? null : await guarded(this.#archive.find(idOrChatId, this.#seconds()))
     const owner = kept ?? pending
     if (owner === undefined) return { kind: 'not_found' }
     if (owner.credential !== null) {
@@ -203,7 +224,7 @@ export class Ledger {
 
   get size(): number {
     const { answers, refusals } = this.#archive.usage
-    return answers + refusals + this.#entries.size
+    return answers + refusals + this.#open.length + this.#signed.length
   }
 
   /** For metrics, by their names. */
@@ -215,7 +236,7 @@ export class Ledger {
       veritee_store_refusals: refusals,
       veritee_store_documents: documents,
       veritee_store_bytes: bytes,
-      veritee_store_open_receipts: this.#entries.size,
+      veritee_store_open_receipts: this.#open.length + this.#signed.length,
       veritee_store_waiting_receipts: this.#commits.waiting,
       veritee_store_failing: this.#commits.failing ? 1 : 0,
       veritee_store_signed_receipts_total: this.#sequence,
@@ -276,10 +297,10 @@ export class Ledger {
     this.#previous = digest
     entry.signed = true
     // A chat id comes from a worker: the first receipt under it keeps it, so that no later answer takes another requester's place.
-    if (facts.chatId !== null && !this.#byChatId.has(facts.chatId)) {
-      entry.chatId = facts.chatId
-      this.#byChatId.set(facts.chatId, id)
-    }
+    const taken = this.#signed.find(({ chatId }) => chatId !== null && chatId === facts.chatId) !== undefined
+    if (!taken) entry.chatId = facts.chatId
+    this.#open.remove(entry)
+    this.#signed.add(entry)
     const { upstream = null, session = null, stream } = facts
     if (upstream !== null && upstream.events !== null && upstream.events > (stream?.leaves.length ?? 0)) this.#ask(id, upstream.prefixProof)
     const record: ReceiptRecord = {
@@ -313,8 +334,7 @@ export class Ledger {
     const records = group.map(({ record }) => record)
     await this.#archive.put(records, documents)
     for (const { entry, record } of group) {
-      this.#entries.delete(record.id)
-      if (entry.chatId !== null) this.#byChatId.delete(entry.chatId)
+      this.#signed.remove(entry)
       entry.settle(record)
     }
   }
@@ -333,7 +353,7 @@ export class Ledger {
   async #wait(entry: Entry): Promise<ReceiptRecord | null> {
     const { promise: late, resolve } = Promise.withResolvers<null>()
     const timer = setTimeout(() => resolve(null), this.#options.waitMs)
-    const record = await Promise.race([entry.durable, late])
+    const record = await Promise.race([entry.settled(), late])
     clearTimeout(timer)
     if (record === null && entry.signed) throw unavailable()
     return record
