@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { HttpError } from '../http/errors.ts'
+import type { CancelSignal } from './cancellation.ts'
 
 /** An answer of a worker, as it comes. */
 export interface WorkerAnswer {
@@ -31,7 +32,7 @@ export interface WorkerRequest {
  * Sends a request to a worker. Resolves with its answer once that has begun; rejects where none came, and where `signal` aborts before.
  * Afterwards an abort breaks the answer off.
  */
-export function callWorker(pool: Dispatcher, request: WorkerRequest, signal: AbortSignal): Promise<WorkerAnswer> {
+export function callWorker(pool: Dispatcher, request: WorkerRequest, signal: CancelSignal): Promise<WorkerAnswer> {
   const call = new Call(signal)
   if (!signal.aborted) pool.dispatch(request, call)
   return call.begun
@@ -60,7 +61,7 @@ class Call implements WorkerAnswer, Dispatcher.DispatchHandler {
   statusCode = 0
   headers: IncomingHttpHeaders = {}
   readonly begun: Promise<WorkerAnswer>
-  readonly #signal: AbortSignal
+  readonly #signal: CancelSignal
   readonly #begin: (answer: WorkerAnswer) => void
   readonly #fail: (error: unknown) => void
   #controller: Dispatcher.DispatchController | null = null
@@ -72,7 +73,7 @@ class Call implements WorkerAnswer, Dispatcher.DispatchHandler {
   #trailers: IncomingHttpHeaders | null = null
   #failure: { readonly error: unknown } | null = null
 
-  constructor(signal: AbortSignal) {
+  constructor(signal: CancelSignal) {
     const { promise, resolve, reject } = Promise.withResolvers<WorkerAnswer>()
     this.begun = promise
     this.#begin = resolve

@@ -3,6 +3,7 @@ import https from 'node:https'
 import type { SplicedRequest } from 'veritee/receipt'
 import { HttpError } from '../../http/errors.ts'
 import { unverifiedSuffix } from '../../http/unverified.ts'
+import { abortSignalOf, type CancelSignal } from '../cancellation.ts'
 
 /** Models of unattested workers, as the API serves them: under names with the suffix, and through FastChat's own API server. */
 export interface UnattestedModels {
@@ -36,14 +37,14 @@ export async function passUnattested(
   { models, api }: UnattestedModels,
   request: UnattestedRequest,
   response: ServerResponse,
-  signal: AbortSignal,
+  signal: CancelSignal,
 ): Promise<'complete' | 'error'> {
   const { endpoint, model, spliced } = request
   if (spliced.constraints.verified === true || spliced.constraints.sessionIds !== null)
     throw new HttpError(503, 'upstream_verification_failed', 'this model is served by unattested workers only, and the request demands verified ones')
   if (api === null || !models().includes(model))
     throw new HttpError(404, 'not_found', 'no unattested worker serves this model', { code: 'model_not_found' })
-  const answer = await answerOf(`${api}${endpoint}`, spliced.forwarded, signal)
+  const answer = await answerOf(`${api}${endpoint}`, spliced.forwarded, abortSignalOf(signal))
   const { statusCode = 502, headers } = answer
   response.setHeader(unattestedHeader, '1')
   // It does not get to redirect anybody, nor to set other headers.

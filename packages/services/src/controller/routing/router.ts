@@ -1,5 +1,6 @@
 import { HttpError } from '../../http/errors.ts'
 import { unverifiedSuffix } from '../../http/unverified.ts'
+import type { CancelSignal } from '../cancellation.ts'
 import type { AdmittedWorker } from '../registry.ts'
 import { Affinity } from './affinity.ts'
 import type { BreakerState } from './breaker.ts'
@@ -203,7 +204,7 @@ export class Router {
    * A hold on a worker as soon as one has room. Throws {@link HttpError}: 429 `queue_full`, 503 `queue_timeout`, 503 where the last verified worker went,
    * and what `signal` gives as its reason.
    */
-  wait(wanted: Wanted, tried: readonly AdmittedWorker[], signal: AbortSignal): Promise<Lease> {
+  wait(wanted: Wanted, tried: readonly AdmittedWorker[], signal: CancelSignal): Promise<Lease> {
     const { queueMs, workerRequests } = this.limits
     const pool = this.#pools.get(wanted.model)
     if (pool === undefined) return Promise.reject(unverified())
@@ -244,7 +245,7 @@ export class Router {
       this.figures.left('full')
       const message = 'as many requests as may wait for this model are waiting already; retry later'
       over(() => reject(new HttpError(429, 'rate_limit_error', message, { code: 'queue_full', headers })))
-    } else signal.addEventListener('abort', left, { once: true })
+    } else signal.addEventListener('abort', left)
     return promise
   }
 

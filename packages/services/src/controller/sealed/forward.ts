@@ -4,6 +4,7 @@ import { ehbpHeaders } from 'veritee/ehbp'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
 import { HttpError } from '../../http/errors.ts'
 import { SlowReader } from '../../http/slow-reader.ts'
+import type { CancelSignal } from '../cancellation.ts'
 import type { ForwardDeps } from '../forward.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import { bodyHash, digestOf } from '../relay.ts'
@@ -38,7 +39,7 @@ function modelsOf({ routing }: Registry, { sessionId }: OpaqueRequest): string {
 async function relayTo(
   registry: Registry,
   request: OpaqueRequest,
-  signal: AbortSignal,
+  signal: CancelSignal,
   receipt: PendingReceipt,
   response: ServerResponse,
 ): Promise<Outcome> {

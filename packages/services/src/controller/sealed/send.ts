@@ -7,6 +7,7 @@ import { nonceHeader } from '../../http/chat-request.ts'
 import { sessionHeader } from '../../http/ehbp/open-body.ts'
 import { HttpError } from '../../http/errors.ts'
 import { type Span, spanOf, traceparentFor } from '../../http/trace-context.ts'
+import type { CancelSignal } from '../cancellation.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import { turnedAway } from '../stages/turned-away.ts'
 import { callWorker, type WorkerAnswer, type WorkerRequest } from '../worker-answer.ts'
@@ -51,7 +52,7 @@ export interface OpaqueAnswer {
  * Sends it to the worker of the session it names, and to no other: nobody else could read it. Gives the refusal of aci/1 section 5.3 where that worker may not serve now,
  * 429 where it has as many requests as it may have, and 503 where it does not answer. Throws what `signal` gives as its reason.
  */
-export async function sendOpaque(registry: Registry, request: OpaqueRequest, signal: AbortSignal): Promise<OpaqueAnswer | HttpError> {
+export async function sendOpaque(registry: Registry, request: OpaqueRequest, signal: CancelSignal): Promise<OpaqueAnswer | HttpError> {
   const { routing } = registry
   const hold = routing.takeSession(request.sessionId)
   if (hold === 'unpinned') return new HttpError(412, 'session_not_accepted', 'the worker of this session cannot serve now')

@@ -4,6 +4,7 @@ import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
 import { HttpError } from '../../http/errors.ts'
 import { holdBytes } from '../../http/held-bytes.ts'
 import { receiptOfTrailers } from '../../http/receipt-trailer.ts'
+import type { CancelSignal } from '../cancellation.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import { holdPlain, type Relayed, relayStream, responseEvents } from '../relay.ts'
 import { checkUpstream, type UpstreamCheck } from '../upstream.ts'
@@ -20,7 +21,7 @@ export interface Exchange {
   readonly receipt: PendingReceipt
   readonly response: ServerResponse
   /** Aborted when the requester leaves, or when its time is up. */
-  readonly signal: AbortSignal
+  readonly signal: CancelSignal
   /** When the request came, on the clock of `performance.now()`. */
   readonly arrived: number
 }

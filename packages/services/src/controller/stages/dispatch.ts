@@ -3,6 +3,7 @@ import { errors } from 'undici'
 import { embeddingsEndpoint, unknownModel } from '../../http/chat-request.ts'
 import { HttpError } from '../../http/errors.ts'
 import { acceptsTrailers } from '../../http/receipt-trailer.ts'
+import type { CancelSignal } from '../cancellation.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import type { Retry } from '../routing/figures.ts'
 import type { Lease } from '../routing/lease.ts'
@@ -31,7 +32,7 @@ export async function dispatch(
   registry: Registry,
   request: InferenceRequest,
   asker: Asker,
-  signal: AbortSignal,
+  signal: CancelSignal,
 ): Promise<Served | Unanswered | HttpError> {
   const { routing } = registry
   const wanted = wantedBy(request, asker)
@@ -98,7 +99,7 @@ function instead(refused: Served | null): (error: unknown) => null {
 }
 
 /** The answer, or why there is none. Throws where the requester left. */
-async function attempt(registry: Registry, lease: Lease, request: InferenceRequest, signal: AbortSignal): Promise<Served | Unanswered | Retry> {
+async function attempt(registry: Registry, lease: Lease, request: InferenceRequest, signal: CancelSignal): Promise<Served | Unanswered | Retry> {
   const { worker } = lease
   const { firstByteMs, answerMs } = registry.routing.limits
   const upstreamNonce = request.clientNonce ?? randomBytes(32).toString('hex')

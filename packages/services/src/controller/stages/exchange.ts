@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
 import { bearer, sendError } from '../../http/body.ts'
 import { HttpError } from '../../http/errors.ts'
+import { Cancellation, type CancelSignal } from '../cancellation.ts'
 import type { ForwardDeps } from '../forward.ts'
 import type { Grant, Settlement } from './access.ts'
 
@@ -12,7 +13,7 @@ export type Outcome = Pick<Settlement, 'outcome' | 'usage'>
 export interface Turn {
   readonly receipt: PendingReceipt
   /** Aborted when the requester leaves, or when its time is up. */
-  readonly signal: AbortSignal
+  readonly signal: CancelSignal
   /** Asks for the right to a model; null where everybody is served. What is granted is settled at the end. Throws the refusal. */
   admit(model: string, promptBytes: number): Promise<Grant | null>
 }
@@ -24,14 +25,13 @@ export async function withTurn(
   response: ServerResponse,
   run: (turn: Turn) => Promise<Outcome>,
 ): Promise<void> {
-  const abort = new AbortController()
-  // An answer that has ended needs no signal, which costs more than its hash.
+  const cancellation = new Cancellation()
   response.once('close', () => {
-    if (!response.writableFinished) abort.abort(new HttpError(499, 'invalid_request_error', 'the requester went away'))
+    if (!response.writableFinished) cancellation.abort(new HttpError(499, 'invalid_request_error', 'the requester went away'))
   })
   const receipt = ledger.open(bearer(incoming))
   const { answerMs } = registry.routing.limits
-  const deadline = setTimeout(() => abort.abort(timeIsUp(answerMs)), answerMs)
+  const deadline = setTimeout(() => cancellation.abort(timeIsUp(answerMs)), answerMs)
   let settle = (_: Outcome): void => undefined
   let outcome: Outcome = { outcome: 'error', usage: null }
   const admit = async (model: string, promptBytes: number): Promise<Grant | null> => {
@@ -45,7 +45,7 @@ export async function withTurn(
   try {
     const refusal = (await access?.authenticate?.(incoming)) ?? null
     if (refusal !== null) throw refusal
-    outcome = await run({ receipt, signal: abort.signal, admit })
+    outcome = await run({ receipt, signal: cancellation, admit })
   } catch (error) {
     receipt.abandon()
     response.removeHeader('x-receipt-id')
