@@ -4,9 +4,9 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { toHex } from '../../src/bytes/index.ts'
+import { concatAll, toHex } from '../../src/bytes/index.ts'
 import { writeEpoch } from '../../src/scoring/index.ts'
-import { makeEpoch, makeWorld } from '../scoring/epoch-world.ts'
+import { checkpoint, makeEpoch, makeWorld } from '../scoring/epoch-world.ts'
 import { digest, hex } from '../scoring/random-epoch.ts'
 import { expectRefusal, veritee } from './cli.ts'
 
@@ -17,17 +17,22 @@ let records: string
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'veritee-epoch-'))
   const world = await makeWorld()
-  const parts = await makeEpoch(world, 6)
+  const parts = await makeEpoch(world, 6, { outside: [] })
   const proofs = [{ text: '{"version":"veritee.fraud-proof.v2"}', keyset: digest(0x70), operator: hex(0xa0), platform: hex(0xc0) }]
   bundle = (await writeEpoch({ ...parts, proofs }, world.keys)).bundle
   records = `validators/${toHex((world.keys[0] as { publicKey: Uint8Array }).publicKey)}/records.jsonl`
   const trust = { network: 'test', keys: [toHex(world.signer.publicKey)], threshold: 1, minimum_version: 1 }
+  const log = {
+    checkpoint: await checkpoint(world, world.leaves.length, 1_005_000),
+    [`tile/0/000.p/${world.leaves.length}`]: concatAll(world.leaves),
+  }
+  await write('log', new Map(Object.entries(log)))
   await write('good', new Map([...bundle, ['trust.json', JSON.stringify(trust)], ['policy-of-nobody.json', '{}']]))
   await write('changed', new Map([...bundle, [records, (bundle.get(records) ?? '').replace('"output_tokens":100', '"output_tokens":101')]]))
 }, 120_000)
 afterAll(() => rm(directory, { recursive: true, force: true }))
 
-async function write(name: string, files: ReadonlyMap<string, string>): Promise<void> {
+async function write(name: string, files: ReadonlyMap<string, string | Uint8Array>): Promise<void> {
   for (const [path, text] of files) {
     await mkdir(dirname(join(directory, name, path)), { recursive: true })
     await writeFile(join(directory, name, path), text)
@@ -40,7 +45,7 @@ describe('veritee epoch verify', () => {
     const { code, stdout } = await veritee(['epoch', 'verify', at('good')])
     expect([code, stdout]).toEqual([
       0,
-      expect.stringMatching(/VERIFIED: epoch 0 of test follows from its records; NOT JUDGED: policy, roster, proofs\n$/),
+      expect.stringMatching(/VERIFIED: epoch 0 of test follows from its records; NOT JUDGED: policy, roster, log-itself, proofs\n$/),
     ])
     expect(stdout).toContain('convicted: operator a0a0')
   })
@@ -54,6 +59,16 @@ describe('veritee epoch verify', () => {
       'pass',
       'veritee.scores.v1',
     ])
+  })
+
+  it('S21: compares with the log itself where that is given', async () => {
+    const { code, stdout } = await veritee(['epoch', 'verify', at('good'), '--log', at('log')])
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/NOT JUDGED: policy, roster, proofs\n$/)])
+    expect(stdout).toMatch(/log-itself.*37 leaves are those of the log/)
+    expect((await veritee(['epoch', 'verify', at('good'), '--log', at('absent')])).code).toBe(3)
+    expect((await veritee(['epoch', 'verify', at('good'), '--log', 'ftp://log.example'])).code).toBe(2)
+    expect((await veritee(['epoch', 'verify', at('good'), '--log-views-token-file', at('good', 'trust.json')])).code).toBe(2)
+    expect((await veritee(['epoch', 'verify', at('good'), '--log', at('log'), '--log-views-token-file', at('good', 'trust.json')])).code).toBe(2)
   })
 
   it('names the first wrong record, and exits 1', async () => {

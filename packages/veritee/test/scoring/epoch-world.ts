@@ -138,10 +138,12 @@ export interface Dishonest {
   readonly doubleCanary?: boolean
   /** Hands in no list of canaries. */
   readonly hideCanaries?: boolean
+  /** Of all validators: records of own traffic name no place, but for these of the last one, by their index. */
+  readonly outside?: readonly { readonly index: number; readonly leaf: string }[]
 }
 
-/** Epoch 0: seeds logged before it, leaves during it, records committed to after it. The last validator is the dishonest one. */
-export async function makeEpoch(world: World, probes: number, dishonest: Dishonest = {}): Promise<EpochParts> {
+/** Epoch 0: seeds logged before it, leaves during it (`first` before others), records committed to after it. The last validator is the dishonest one. */
+export async function makeEpoch(world: World, probes: number, dishonest: Dishonest = {}, first: readonly Uint8Array[] = []): Promise<EpochParts> {
   const { policy, chain, beacon, keys, leaves } = world
   const withLog = policy.log !== 'any'
   const opened = await beacon.round(openingRound(chain, genesis))
@@ -161,6 +163,7 @@ export async function makeEpoch(world: World, probes: number, dishonest: Dishone
   const from = leaves.length
   const edge = new TreeEdge(0, [])
   for (const leaf of leaves) await edge.add(leaf)
+  leaves.push(...first)
   for (let i = 0; i < 37; i++) await logged(new Uint8Array(32).fill(i))
   const closes = await checkpoint(world, leaves.length, genesis + length + closingSeconds)
   const to = leaves.length
@@ -197,6 +200,12 @@ export async function makeEpoch(world: World, probes: number, dishonest: Dishone
           view: { digest: digest(0x11), log: { origin, index: at, leaf: toHex(leaves[at] as Uint8Array) } },
         })
     }
+    if (dishonest.outside !== undefined)
+      for (const [n, { kind = 'probe', view }] of changes.entries()) {
+        const log = last ? dishonest.outside[n] : undefined
+        if (kind !== 'organic' && view === undefined)
+          changes[n] = { ...changes[n], view: { digest: digest(0x10), log: log === undefined ? null : { origin, ...log } } }
+      }
     const records: string[] = []
     for (const [n, change] of changes.entries()) {
       const index = last && dishonest.gap && n === changes.length - 1 ? n + 1 : n

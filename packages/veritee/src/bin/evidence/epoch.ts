@@ -3,11 +3,14 @@ import { join } from 'node:path'
 import { parseAdmissionManifest, platformId, verifyAdmissionManifest } from '../../admission/index.ts'
 import { parseAdmissionTrust } from '../../admission/trust.ts'
 import type { Trust } from '../../attestation/index.ts'
-import { parseDocument, Shape, sha256Digest } from '../../bytes/index.ts'
+import { fromUtf8, parseDocument, Shape, sha256Digest } from '../../bytes/index.ts'
 import { epochFilesAt } from '../../client/epoch-files.ts'
-import { fail } from '../../errors.ts'
+import { logFilesAt, logViewsAt } from '../../client/inclusion/log-files.ts'
+import { fail, VeriteeError } from '../../errors.ts'
 import { maxFraudProofLength, parseFraudProof, verifyFraudProof } from '../../fraud/index.ts'
+import { type GetLogFile, parseCheckpoint, parseNote } from '../../log/index.ts'
 import type { Policy } from '../../policy/index.ts'
+import { epochLogFromJson } from '../../scoring/epoch/documents.ts'
 import { type EpochContext, type EpochVerdict, type ReadFile, rosterOf, scoresToJson, verifyEpoch } from '../../scoring/index.ts'
 import { type Command, command, type Given, type Options, one, shared } from '../terminal/command.ts'
 import { readOptionalPolicy, readText, readTrust } from '../terminal/files.ts'
@@ -28,6 +31,16 @@ const options = {
   release: shared.release,
   root: { ...shared.root, help: "a further root certificate for fraud proofs, such as a simulator's" },
   previous: { type: 'string', value: 'DIR|URL', help: 'the bundle of the epoch before, whose state this one must begin from' },
+  log: {
+    type: 'string',
+    value: 'URL|DIR',
+    help: 'the log of the policy, or its files: whether it shows the same as the bundle, which is not judged without it',
+  },
+  'log-views-token-file': {
+    type: 'string',
+    value: 'FILE',
+    help: "with --log URL: the log's credential for views; missing places of chains are told then",
+  },
   json: shared.json,
 } as const satisfies Options
 
@@ -53,6 +66,7 @@ async function run({ values, positionals }: Given<typeof options>): Promise<numb
     verifyProof: policy === null ? null : proofVerifier(policy, await readTrust(values.root)),
     roster: values.manifest === undefined ? null : await readRoster(values.manifest, trust),
     previous: values.previous === undefined ? null : await sha256Digest(await filesOf(values.previous)('after.json', 1 << 28)),
+    log: await logOf(values),
   }
   const verdict = await verifyEpoch(filesOf(from), context)
   if (values.json) writeJson(documentOf(verdict))
@@ -84,6 +98,47 @@ function proofVerifier(policy: Policy, trust: Trust): NonNullable<EpochContext['
 
 function filesOf(from: string): ReadFile {
   return /^[a-z]+:\/\//i.test(from) ? epochFilesAt(from) : readDirectory(from)
+}
+
+async function logOf({
+  log,
+  previous,
+  'log-views-token-file': tokenFile,
+}: Pick<Given<typeof options>['values'], 'log' | 'previous' | 'log-views-token-file'>): Promise<NonNullable<EpochContext['log']> | null> {
+  if (log === undefined) {
+    if (tokenFile !== undefined) throw fail('usage', '--log-views-token-file goes with --log')
+    return null
+  }
+  const remote = /^[a-z]+:\/\//i.test(log)
+  if (tokenFile !== undefined && !remote) throw fail('usage', '--log-views-token-file: expected --log URL, which gives views')
+  const views = tokenFile === undefined ? null : logViewsAt(log, (await readText(tokenFile)).replace(/\r?\n$/, ''))
+  return { get: remote ? logFilesAt(log) : filesOfLog(log), views, closedAt: previous === undefined ? null : await closedAt(filesOf(previous)) }
+}
+
+/** Size of the checkpoint that closed an epoch; null where it had no log. Its note is believed as much as the bundle that was given as the one before. */
+async function closedAt(read: ReadFile): Promise<number | null> {
+  try {
+    const { closes } = epochLogFromJson(
+      parseDocument(fromUtf8(await read('log.json', 1 << 20)), { maxLength: 1 << 20, maxDepth: 4 }, 'usage', 'log.json'),
+    )
+    return parseCheckpoint(parseNote(closes).text).size
+  } catch (error) {
+    if (error instanceof VeriteeError && (error.code === 'file_unavailable' || error.code === 'service_refused')) return null
+    throw error
+  }
+}
+
+/** A log's files in a directory, as a server would give them. */
+function filesOfLog(directory: string): GetLogFile {
+  const read = readDirectory(directory)
+  return async (path) => {
+    try {
+      return await read(path, 1 << 20)
+    } catch (error) {
+      if (error instanceof VeriteeError && error.cause instanceof Error && 'code' in error.cause && error.cause.code === 'ENOENT') return null
+      throw error
+    }
+  }
 }
 
 /** As much of a file as may be looked at: one that is longer than its manifest says is cut, and found to differ. Into one piece of memory: records are large. */

@@ -10,6 +10,7 @@ import { verifyScoringPolicy } from '../policy/verify.ts'
 import type { EpochScores } from '../score.ts'
 import { parseState } from '../state/json.ts'
 import type { ScoringState } from '../state/state.ts'
+import { compareWithLog, type EpochLogSource } from './against-log.ts'
 import { canaryCommitment } from './commitments.ts'
 import {
   type Accusation,
@@ -46,6 +47,8 @@ export interface EpochContext {
   readonly roster: (Omit<Roster, 'operators'> & { readonly operators: readonly string[] | null }) | null
   /** Digest of `after.json` of the epoch before. */
   readonly previous: string | null
+  /** The log itself, beside the extract that the bundle holds. */
+  readonly log?: EpochLogSource | null
 }
 
 export interface EpochCheck {
@@ -57,6 +60,7 @@ export interface EpochCheck {
     | 'records'
     | 'beacon'
     | 'log'
+    | 'log-itself'
     | 'duties'
     | 'canaries'
     | 'proofs'
@@ -148,6 +152,7 @@ async function steps(read: ReadFile, context: EpochContext, progress: Progress):
   // Before everything that is computed from them, so that a changed record is what is named.
   const { records, digests } = await recordsOf(bundle, policy, progress)
   const facts = await factsOf(bundle, policy, progress)
+  await logItself(bundle, facts, records, context.log ?? null, progress)
   await dutiesOf(bundle, policy, records, digests, facts, progress)
   await canariesOf(bundle, policy, records, progress)
   const proven = await proofsOf(bundle, policy, roster, context, progress)
@@ -272,6 +277,19 @@ async function factsOf(bundle: Bundle, policy: ScoringPolicy, progress: Progress
   if (facts.log === null) progress.pass('the policy names no log: when commitments were made is not shown, and nothing was chosen', 'waived')
   else progress.pass(`${facts.log.trust.origin}: ${leaves.length} leaves from ${facts.log.from}`)
   return facts
+}
+
+async function logItself(
+  bundle: Bundle,
+  { log }: EpochFacts,
+  records: ReadonlyMap<string, readonly AuditRecord[]>,
+  source: EpochLogSource | null,
+  progress: Progress,
+): Promise<void> {
+  if (log === null) return
+  progress.begin('log-itself', 'log.json')
+  if (source === null) progress.pass('the log itself was not given: that it shows others the same was not looked at', 'waived')
+  else progress.pass(await compareWithLog(source, epochLogFromJson(await bundle.json('log.json')), log, records))
 }
 
 async function dutiesOf(
