@@ -35,7 +35,7 @@ const hungAfterMs = 180_000
 
 function usage(message: string): never {
   process.stderr.write(
-    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N]\n       npm run soak -- distinguisher [--questions N] [--seed N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n       npm run soak -- validator [--epochs N] [--probes N] [--seed N]\n`,
+    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N | --minutes N]\n       npm run soak -- scale [--connections N] [--registrations N]\n       npm run soak -- distinguisher [--questions N] [--seed N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n       npm run soak -- validator [--epochs N] [--probes N] [--seed N]\n`,
   )
   process.exit(2)
 }
@@ -99,7 +99,7 @@ async function replay(count: number, seed: number): Promise<void> {
   if (result.passed !== result.answers) process.exitCode = 1
 }
 
-/** Some minutes. */
+/** Some minutes on a machine with nothing else to do, most of them for the workers that really register. */
 async function scale(connections: number, registrations: number): Promise<void> {
   const { notFlat, soakScale } = await import('../bench/soak/scale/main.ts')
   setFlagsFromString('--expose-gc')
@@ -176,7 +176,7 @@ async function main(): Promise<void> {
   if (positionals.length === 1 && positionals[0] === 'replay')
     return replay(whole(values.iterations, 'iterations', 500), whole(values.seed, 'seed', 1))
   if (positionals.length !== 1 || positionals[0] !== 'attestation')
-    usage("expected 'attestation', 'distinguisher', 'replay', 'replicas', 'scoring', 'validator' or 'worker'")
+    usage("expected 'attestation', 'distinguisher', 'replay', 'replicas', 'scale', 'scoring', 'validator', 'validator-kills' or 'worker'")
   if (values.freeze) {
     writeFileSync(new URL('../bench/soak/corpus.json', import.meta.url), await makeCorpus(new Date('2026-05-06T07:08:09.000Z')))
     process.stderr.write('soak: bench/soak/corpus.json has new seeds\n')

@@ -14,7 +14,8 @@ export interface Service {
 }
 
 const program = fileURLToPath(new URL('../../../packages/services/src/bin/veriteed.ts', import.meta.url))
-const startMs = 60_000
+/** A busy machine starts a process, and a controller asks its replicas for a minute. */
+const startMs = 180_000
 
 /** Rejects with what it wrote where it does not come up. */
 export async function startService(args: readonly string[], environment: { readonly [name: string]: string } = {}): Promise<Service> {
@@ -30,8 +31,15 @@ export async function startService(args: readonly string[], environment: { reado
   const failed = exited.then(() => Promise.reject(new Error(`${args[0]} ended: ${stderr}`)))
   failed.catch(() => undefined)
   if (child.stdout === null) throw new TypeError('no stdout')
-  const line = once(createInterface(child.stdout), 'line', { signal: AbortSignal.timeout(startMs) })
-  const [text] = (await Promise.race([line, failed])) as [string]
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(() => late.reject(new Error(`${args[0]} was not ready within ${startMs / 1000} s: ${stderr}`)), startMs)
+  const text = await Promise.race([once(createInterface(child.stdout), 'line'), failed, late.promise])
+    .then(([line]) => String(line))
+    .catch(async (error: unknown) => {
+      child.kill('SIGKILL')
+      throw error
+    })
+    .finally(() => clearTimeout(timer))
   const end = async (signal: 'SIGKILL' | 'SIGTERM'): Promise<void> => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal)
     await exited

@@ -10,10 +10,15 @@ export interface Registrations {
   readonly cpuMsFirst: number
   readonly cpuMsLast: number
   readonly wallSeconds: number
+  /** Registrations that did not come through at first and were made again, as a worker does; with the first reasons. */
+  readonly repeated: number
+  readonly reasons: readonly string[]
   readonly findings: readonly string[]
 }
 
 const atOnce = 8
+/** A worker tries for ever; one that is not admitted by now is a finding. */
+const attempts = 3
 
 /**
  * Workers with keys, quotes and listeners of their own, each of which registers as a worker does: a nonce, a registration that its keyset signed, the challenge over TLS 1.3, verification of
@@ -22,6 +27,7 @@ const atOnce = 8
 export async function registerMany(workers: number, progress: (line: string) => void = () => undefined): Promise<Registrations> {
   const setting = await openSetting()
   const findings: string[] = []
+  const failures: string[] = []
   try {
     const registry = setting.registry(await setting.rules(), { maxWorkers: workers })
     const control = await setting.control(registry)
@@ -34,7 +40,7 @@ export async function registerMany(workers: number, progress: (line: string) => 
       const before = cpuMs()
       const queue = [...some]
       const next = async (): Promise<void> => {
-        for (let one = queue.pop(); one !== undefined; one = queue.pop()) await register(control, one, findings)
+        for (let one = queue.pop(); one !== undefined; one = queue.pop()) await register(control, one, failures, findings)
       }
       await Promise.all(Array.from({ length: atOnce }, next))
       costs.push((cpuMs() - before) / some.length)
@@ -50,6 +56,8 @@ export async function registerMany(workers: number, progress: (line: string) => 
       cpuMsFirst: Number(first.toFixed(2)),
       cpuMsLast: Number(last.toFixed(2)),
       wallSeconds: Math.round((performance.now() - began) / 1000),
+      repeated: failures.length,
+      reasons: failures.slice(0, 5),
       findings: findings.slice(0, 20),
     }
   } finally {
@@ -57,10 +65,19 @@ export async function registerMany(workers: number, progress: (line: string) => 
   }
 }
 
-async function register(control: { readonly url: string; digest: string }, { worker, server }: RunningWorker, findings: string[]): Promise<void> {
-  try {
-    await registerWorker(control.url, server.url, { identity: worker.identity, tickets: worker.tickets, controllers: null })
-  } catch (error) {
-    findings.push(error instanceof Error ? error.message.slice(0, 200) : 'failed')
+async function register(
+  control: { readonly url: string; digest: string },
+  { worker, server }: RunningWorker,
+  failures: string[],
+  findings: string[],
+): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return void (await registerWorker(control.url, server.url, { identity: worker.identity, tickets: worker.tickets, controllers: null }))
+    } catch (error) {
+      const reason = error instanceof Error ? error.message.slice(0, 200) : 'failed'
+      if (attempt === attempts) return void findings.push(reason)
+      failures.push(reason)
+    }
   }
 }

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -187,6 +187,53 @@ describe('through the proxy', { timeout: 60_000 }, () => {
     const [answer = '', proofs = ''] = out.trim().split('\n')
     expect(JSON.parse(answer)).toMatchObject({ choices: [{ message: { content: expect.stringContaining('Veritee Demo') as string } }] })
     expect(JSON.parse(proofs)).toMatchObject({ proofs: [{ status: 'verified', simulated: true, model: { name: 'veritee-demo' } }] })
+  })
+
+  test('S4: answers of a worker to which bodies are encrypted are saved, and veritee audit judges them, with their bodies where those were asked for', async () => {
+    for (const bodies of [false, true]) {
+      const kept = join(directory, `sealed-${bodies}`)
+      const sealed = await startProxy(join(directory, 'policy.json'), '--encrypt-to', 'worker', '--save', kept, ...(bodies ? ['--save-bodies'] : []))
+      for (const stream of [false, true]) {
+        const body = JSON.stringify({ model: 'veritee-demo', stream, max_tokens: 8, messages: [{ role: 'user', content: 'Who are you?' }] })
+        const headers = { 'content-type': 'application/json' }
+        const answer = await fetch(`${sealed.url}/v1/chat/completions`, { method: 'POST', headers, body })
+        expect([answer.status, (await answer.text()).length > 0]).toEqual([200, true])
+      }
+      await expect.poll(async () => (await readdir(kept)).filter((name) => name.endsWith('.drawn.json')).length).toBe(2)
+      const exited = new Promise((resolve) => sealed.child.once('exit', resolve))
+      sealed.child.kill('SIGTERM')
+      await exited
+      const audited = async (...more: string[]) =>
+        run(process.execPath, [
+          conditions,
+          'packages/veritee/src/bin/veritee.ts',
+          'audit',
+          ...more,
+          '--policy',
+          join(directory, 'stored.json'),
+          '--root',
+          join(directory, 'root.pem'),
+        ])
+      // When the nonces of stored evidence were drawn nobody can tell.
+      const stored = {
+        ...network.policy,
+        roles: Object.fromEntries(Object.entries(network.policy.roles).map(([role, of]) => [role, { ...of, maxAttestationAge: 'any' }])),
+      }
+      await writeFile(join(directory, 'stored.json'), JSON.stringify(stored))
+      const folder = await audited(kept)
+      expect([folder.code, folder.err]).toEqual([0, ''])
+      const [bundle = ''] = (await readdir(kept)).filter((name) => name.endsWith('.bundle')).sort()
+      const { out } = await audited(join(kept, bundle))
+      expect(out).toMatch(/receipt\.request +over the encrypted bytes, which the bundle does not hold/)
+      expect(out).toContain(
+        `signed by the worker, to which the body was sealed${bodies ? ', over exactly these bytes' : ': the bundle does not hold both bodies'}`,
+      )
+      // Another answer than the worker signed is found out by the bodies alone.
+      const text = await readFile(join(kept, bundle), 'utf8')
+      const changed = text.replace(/"response_b64":"[^"]+"/, `"response_b64":"${Buffer.from('another').toString('base64')}"`)
+      await writeFile(join(directory, 'changed.bundle'), changed)
+      expect((await audited(join(directory, 'changed.bundle'))).code).toBe(bodies ? 1 : 0)
+    }
   })
 
   test.skipIf(!python)(`Python${python ? '' : ' (left out: python3 has no package openai)'}`, async () => {

@@ -15,6 +15,6 @@ test('the soak of many workers, in small: everybody is found, nothing is left be
     [500, 50],
   ])
   expect(idle).toMatchObject({ opened: 300, closed: 0, answered: 20 })
-  expect(registrations).toMatchObject({ workers: 20, admitted: 20 })
+  expect(registrations).toMatchObject({ workers: 20, admitted: 20, repeated: 0 })
   expect(database.workers).toBe(500)
 }, 120_000)

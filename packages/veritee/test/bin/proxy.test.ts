@@ -317,7 +317,6 @@ describe('veritee proxy', () => {
     ['beyond loopback', () => ['--upstream', 'URL', '--policy', policy, '--root', root, '--host', '0.0.0.0']],
     ['bodies of nothing', () => ['--upstream', 'URL', '--policy', policy, '--save-bodies']],
     ['no port', () => ['--upstream', 'URL', '--policy', policy, '--port', '70000']],
-    ['bundles that could not be judged', () => ['--upstream', 'URL', '--policy', policy, '--save', files.path('x'), '--encrypt-to', 'worker']],
   ])('%s it is 2', async (_, args) => {
     const fake = await fakeService()
     expectRefusal(await veritee(['proxy', ...args().map((arg) => (arg === 'URL' ? fake.url : arg))]), 2, 'usage')

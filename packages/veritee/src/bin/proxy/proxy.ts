@@ -62,8 +62,6 @@ async function run({ values, positionals }: Given<typeof options>): Promise<numb
   const port = wholeNumber(values.port, '--port', 0, 65_535)
   const recent = new RecentProofs(wholeNumber(values.keep, '--keep', 1, 10_000))
   if (values['save-bodies'] && values.save === undefined) throw fail('usage', '--save-bodies goes with --save')
-  if (values.save !== undefined && values['encrypt-to'] === 'worker')
-    throw fail('usage', '--save: bundles of exchanges that the controller could not read cannot be judged yet; use --encrypt-to controller or none')
   const folder = values.save === undefined ? null : await EvidenceFolder.open(values.save, values['save-bodies'])
   const note = (line: string): void => writeNotes([line])
   const onProof = (proof: Proof, evidence: ProofEvidence): void => {

@@ -7,6 +7,7 @@ import { spliceConstraints } from '../constraints.ts'
 import { requestLimits } from '../exchange.ts'
 import { compareReceipt, eventOf, type Receipt, receiptDigest, verifyReceipt } from '../receipt.ts'
 import { type VerifiedReport, verifyReport } from '../report.ts'
+import type { OpaqueEvent } from '../sealed/event.ts'
 import type { Session } from '../session.ts'
 import type { BundledExchange } from './bundle.ts'
 
@@ -40,31 +41,30 @@ export async function verifyBundledExchange(
   options: VerifyOptions,
 ): Promise<VerifiedBundledExchange> {
   const { receipt, requestBody, responseBody } = exchange
-  const requestHash = requestBody === null ? null : await sha256Digest(requestBody)
-  const responseHash = responseBody === null ? null : await sha256Digest(responseBody)
+  // A controller that passed a body on unread signed encrypted bytes, which no bundle holds: the bodies are held against the worker's receipt.
+  const opaque = eventOf(receipt, 'veritee.opaque') !== undefined
+  const requestHash = requestBody === null || opaque ? null : await sha256Digest(requestBody)
+  const responseHash = responseBody === null || opaque ? null : await sha256Digest(responseBody)
+  const missing = (what: string): string => (opaque ? 'over the encrypted bytes, which the bundle does not hold' : `the bundle holds no ${what}`)
   await take(
     'receipt.signature',
     () => verifyReceipt(receipt, service.keyset, service.keysetDigest, { requestHash: null, responseHash: null, clientNonce: null }),
     () => pass('signed by a key that the quote binds'),
   )
-  const compared = (
-    id: string,
-    part: { requestHash?: string | null; responseHash?: string | null; clientNonce?: string | null },
-    missing: string,
-  ) => {
+  const compared = (id: string, part: { requestHash?: string | null; responseHash?: string | null; clientNonce?: string | null }, reason: string) => {
     const expected = { requestHash: null, responseHash: null, clientNonce: null, ...part }
     const nothing = Object.values(expected).every((value) => value === null)
     return take(
       id,
       async () => compareReceipt(receipt, expected),
-      () => (nothing ? waive(missing) : pass('as expected, byte for byte')),
+      () => (nothing ? waive(reason) : pass('as expected, byte for byte')),
     )
   }
-  await compared('receipt.request', { requestHash }, 'the bundle holds no request')
-  await compared('receipt.response', { responseHash }, 'the bundle holds no response')
+  await compared('receipt.request', { requestHash }, missing('request'))
+  await compared('receipt.response', { responseHash }, missing('response'))
   await compared('receipt.nonce', { clientNonce }, 'not compared: an older receipt over equal bytes would pass')
 
-  const worker = service.serving === 'direct' ? await noWorker(exchange, take) : await verifyWorker(exchange, trust, at, take, options)
+  const worker = service.serving === 'direct' ? await noWorker(exchange, take) : await verifyWorker(exchange, clientNonce, trust, at, take, options)
   return { receipt, worker }
 }
 
@@ -78,6 +78,7 @@ async function noWorker(exchange: BundledExchange, take: Take): Promise<null> {
 
 async function verifyWorker(
   exchange: BundledExchange,
+  clientNonce: string | null,
   trust: Trust,
   at: Date,
   take: Take,
@@ -100,9 +101,8 @@ async function verifyWorker(
   )
   const workerReceipt = await take(
     'worker.receipt',
-    () => citedReceipt(exchange, report),
-    (found) =>
-      found === null ? waive("the controller's word: the bundle holds no worker receipt") : pass('signed by the worker over the same bytes'),
+    () => citedReceipt(exchange, clientNonce, session, report),
+    (found) => (found === null ? waive("the controller's word: the bundle holds no worker receipt") : pass(workerDetail(exchange))),
   )
   return { session, report, receipt: workerReceipt }
 }
@@ -117,7 +117,13 @@ async function bundledSession({ receipt, session, workerReceipt }: BundledExchan
  * The worker's receipt is the one that the controller's cites, signed by the worker's keyset, over the same bytes and the same nonce; what was
  * forwarded is what was sent, less the constraints (rule S10).
  */
-async function citedReceipt({ receipt, workerReceipt, requestBody, responseBody }: BundledExchange, worker: VerifiedReport): Promise<Receipt | null> {
+async function citedReceipt(
+  exchange: BundledExchange,
+  clientNonce: string | null,
+  session: Session,
+  worker: VerifiedReport,
+): Promise<Receipt | null> {
+  const { receipt, workerReceipt, requestBody, responseBody } = exchange
   if (workerReceipt === null) return null
   const cited = eventOf(receipt, 'veritee.upstream_receipt')
   const digest = await receiptDigest(workerReceipt)
@@ -126,6 +132,8 @@ async function citedReceipt({ receipt, workerReceipt, requestBody, responseBody 
       'receipt_upstream_mismatch',
       `expected the worker's receipt ${cited?.digest ?? 'none'} (${cited?.result ?? 'not cited'}), found ${digest}`,
     )
+  const opaque = eventOf(receipt, 'veritee.opaque')
+  if (opaque !== undefined) return openedReceipt(exchange, workerReceipt, opaque, clientNonce, session, worker)
   const stated = eventOf(receipt, 'request.forwarded')?.body_hash
   const forwarded = requestBody === null ? stated : await sha256Digest(spliceConstraints(requestBody, requestLimits).forwarded)
   if (stated === undefined || stated !== forwarded)
@@ -138,4 +146,40 @@ async function citedReceipt({ receipt, workerReceipt, requestBody, responseBody 
     responseHash: whole ? (eventOf(receipt, 'response.returned')?.body_hash ?? null) : null,
     clientNonce: eventOf(receipt, 'veritee.request')?.client_nonce ?? null,
   })
+}
+
+/**
+ * The receipt of a worker to which the body was sealed: of the exchange that the controller's names by its encapsulated key, in the session that it names, over the opened
+ * bytes, where the bundle holds them, and the requester's nonce (rule S4). Nothing of the content is in the controller's.
+ */
+async function openedReceipt(
+  { receipt, requestBody, responseBody }: BundledExchange,
+  workerReceipt: Receipt,
+  opaque: OpaqueEvent,
+  clientNonce: string | null,
+  session: Session,
+  worker: VerifiedReport,
+): Promise<Receipt> {
+  if (opaque.session_id !== session.id)
+    throw fail('session_mismatch', `expected the session ${session.id} that was cited, found ${opaque.session_id}`)
+  if (receipt.model !== null || eventOf(receipt, 'veritee.transport') !== undefined)
+    throw fail('receipt_transport_mismatch', 'expected nothing of the content in the receipt of a controller that cannot read it')
+  if (eventOf(receipt, 'request.forwarded')?.body_hash !== eventOf(receipt, 'request.received')?.body_hash)
+    throw fail('receipt_request_mismatch', 'expected the encrypted bytes to have been forwarded unchanged')
+  const nonce = clientNonce ?? eventOf(receipt, 'veritee.request')?.client_nonce ?? null
+  const verified = await verifyReceipt(workerReceipt, worker.keyset, worker.keysetDigest, {
+    requestHash: requestBody === null ? null : await sha256Digest(requestBody),
+    responseHash: responseBody === null ? null : await sha256Digest(responseBody),
+    clientNonce: nonce,
+  })
+  const transport = eventOf(verified, 'veritee.transport')
+  if (transport?.enc !== opaque.enc || (nonce !== null && transport.client_nonce !== nonce))
+    throw fail('receipt_transport_mismatch', `expected the worker to have opened the exchange ${opaque.enc}, found ${transport?.enc ?? 'none'}`)
+  return verified
+}
+
+function workerDetail({ receipt, requestBody, responseBody }: BundledExchange): string {
+  if (eventOf(receipt, 'veritee.opaque') === undefined) return 'signed by the worker over the same bytes'
+  const bodies = requestBody !== null && responseBody !== null
+  return `signed by the worker, to which the body was sealed${bodies ? ', over exactly these bytes' : ': the bundle does not hold both bodies'}`
 }
