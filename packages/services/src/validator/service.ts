@@ -13,7 +13,7 @@ import { findFraud } from './audit/fraud.ts'
 import { namingOperators } from './audit/naming.ts'
 import { calibrationFor, type NamedCalibration } from './calibrations.ts'
 import { proofJudge } from './combine/judging.ts'
-import { keepOutcome, markForSettling, settleOpenEpochs, shownFrom } from './combine/open-epochs.ts'
+import { keepOutcome, markForSettling, settleOpenEpochs, shownFrom, stateBefore } from './combine/open-epochs.ts'
 import type { Peers } from './combine/settle.ts'
 import type { HeldContents } from './content/held.ts'
 import type { BeaconSource } from './epoch/beacon-source.ts'
@@ -276,7 +276,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   await before
   const context = { ...options.evidence, at: now() }
   const urls = options.controllers.map(({ url }) => url)
-  const previous = await store.fact(epoch - 1, 'after')
+  const previous = await stateBefore(store, epoch)
   const concluded = await concludeEpoch({
     records: { ...records, proofs: await namingOperators({ ...options, epoch, context, reports: new Reports(store, named, urls) }, records.proofs) },
     logged: { seed: seedProof, records: recordsProof },

@@ -39,7 +39,7 @@ const shape = new Shape('scoring_input_invalid')
  */
 export function scoreEpoch(input: EpochInput): EpochScores {
   const { policy, epoch, before } = input
-  if (before.epoch !== null && before.epoch !== epoch - 1) throw shape.refuse('before', `the state after epoch ${epoch - 1}, found ${before.epoch}`)
+  if (before.epoch !== null && before.epoch >= epoch) throw shape.refuse('before', `the state after an epoch before ${epoch}, found ${before.epoch}`)
   const { closes } = epochWindow(policy, epoch)
   const roster = new Set(input.roster.operators)
   const shared = new Set(input.roster.shared)
@@ -62,7 +62,7 @@ export function scoreEpoch(input: EpochInput): EpochScores {
   const setting: Setting = {
     policy,
     epoch,
-    weights: new Weights(policy, closes),
+    weights: new Weights(policy, closes, before.epoch === null ? 1 : epoch - before.epoch),
     models,
     roster,
     bannedPlatforms: banned(before.platforms),

@@ -172,7 +172,7 @@ function randomRecord(
   })
 }
 
-/** Inputs of a few epochs in a row, without the states between. Draws everything from `seed`. */
+/** Inputs of a few epochs, without the states between; some epochs between them are left out. Draws everything from `seed`. */
 export async function randomEpochs(seed: number, count: number): Promise<Omit<EpochInput, 'before'>[]> {
   const random = randomFrom(seed)
   const policy = await randomPolicy(random)
@@ -180,7 +180,11 @@ export async function randomEpochs(seed: number, count: number): Promise<Omit<Ep
   // One operator, or nobody, fails replays at level 2 more often than chance.
   const cheat = random(20)
   const some = (items: readonly string[], outOf: number): string[] => items.filter(() => random(outOf) > 0)
-  return Array.from({ length: count }, (_, epoch) => ({
+  // Some epochs are left out. Drawn apart, so that what is in the others is the same.
+  const gap = randomFrom(seed + 0x5eed)
+  let last = -1
+  const numbers = Array.from({ length: count }, (_, i) => (last += i > 0 && gap(4) === 0 ? 2 + gap(3) : 1))
+  return numbers.map((epoch) => ({
     policy,
     epoch,
     roster: {

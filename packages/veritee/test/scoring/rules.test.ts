@@ -253,7 +253,7 @@ describe('scores of an epoch', () => {
     for (const change of wrong) expect(await refusal(() => score([record(change)]))).toBe('scoring_input_invalid')
     const twice = record()
     expect(await refusal(() => score([twice, twice]))).toBe('scoring_input_invalid')
-    expect(await refusal(() => score([], { epoch: 2, before: score([]).after }))).toBe('scoring_input_invalid')
+    for (const epoch of [0, 1]) expect(await refusal(() => score([], { epoch, before: score([], { epoch: 1 }).after }))).toBe('scoring_input_invalid')
   })
 })
 
@@ -450,5 +450,38 @@ describe('several validators', () => {
     expect(second.network.workers).toEqual([])
     const third = score(alone(2), { epoch: 2, before: second.after })
     expect(third.network.workers).toHaveLength(1)
+  })
+})
+
+describe('S16, S17: an epoch that was left out', () => {
+  const quality = (found: EpochScores): bigint => found.after.validators.get(v1)?.operators.get(a)?.quality.trials ?? 0n
+
+  it('rids nobody of a ban, nor of what was convicted before, and ends a ban with the epoch that it names', () => {
+    const keyset = digest(0x71)
+    const proven = (of: string) => [{ keyset: of, operator: a, platform: hex(0xc0) }]
+    const first = score(times(20), { proven: proven(keyset) })
+    // The second conviction lasts two epochs.
+    const second = score([], { epoch: 2, before: first.after, proven: proven(digest(0x72)) })
+    const { until } = second.after.operators.get(a) ?? { until: 0 }
+    expect(until).toBeGreaterThan(2)
+    const during = score(times(20, {}, until), { epoch: until, before: second.after })
+    expect(during.network.workers).toEqual([])
+    const after = score(times(20, {}, until + 1), { epoch: until + 1, before: second.after })
+    expect(after.network.workers).toHaveLength(1)
+    // A keyset convicts once, whatever was left out.
+    const again = score(times(20, {}, until + 1), { epoch: until + 1, before: second.after, proven: proven(keyset) })
+    expect(again.convictions).toEqual([])
+  })
+
+  it('makes what was counted older by its time, and leaves scores what they were', () => {
+    const first = score(times(40))
+    const [next, later] = [1, 5].map((epoch) => score([record({}, epoch)], { epoch, before: first.after })) as [EpochScores, EpochScores]
+    const half = (epochs: number): number => 2 ** ((-epochs * policy.epoch.length) / policy.halfLife)
+    const old = (found: EpochScores): number => Number(quality(found) - quality(score([record()]))) / Number(quality(first))
+    expect(old(next)).toBeCloseTo(half(1), 6)
+    expect(old(later)).toBeCloseTo(half(5), 6)
+    const scores = (found: EpochScores) => ofOperator(found, a)?.before
+    expect(scores(later)).toBe(scores(next))
+    expect(scores(later)).toBe(ofOperator(first, a)?.score)
   })
 })

@@ -22,6 +22,15 @@ export async function keepOutcome(store: EpochStore, epoch: number, bundle: Read
   await store.keep(epoch, 'after', bundle.get('after.json') ?? '')
 }
 
+/** The state that an epoch begins from: after the last one before it that was not left out, so that bans and histories outlive an outage. Null for the first. */
+export async function stateBefore(store: Pick<EpochStore, 'epochs' | 'fact'>, epoch: number): Promise<string | null> {
+  for (const before of (await store.epochs()).filter((one) => one < epoch).reverse()) {
+    const state = await store.fact(before, 'after')
+    if (state !== null) return state
+  }
+  return null
+}
+
 /** Combines whatever was published and not combined yet, the earliest first, and keeps what came of it. Throws what {@link settleWithPeers} throws. */
 export async function settleOpenEpochs(
   store: EpochStore,

@@ -30,7 +30,11 @@ const options = {
   policy: { ...shared.policy, help: 'whose enclaves count: fraud proofs are verified under it; without it they are not' },
   release: shared.release,
   root: { ...shared.root, help: "a further root certificate for fraud proofs, such as a simulator's" },
-  previous: { type: 'string', value: 'DIR|URL', help: 'the bundle of the epoch before, whose state this one must begin from' },
+  previous: {
+    type: 'string',
+    value: 'DIR|URL',
+    help: 'the bundle of the epoch before, or of the last that was not left out: its state is what this one must begin from',
+  },
   log: {
     type: 'string',
     value: 'URL|DIR',

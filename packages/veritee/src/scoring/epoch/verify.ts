@@ -220,8 +220,12 @@ async function partiesOf(
   if (before.epoch === null && context.previous === null && bundle.manifest.epoch > 0)
     progress.pass('it begins from nothing, as if there had been no bans and no scores; that it may was not shown', 'waived')
   else if (before.epoch === null) progress.pass('the first epoch of the network')
-  else if (context.previous === null) progress.pass(`${digest}; the epoch before was not given`, 'waived')
-  else progress.pass(digest)
+  else {
+    const left = bundle.manifest.epoch - before.epoch - 1
+    const told = left > 0 ? `${digest}, after epoch ${before.epoch}: the ${left} since then were left out` : digest
+    if (context.previous === null) progress.pass(`${told}; the epoch before was not given`, 'waived')
+    else progress.pass(told)
+  }
   return { roster, before }
 }
 

@@ -20,10 +20,11 @@ export class Weights {
   /** Of what was there before the epoch. */
   readonly carry: bigint
 
-  constructor({ epoch, halfLife }: ScoringPolicy, closes: number) {
+  /** `epochs`: from the one that the state is after to this one; more than one where some were left out. */
+  constructor({ epoch, halfLife }: ScoringPolicy, closes: number, epochs: number) {
     this.#closes = closes
     this.#halfLife = halfLife
-    this.carry = half(epoch.length, halfLife)
+    this.carry = half(epochs * epoch.length, halfLife)
   }
 
   at(seconds: number): bigint {

@@ -92,7 +92,7 @@ export function factsOf(input: Omit<EpochInput, 'before'>, before: Any) {
   }
   const isExcluded = (w: WorkerId): boolean => holders.has(w.platform) && holders.get(w.platform) !== w.operator
 
-  const carry = half(policy.epoch.length, policy.halfLife)
+  const carry = half((e - (before.epoch ?? e - 1)) * policy.epoch.length, policy.halfLife)
   const age = (was: Counter, trials: readonly (readonly [AuditRecord, boolean])[]): Counter => ({
     successes: nano(mul(fine(was.successes), carry) + total(trials.filter(([, ok]) => ok).map(([r]) => half(close - r.at, policy.halfLife)))),
     trials: nano(mul(fine(was.trials), carry) + total(trials.map(([r]) => half(close - r.at, policy.halfLife)))),
