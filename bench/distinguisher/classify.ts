@@ -1,3 +1,4 @@
+import { upperBound } from '../../packages/services/src/replay/calibrate.ts'
 import { type Features, type Group, type Sighting, textOf, wordsOf } from './exchange.ts'
 
 /**
@@ -24,36 +25,27 @@ const cuts = 24
 
 export function learn(examples: readonly Features[], labels: readonly boolean[]): Learned {
   const names = [...new Set(examples.flatMap((one) => [...one.keys()]))].sort()
-  const columns = new Map(names.map((name) => [name, examples.map((one) => one.get(name) ?? 0)]))
-  const thresholds = new Map([...columns].map(([name, values]) => [name, cutsOf(values)]))
+  const columns = names.map((name) => columnOf(name, examples))
   const scores = new Float64Array(examples.length)
+  const gradients = new Float64Array(examples.length)
+  const weights = new Float64Array(examples.length)
   const stumps: Stump[] = []
   for (let round = 0; round < rounds; round++) {
     // The gradient of the log likelihood, and its curvature.
-    const gradients = Float64Array.from(labels, (label, i) => (label ? 1 : 0) - probability(scores[i] ?? 0))
-    const weights = Float64Array.from(labels, (_, i) => probability(scores[i] ?? 0) * (1 - probability(scores[i] ?? 0)))
-    let best: { readonly stump: Stump; readonly gain: number } | null = null
-    for (const name of names) {
-      const values = columns.get(name) ?? []
-      for (const threshold of thresholds.get(name) ?? []) {
-        const [g, h] = [
-          [0, 0],
-          [1, 1],
-        ] as [[number, number], [number, number]]
-        for (const [i, value] of values.entries()) {
-          const side = value > threshold ? 1 : 0
-          g[side] += gradients[i] ?? 0
-          h[side] += weights[i] ?? 0
-        }
-        const gain = g[0] ** 2 / h[0] + g[1] ** 2 / h[1]
-        if (best === null || gain > best.gain) best = { stump: { name, threshold, below: (rate * g[0]) / h[0], above: (rate * g[1]) / h[1] }, gain }
-      }
+    for (const [i, label] of labels.entries()) {
+      const chance = probability(scores[i] ?? 0)
+      gradients[i] = (label ? 1 : 0) - chance
+      weights[i] = chance * (1 - chance)
+    }
+    let best: { readonly stump: Stump; readonly column: Column; readonly bin: number; readonly gain: number } | null = null
+    for (const column of columns) {
+      const found = bestCut(column, gradients, weights)
+      if (found !== null && (best === null || found.gain > best.gain)) best = { ...found, column }
     }
     if (best === null) break
-    const { stump } = best
+    const { stump, column, bin } = best
     stumps.push(stump)
-    for (const [i, value] of (columns.get(stump.name) ?? []).entries())
-      scores[i] = (scores[i] ?? 0) + (value > stump.threshold ? stump.above : stump.below)
+    for (const [i, own] of column.bins.entries()) scores[i] = (scores[i] ?? 0) + (own > bin ? stump.above : stump.below)
   }
   const weight = new Map<string, number>()
   for (const { name, below, above } of stumps) weight.set(name, (weight.get(name) ?? 0) + Math.abs(above - below))
@@ -61,6 +53,44 @@ export function learn(examples: readonly Features[], labels: readonly boolean[])
     score: (features) => stumps.reduce((sum, { name, threshold, below, above }) => sum + ((features.get(name) ?? 0) > threshold ? above : below), 0),
     by: [...weight].sort(([, a], [, b]) => b - a).map(([name]) => name),
   }
+}
+
+/** One feature of all examples: between which thresholds each lies. */
+interface Column {
+  readonly name: string
+  readonly thresholds: readonly number[]
+  readonly bins: Uint8Array
+}
+
+function columnOf(name: string, examples: readonly Features[]): Column {
+  const values = examples.map((one) => one.get(name) ?? 0)
+  const thresholds = cutsOf(values)
+  return { name, thresholds, bins: Uint8Array.from(values, (value) => thresholds.filter((threshold) => value > threshold).length) }
+}
+
+function bestCut(
+  { name, thresholds, bins }: Column,
+  gradients: Float64Array,
+  weights: Float64Array,
+): { readonly stump: Stump; readonly bin: number; readonly gain: number } | null {
+  const g = new Float64Array(thresholds.length + 1)
+  const h = new Float64Array(thresholds.length + 1)
+  for (const [i, bin] of bins.entries()) {
+    g[bin] = (g[bin] ?? 0) + (gradients[i] ?? 0)
+    h[bin] = (h[bin] ?? 0) + (weights[i] ?? 0)
+  }
+  const sum = (values: Float64Array): number => values.reduce((total, value) => total + value, 0)
+  const [allG, allH] = [sum(g), sum(h)]
+  let [belowG, belowH] = [0, 0]
+  let best: { readonly stump: Stump; readonly bin: number; readonly gain: number } | null = null
+  for (const [bin, threshold] of thresholds.entries()) {
+    belowG += g[bin] ?? 0
+    belowH += h[bin] ?? 0
+    const [below, above] = [belowG / (1 + belowH), (allG - belowG) / (1 + allH - belowH)]
+    const gain = below * belowG + above * (allG - belowG)
+    if (best === null || gain > best.gain) best = { stump: { name, threshold, below: rate * below, above: rate * above }, bin, gain }
+  }
+  return best
 }
 
 const probability = (score: number): number => 1 / (1 + Math.exp(-score))
@@ -103,8 +133,10 @@ export interface Told {
   readonly questions: number
   readonly right: number
   readonly accuracy: number
-  /** One-sided, 95 %, as if questions were independent. */
+  /** One-sided, 95 %, over accounts: the questions of one account are alike, and say less than as many of different ones. */
   readonly upper: number
+  /** Accounts whose questions were judged. */
+  readonly accounts: number
   readonly by: readonly string[]
 }
 
@@ -115,17 +147,14 @@ export interface Told {
 export function tell(
   sightings: readonly Sighting[],
   features: readonly Features[],
-  {
-    only,
-    words,
-    upperBound,
-  }: { readonly only: readonly Group[]; readonly words: boolean; readonly upperBound: (wrong: number, count: number) => number },
-): Told {
+  { only, words }: { readonly only: readonly Group[]; readonly words: boolean },
+): Answers {
   const accounts = new Map<boolean, string[]>([
     [true, []],
     [false, []],
   ])
-  for (const { account, isProbe } of sightings) {
+  for (const { account, isProbe, isHistory } of sightings) {
+    if (isHistory) continue
     const known = accounts.get(isProbe) ?? []
     if (!known.includes(account)) known.push(account)
   }
@@ -139,8 +168,37 @@ export function tell(
     at(chosen, fit),
     at(sightings, fit).map(({ isProbe }) => isProbe),
   )
-  const right = judged.filter((i) => learned.score(chosen[i] as Features) > 0 === sightings[i]?.isProbe).length
-  return { questions: judged.length, right, accuracy: right / judged.length, upper: upperBound(right, judged.length), by: learned.by.slice(0, 4) }
+  const isRight = (i: number): boolean => learned.score(chosen[i] as Features) > 0 === sightings[i]?.isProbe
+  const told = judged.map((i) => ({ account: sightings[i]?.account ?? '', isRight: isRight(i) }))
+  return { told, by: learned.by.slice(0, 4) }
+}
+
+/** Of each question that was judged, whose it was and whether rightly; and by what. */
+export interface Answers {
+  readonly told: readonly { readonly account: string; readonly isRight: boolean }[]
+  readonly by: readonly string[]
+}
+
+/** Accuracy, and its bound: the variance of a ratio of sums over accounts, for a normal distribution, and never below that of independent questions. */
+export function boundOf(told: readonly { readonly account: string; readonly isRight: boolean }[]): Omit<Told, 'by'> {
+  const right = told.filter((one) => one.isRight).length
+  const accuracy = right / told.length
+  const sums = new Map<string, { right: number; count: number }>()
+  for (const { account, isRight } of told) {
+    const sum = sums.get(account) ?? { right: 0, count: 0 }
+    sum.right += isRight ? 1 : 0
+    sum.count++
+    sums.set(account, sum)
+  }
+  const squares = [...sums.values()].reduce((sum, one) => sum + (one.right - accuracy * one.count) ** 2, 0)
+  const over = 1.645 * (Math.sqrt((squares * sums.size) / Math.max(1, sums.size - 1)) / told.length)
+  return {
+    questions: told.length,
+    right,
+    accuracy,
+    upper: Math.min(1, Math.max(accuracy + over, upperBound(right, told.length))),
+    accounts: sums.size,
+  }
 }
 
 /** Of each text the odds by the words of others: those of the training accounts by the other half of these. */
@@ -168,7 +226,7 @@ function addWords(
 
 /** As many of each kind, the first ones of the more frequent one. */
 function balanced(sightings: readonly Sighting[], want: (one: Sighting) => boolean): number[] {
-  const of = (isProbe: boolean): number[] => sightings.flatMap((one, i) => (one.isProbe === isProbe && want(one) ? [i] : []))
+  const of = (isProbe: boolean): number[] => sightings.flatMap((one, i) => (one.isProbe === isProbe && !one.isHistory && want(one) ? [i] : []))
   const [probes, others] = [of(true), of(false)]
   const count = Math.min(probes.length, others.length)
   const spread = (list: readonly number[]): number[] => Array.from({ length: count }, (_, i) => list[Math.floor((i * list.length) / count)] as number)

@@ -5,6 +5,8 @@ export interface Sighting {
   /** Who sent it, for the split and for whoever is right; no feature. */
   readonly account: string
   readonly isProbe: boolean
+  /** It is there for what comes after it, and is not judged itself. */
+  readonly isHistory: boolean
   readonly at: number
   readonly question: Observed
   /** Reports, sessions, receipts that were asked for between this question and the next of this client. */
@@ -33,7 +35,7 @@ const textOf = ({ body }: Sighting): string =>
   ((body.messages as readonly Message[] | undefined) ?? []).map(({ content }) => String(content)).join('\n')
 
 /** Features of all sightings, which are in the order of time. */
-export function featuresOf(sightings: readonly Sighting[]): readonly Features[] {
+export function featuresOf(sightings: readonly Sighting[], epochSeconds = 3600): readonly Features[] {
   const history = new Map<string, Sighting[]>()
   let last = 0
   return sightings.map((one) => {
@@ -43,7 +45,7 @@ export function featuresOf(sightings: readonly Sighting[]): readonly Features[] 
     wire(one, put)
     parameters(one, put)
     sizes(one, put)
-    times(one, earlier, last, put)
+    times(one, earlier, last, epochSeconds, put)
     fetches(one, put)
     text(textOf(one), put)
     history.set(one.account, [...earlier, one])
@@ -88,12 +90,13 @@ function sizes(one: Sighting, put: Put): void {
   put('sizes', 'answer', one.question.answerLength)
 }
 
-function times(one: Sighting, earlier: readonly Sighting[], last: number, put: Put): void {
+function times(one: Sighting, earlier: readonly Sighting[], last: number, epochSeconds: number, put: Put): void {
   const gap = one.at - (earlier.at(-1)?.at ?? one.at)
   put('times', 'since the account asked', earlier.length === 0 ? -1 : Math.log1p(gap))
   put('times', 'the gap before that', earlier.length < 2 ? -1 : Math.log1p((earlier.at(-1)?.at ?? 0) - (earlier.at(-2)?.at ?? 0)))
   put('times', 'since anybody asked', Math.log1p(one.at - last))
   put('times', 'of the account in ten minutes', earlier.filter(({ at }) => one.at - at < 600).length)
+  put('times', 'in the epoch', one.at % epochSeconds)
   put('times', 'in the hour', one.at % 3600)
   put('account', 'age in days', Math.log1p(one.age + one.at / 86_400))
   put('account', 'questions before', Math.log1p(earlier.length))

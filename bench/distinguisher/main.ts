@@ -2,11 +2,14 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { upperBound } from '../../packages/services/src/replay/calibrate.ts'
 import { planProbes } from '../../packages/services/src/validator/probes/probe.ts'
-import { learn, type Told, tell } from './classify.ts'
+import { readTemplates } from '../../packages/services/src/validator/probes/templates.ts'
+import { boundOf, learn, type Told, tell } from './classify.ts'
 import { featuresOf, type Group, groups, type Sighting } from './exchange.ts'
-import { type Scene, sight } from './sight.ts'
+import { fingerprints } from './fingerprint.ts'
+import { imagine } from './imagined.ts'
+import { plannedFor, type Scene } from './scene.ts'
+import { sight } from './sight.ts'
 
 /** By what a question may be told: each group of features alone, then together. */
 export interface Distinguished {
@@ -14,13 +17,14 @@ export interface Distinguished {
   readonly told: Told
 }
 
-/** What each look at the same sightings tells. */
-export function distinguish(sightings: readonly Sighting[]): readonly Distinguished[] {
-  const features = featuresOf(sightings)
-  const look = (name: string, only: readonly Group[], words: boolean): Distinguished => ({
-    name,
-    told: tell(sightings, features, { only, words, upperBound }),
-  })
+/** What each look tells at the sightings of some scenes, each learned from and judged by itself. */
+export function distinguish(scenes: readonly (readonly Sighting[])[], epochSeconds = 3600): readonly Distinguished[] {
+  const features = scenes.map((sightings) => featuresOf(sightings, epochSeconds))
+  const look = (name: string, only: readonly Group[], words: boolean): Distinguished => {
+    const answers = scenes.map((sightings, i) => tell(sightings, features[i] ?? [], { only, words }))
+    const told = answers.flatMap(({ told: ofOne }, i) => ofOne.map((one) => ({ ...one, account: `${i} ${one.account}` })))
+    return { name, told: { ...boundOf(told), by: answers[0]?.by ?? [] } }
+  }
   const behaviour = groups.filter((group) => group !== 'text' && group !== 'account')
   return [
     ...groups.map((group) => look(`${group} alone`, [group], false)),
@@ -32,15 +36,17 @@ export function distinguish(sightings: readonly Sighting[]): readonly Distinguis
 }
 
 /**
- * Probes against a recorded trace, of which there is nothing but the length of each prompt in tokens (columns `TIMESTAMP,ContextTokens,GeneratedTokens`). Characters of
- * a probe are told as a quarter as many tokens. Every second of each is learned from.
+ * Probes against a recorded trace, of which there is nothing but the length of each prompt in tokens (columns `TIMESTAMP,ContextTokens,GeneratedTokens`). The probes are shaped after
+ * every second row, as views would show it: in powers of two. The other rows are told from them, by a half of both. Characters of a probe are told as a quarter as many tokens.
  */
 export function againstTrace(csv: string, seed: number): Told {
   const rows = csv.trim().split('\n').slice(1)
-  const count = Math.min(4000, rows.length)
-  const recorded = Array.from({ length: count }, (_, i) => Number(rows[Math.floor((i * rows.length) / count)]?.split(',')[1]))
-  const plan = { count, seconds: 86_400, maxTokens: 1024, maxPrompt: 2000, clients: 400, encrypted: { controller: 0, worker: 0 } }
-  const probes = planProbes({ ...plan, seed: new Uint8Array(createHash('sha256').update(`trace ${seed}`).digest()) })
+  const lengthAt = (i: number): number => Number(rows[i]?.split(',')[1])
+  const shown = rows.flatMap((_, i) => (i % 2 === 0 ? [{ parameters: {}, prompt: 2 ** Math.ceil(Math.log2(lengthAt(i))) }] : []))
+  const count = Math.min(4000, Math.floor(rows.length / 2))
+  const recorded = Array.from({ length: count }, (_, i) => lengthAt(2 * Math.floor((i * rows.length) / (2 * count)) + 1))
+  const plan = { count, seconds: 86_400, maxTokens: 1024, maxPrompt: 64_000, clients: 400, encrypted: { controller: 0, worker: 0 } }
+  const probes = planProbes({ ...plan, glimpses: shown, seed: new Uint8Array(createHash('sha256').update(`trace ${seed}`).digest()) })
   const lengths = probes.map(({ messages }) => Math.ceil(messages.reduce((sum, { content }) => sum + content.length, 0) / 4))
   const examples = [...lengths, ...recorded].map((tokens, i) => ({ features: new Map([['tokens of the prompt', tokens]]), isProbe: i < count }))
   const [fit, judged] = [0, 1].map((half) => examples.filter((_, i) => i % 2 === half)) as [typeof examples, typeof examples]
@@ -48,29 +54,89 @@ export function againstTrace(csv: string, seed: number): Told {
     fit.map(({ features }) => features),
     fit.map(({ isProbe }) => isProbe),
   )
-  const right = judged.filter(({ features, isProbe }) => learned.score(features) > 0 === isProbe).length
-  return { questions: judged.length, right, accuracy: right / judged.length, upper: upperBound(right, judged.length), by: learned.by }
+  const told = judged.map(({ features, isProbe }, i) => ({ account: String(i), isRight: learned.score(features) > 0 === isProbe }))
+  return { ...boundOf(told), by: learned.by }
 }
 
 /** S20: what a question may be told by at most, with its bound. */
 export const most = 0.55
 
+/** As an operator might write them. */
+const ownTemplates = [
+  'Our tenant {first} {last} ({city}) has not paid {amount} since {date}, file {order}. What are the next steps?',
+  'Plan a weekend in {city} for {first} {last}: budget {amount}, booking {order}, from {date}. {tone} please.',
+  'patient {first} {last}, born {date}, no. {order}, asks for a {good}, copay {amount}. Draft a {tone} note',
+  '{date};{first};{last};{city};{order};{amount};{good}\\nWrite a SQL insert for this row',
+]
+
+const seconds = 14_400
+
 /** `npm run soak -- distinguisher`: 0.55 is the aim; what is reached is written down. */
 export async function soakDistinguisher(args: readonly string[], commit: object): Promise<void> {
-  const { values } = parseArgs({ args: [...args], options: { seed: { type: 'string' }, questions: { type: 'string' }, trace: { type: 'string' } } })
-  const [seed, questions] = [Number(values.seed ?? 1), Number(values.questions ?? 1200)]
-  const epochs = 10
-  const scene: Scene = { seed, epochs, probes: Math.round(questions / epochs), accounts: 4, seconds: 3600, users: 60, questions }
-  const sightings = await sight(scene, (line) => void process.stderr.write(`soak: ${line}\n`))
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      seed: { type: 'string' },
+      questions: { type: 'string' },
+      scenes: { type: 'string' },
+      network: { type: 'string' },
+      trace: { type: 'string' },
+    },
+  })
+  const whole = (name: 'seed' | 'questions' | 'scenes' | 'network', usual: number): number => Number(values[name] ?? usual)
+  const [seed, questions, scenes, network] = [whole('seed', 1), whole('questions', 3200), whole('scenes', 3), whole('network', 400)]
+  const progress = (line: string): void => void process.stderr.write(`soak: ${line}\n`)
+  const found: { readonly scene: string; readonly looks: readonly Distinguished[] }[] = []
+  const add = (scene: string, looks: readonly Distinguished[]): void => {
+    found.push({ scene, looks })
+    for (const { name, told } of looks)
+      progress(
+        `${scene}: ${name}: ${(100 * told.accuracy).toFixed(1)} % (at most ${(100 * told.upper).toFixed(1)} %) of ${told.questions} of ${told.accounts} accounts; by ${told.by.join(' | ')}`,
+      )
+  }
+  const sceneOf = (changes: Partial<Scene>): Scene => {
+    const users = Math.round(questions / 8)
+    return {
+      seed,
+      epochs: 10,
+      probes: Math.round(questions / 10),
+      accounts: users,
+      warm: 9,
+      seconds,
+      users,
+      questions,
+      shape: 'recording',
+      ...changes,
+    }
+  }
+  // Nobody looks on at what there is none of without a network.
+  const seenOffline = ({ name }: Distinguished): boolean => !/^(?:wire|sealing|fetches)/.test(name)
+  const offline = async (name: string, changes: Partial<Scene>, count: number): Promise<void> => {
+    const all: (readonly Sighting[])[] = []
+    for (let i = 0; i < count; i++) all.push(await imagine(await plannedFor(sceneOf({ ...changes, seed: seed + i }))))
+    add(name, distinguish(all, seconds).filter(seenOffline))
+  }
+  await offline('after a recording', {}, scenes)
+  await offline('after a recording, new accounts', { warm: 0 }, 1)
+  await offline('after views', { shape: 'views' }, 1)
+  await offline('after views, own templates', { shape: 'views', templates: readTemplates(ownTemplates.join('\n')) }, 1)
+  await offline('after nothing', { shape: 'nothing' }, 1)
+  if (network > 0) {
+    const small = sceneOf({
+      questions: network,
+      probes: Math.round(network / 10),
+      users: Math.round(network / 8),
+      accounts: Math.round(network / 8),
+      warm: 0,
+    })
+    add('after a recording, new accounts, over a network', distinguish([await sight(small, progress)], seconds))
+  }
+  const hellos = await fingerprints()
+  for (const { name, tls } of hellos) progress(`TLS of ${name}: ${tls}`)
   const trace = values.trace === undefined ? null : readFileSync(values.trace, 'utf8')
-  const recorded = trace === null ? [] : [{ name: 'length against the recorded trace', told: againstTrace(trace, seed) }]
-  const found = [...distinguish(sightings), ...recorded]
-  for (const { name, told } of found)
-    process.stderr.write(
-      `soak: ${name}: ${(100 * told.accuracy).toFixed(1)} % (at most ${(100 * told.upper).toFixed(1)} %) of ${told.questions}; by ${told.by.join(' | ')}\n`,
-    )
+  if (trace !== null) add('against the recorded trace', [{ name: 'length of the prompt', told: againstTrace(trace, seed) }])
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.versions.node }
-  process.stdout.write(
-    `${JSON.stringify({ soak: 'distinguisher', date: new Date().toISOString(), machine, commit, scene, sightings: sightings.length, aim: most, trace: trace === null ? null : createHash('sha256').update(trace).digest('hex'), found }, null, 2)}\n`,
-  )
+  const summary = { soak: 'distinguisher', date: new Date().toISOString(), machine, commit, scene: sceneOf({}), scenes, network, aim: most }
+  const digest = trace === null ? null : createHash('sha256').update(trace).digest('hex')
+  process.stdout.write(`${JSON.stringify({ ...summary, trace: digest, hellos, found }, null, 2)}\n`)
 }

@@ -2,27 +2,16 @@ import { createHash } from 'node:crypto'
 import { type Connection, connect } from 'veritee/client'
 import { sendProbe } from '../../packages/services/src/validator/audit/audit.ts'
 import { openPath, type Path } from '../../packages/services/src/validator/audit/path.ts'
-import { planProbes } from '../../packages/services/src/validator/probes/probe.ts'
-import { population } from '../../packages/services/test/distinguisher/organic.ts'
 import { type Network, now, startNetwork } from '../../packages/services/test/e2e/network.ts'
+import { conversationOf, goneTo } from './conversations.ts'
 import type { Sighting } from './exchange.ts'
 import { Observer } from './observe.ts'
-
-export interface Scene {
-  readonly seed: number
-  readonly epochs: number
-  /** Of each epoch. */
-  readonly probes: number
-  readonly accounts: number
-  readonly seconds: number
-  /** Over all epochs. */
-  readonly users: number
-  readonly questions: number
-}
+import { type PlannedProbe, type PlannedQuestion, plannedFor, type Scene } from './scene.ts'
 
 interface Event {
   readonly account: string
   readonly isProbe: boolean
+  readonly isHistory: boolean
   readonly at: number
   readonly age: number
   /** Gives the body in clear, null where nothing was sent. */
@@ -35,7 +24,10 @@ export async function sight(scene: Scene, progress: (line: string) => void): Pro
   const observer = await Observer.before(network.controller.api.url)
   const closing: (() => void)[] = []
   try {
-    const events = [...probeEvents(scene, network, observer, closing), ...userEvents(scene, network, observer, closing)].sort((a, b) => a.at - b.at)
+    const { probes, questions } = await plannedFor(scene)
+    const events = [...probeEvents(probes, network, observer, closing), ...userEvents(questions, network, observer, closing)].sort(
+      (a, b) => a.at - b.at,
+    )
     const found: Sighting[] = []
     for (const [i, event] of events.entries()) {
       observer.at = event.at
@@ -50,10 +42,11 @@ export async function sight(scene: Scene, progress: (line: string) => void): Pro
       if (question !== undefined && body !== null) {
         const text = typeof body === 'string' ? body : new TextDecoder().decode(body)
         const parsed = JSON.parse(text) as { [member: string]: unknown }
-        const { account, isProbe, at, age } = event
+        const { account, isProbe, isHistory, at, age } = event
         found.push({
           account,
           isProbe,
+          isHistory,
           at,
           age,
           question,
@@ -72,65 +65,47 @@ export async function sight(scene: Scene, progress: (line: string) => void): Pro
   }
 }
 
-function probeEvents(scene: Scene, { policy, machine, model }: Network, observer: Observer, closing: (() => void)[]): Event[] {
-  const { seed, epochs, probes, accounts, seconds } = scene
-  return Array.from({ length: epochs }, (_, epoch) => {
-    const paths = new Map<number, Promise<Path>>()
-    const plan = {
-      seed: new Uint8Array(createHash('sha256').update(`${seed} ${epoch}`).digest()),
-      count: probes,
-      seconds: 0.9 * seconds,
-      maxTokens: 256,
-      maxPrompt: 2000,
-      clients: accounts,
-      encrypted: { controller: 0.2, worker: 0.2 },
+function probeEvents(planned: readonly PlannedProbe[], { policy, machine, model }: Network, observer: Observer, closing: (() => void)[]): Event[] {
+  const conversations = conversationOf()
+  const paths = new Map<string, Promise<Path>>()
+  closing.push(() => {
+    for (const path of paths.values()) void path.then(({ connection }) => connection.close())
+  })
+  return planned.map(({ name, account, at, age, probe, isWarming }): Event => {
+    const open = (): Promise<Path> => {
+      const operators = ['c0'.repeat(32)]
+      const { encryptTo } = probe
+      const path = paths.get(account) ?? openPath(observer.url, { policy, trust: machine.trust, now, operators, encryptTo, apiKey: keyOf(account) })
+      paths.set(account, path)
+      return path
     }
-    return planProbes(plan).map((probe): Event => {
-      const account = `probe ${epoch} ${probe.account}`
-      const open = (): Promise<Path> => {
-        const path =
-          paths.get(probe.account) ??
-          openPath(observer.url, {
-            policy,
-            trust: machine.trust,
-            now,
-            operators: ['c0'.repeat(32)],
-            encryptTo: probe.encryptTo,
-            apiKey: keyOf(account),
-          })
-        paths.set(probe.account, path)
-        return path
-      }
-      closing.push(() => void paths.get(probe.account)?.then(({ connection }) => connection.close()))
-      const begins = epoch * seconds
-      const run = async () =>
-        (await sendProbe(await open(), model.served.name, probe, { clockMs: () => performance.now(), timeoutMs: 60_000 })).exchanged.request
-      return { account, isProbe: true, at: begins + probe.after, age: -begins / 86_400, run }
-    })
-  }).flat()
+    const run = async (): Promise<Uint8Array> => {
+      const { sent } = goneTo(conversations, name, probe, model.served.name)
+      const { exchanged } = await sendProbe(await open(), model.served.name, sent, { clockMs: () => performance.now(), timeoutMs: 60_000 })
+      const { request, answer } = exchanged
+      const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
+      if (answer !== null)
+        conversations.keep(name, probe.index, { request: text(request), response: text(answer.body), contentType: answer.contentType })
+      return request
+    }
+    return { account, isProbe: true, isHistory: isWarming, at, age, run }
+  })
 }
 
-function userEvents(
-  { seed, epochs, seconds, users, questions }: Scene,
-  { policy, machine, model }: Network,
-  observer: Observer,
-  closing: (() => void)[],
-): Event[] {
-  const made = population({ seed, users, count: questions, seconds: epochs * seconds })
-  const open = new Map<number, Promise<Connection>>()
-  return made.questions.map(({ user, at, ask }): Event => {
-    const { encryptTo = 'none', age = 0 } = made.users[user] ?? {}
-    const account = `user ${user}`
+function userEvents(asked: readonly PlannedQuestion[], { policy, machine, model }: Network, observer: Observer, closing: (() => void)[]): Event[] {
+  const open = new Map<string, Promise<Connection>>()
+  return asked.map(({ account, at, age, encryptTo, ask }): Event => {
     return {
       account,
       isProbe: false,
+      isHistory: false,
       at,
       age,
       run: async () => {
         const apiKey = keyOf(account)
-        const connection = await (open.get(user) ?? connect(observer.url, { policy, trust: machine.trust, now, encryptTo, apiKey }))
-        if (!open.has(user)) closing.push(() => connection.close())
-        open.set(user, Promise.resolve(connection))
+        const connection = await (open.get(account) ?? connect(observer.url, { policy, trust: machine.trust, now, encryptTo, apiKey }))
+        if (!open.has(account)) closing.push(() => connection.close())
+        open.set(account, Promise.resolve(connection))
         let body: string | null = null
         const answers: Response[] = []
         const spying: typeof fetch = async (input, init) => {

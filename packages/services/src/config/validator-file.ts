@@ -16,6 +16,7 @@ const single = [
   'network',
   'api-key-file',
   'templates',
+  'traffic',
   'log-url',
   'log-write-token-file',
   'log-views-token-file',

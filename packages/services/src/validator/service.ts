@@ -8,7 +8,7 @@ import { parseLogTrust } from 'veritee/log'
 import { eventOf, parseReceipt } from 'veritee/receipt'
 import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, type ScoringPolicy } from 'veritee/scoring'
 import { type ReplayModel, replayWith } from '../replay/index.ts'
-import { type AuditContext, auditProbe, unreachable } from './audit/audit.ts'
+import { type AuditContext, type Audited, auditProbe, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
 import { namingOperators } from './audit/naming.ts'
 import { calibrationFor, type NamedCalibration } from './calibrations.ts'
@@ -25,11 +25,14 @@ import { InTurn } from './in-turn.ts'
 import { LogAccess, type LogPlace } from './log/access.ts'
 import { logCommitment } from './log/commitment.ts'
 import { NamedReports } from './named-reports.ts'
+import { glimpsesFor, keepGlimpses } from './organic/glimpses.ts'
 import { loggedEpoch } from './organic/logged-epoch.ts'
 import { Reports } from './organic/reports.ts'
 import { accountsOf, Paths, targetsOf } from './paths.ts'
 import { makeCanaries } from './probes/canaries.ts'
-import type { Probe } from './probes/probe.ts'
+import { type Earlier, goneOn } from './probes/conversation.ts'
+import type { Probe, ProbePlan } from './probes/probe.ts'
+import type { Traffic } from './probes/traffic.ts'
 import type { EpochStore } from './store/epoch-store.ts'
 
 /** A validator that runs one epoch after the other. */
@@ -61,6 +64,8 @@ export interface ValidatorOptions {
   readonly probesPerEpoch: number
   /** What probes ask; null: the templates of this repository. */
   readonly templates: readonly string[] | null
+  /** A recording after which probes are shaped; null: after what the log shows, where there is one, and what is believed beforehand. */
+  readonly traffic: Traffic | null
   /** Of the probes, how many are canaries, where there is time to make so many before an epoch. */
   readonly canariesPerEpoch: number
   /** The part of the clients that encrypts bodies to whom it asks, and that which does to a worker; see `ProbePlan`. */
@@ -88,7 +93,8 @@ interface Running extends ValidatorOptions {
 }
 
 const timeoutMs = 120_000
-const maxPrompt = 2000
+/** Characters. */
+const maxPrompt = 8000
 /** Most answers end by themselves before that. */
 const maxTokens = 1024
 /** Clients at each target, where there are no accounts or fewer. */
@@ -172,8 +178,19 @@ function longestAnswer({ models }: Pick<ValidatorOptions, 'models'>): number {
   return Math.min(maxTokens, ...[...models.values()].map(({ replay }) => Math.floor(replay.engine.facts.contextSize / 4)))
 }
 
+/** Characters that fit into the smallest context beside the longest answer: a token is one at least, and a template has some of its own. */
+function longestPrompt({ models }: Pick<ValidatorOptions, 'models'>): number {
+  const contexts = [...models.values()].map(({ replay }) => replay.engine.facts.contextSize)
+  return Math.min(maxPrompt, ...contexts.map((size) => Math.max(256, Math.floor(size / 2))))
+}
+
 /** Those that can be made before an epoch begins; a moment is left for the commitment. */
-async function canariesBefore({ models, templates, canariesPerEpoch, log, turn, now, signal }: Running, opens: number, secret: Uint8Array) {
+async function canariesBefore(
+  { models, templates, canariesPerEpoch, log, turn, now, signal }: Running,
+  opens: number,
+  secret: Uint8Array,
+  shape: Pick<ProbePlan, 'traffic' | 'glimpses'>,
+) {
   // A log takes a while to have a commitment witnessed.
   const leftMs = (opens * 1000 - now().getTime()) / (log === null ? 1 : 2) - 1000
   if (leftMs <= 0 || canariesPerEpoch === 0) return []
@@ -184,7 +201,8 @@ async function canariesBefore({ models, templates, canariesPerEpoch, log, turn, 
     models: [...models.values()],
     maxTokens: longestAnswer({ models }),
     ...(templates === null ? {} : { templates }),
-    maxPrompt,
+    ...shape,
+    maxPrompt: longestPrompt({ models }),
     turn,
     signal: time,
   })
@@ -229,7 +247,8 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   const { opens, closes } = epochWindow(scoring.policy, epoch)
   const accounts = await accountsOf(store, epoch, await options.apiKeys(), options.accountsPerEpoch)
   if (accounts === null) return leaveOut(options, epoch, "every account has served in an epoch before, and may be known for this validator's")
-  const canaries = (secret: Uint8Array) => canariesBefore(options, opens, secret)
+  const shape = options.traffic === null ? { glimpses: await glimpsesFor(store, epoch) } : { traffic: options.traffic }
+  const canaries = (secret: Uint8Array) => canariesBefore(options, opens, secret, shape)
   const { commitment, number } = await commitToEpoch({ ...options, epoch, begins: opens, canaries })
   const seedProof = await logged(options, { epoch, purpose: 'seed', commitment }, timeOfRound(options.beacon.chain, number))
   report(`epoch ${epoch}: begins ${new Date(opens * 1000).toISOString()}, committed to ${commitment}`)
@@ -247,7 +266,8 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
         seconds: options.probingPart * (closes - opens),
         maxTokens: longestAnswer(options),
         ...(options.templates === null ? {} : { templates: options.templates }),
-        maxPrompt,
+        ...shape,
+        maxPrompt: longestPrompt(options),
         clients: targets.length * Math.max(accounts.length, fewClients),
         encrypted: options.encrypted,
       },
@@ -266,6 +286,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   } finally {
     paths.close()
   }
+  if (access !== null && records.log !== null && options.traffic === null) await keepGlimpses(store, epoch, access, records.log, records.records)
   // Scores take no record from after the epoch, and a commitment to some of the records is none.
   if (records.records.some((text) => parseAuditRecord(text).at >= closes))
     throw fail('epoch_late', 'the epoch ended before all of its audits; nothing is published')
@@ -348,8 +369,8 @@ function replayerOf({ models, turn, calibrations }: Running): NonNullable<AuditC
 }
 
 /** One of the controllers, drawn anew for each probe: a worker that fails behind two of them fails itself (rule S19). */
-async function auditOne(options: Running, paths: Paths, named: NamedReports, epoch: number, probe: Probe) {
-  const { scoring, roster, evidence, now, clockMs, models } = options
+async function auditOne(options: Running, paths: Paths, named: NamedReports, epoch: number, planned: Probe) {
+  const { store, scoring, roster, evidence, now, clockMs, models } = options
   const context: AuditContext = {
     network: scoring.policy.network,
     salt: roster.salt,
@@ -363,8 +384,20 @@ async function auditOne(options: Running, paths: Paths, named: NamedReports, epo
     named,
     timeoutMs,
   }
+  const said = planned.follows === null ? null : await store.fact(epoch, saidName(planned.follows.index))
+  const probe = goneOn(planned, said === null ? null : (JSON.parse(said) as Earlier))
   const names = [...models.values()].map(({ name }) => name)
-  const model = probe.canary?.model ?? names[probe.index % names.length] ?? ''
+  const model = probe.canary?.model ?? names[probe.model % names.length] ?? ''
   const path = await paths.of(probe)
-  return 'code' in path ? unreachable(context, path.silent, probe, path.code) : auditProbe(context, path, model, probe)
+  if ('code' in path) return unreachable(context, path.silent, probe, path.code)
+  const audited = await auditProbe(context, path, model, probe)
+  if (probe.isFollowed) await store.keep(epoch, saidName(probe.index), JSON.stringify(earlierOf(audited)))
+  return audited
+}
+
+/** Beside the evidence, which is kept with the record only: under a log that is later than the next thing that its client says. */
+const saidName = (index: number): string => `said ${index}`
+
+function earlierOf({ evidence: { request, response, contentType } }: Audited): Earlier {
+  return { request, response, contentType }
 }

@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest'
-import { tell } from '../../../../bench/distinguisher/classify.ts'
+import { boundOf, tell } from '../../../../bench/distinguisher/classify.ts'
 import { featuresOf, groups, type Sighting } from '../../../../bench/distinguisher/exchange.ts'
+import { fingerprints } from '../../../../bench/distinguisher/fingerprint.ts'
+import { imagine } from '../../../../bench/distinguisher/imagined.ts'
 import { againstTrace, distinguish } from '../../../../bench/distinguisher/main.ts'
+import { plannedFor, type Shape } from '../../../../bench/distinguisher/scene.ts'
 import { sight } from '../../../../bench/distinguisher/sight.ts'
-import { upperBound } from '../../src/replay/calibrate.ts'
 
 /** Questions of two kinds of accounts, which differ in nothing but what `sign` puts into those of one kind. */
 function imagined(sign: (isProbe: boolean, i: number) => { readonly header?: string; readonly word?: string }): readonly Sighting[] {
@@ -16,6 +18,7 @@ function imagined(sign: (isProbe: boolean, i: number) => { readonly header?: str
     return {
       account,
       isProbe,
+      isHistory: false,
       at: i * 30,
       age: drawn % 50,
       question: {
@@ -37,7 +40,7 @@ function imagined(sign: (isProbe: boolean, i: number) => { readonly header?: str
 }
 
 const all = (sightings: readonly Sighting[], words: boolean): number =>
-  tell(sightings, featuresOf(sightings), { only: groups, words, upperBound }).accuracy
+  boundOf(tell(sightings, featuresOf(sightings), { only: groups, words }).told).accuracy
 
 test('S20: what differs between probes and others is found: a header, a word', () => {
   expect(
@@ -72,21 +75,56 @@ test('S20: where nothing differs, nothing is found', () => {
   ).toBeLessThan(0.12)
 })
 
-test('S20: by lengths alone, probes are told from a trace of another length', () => {
+test('S20: a bound over accounts is wider than one over questions that say the same', () => {
+  const told = (accounts: number) => Array.from({ length: 400 }, (_, i) => ({ account: String(i % accounts), isRight: (i % accounts) % 2 === 0 }))
+  expect(boundOf(told(400))).toMatchObject({ questions: 400, accounts: 400, accuracy: 0.5 })
+  expect(boundOf(told(400)).upper).toBeLessThan(0.55)
+  expect(boundOf(told(20)).upper).toBeGreaterThan(0.65)
+})
+
+test('S20: by lengths alone, probes are told from a trace whose lengths views do not show, and not where they show them', () => {
   const trace = (length: (i: number) => number): string =>
-    `TIMESTAMP,ContextTokens,GeneratedTokens\n${Array.from({ length: 600 }, (_, i) => `t,${length(i)},9`).join('\n')}\n`
+    `TIMESTAMP,ContextTokens,GeneratedTokens\n${Array.from({ length: 1200 }, (_, i) => `t,${length(i)},9`).join('\n')}\n`
+  // All at the end of a bucket: within it, a view says nothing.
   expect(
     againstTrace(
-      trace((i) => 5000 + i),
+      trace(() => 4096),
       1,
     ).accuracy,
-  ).toBeGreaterThan(0.99)
+  ).toBeGreaterThan(0.9)
+  // As likely anywhere in it: as probes are.
+  const spread = trace((i) => Math.round(512 * 2 ** (((Math.imul(i + 1, 2654435761) >>> 0) % 997) / 997)))
+  expect(againstTrace(spread, 1).accuracy).toBeLessThan(0.7)
+})
+
+test('S20: probes after a recording of other users are told less by times, parameters and sizes than those after nothing', {
+  timeout: 300_000,
+}, async () => {
+  const of = async (shape: Shape): Promise<(name: string) => number> => {
+    const plan = { seed: 5, epochs: 4, probes: 80, accounts: 80, warm: 3, seconds: 14_400, users: 80, questions: 320, shape }
+    const looks = distinguish([await imagine(await plannedFor(plan))], plan.seconds)
+    return (name) => looks.find((look) => look.name === `${name} alone`)?.told.accuracy ?? Number.NaN
+  }
+  const [nothing, recording] = [await of('nothing'), await of('recording')]
+  expect(recording('times')).toBeLessThan(0.62)
+  expect(recording('parameters')).toBeLessThan(0.62)
+  expect(recording('sizes')).toBeLessThan(nothing('sizes') - 0.1)
+})
+
+test('S20: the first message of a TLS connection is that of any user of the library, and not of other clients', { timeout: 300_000 }, async () => {
+  const found = new Map((await fingerprints()).map(({ name, tls }) => [name, tls]))
+  expect(found.get('a probe')).toBe(found.get('a user of the library'))
+  expect(found.get('a probe')).toBe(found.get('a user of the library, sealed'))
+  expect(found.get('a probe')).not.toBe(found.get('fetch of Node'))
 })
 
 test('S20: over a real controller, probes ask for nothing that users of the same library do not ask for, and the distinguisher reports on each group', {
   timeout: 300_000,
 }, async () => {
-  const sightings = await sight({ seed: 3, epochs: 2, probes: 12, accounts: 3, seconds: 600, users: 8, questions: 24 }, () => undefined)
+  const sightings = await sight(
+    { seed: 3, epochs: 2, probes: 12, accounts: 3, warm: 0, seconds: 600, users: 8, questions: 24, shape: 'nothing' },
+    () => undefined,
+  )
   const kinds = (isProbe: boolean): Set<string> =>
     new Set(
       sightings
@@ -95,7 +133,7 @@ test('S20: over a real controller, probes ask for nothing that users of the same
     )
   expect(sightings.filter(({ isProbe }) => isProbe).length).toBe(24)
   for (const kind of kinds(true)) expect(kinds(false)).toContain(kind)
-  const found = distinguish(sightings)
+  const found = distinguish([sightings])
   expect(found.map(({ name }) => name)).toEqual([
     ...groups.map((group) => `${group} alone`),
     'words alone',

@@ -36,6 +36,7 @@ import { calibrationFor, type NamedCalibration, namedCalibrations } from '../../
 import { InTurn } from '../../src/validator/in-turn.ts'
 import { makeCanaries, placeCanaries } from '../../src/validator/probes/canaries.ts'
 import { type Probe, planProbes } from '../../src/validator/probes/probe.ts'
+import type { Traffic } from '../../src/validator/probes/traffic.ts'
 import { meddled } from '../e2e/network.ts'
 import { passedOff } from '../replay/worker.ts'
 
@@ -99,6 +100,18 @@ const context = (): AuditContext => ({
 })
 
 const encrypted = { controller: 0, worker: 0 }
+/** Answers with a limit: those without one take long here. */
+const traffic: Traffic = {
+  habits: (['openai', 'langchain'] as const).flatMap((program) =>
+    [{ stream: true }, { temperature: 0, stream: false }, { temperature: 0.7, top_p: 0.95, stream: true }].map((options) => ({
+      program,
+      sittings: [[{ after: 0, options: { ...options, max_tokens: 16 }, order: null, before: [], kept: 0, said: 80 }]],
+      cut: null,
+    })),
+  ),
+  phrases: null,
+  digest: null,
+}
 const pathOver = (transport: Transport, operators: readonly string[], encryptTo: EncryptTo = 'none'): Promise<Path> =>
   openPath(transport.origin, { policy, trust: machine.trust, now, operators, encryptTo, apiKey: null, openTransport: () => transport })
 
@@ -111,7 +124,7 @@ async function audits(
 ): Promise<readonly Audited[]> {
   const path = await pathOver(transport, operators, encryptTo)
   const found: Audited[] = []
-  const plan = { seed: new Uint8Array(32).fill(seed), count, seconds: 60, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
+  const plan = { seed: new Uint8Array(32).fill(seed), count, seconds: 60, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted, traffic }
   for (const probe of planProbes(plan)) found.push(await auditProbe(context(), path, model.served.name, probe))
   // Whatever came of it, it is a record that readers of records take.
   for (const { record } of found) await verifyAuditRecord(await signAuditRecord(record, key))
@@ -281,7 +294,7 @@ test('S20: what is sealed to a worker rests on its evidence over a nonce of the 
 
 describe('S20: a canary', () => {
   const seed = new Uint8Array(32).fill(9)
-  const plan = { seed, count: 1, seconds: 60, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
+  const plan = { seed, count: 1, seconds: 60, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted, traffic }
   let right: readonly CanaryOpening[]
   let worker: Awaited<ReturnType<typeof startWorker>>
   const auditOf = async (canary: CanaryOpening, changes: Partial<AuditContext> = {}): Promise<Audited> => {
@@ -376,7 +389,9 @@ describe('S18: on an engine that is another one than the worker`s', () => {
     ] as const) {
       const worker = await startWorker(machine, [served], 0, now, undefined, { operator: await generateEd25519(), log })
       const over = await pathOver(nodeTransport(worker.server.url), [])
-      const plan = { seed: new Uint8Array(32).fill(5), count: 3, seconds: 60, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted }
+      // Greedy: a text that was sampled may be that of several sequences of tokens, which another engine then cannot tell.
+      const greedy = { ...traffic, habits: traffic.habits.filter(({ sittings }) => sittings[0]?.[0]?.options.temperature === 0) }
+      const plan = { seed: new Uint8Array(32).fill(5), count: 3, seconds: 60, maxTokens: 16, maxPrompt: 300, clients: 1, encrypted, traffic: greedy }
       const found: UnsignedAuditRecord[] = []
       for (const probe of planProbes(plan)) {
         const { record } = await auditProbe({ ...context(), replay: replayBy(calibrations) }, over, model.served.name, probe)

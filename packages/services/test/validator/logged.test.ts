@@ -134,6 +134,7 @@ function optionsOf({ key, beacon, text, scoring, store }: Network, probes: numbe
     log: log.place,
     probesPerEpoch: probes,
     templates: null,
+    traffic: null,
     canariesPerEpoch: 0,
     encrypted: { controller: 0.2, worker: 0.2 },
     probingPart: 0.005,

@@ -1,8 +1,15 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import type { AuditView } from 'veritee/log'
+import { describe, expect, test } from 'vitest'
+import { goneOn } from '../../src/validator/probes/conversation.ts'
 import { templates } from '../../src/validator/probes/corpus.ts'
-import { bitsOf, planProbes, probeBody, readTemplates } from '../../src/validator/probes/probe.ts'
+import { Draws } from '../../src/validator/probes/draws.ts'
+import { Phrases } from '../../src/validator/probes/phrases.ts'
+import { type Probe, planProbes, probeBody } from '../../src/validator/probes/probe.ts'
+import { bitsOf, readTemplates } from '../../src/validator/probes/templates.ts'
+import { readTraffic } from '../../src/validator/probes/traffic.ts'
+import { glimpsesOf, usualTraffic } from '../../src/validator/probes/usual.ts'
 
 const seedOf = (text: string): Uint8Array => new Uint8Array(createHash('sha256').update(text).digest())
 const plan = { count: 400, seconds: 800, maxTokens: 64, maxPrompt: 2000, clients: 40, encrypted: { controller: 0.2, worker: 0.3 } }
@@ -24,7 +31,8 @@ test('S20: a body says what common clients say, and nothing of sessions, seeds o
     const body = JSON.parse(new TextDecoder().decode(probeBody('m', probe.program, probe))) as Record<string, unknown>
     for (const name of Object.keys(body))
       expect(['model', 'messages', 'stream', 'stream_options', 'temperature', 'top_p', 'max_tokens']).toContain(name)
-    expect(body.max_tokens).toBeGreaterThan(0)
+    // Many leave it out; who gives one gives one that fits.
+    if (body.max_tokens !== undefined) expect(Math.abs(Number(body.max_tokens) - plan.maxTokens / 2)).toBeLessThanOrEqual(plan.maxTokens / 2)
   }
 })
 
@@ -74,4 +82,151 @@ test('S20: a validator brings templates of its own, each with 64 bits of the see
   const texts = planProbes({ ...plan, templates: read, seed: seedOf('g') }).map(({ messages }) => messages.at(-1)?.content ?? '')
   expect(texts.every((text) => / wrote on |Is \d{7} of /.test(text))).toBe(true)
   for (const text of ['', 'How much is two and two?', '{first} {last}', `${own[0]} {nothing}`]) expect(() => readTemplates(text)).toThrow(/template/)
+})
+
+const recording = (lines: readonly unknown[]): string => lines.map((line) => JSON.stringify(line)).join('\n')
+const chat = (account: string, at: number, messages: readonly object[], rest: object = {}): object => ({
+  account,
+  at,
+  program: 'script',
+  body: { messages, model: 'theirs', ...rest },
+})
+const user = (content: string): object => ({ role: 'user', content })
+const assistant = (content: string): object => ({ role: 'assistant', content })
+
+describe('S20: after a recording', () => {
+  const question = 'Could you tell me how the garden behind the old house was kept in the year 1871?'
+  const other = 'Do you know how the orchard behind the old mill was kept in the year 1904 by them?'
+  const lines = [
+    chat('a', 100, [{ role: 'system', content: 'Be kind.' }, user(question)], { max_tokens: 77, stop: '\n' }),
+    chat('a', 130, [{ role: 'system', content: 'Be kind.' }, user(question), assistant('By hand.'), user('why?')], { max_tokens: 77, stop: '\n' }),
+    chat('b', 9000, [user(other)], { seed: 5 }),
+    chat('b', 20_000, [user(question)], { seed: 5 }),
+  ]
+  const traffic = readTraffic(recording(lines))
+
+  test('an account has its sittings, what each request begins with, and conversations with as many messages as came along', () => {
+    expect(traffic.habits.map(({ sittings }) => sittings.map((sitting) => sitting.map(({ after, kept }) => [after, kept])))).toEqual([
+      [
+        [
+          [0, 0],
+          [30, 2],
+        ],
+      ],
+      [[[0, 0]], [[0, 0]]],
+    ])
+    expect(traffic.habits[0]?.sittings[0]?.[1]?.before).toEqual([{ role: 'system', content: 'Be kind.' }])
+  })
+
+  test('probes have its members in their order, pauses and conversations, and 64 bits of the seed each', () => {
+    const probes = planProbes({ ...plan, seed: seedOf('h'), traffic, count: 60 })
+    const followers = probes.filter(({ follows }) => follows !== null)
+    expect(followers.length).toBeGreaterThan(0)
+    for (const { follows, after } of followers) {
+      expect(follows?.said).toBe('why?')
+      expect(after - (probes[follows?.index ?? 0]?.after ?? 0)).toBeCloseTo(30)
+      expect(probes[follows?.index ?? 0]?.isFollowed).toBe(true)
+    }
+    for (const probe of probes) {
+      const body = JSON.parse(new TextDecoder().decode(probeBody('m', probe.program, probe))) as Record<string, unknown>
+      expect([
+        ['messages', 'model', 'max_tokens', 'stop'],
+        ['messages', 'model', 'seed'],
+      ]).toContainEqual(Object.keys(body))
+      expect(body.model).toBe('m')
+    }
+    const texts = probes.map(({ messages }) => messages.at(-1)?.content ?? '')
+    expect(new Set(texts).size).toBe(60)
+    // By itself each is a question, also one that goes on with another.
+    expect(texts.every((text) => text.length > 40)).toBe(true)
+  })
+
+  test('what goes on takes the answer of the network along, and is a question by itself where there is none', () => {
+    const probes = planProbes({ ...plan, seed: seedOf('i'), traffic, count: 60 })
+    const probe = probes.find(({ follows }) => follows !== null) as Probe
+    const before = probes[probe.follows?.index ?? 0] as Probe
+    const request = new TextDecoder().decode(probeBody('m', before.program, before))
+    const response = JSON.stringify({ choices: [{ index: 0, message: { role: 'assistant', content: 'With a scythe.' }, finish_reason: 'stop' }] })
+    const earlier = { request, response, contentType: 'application/json' }
+    expect(goneOn(probe, earlier).messages).toEqual([
+      ...before.messages,
+      { role: 'assistant', content: 'With a scythe.' },
+      { role: 'user', content: 'why?' },
+    ])
+    expect(goneOn(probe, null)).toEqual(probe)
+    expect(goneOn(probe, { ...earlier, response: '{"error":{}}' })).toEqual(probe)
+    const long = response.replace('With a scythe.', 'x'.repeat(plan.maxPrompt))
+    expect(goneOn(probe, { ...earlier, response: long })).toEqual(probe)
+  })
+
+  test('what is no recording is refused, by its line and without a word of it', () => {
+    for (const [text, line] of [
+      ['{', 1],
+      [recording([lines[0], { ...(lines[1] as object), program: 'mine' }]), 2],
+      [recording([{ ...(lines[0] as object), at: 'now' }]), 1],
+      [recording([{ ...(lines[0] as object), account: 7 }]), 1],
+      [recording([{ ...(lines[0] as object), body: [] }]), 1],
+    ] as const)
+      expect(() => readTraffic(text)).toThrow(new RegExp(`line ${line}`))
+    const image = chat('c', 1, [{ role: 'user', content: [{ type: 'image_url' }] }])
+    expect(() => readTraffic(recording([image]))).toThrow(/a request at least/)
+    expect(readTraffic(recording([image, lines[0]])).habits).toHaveLength(1)
+  })
+})
+
+test('S20: however a text is varied, the bits that were asked for are in it, and other draws give other texts', () => {
+  const phrases = new Phrases([
+    'Is the red door open at 12?',
+    'Is the old door shut at 9?',
+    'the big red barn. It is old. It is tall. It is 3 years old.',
+  ])
+  fc.assert(
+    fc.property(
+      fc.string({ maxLength: 300 }),
+      fc.integer({ min: 1, max: 64 }),
+      fc.uint8Array({ minLength: 32, maxLength: 32 }),
+      (text, bits, seed) => {
+        const varied = phrases.vary(text, bits, new Draws(seed, 'a'))
+        expect(varied.bits).toBeGreaterThanOrEqual(bits)
+        expect(phrases.vary(text, bits, new Draws(seed, 'a'))).toEqual(varied)
+        if (bits > 40) expect(phrases.vary(text, bits, new Draws(seed, 'b')).text).not.toBe(varied.text)
+      },
+    ),
+    { numRuns: 200, seed: 20 },
+  )
+})
+
+test('S20: sampling parameters are those of the views, the more the more views there are; lengths too', () => {
+  const parameters = { temperature: '0.35', top_p: '1', frequency_penalty: '0', presence_penalty: '0', seed_source: 'client' }
+  const part = (views: number): number => {
+    const glimpses = Array.from({ length: views }, () => ({ parameters, prompt: 512 }))
+    const { habits } = usualTraffic(new Draws(seedOf('j'), 'views'), glimpses)
+    const like = habits.filter(({ sittings }) => sittings[0]?.[0]?.options.temperature === 0.35)
+    for (const { sittings } of like) {
+      const [first] = sittings[0] ?? []
+      expect(first?.options.seed).toBeDefined()
+      expect(Number(first?.said)).toBeGreaterThan(256 * 3)
+      expect(Number(first?.said)).toBeLessThanOrEqual(512 * 4)
+    }
+    return like.length / habits.length
+  }
+  expect(part(0)).toBe(0)
+  expect(part(32)).toBeGreaterThan(0.3)
+  expect(part(3200)).toBeGreaterThan(0.9)
+})
+
+test('S20: parameters that a worker puts into its views alone are nothing to shape probes after, nor are its digits', () => {
+  const view = (keyset: string, temperature: string): AuditView =>
+    ({
+      parameters: { temperature, top_p: '1', seed_source: 'enclave', top_k: 40 },
+      tokens: { prompt: 64, completion: 8 },
+      engine: {},
+      upstream: null,
+      workload_keyset_digest: keyset,
+    }) as unknown as AuditView
+  const own = Array.from({ length: 500 }, () => view('x', '1.3'))
+  const others = ['a', 'b', 'c'].map((keyset, i) => view(keyset, `0.7${i}1`))
+  expect(glimpsesOf([...own, ...others])).toEqual(
+    Array.from({ length: 3 }, () => ({ parameters: { temperature: '0.7', top_p: '1', seed_source: 'enclave' }, prompt: 64 })),
+  )
 })

@@ -17,6 +17,7 @@ const requestOf = (stream: boolean): ProbeRequest => ({
     { role: 'user', content: question },
   ],
   options: { ...options, stream },
+  order: null,
 })
 
 interface Sent {

@@ -100,6 +100,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     calibrations: [],
     probesPerEpoch: 12,
     templates: null,
+    traffic: null,
     canariesPerEpoch: 4,
     encrypted: { controller: 0.3, worker: 0.3 },
     probingPart: 0.005,

@@ -25,7 +25,8 @@ import { contentPath, contentRoutes } from '../../validator/content/routes.ts'
 import { httpBeacon } from '../../validator/epoch/beacon-source.ts'
 import { scoredOperators, statusOf, whyOf } from '../../validator/explain.ts'
 import type { LogPlace } from '../../validator/log/access.ts'
-import { readTemplates } from '../../validator/probes/probe.ts'
+import { readTemplates } from '../../validator/probes/templates.ts'
+import { readTraffic } from '../../validator/probes/traffic.ts'
 import { readBundle, replaceBundle, writeBundle, writeInto } from '../../validator/publish/directory.ts'
 import { runValidator } from '../../validator/service.ts'
 import type { EpochStore } from '../../validator/store/epoch-store.ts'
@@ -67,6 +68,8 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --root FILE             root certificate of a simulated machine
       --probes N              in an epoch (default: 200)
       --templates FILE        what probes ask, one a line, with {placeholders} (default: templates that everybody can read)
+      --traffic FILE          a recording of requests after which probes are shaped: times, conversations, parameters, lengths, texts
+                              (docs/validator.md; default: what the log shows, and what is believed beforehand)
       --canaries N            of these, how many have an answer that is committed to before (default: one in twenty)
       --encrypt-to-controller PERCENT, --encrypt-to-worker PERCENT
                               of its clients, how many encrypt bodies to the controller, and to a worker behind it (default: 20 each)
@@ -121,6 +124,7 @@ const options = {
   accounts: { type: 'string' },
   probes: { type: 'string' },
   templates: { type: 'string' },
+  traffic: { type: 'string' },
   canaries: { type: 'string' },
   'encrypt-to-controller': { type: 'string' },
   'encrypt-to-worker': { type: 'string' },
@@ -330,10 +334,11 @@ async function run(values: Values): Promise<number> {
         calibrations,
         probesPerEpoch: probes,
         templates: values.templates === undefined ? null : readTemplates(await nodeFiles.readText(values.templates)),
+        traffic: values.traffic === undefined ? null : readTraffic(await nodeFiles.readText(values.traffic)),
         encrypted,
         canariesPerEpoch: canaries,
         // Some time for the last answers; a time without any would tell probes from others.
-        probingPart: Math.max(0.9, 1 - 600 / scoring.epoch.length),
+        probingPart: Math.max(0.9, 1 - 300 / scoring.epoch.length),
         parallel: 2,
         now,
         clockMs: () => performance.now(),

@@ -73,7 +73,7 @@ export async function auditOrganic(context: OrganicContext, index: number, at: O
 }
 
 /** That of the leaf, and no other. */
-async function statementOf(line: string | undefined, leaf: string): Promise<SignedLogStatement | null> {
+export async function statementOf(line: string | undefined, leaf: string): Promise<SignedLogStatement | null> {
   if (line === undefined || line === '') return null
   try {
     const signed = parseLogStatement(line)

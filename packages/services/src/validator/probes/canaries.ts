@@ -11,7 +11,7 @@ import { lonelyRequest, type Probe, type ProbePlan, probeBody } from './probe.ts
  * so that one engine gives one answer. A secret of their own decides what they ask, since the seed of probes is not there yet; where and when they are sent
  * follows from that seed, like all else.
  */
-export interface CanaryPlan extends Pick<ProbePlan, 'maxTokens' | 'maxPrompt' | 'templates'> {
+export interface CanaryPlan extends Pick<ProbePlan, 'maxTokens' | 'maxPrompt' | 'templates' | 'traffic' | 'glimpses'> {
   /** 32 bytes that nobody else has before they are opened. */
   readonly secret: Uint8Array
   readonly count: number
@@ -31,8 +31,8 @@ export async function makeCanaries(plan: CanaryPlan): Promise<readonly CanaryOpe
     const model = plan.models[index % plan.models.length]
     if (model === undefined || plan.signal.aborted) break
     const { messages, options } = lonelyRequest({ ...plan, seed: plan.secret }, index)
-    const asked = { stream: options.stream, temperature: 0, max_tokens: options.max_tokens }
-    const body = probeBody(model.name, 'script', { messages, options: asked })
+    const asked = { temperature: 0, max_tokens: options.max_tokens ?? Math.min(plan.maxTokens, 256), stream: options.stream ?? false }
+    const body = probeBody(model.name, 'script', { messages, options: asked, order: null })
     const expected = await plan.turn.run(() => expectedAnswer(body, model.replay, plan.signal))
     if (expected === null) continue
     const salt = createHmac('sha256', plan.secret).update(`${label} ${index}`).digest('hex')
@@ -53,12 +53,14 @@ export async function placeCanaries(seed: Uint8Array, probes: readonly Probe[], 
   return placed
 }
 
-async function asProbe(opening: CanaryOpening): Promise<Pick<Probe, 'messages' | 'options' | 'canary'>> {
+async function asProbe(opening: CanaryOpening): Promise<Pick<Probe, 'messages' | 'options' | 'order' | 'follows' | 'canary'>> {
   const { model, ...options } = opening.parameters
   const messages = parseJson(opening.prompt, { maxLength: 1 << 20, maxDepth: 4 })
   return {
     messages: messages as unknown as Probe['messages'],
     options: options as unknown as Probe['options'],
+    order: null,
+    follows: null,
     canary: { commitment: await canaryCommitment(opening), expected: opening.expected, model: String(model) },
   }
 }

@@ -48,3 +48,19 @@ export const passages: readonly string[] = [
   'Prices are those on the label. There is no bargaining at the till, but there is a shelf by the door where everything costs one coin, and on the last day of the month that shelf is free.',
   'Some questions come again and again: whether we buy whole households (we do, after a look), whether we come to other towns (within an hour by van), and whether we keep things back (for three days, with a name).',
 ]
+
+/** What people say when an answer has come; a probe says it only where the conversation before holds the bits. */
+export const followUps: readonly string[] = [
+  'A little shorter.',
+  'Now in Italian, please.',
+  'Thanks! Another version?',
+  'That is too stiff. Try again',
+  'Is the date right?',
+  'and as a list?',
+  'Which of these numbers did you use?',
+  'Add a line that says we are sorry for the trouble.',
+  'ok. What would you leave out if it had to be half as long?',
+  'Explain why you wrote it that way',
+  'Could you check the names again?',
+  'perfect, and the same for a text message',
+]

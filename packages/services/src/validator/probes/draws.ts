@@ -46,6 +46,11 @@ export class Draws {
     return (this.bits48() + 1) / 2 ** 48
   }
 
+  /** Of the normal distribution with mean 0 and variance 1. */
+  normal(): number {
+    return Math.sqrt(-2 * Math.log(this.unit())) * Math.cos(2 * Math.PI * this.unit())
+  }
+
   /** Seconds to the next event of a Poisson process with `perSecond` events a second. */
   pause(perSecond: number): number {
     return -Math.log(this.unit()) / perSecond

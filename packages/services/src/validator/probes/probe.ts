@@ -1,19 +1,32 @@
-import { fail } from 'veritee/errors'
 import type { EncryptTo } from '../audit/path.ts'
-import { cities, firstNames, goods, lastNames, passages, systems, templates, tones } from './corpus.ts'
+import { templates } from './corpus.ts'
 import { Draws } from './draws.ts'
-import { bodyOf, type Program, programs } from './programs.ts'
+import { bodyOf, type Program } from './programs.ts'
+import { leastBits, textOfLength } from './templates.ts'
+import type { Asked, Habit, Message, ProbeOptions, Traffic } from './traffic.ts'
+import { type Glimpse, usualTraffic } from './usual.ts'
 
 /** What a probe asks for. */
 export interface ProbeRequest {
-  readonly messages: readonly { readonly role: 'system' | 'user'; readonly content: string }[]
+  readonly messages: readonly Message[]
   /** What else the body says; nothing where a user would say nothing. */
-  readonly options: {
-    readonly stream: boolean
-    readonly temperature?: number
-    readonly top_p?: number
-    readonly max_tokens: number
-  }
+  readonly options: ProbeOptions
+  /** Members of the body in their order; null: as the program writes them. */
+  readonly order: readonly string[] | null
+}
+
+/** How a probe goes on with a conversation; see `goneOn`. */
+export interface Follows {
+  /** Of the probe before it. */
+  readonly index: number
+  /** How many messages of the conversation come along, at most. */
+  readonly kept: number
+  /** Characters of earlier answers that come along; null: all. */
+  readonly cut: number | null
+  /** Characters of all messages, at most. */
+  readonly most: number
+  /** The last message, in the place of that of `messages`. */
+  readonly said: string
 }
 
 /** One request that a validator makes of a network, as any user would. */
@@ -26,6 +39,12 @@ export interface Probe extends ProbeRequest {
   /** To whose key that client encrypts its bodies. */
   readonly encryptTo: EncryptTo
   readonly program: Program
+  /** Which of the models its client asks: the rest of the division by their number. People stay with one. */
+  readonly model: number
+  /** Null where it begins a conversation. Where the one before it has no answer, it is sent by itself. */
+  readonly follows: Follows | null
+  /** Another probe goes on with this one. */
+  readonly isFollowed: boolean
   /** Of one whose answer is known beforehand; null for others. Nobody who gets the request can see it. */
   readonly canary: { readonly commitment: string; readonly expected: string; readonly model: string } | null
 }
@@ -36,138 +55,168 @@ export interface ProbePlan {
   readonly count: number
   /** From the first to the last of them at most. */
   readonly seconds: number
-  /** Tokens of the longest answer asked for; a small model gets a smaller one. */
+  /** Tokens of the longest answer asked for where a limit is given; a small model gets a smaller one. */
   readonly maxTokens: number
-  /** Characters of the longest prompt. */
+  /** Characters of the longest prompt, a conversation before it included. */
   readonly maxPrompt: number
-  /** What clients ask, with {placeholders}; see `readTemplates`. Default: those of this repository, which everybody can read. */
+  /** What clients ask where no texts were recorded, with {placeholders}; see `readTemplates`. Default: those of this repository, which everybody can read. */
   readonly templates?: readonly string[]
+  /** A recording after which probes are shaped. Default: what `glimpses` show, and what is believed beforehand of how people ask; see `usualTraffic`. */
+  readonly traffic?: Traffic
+  readonly glimpses?: readonly Glimpse[]
   /** Clients of an epoch, each with one account and habits of its own. */
   readonly clients: number
+  /**
+   * Who they are: by a secret that is never opened and the name of each, so that an account has one habit in epochs before this one too. Default: by the seed, for accounts
+   * that nobody has seen before.
+   */
+  readonly persons?: { readonly secret: Uint8Array; readonly names: readonly string[] }
   /** Which part of them encrypts bodies to the service that it asks, and which to a worker; each from 0 to 1, and so their sum. */
   readonly encrypted: { readonly controller: number; readonly worker: number }
 }
 
-/** What stays the same of a client through an epoch: people choose a library once, and a program asks for the same things again and again. */
-interface Client extends Pick<Probe, 'account' | 'encryptTo' | 'program'> {
-  readonly templates: readonly string[]
-  readonly system: string | null
-  /** Of ten questions, how many come with something pasted before them. */
-  readonly pastes: number
-  readonly options: ProbeRequest['options']
+/** What stays the same of a client through an epoch. */
+interface Client extends Pick<Probe, 'account' | 'encryptTo' | 'model'> {
+  readonly habit: Habit
+}
+
+/** One request of a client, before it has a number. */
+interface Planned {
+  readonly client: Client
+  readonly after: number
+  readonly asked: Asked
+  /** The conversation that it goes on with. */
+  readonly previous: Planned | null
 }
 
 /**
- * The probes of an epoch: a function of the seed and the plan. The same times and texts for whoever has both. Clients sit down at times of a Poisson process (as many
- * as there are probes, so that all fall in the time there is), and ask once or a few times before they leave.
+ * The probes of an epoch: a function of the seed and the plan. The same times and texts for whoever has both. Each client has the habit of one account of the traffic;
+ * sittings of such accounts are drawn until there are enough probes, each at a time of its own, with the pauses, parameters, lengths and conversations that it has there. A client
+ * comes the more often the more sittings its habit has.
  */
 export function planProbes(plan: ProbePlan): Probe[] {
   const { seed, count, seconds } = plan
-  const clients = Array.from({ length: plan.clients }, (_, account) => clientOf(plan, account))
-  const times = new Draws(seed, 'veritee.probe-times.v1')
-  const asked: { readonly client: Client; readonly after: number }[] = []
-  while (asked.length < count) {
-    const client = times.of(clients)
+  const traffic = trafficOf(plan)
+  const clients = Array.from({ length: plan.clients }, (_, account) => clientOf(plan, traffic, account))
+  const weights = clients.map(({ habit }) => habit.sittings.length)
+  const times = new Draws(seed, 'veritee.probe-times.v2')
+  const planned: Planned[] = []
+  while (planned.length < count) {
+    const client = weighted(clients, weights, times)
     let after = times.unit() * seconds
-    do {
-      asked.push({ client, after })
-      after += 8 + times.pause(1 / 50)
-    } while (asked.length < count && after < seconds && times.below(100) < 60)
+    let previous: Planned | null = null
+    for (const asked of times.of(client.habit.sittings)) {
+      after += asked.after
+      if (planned.length === count || after >= seconds) break
+      const one: Planned = { client, after, asked, previous: asked.kept > 0 ? previous : null }
+      planned.push(one)
+      previous = one
+    }
   }
-  const ordered = asked.sort((a, b) => a.after - b.after)
-  return ordered.map(({ client, after }, index) => {
-    const { account, encryptTo, program } = client
-    return { index, after, account, encryptTo, program, ...requestOf(plan, index, client), canary: null }
+  const ordered = planned.sort((a, b) => a.after - b.after)
+  return numbered(plan, traffic, ordered)
+}
+
+function numbered(plan: ProbePlan, traffic: Traffic, ordered: readonly Planned[]): Probe[] {
+  const numbers = new Map(ordered.map((one, index) => [one, index]))
+  const followed = new Set(ordered.map(({ previous }) => previous))
+  const bits = new Map<Planned, number>()
+  return ordered.map((one, index) => {
+    const { client, after, asked, previous } = one
+    const { account, encryptTo, model, habit } = client
+    const draws = new Draws(plan.seed, `veritee.probe.v2 ${index}`)
+    const alone = saidBy(plan, traffic, { asked: asBeginning(asked, habit, draws), habit }, leastBits, draws)
+    const before = previous === null ? 0 : bitsBefore(bits, one)
+    const inTurn = previous === null ? alone : saidBy(plan, traffic, { asked, habit }, leastBits - before, draws)
+    bits.set(one, inTurn.bits)
+    const follows =
+      previous === null ? null : { index: numbers.get(previous) ?? 0, kept: asked.kept, cut: habit.cut, most: plan.maxPrompt, said: inTurn.text }
+    const request = requestOf(plan, asked, alone.text)
+    return { index, after, account, encryptTo, model, program: habit.program, ...request, follows, isFollowed: followed.has(one), canary: null }
   })
 }
 
-/** What people write there. */
-const usualLimits = [10, 16, 50, 100, 128, 150, 200, 256, 256, 300, 400, 500, 512, 512, 800, 1000, 1000, 1024]
+/** What goes on with a conversation is no beginning of one: something with which this habit begins is said instead, where it has that. */
+function asBeginning(asked: Asked, { sittings }: Habit, draws: Draws): Asked {
+  if (asked.kept === 0) return asked
+  const beginnings = sittings.flat().filter(({ kept }) => kept === 0)
+  return beginnings.length === 0 ? { ...asked, kept: 0 } : { ...asked, kept: 0, said: draws.of(beginnings).said }
+}
+
+/** Bits in what comes along of a conversation: of the messages of its user, every second one. */
+function bitsBefore(bits: ReadonlyMap<Planned, number>, { asked, previous }: Planned): number {
+  let sum = 0
+  for (let left = Math.floor(asked.kept / 2), one = previous; left > 0 && one !== null; left--, one = one.previous) sum += bits.get(one) ?? 0
+  return sum
+}
+
+function trafficOf({ seed, traffic, glimpses = [], persons }: Pick<ProbePlan, 'seed' | 'traffic' | 'glimpses' | 'persons'>): Traffic {
+  return traffic ?? usualTraffic(new Draws(persons?.secret ?? seed, 'veritee.probe-habits.v1'), glimpses)
+}
+
+function weighted(clients: readonly Client[], weights: readonly number[], draws: Draws): Client {
+  let left = draws.below(weights.reduce((sum, weight) => sum + weight, 0))
+  const found = clients.find((_, i) => {
+    left -= weights[i] ?? 0
+    return left < 0
+  })
+  if (found === undefined) throw new TypeError('planProbes: expected a client at least')
+  return found
+}
 
 function clientOf(
-  { seed, maxTokens, encrypted: { controller, worker }, templates: asked = templates }: Omit<ProbePlan, 'count' | 'seconds' | 'maxPrompt'>,
+  {
+    seed,
+    encrypted: { controller, worker },
+    persons = null,
+  }: Pick<ProbePlan, 'seed' | 'encrypted'> & { readonly persons?: ProbePlan['persons'] | null },
+  traffic: Traffic,
   account: number,
 ): Client {
-  const draws = new Draws(seed, `veritee.probe-client.v1 ${account}`)
+  const [secret, name] = persons === null ? [seed, account] : [persons.secret, persons.names[account] ?? '']
+  const draws = new Draws(secret, `veritee.probe-client.v2 ${name}`)
   const drawn = draws.unit()
-  const temperature = draws.of([null, null, 0, 0, 0.2, 0.7, 1])
-  const topP = temperature !== null && temperature > 0 && draws.below(4) === 0 ? 0.95 : null
-  return {
-    account,
-    encryptTo: drawn <= controller ? 'controller' : drawn <= controller + worker ? 'worker' : 'none',
-    program: draws.of(programs),
-    templates: Array.from({ length: draws.of([1, 1, 2, 4]) }, () => draws.of(asked)),
-    system: draws.below(10) < 4 ? draws.of(systems) : null,
-    pastes: draws.of([0, 2, 4, 8]),
-    options: {
-      ...(temperature === null ? {} : { temperature }),
-      ...(topP === null ? {} : { top_p: topP }),
-      max_tokens: Math.min(maxTokens, draws.of(usualLimits)),
-      stream: draws.below(2) === 0,
-    },
-  }
+  const encryptTo = drawn <= controller ? 'controller' : drawn <= controller + worker ? 'worker' : 'none'
+  return { account, encryptTo, model: draws.below(1 << 20), habit: draws.of(traffic.habits) }
 }
 
 /** What canaries ask, which have no client before they are placed. */
-export function lonelyRequest(plan: Pick<ProbePlan, 'seed' | 'maxTokens' | 'maxPrompt' | 'templates'>, index: number): ProbeRequest {
-  return requestOf(plan, index, clientOf({ ...plan, clients: 1, encrypted: { controller: 0, worker: 0 } }, index))
+export function lonelyRequest(
+  plan: Pick<ProbePlan, 'seed' | 'maxTokens' | 'maxPrompt' | 'templates' | 'traffic' | 'glimpses'>,
+  index: number,
+): ProbeRequest {
+  const traffic = trafficOf(plan)
+  const { habit } = clientOf({ ...plan, encrypted: { controller: 0, worker: 0 } }, traffic, index)
+  const draws = new Draws(plan.seed, `veritee.probe.v2 ${index}`)
+  const asked = asBeginning(draws.of(draws.of(habit.sittings)), habit, draws)
+  return requestOf(plan, asked, saidBy(plan, traffic, { asked, habit }, leastBits, draws).text)
 }
 
-function requestOf({ seed, maxPrompt }: Pick<ProbePlan, 'seed' | 'maxPrompt'>, index: number, client: Client): ProbeRequest {
-  const draws = new Draws(seed, `veritee.probe.v1 ${index}`)
-  const question = fill(draws.of(client.templates), draws)
-  const pasted = draws.below(10) < client.pastes ? 1 + draws.below(3) : 0
-  const context = Array.from({ length: pasted }, () => draws.of(passages))
-  while (context.length > 0 && [...context, question].join('\n\n').length > maxPrompt) context.pop()
-  const system = client.system === null ? [] : [{ role: 'system' as const, content: client.system }]
-  return { messages: [...system, { role: 'user', content: [...context, question].join('\n\n') }], options: client.options }
+type Limits = Pick<ProbePlan, 'maxTokens' | 'maxPrompt' | 'templates'>
+
+function saidBy(
+  { maxPrompt, templates: own = templates }: Limits,
+  { phrases }: Traffic,
+  { asked, habit }: { readonly asked: Asked; readonly habit: Habit },
+  bits: number,
+  draws: Draws,
+) {
+  const { said } = asked
+  const room = maxPrompt - asked.before.reduce((sum, { content }) => sum + content.length, 0)
+  if (typeof said === 'number') return textOfLength(own, Math.min(said, room), draws)
+  if (bits <= 0) return { text: said, bits: 0 }
+  // An imagined follow-up has no recording to be varied by.
+  if (phrases === null) return textOfLength(own, said.length, draws)
+  const alike = habit.sittings.flatMap((sitting) =>
+    sitting.flatMap((one) => (one.kept === asked.kept && typeof one.said === 'string' ? [one.said] : [])),
+  )
+  return phrases.vary(said.slice(0, Math.max(64, room - 24)), bits, draws, alike)
 }
 
-const days = 3650
-const firstDay = Date.UTC(2020, 0, 1)
-
-/** What may stand for a placeholder, with the number of values it has, each as likely. */
-const fillings: Readonly<Record<string, { readonly values: number; readonly draw: (draws: Draws) => string }>> = {
-  first: { values: firstNames.length, draw: (draws) => draws.of(firstNames) },
-  last: { values: lastNames.length, draw: (draws) => draws.of(lastNames) },
-  city: { values: cities.length, draw: (draws) => draws.of(cities) },
-  good: { values: goods.length, draw: (draws) => draws.of(goods) },
-  tone: { values: tones.length, draw: (draws) => draws.of(tones) },
-  order: { values: 1e7, draw: (draws) => String(draws.below(1e7)).padStart(7, '0') },
-  amount: { values: 1e5, draw: (draws) => `${(draws.below(1e5) / 100).toFixed(2)} euros` },
-  date: { values: days, draw: (draws) => new Date(firstDay + draws.below(days) * 86_400_000).toISOString().slice(0, 10) },
-}
-
-function fill(template: string, draws: Draws): string {
-  return template.replace(/\{(\w+)\}/g, (_, name: string) => {
-    const filling = fillings[name]
-    if (filling === undefined) throw new TypeError(`a template with an unknown placeholder ${name}`)
-    return filling.draw(draws)
-  })
-}
-
-/** Bits of the seed that are in a text made from a template (rule S20 asks for 64 at least). Choosing the template is not counted. */
-export function bitsOf(template: string): number {
-  return [...template.matchAll(/\{(\w+)\}/g)].reduce((bits, [, name = '']) => bits + Math.log2(fillings[name]?.values ?? 1), 0)
-}
-
-const leastBits = 64
-
-/**
- * Templates of a validator's own, one a line, empty lines left out: `\n` stands for a line end. Throws `usage` for one with an unknown placeholder, or with so few that
- * less than 64 bits of the seed are in it.
- */
-export function readTemplates(text: string): readonly string[] {
-  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '')
-  if (lines.length === 0) throw fail('usage', 'expected a template at least')
-  return lines.map((line, i) => {
-    const unknown = [...line.matchAll(/\{(\w+)\}/g)].find(([, name = '']) => fillings[name] === undefined)
-    if (unknown !== undefined)
-      throw fail('usage', `template ${i + 1}: expected placeholders ${Object.keys(fillings).join(', ')}, found ${unknown[0]}`)
-    const bits = bitsOf(line)
-    if (bits < leastBits) throw fail('usage', `template ${i + 1}: expected placeholders for ${leastBits} bits, found ${Math.floor(bits)}`)
-    return line.replaceAll('\\n', '\n')
-  })
+function requestOf({ maxTokens, maxPrompt }: Limits, { options, order, before }: Asked, text: string): ProbeRequest {
+  const limited = typeof options.max_tokens === 'number' ? { ...options, max_tokens: Math.min(options.max_tokens, maxTokens) } : options
+  const fits = before.reduce((sum, { content }) => sum + content.length, 0) + text.length <= maxPrompt
+  return { messages: [...(fits ? before : []), { role: 'user', content: text }], options: limited, order }
 }
 
 /** The body of a probe, as the program of its client writes it. */

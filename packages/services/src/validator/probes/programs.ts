@@ -20,7 +20,7 @@ const stainless = {
 }
 
 /** Beside `Authorization` and `Content-Type`. */
-export function headersOf(program: Program, { stream }: Pick<ProbeRequest['options'], 'stream'>): { readonly [name: string]: string } {
+export function headersOf(program: Program, { stream = false }: Pick<ProbeRequest['options'], 'stream'>): { readonly [name: string]: string } {
   switch (program) {
     case 'openai':
       return { accept: 'application/json', 'user-agent': 'OpenAI/JS 7.57.0', ...stainless }
@@ -35,20 +35,25 @@ export function headersOf(program: Program, { stream }: Pick<ProbeRequest['optio
   }
 }
 
-/** The members of a body in the order in which the program writes them. */
-export function bodyOf(program: Program, model: string, { messages, options }: ProbeRequest): object {
-  const { stream, ...rest } = options
+/** The members of a body, in the order that was recorded or else in which the program writes them. */
+export function bodyOf(program: Program, model: string, { messages, options, order }: ProbeRequest): object {
+  if (order !== null)
+    return Object.fromEntries(order.map((name) => [name, name === 'model' ? model : name === 'messages' ? messages : options[name]]))
+  const { stream = false, ...rest } = options
   switch (program) {
     case 'openai':
     case 'script':
       return { model, messages, ...rest, ...(stream ? { stream } : {}) }
     case 'ai-sdk': {
-      const { max_tokens, ...sampling } = rest
-      return { model, max_tokens, ...sampling, messages, ...(stream ? { stream } : {}) }
+      const { max_tokens, seed, ...sampling } = rest
+      const limit = max_tokens === undefined ? {} : { max_tokens }
+      return { model, ...limit, ...sampling, ...(seed === undefined ? {} : { seed }), messages, ...(stream ? { stream } : {}) }
     }
     case 'langchain': {
-      const { max_tokens, ...sampling } = rest
-      return { model, ...sampling, stream, ...(stream ? { stream_options: { include_usage: true } } : {}), max_tokens, messages }
+      const { max_tokens, seed, ...sampling } = rest
+      const usage = stream ? { stream_options: { include_usage: true } } : {}
+      const limit = max_tokens === undefined ? {} : { max_tokens }
+      return { model, ...sampling, stream, ...usage, ...(seed === undefined ? {} : { seed }), ...limit, messages }
     }
   }
 }

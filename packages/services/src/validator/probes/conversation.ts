@@ -1,0 +1,41 @@
+import { parseJson } from 'veritee/bytes'
+import { textOfAnswer } from '../../replay/index.ts'
+import type { Probe } from './probe.ts'
+import type { Message } from './traffic.ts'
+
+/** What came of the probe before, as it was sent and answered. */
+export interface Earlier {
+  /** The bodies, as texts. */
+  readonly request: string
+  readonly response: string
+  readonly contentType: string
+}
+
+/**
+ * The probe as its client sends it: with the conversation before it, of which the answer is what the network gave. Where there is none, it was no answer, or all of it
+ * does not fit, the probe as it is, which is a question by itself.
+ */
+export function goneOn(probe: Probe, earlier: Earlier | null): Probe {
+  const { follows, messages } = probe
+  if (follows === null || earlier === null) return probe
+  const answer = textOfAnswer(new TextEncoder().encode(earlier.response), earlier.contentType.startsWith('text/event-stream'))
+  if (answer === null || answer === '') return probe
+  const before = messages.slice(0, -1)
+  const spoken: readonly Message[] = [
+    ...withoutStart(messagesOf(earlier.request), before),
+    { role: 'assistant', content: follows.cut === null ? answer : answer.slice(0, follows.cut) },
+  ]
+  const all: readonly Message[] = [...before, ...spoken.slice(-follows.kept), { role: 'user', content: follows.said }]
+  return all.reduce((sum, { content }) => sum + content.length, 0) > follows.most ? probe : { ...probe, messages: all }
+}
+
+function messagesOf(request: string): readonly Message[] {
+  const { messages } = parseJson(request, { maxLength: 1 << 23, maxDepth: 32 }) as unknown as { readonly messages: readonly Message[] }
+  return messages
+}
+
+/** What every request of the client begins with is no part of the conversation. A canary in it began with something else. */
+function withoutStart(messages: readonly Message[], start: readonly Message[]): readonly Message[] {
+  const isSame = start.every(({ role, content }, i) => messages[i]?.role === role && messages[i]?.content === content)
+  return messages.slice(isSame ? start.length : messages.findIndex(({ role }) => role === 'user'))
+}
