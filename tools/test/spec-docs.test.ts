@@ -172,15 +172,18 @@ describe('docs/threat-model.md', () => {
   test('names some', () => expect(named.length).toBeGreaterThan(40))
 })
 
-describe('docs/worker-shown.md', () => {
-  const text = read('docs/worker-shown.md')
+describe.each([
+  ['docs/worker-shown.md', 30],
+  ['docs/controller-shown.md', 60],
+] as const)('%s', (page, least) => {
+  const text = read(page)
   const named = testsNamedIn(text)
 
   test.for(named)('%s holds "%s"', expectTest)
 
   test('every row names a test, a measurement, or that it was not shown', () => {
     const rows = text.split('\n').filter((line) => line.startsWith('| ') && !/^\| (?:what|-+) \|/.test(line))
-    expect(rows.length).toBeGreaterThan(30)
+    expect(rows.length).toBeGreaterThan(least)
     for (const row of rows) expect(row).toMatch(/\.test\.ts\) "|\(\.\.\/bench\/results\/|\*\*not shown\*\*/)
   })
 })
