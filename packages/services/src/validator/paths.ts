@@ -73,6 +73,19 @@ export async function accountsOf(store: EpochStore, epoch: number, keys: readonl
   return keys.length > 0 && found.length === 0 ? null : found
 }
 
+/** Accounts that serve in the next epochs, by the order in which {@link accountsOf} takes them. Of an epoch for which there are not enough keys, none. */
+export async function accountsAhead(
+  store: EpochStore,
+  keys: readonly string[],
+  count: number,
+  epochs: number,
+): Promise<readonly (readonly string[])[]> {
+  const used = new Set<string>()
+  for (const other of await store.epochs()) for (const { name } of await store.facts(other, accountPrefix)) used.add(name)
+  const free = keys.filter((key) => !used.has(accountName(key)))
+  return Array.from({ length: epochs }, (_, i) => free.slice(i * count, (i + 1) * count)).filter((ahead) => ahead.length === count)
+}
+
 const accountPrefix = 'account '
 const accountName = (key: string): string => `${accountPrefix}${createHash('sha256').update(key).digest('hex')}`
 

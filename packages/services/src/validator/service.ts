@@ -8,7 +8,7 @@ import { parseLogTrust } from 'veritee/log'
 import { eventOf, parseReceipt } from 'veritee/receipt'
 import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, type ScoringPolicy } from 'veritee/scoring'
 import { type ReplayModel, replayWith } from '../replay/index.ts'
-import { type AuditContext, type Audited, auditProbe, unreachable } from './audit/audit.ts'
+import { type AuditContext, type Audited, auditProbe, sendProbe, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
 import { namingOperators } from './audit/naming.ts'
 import { calibrationFor, type NamedCalibration } from './calibrations.ts'
@@ -28,12 +28,13 @@ import { NamedReports } from './named-reports.ts'
 import { glimpsesFor, keepGlimpses } from './organic/glimpses.ts'
 import { loggedEpoch } from './organic/logged-epoch.ts'
 import { Reports } from './organic/reports.ts'
-import { accountsOf, Paths, targetsOf } from './paths.ts'
+import { accountsAhead, accountsOf, Paths, type Target, targetsOf } from './paths.ts'
 import { makeCanaries } from './probes/canaries.ts'
 import { type Earlier, goneOn } from './probes/conversation.ts'
 import type { Probe, ProbePlan } from './probes/probe.ts'
 import type { Traffic } from './probes/traffic.ts'
 import type { EpochStore } from './store/epoch-store.ts'
+import { personsOf, personsSecret, type Warming, warmUp } from './warming.ts'
 
 /** A validator that runs one epoch after the other. */
 export interface ValidatorOptions {
@@ -53,6 +54,8 @@ export interface ValidatorOptions {
   readonly apiKeys: () => Promise<readonly string[]>
   /** How many of them one epoch uses at most; see `accountsOf`. */
   readonly accountsPerEpoch: number
+  /** For how many epochs before its own an account asks without being audited; see `warmUp`. Needs keys. */
+  readonly warmEpochs: number
   /** Engines of its own, by the SHA-256 of a model's file (`sha256:` and hex), and the name under which the network serves it. */
   readonly models: ReadonlyMap<string, { readonly name: string; readonly replay: ReplayModel }>
   /** By which answers of other engines count at level 2; see `namedCalibrations`. */
@@ -254,6 +257,18 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   report(`epoch ${epoch}: begins ${new Date(opens * 1000).toISOString()}, committed to ${commitment}`)
   const targets = await targetsOf(options, epoch)
   const paths = new Paths({ ...options, apiKeys: accounts }, targets)
+  const clients = targets.length * Math.max(accounts.length, fewClients)
+  const secret = await personsSecret(options.key)
+  const plan = {
+    count: options.probesPerEpoch,
+    seconds: options.probingPart * (closes - opens),
+    maxTokens: longestAnswer(options),
+    ...(options.templates === null ? {} : { templates: options.templates }),
+    ...shape,
+    maxPrompt: longestPrompt(options),
+    encrypted: options.encrypted,
+  }
+  const warm = await warming(options, { epoch, begins: opens, plan, secret, targets, clients })
   const named = new NamedReports(store, epoch)
   let records: EpochRecords
   try {
@@ -262,14 +277,10 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
       epoch,
       begins: opens,
       plan: {
-        count: options.probesPerEpoch,
-        seconds: options.probingPart * (closes - opens),
-        maxTokens: longestAnswer(options),
-        ...(options.templates === null ? {} : { templates: options.templates }),
-        ...shape,
-        maxPrompt: longestPrompt(options),
-        clients: targets.length * Math.max(accounts.length, fewClients),
-        encrypted: options.encrypted,
+        ...plan,
+        clients,
+        // Without keys nobody can tell an account, and each epoch has others.
+        ...(accounts.length === 0 ? {} : { persons: { secret, ...personsOf(accounts, targets.length, clients) } }),
       },
       canaries,
       // It went out above.
@@ -285,6 +296,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
     })
   } finally {
     paths.close()
+    await warm.end()
   }
   if (access !== null && records.log !== null && options.traffic === null) await keepGlimpses(store, epoch, access, records.log, records.records)
   // Scores take no record from after the epoch, and a commitment to some of the records is none.
@@ -316,6 +328,43 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   report(`epoch ${epoch}: ${records.records.length} records, ${concluded.frauds.length} fraud proofs, published`)
   await settleOpen(options)
   await openDueCanaries(options)
+}
+
+/** Lets the accounts of the next epochs ask as anybody, until it is ended. Throws at its end what ended it before. */
+async function warming(
+  options: Running,
+  {
+    targets,
+    clients,
+    ...of
+  }: Pick<Warming, 'epoch' | 'begins' | 'plan' | 'secret'> & { readonly targets: readonly Target[]; readonly clients: number },
+): Promise<{ readonly end: () => Promise<void> }> {
+  const { store, models, now, clockMs, accountsPerEpoch, warmEpochs } = options
+  const ahead = warmEpochs === 0 ? [] : await accountsAhead(store, await options.apiKeys(), accountsPerEpoch, warmEpochs)
+  const paths = ahead.map((apiKeys) => new Paths({ ...options, apiKeys }, targets))
+  const names = [...models.values()].map(({ name }) => name)
+  const stop = new AbortController()
+  const send: Warming['send'] = async (generation, planned, earlier) => {
+    const probe = goneOn(planned, earlier)
+    const path = await paths[generation]?.of(probe)
+    if (path === undefined || 'code' in path) return null
+    const { exchanged } = await sendProbe(path, names[probe.model % names.length] ?? '', probe, { clockMs, timeoutMs })
+    const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
+    const { request, answer } = exchanged
+    return answer === null ? null : { request: text(request), response: text(answer.body), contentType: answer.contentType }
+  }
+  const generations = ahead.map((keys) => personsOf(keys, targets.length, clients))
+  const running = warmUp({ ...of, store, generations, send, now, signal: AbortSignal.any([options.signal, stop.signal]) })
+  // Looked at when it is ended.
+  running.catch(() => undefined)
+  const end = async (): Promise<void> => {
+    stop.abort()
+    for (const one of paths) one.close()
+    await running.catch((error: unknown) => {
+      if (error !== stop.signal.reason) throw error
+    })
+  }
+  return { end }
 }
 
 type Commitment = { readonly epoch: number; readonly purpose: 'seed' | 'records'; readonly commitment: string }

@@ -129,6 +129,7 @@ function optionsOf({ key, beacon, text, scoring, store }: Network, probes: numbe
     controllers: [{ url: controller.api.url, operator: 'c0'.repeat(32) }],
     workers: [],
     apiKeys: async () => [],
+    warmEpochs: 0,
     accountsPerEpoch: 1,
     models: new Map([[`sha256:${replay.engine.model.sha256}`, { name: model.served.name, replay }]]),
     log: log.place,

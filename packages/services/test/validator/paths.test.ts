@@ -8,7 +8,7 @@ import { afterAll, expect, test } from 'vitest'
 import { loadModel, policyOf, simulateMachine, startWorker } from '../../src/demo/system.ts'
 import { resolveModel } from '../../src/models/locate.ts'
 import { type AuditContext, unreachable } from '../../src/validator/audit/audit.ts'
-import { accountsOf, Paths, targetsOf } from '../../src/validator/paths.ts'
+import { accountsAhead, accountsOf, Paths, targetsOf } from '../../src/validator/paths.ts'
 import type { Probe } from '../../src/validator/probes/probe.ts'
 import { openSqliteEpochStore } from '../../src/validator/store/sqlite-store.ts'
 
@@ -77,6 +77,7 @@ test('S20: an account serves in one epoch, also where that is begun again', asyn
   try {
     const keys = ['a', 'b', 'c']
     expect(await accountsOf(store, 1, [], 2)).toEqual([])
+    expect(await accountsAhead(store, keys, 2, 3)).toEqual([['a', 'b']])
     expect(await accountsOf(store, 1, keys, 2)).toEqual(['a', 'b'])
     expect(await accountsOf(store, 1, keys, 2)).toEqual(['a', 'b'])
     expect(await accountsOf(store, 2, keys, 2)).toEqual(['c'])

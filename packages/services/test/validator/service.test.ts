@@ -94,6 +94,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     controllers: [{ url: controller.api.url, operator: 'c0'.repeat(32) }],
     workers: [],
     apiKeys: async () => [],
+    warmEpochs: 0,
     accountsPerEpoch: 1,
     log: null,
     models: new Map([[`sha256:${replay.engine.model.sha256}`, { name: model.served.name, replay }]]),

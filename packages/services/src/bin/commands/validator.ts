@@ -51,6 +51,8 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --worker URL            workers that are asked directly, beside the controllers or without any
       --api-key-file FILE     keys of ordinary accounts, one a line, read before each epoch; each serves in one epoch
       --accounts N            how many of them one epoch uses at most (default: 4)
+      --warm-epochs N         for how many epochs before its own an account asks without being audited, so that it is no new one then (default: 0);
+                              costs as many requests as the probes of so many epochs, and needs as many keys
       --model NAME=FILE       weights of its own, with which answers under that name are run again
       --calibration FILE      by which answers of an engine that is not this machine's are judged (level 2; veritee replay calibrate); the parameters
                               of scoring must name it
@@ -122,6 +124,7 @@ const options = {
   'behind-tls': { type: 'boolean', default: false },
   root: { type: 'string', multiple: true, default: [] as string[] },
   accounts: { type: 'string' },
+  'warm-epochs': { type: 'string' },
   probes: { type: 'string' },
   templates: { type: 'string' },
   traffic: { type: 'string' },
@@ -328,6 +331,7 @@ async function run(values: Values): Promise<number> {
         workers: values.worker.map(urlOf),
         apiKeys,
         accountsPerEpoch: count(values.accounts ?? '4', '--accounts', 1),
+        warmEpochs: count(values['warm-epochs'] ?? '0', '--warm-epochs', 0),
         log: await logOf(values),
         contents,
         models: new Map(models.map(({ name, replay }) => [`sha256:${replay.engine.model.sha256}`, { name, replay }])),
