@@ -17,7 +17,10 @@ export interface Peers {
   readonly read: (name: string) => ReadFile
 }
 
-export interface Settling extends Omit<Gathering, 'until'> {
+/** Of the bundles of all peers together, that are in memory at a time; each may have an equal part of it, so that no one takes the room of another. */
+const heldBytes = 2 ** 30
+
+export interface Settling extends Omit<Gathering, 'until' | 'maxBytes' | 'own'> {
   readonly epoch: number
   /** Unix seconds: from when validators show their bundles of it. */
   readonly shown: number
@@ -42,13 +45,17 @@ export async function settleWithPeers(
   const { before } = await readEpochParts(own.read)
   const sites = (kind: string) =>
     urls.map((url) => ({ name: `${url.replace(/\/$/, '')}/${kind}-${epoch}`, read: filesAt(`${url.replace(/\/$/, '')}/${kind}-${epoch}/`, signal) }))
-  const handedIn = await gather(sites('epoch'), { ...settling, until: shown + waitSeconds })
-  const combined = await combineEpoch([own, ...handedIn], { context, before, keys: [key] })
+  const bounds = { ...settling, maxBytes: Math.floor(heldBytes / Math.max(1, urls.length)) }
+  // Nothing of what they handed in is held when their combinations come.
+  const combined = await gather(sites('epoch'), { ...bounds, own: own.read, until: shown + waitSeconds }).then((handedIn) =>
+    combineEpoch([own, ...handedIn], { context, before, keys: [key] }),
+  )
   for (const { name, refused } of combined.sources) if (refused !== null) report(`${name}: left out: ${refused.code}: ${refused.message}`)
   for (const validator of combined.doubled) report(`epoch ${epoch}: validator ${validator} signed two different accounts: neither counts`)
   await publish(`proposed-${epoch}`, combined.bundle)
-  const proposed = await gather(sites('proposed'), { ...settling, until: shown + 2 * waitSeconds })
-  const settled = await settleEpoch({ name: 'own', read: readFrom(combined.bundle) }, proposed, context)
+  const mine = readFrom(combined.bundle)
+  const proposed = await gather(sites('proposed'), { ...bounds, own: mine, until: shown + 2 * waitSeconds })
+  const settled = await settleEpoch({ name: 'own', read: mine }, proposed, context)
   await publish(`combined-${epoch}`, settled.bundle)
   const same = settled.bundle.get('manifest.json') === combined.bundle.get('manifest.json')
   report(

@@ -118,6 +118,29 @@ describe('validators that fetch from each other', () => {
     expect(sites.reports.some((line) => line.includes('epoch_file_changed'))).toBe(true)
   })
 
+  it('S22: one that lists more than its part of the room is left out before anything of it is fetched, and of what is one`s own nothing is fetched but signatures', async () => {
+    const sites = new Sites()
+    const fetched: string[] = []
+    sites.serve = (site, name, path) => {
+      fetched.push(`${site} ${name} ${path}`)
+      if (site !== 2 || path !== 'manifest.json') return undefined
+      const manifest = JSON.parse(sites.published[2]?.get(name)?.get(path) ?? 'null')
+      if (manifest === null) return undefined
+      // Half of a GiB for each of two.
+      manifest.files[0].size = 2 ** 29
+      return JSON.stringify(manifest)
+    }
+    for (const i of [0, 1, 2]) sites.published[i]?.set('epoch-0', solos[i] as Files)
+    await sites.run(1, 500)
+    fetched.length = 0
+    const first = await sites.run(0, 500)
+    expect(sites.reports.some((line) => line.includes('https://v2/epoch-0: left out: response_too_large'))).toBe(true)
+    expect(fetched.filter((line) => line.startsWith('2 epoch-0'))).toEqual(['2 epoch-0 manifest.json'])
+    // Both made the same of what they had.
+    expect(fetched.filter((line) => line.startsWith('1 proposed-0'))).toEqual(['1 proposed-0 manifest.json', '1 proposed-0 signatures.json'])
+    expect((await verdictOf(first)).signers).toEqual(setting.names.slice(0, 2))
+  })
+
   it('what breaks off is asked for again while there is time', async () => {
     const sites = new Sites()
     let refused = 0

@@ -4,11 +4,14 @@ import { join } from 'node:path'
 import { verifyAuditRecord } from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { command } from '../../../src/bin/commands/validator.ts'
+import { NamedReports } from '../../../src/validator/named-reports.ts'
+import type { EpochStore } from '../../../src/validator/store/epoch-store.ts'
 import { openPostgresEpochStore } from '../../../src/validator/store/postgres-store.ts'
 import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
 import { leftOut, type PostgresServer, startPostgres } from '../../store/postgres-server.ts'
 import { imitateEpoch, probes } from '../epoch/imitation.ts'
 import { startProcess } from '../epoch/killed.ts'
+import { logForEpoch, obliged, runLogged } from '../epoch/logged-imitation.ts'
 import { conformance } from './conformance.ts'
 
 let server: PostgresServer
@@ -55,6 +58,57 @@ describe.skipIf(leftOut !== null)(`the memory of a validator in PostgreSQL${left
     expect(survivor.indices.length).toBeLessThan(probes)
     expect(victim.indices.length + survivor.indices.length - probes).toBeLessThanOrEqual(1)
   }, 240_000)
+
+  test('S16: organic audits share the queue: exactly the leaves that were chosen, each by one of several processes, and what one had begun that ended is done by the others', async () => {
+    const closing: (() => Promise<unknown>)[] = []
+    const half = 5n * 10n ** 17n
+    const world = await logForEpoch(closing, 40)
+    const where = await server.database()
+    const stores = await Promise.all([0, 1, 2].map(() => openPostgresEpochStore(where)))
+    const folder = mkdtempSync(join(tmpdir(), 'veritee-organic-'))
+    const alone = await openSqliteEpochStore(join(folder, 'validator.sqlite'))
+    try {
+      const [first, ...others] = stores as [EpochStore, EpochStore, EpochStore]
+      let left = 3
+      const ended = runLogged(world, {
+        store: first,
+        probability: half,
+        onAudit: () => {
+          if (left-- <= 0) throw new Error('ended here')
+        },
+      })
+      await expect(ended).rejects.toThrow('ended here')
+      const begun: number[] = []
+      const runs = await Promise.all(
+        others.map((store) => runLogged(world, { store, probability: half, onAudit: ({ index }) => void begun.push(index) })),
+      )
+      const undisturbed = await runLogged(world, { store: alone, probability: half })
+      const chosen = (await obliged(world, half)).length
+      expect(chosen).toBeGreaterThan(3)
+      for (const { records } of runs) expect(records).toEqual(undisturbed.records)
+      expect(undisturbed.records).toHaveLength(probes + chosen)
+      // One salt, one range, one round: all of them publish the same.
+      expect(new Set(runs.map(({ salt, log }) => JSON.stringify([salt, log?.closes, log?.closed]))).size).toBe(1)
+      expect(new Set(begun).size).toBe(begun.length)
+      expect(begun.length).toBeGreaterThanOrEqual(chosen - 3)
+      expect(begun.length).toBeLessThanOrEqual(chosen)
+    } finally {
+      await Promise.all([...stores, alone].map((store) => store.close()))
+      for (const stop of closing.reverse()) await stop()
+      rmSync(folder, { recursive: true })
+    }
+  }, 240_000)
+
+  test('S17: a report that names an operator is known to every process', async () => {
+    const where = await server.database()
+    const [one, other] = await Promise.all([0, 1].map(() => openPostgresEpochStore(where)))
+    const keyset = `sha256:${'ab'.repeat(32)}`
+    await new NamedReports(one as EpochStore, 3).note({ keysetDigest: keyset, operator: 'aa' }, 'whole')
+    await new NamedReports(one as EpochStore, 3).note({ keysetDigest: `sha256:${'cd'.repeat(32)}`, operator: null }, 'stripped')
+    expect(await new NamedReports(other as EpochStore, 4).of(keyset)).toBe('whole')
+    expect(await new NamedReports(other as EpochStore, 4).of(`sha256:${'cd'.repeat(32)}`)).toBeNull()
+    for (const store of [one, other]) await store?.close()
+  })
 
   test('processes that open it at once make the tables once; tables of another version and a server that loses commits are refused', async () => {
     const where = await server.database()
