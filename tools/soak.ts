@@ -8,6 +8,7 @@
 // `npm run soak -- validator [--epochs N] [--probes N] [--seed N]`: a fleet of honest and dishonest workers against scoring, see bench/fleet.
 // `npm run soak -- distinguisher [--questions N] [--seed N]`: how well a validator's probes are told from questions of others, see bench/distinguisher.
 // `npm run soak -- validator-kills [--kills N] [--seed N]`: kill -9 of a validator's process, 20 times during an epoch, over a file and among several.
+// `npm run soak -- gramine [--starts N] [--answers N] [--cpu-variant NAME]`: each role under gramine-direct and without, see bench/soak/gramine.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
 // returns is noticed here and named.
 import { spawnSync } from 'node:child_process'
@@ -35,7 +36,7 @@ const hungAfterMs = 180_000
 
 function usage(message: string): never {
   process.stderr.write(
-    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N | --minutes N]\n       npm run soak -- scale [--connections N] [--registrations N]\n       npm run soak -- distinguisher [--questions N] [--seed N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n       npm run soak -- validator [--epochs N] [--probes N] [--seed N]\n`,
+    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N | --minutes N]\n       npm run soak -- scale [--connections N] [--registrations N]\n       npm run soak -- gramine [--starts N] [--answers N] [--cpu-variant NAME]\n       npm run soak -- distinguisher [--questions N] [--seed N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n       npm run soak -- validator [--epochs N] [--probes N] [--seed N]\n`,
   )
   process.exit(2)
 }
@@ -148,6 +149,11 @@ async function main(): Promise<void> {
     if (!(await soakFleet(rest, commitOf('packages', 'bench/fleet')))) process.exitCode = 1
     return
   }
+  if (name === 'gramine') {
+    const { soakGramine } = await import('../bench/soak/gramine/main.ts')
+    if (!(await soakGramine(rest, commitOf('packages')))) process.exitCode = 1
+    return
+  }
   if (name === 'distinguisher') {
     const { soakDistinguisher } = await import('../bench/distinguisher/main.ts')
     return soakDistinguisher(rest, commitOf('packages', 'bench/distinguisher'))
@@ -176,7 +182,7 @@ async function main(): Promise<void> {
   if (positionals.length === 1 && positionals[0] === 'replay')
     return replay(whole(values.iterations, 'iterations', 500), whole(values.seed, 'seed', 1))
   if (positionals.length !== 1 || positionals[0] !== 'attestation')
-    usage("expected 'attestation', 'distinguisher', 'replay', 'replicas', 'scale', 'scoring', 'validator', 'validator-kills' or 'worker'")
+    usage("expected 'attestation', 'distinguisher', 'gramine', 'replay', 'replicas', 'scale', 'scoring', 'validator', 'validator-kills' or 'worker'")
   if (values.freeze) {
     writeFileSync(new URL('../bench/soak/corpus.json', import.meta.url), await makeCorpus(new Date('2026-05-06T07:08:09.000Z')))
     process.stderr.write('soak: bench/soak/corpus.json has new seeds\n')

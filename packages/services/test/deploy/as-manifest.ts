@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { copyFile, link, mkdir, readFile, realpath, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { parse } from 'smol-toml'
+import type { Role } from 'veritee/policy'
 import { defaultGramineDirectory, paths, runtimeLibraries, systemLibraries } from '../../src/deploy/layout.ts'
 import type { Image } from '../../src/deploy/manifest/inputs.ts'
 
@@ -30,6 +31,13 @@ export function startOf(manifest: string): StartOfManifest {
   }
 }
 
+/** What each role is told in its configuration file: what a host decides. */
+export const configurations: { readonly [R in Exclude<Role, 'validator'>]: object } = {
+  worker: { listen: { port: 0 }, models: { sources: [`${paths.models}/veritee-demo.gguf`] }, admission: { direct: true } },
+  controller: { api: { port: 0, tls: true }, control: { port: 0 } },
+  broker: { listen: { port: 0 } },
+}
+
 /** The files that an image of ours has, taken from this machine: its C library stands in for Gramine's. */
 export async function imageOfThisMachine(root: string, bundle: string): Promise<Image> {
   const libraries = '/lib/x86_64-linux-gnu'
@@ -44,12 +52,6 @@ export async function imageOfThisMachine(root: string, bundle: string): Promise<
  * kernel needs and Gramine brings along is added: the program loader at its usual path, two devices, and places for the files of the kernel.
  */
 export async function rootOf({ mounts, trusted }: StartOfManifest, image: Image, root: string): Promise<void> {
-  const source = (path: string): string =>
-    path === paths.node
-      ? image.node
-      : path.startsWith(`${paths.bundle}/`)
-        ? join(image.bundle, path.slice(paths.bundle.length + 1))
-        : join(image.root, path)
   for (const { type = 'chroot', path, uri = '' } of mounts) {
     if (type !== 'chroot') {
       await mkdir(join(root, path), { recursive: true, mode: 0o700 })
@@ -57,9 +59,20 @@ export async function rootOf({ mounts, trusted }: StartOfManifest, image: Image,
     }
     const outside = uri.slice('file:'.length)
     for (const file of trusted)
-      if (file === outside || file.startsWith(`${outside}/`)) await take(source(file), join(root, path, file.slice(outside.length)))
+      if (file === outside || file.startsWith(`${outside}/`)) await take(sourceOf(file, image), join(root, path, file.slice(outside.length)))
   }
   await take('/lib64/ld-linux-x86-64.so.2', join(root, 'lib64/ld-linux-x86-64.so.2'))
+  await makePlaces(root)
+}
+
+/** Where a path of the image lies on this machine. */
+export function sourceOf(path: string, image: Image): string {
+  if (path === paths.node) return image.node
+  return path.startsWith(`${paths.bundle}/`) ? join(image.bundle, path.slice(paths.bundle.length + 1)) : join(image.root, path)
+}
+
+/** Two devices, and places for the files of the kernel. */
+export async function makePlaces(root: string): Promise<void> {
   await mkdir(join(root, 'dev'), { recursive: true })
   execFileSync('mknod', ['-m', '666', join(root, 'dev/null'), 'c', '1', '3'])
   execFileSync('mknod', ['-m', '444', join(root, 'dev/urandom'), 'c', '1', '9'])
@@ -71,7 +84,7 @@ export async function put(path: string, text: string): Promise<void> {
   await writeFile(path, text)
 }
 
-async function take(from: string, to: string): Promise<void> {
+export async function take(from: string, to: string): Promise<void> {
   await mkdir(dirname(to), { recursive: true })
   const real = await realpath(from)
   // Node alone is a hundred megabytes: a second name where the file system allows it.
@@ -89,8 +102,8 @@ export interface Traced {
 const calls =
   'execve,execveat,fork,vfork,clone,clone3,open,openat,openat2,creat,unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat,link,linkat,symlink,symlinkat,chroot,chdir'
 
-/** In namespaces of its own, so that nothing stays mounted: the kernel's files that Gramine makes too, then the root of the manifest. */
-const mounting = 'mount -t proc proc "$1/proc" && mount --bind -o ro /sys/devices/system "$1/sys/devices/system" && shift && exec "$@"'
+/** The command of a shell, for namespaces of its own, so that nothing stays mounted: the kernel's files that Gramine makes too, then the root of the manifest. */
+export const mounting = 'mount -t proc proc "$1/proc" && mount --bind -o ro /sys/devices/system "$1/sys/devices/system" && shift && exec "$@"'
 
 /** Starts the program of a manifest with its arguments and its environment, and nothing beside them. */
 export function startTraced({ argv, environment }: StartOfManifest, root: string, trace: string): Traced {

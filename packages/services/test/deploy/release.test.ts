@@ -7,8 +7,9 @@ import { promisify } from 'node:util'
 import { parsePolicy } from 'veritee/policy'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { workerPolicy } from '../../src/demo/policy.ts'
+import { defaultGramineDirectory } from '../../src/deploy/layout.ts'
 import { collectInputs } from '../../src/deploy/manifest/inputs.ts'
-import { gramineSigner, measureEnclave, measurementsText, parseInputs } from '../../src/deploy/release/measure.ts'
+import { type GramineTools, gramineSigner, measureEnclave, measurementsText, parseInputs } from '../../src/deploy/release/measure.ts'
 import { sizeEnclave } from '../../src/deploy/sizing.ts'
 import { makeImage } from './image.ts'
 
@@ -45,27 +46,32 @@ async function run(program: 'veriteed' | 'veritee', ...args: readonly string[]):
 }
 const release = (...args: readonly string[]): Promise<Done> => run('veriteed', 'release', ...args, '--json')
 
-/** A stand-in for Gramine's signer: prints as that does, and looks at what it is given. */
-async function fakeSigner(mrenclave: string): Promise<string> {
-  const path = file('gramine-sgx-sign')
+/** Stand-ins for Gramine's programs: the signer prints as the real one does and looks at what it is given; the preprocessor says where the LibOS lies. */
+async function fakeGramine(mrenclave: string, libos: string): Promise<GramineTools> {
+  const tools = { sign: file('gramine-sgx-sign'), manifest: file('gramine-manifest') }
   await writeFile(
-    path,
+    tools.sign,
     `#!/bin/sh\nset -e\nif [ "$1" = --help ]; then exit; fi\ngrep -q 'sgx.debug = false' "$2"\ngrep -q 'RSA PRIVATE KEY' "$4"\nprintf 'Attributes:\\n    size: 1\\nMeasurement:\\n    ${mrenclave}\\n'\n`,
   )
-  await chmod(path, 0o755)
-  return path
+  await writeFile(tools.manifest, `#!/bin/sh\necho 'libos = "${libos}"'\n`)
+  for (const path of Object.values(tools)) await chmod(path, 0o755)
+  return tools
 }
 
 it('a measurement is that of the signer; where there is none it is said to be missing', { timeout: 300_000 }, async () => {
   const inputs = parseInputs(await readFile(file('worker.json'), 'utf8'))
-  const measured = await measureEnclave(inputs, gramineSigner(await fakeSigner('ab'.repeat(32))))
+  const tools = await fakeGramine('ab'.repeat(32), join(image.root, defaultGramineDirectory, 'libsysdb.so'))
+  const measured = await measureEnclave(inputs, gramineSigner(tools))
   expect(measured).toMatchObject({ role: 'worker', cpu_variant: 'haswell', mrenclave: 'ab'.repeat(32), isv_prod_id: 2, isv_svn: 3 })
-  expect(await measureEnclave(inputs, gramineSigner('/nowhere/gramine-sgx-sign'))).toEqual({ ...measured, mrenclave: null })
-  await expect(measureEnclave(inputs, gramineSigner('/bin/false'))).rejects.toMatchObject({ code: 'enclave_input_malformed' })
-  await expect(measureEnclave(inputs, gramineSigner('/bin/true'))).rejects.toMatchObject({ code: 'enclave_input_malformed' })
-  const other = await measureEnclave(parseInputs(await readFile(file('controller.json'), 'utf8')), async () => null)
-  expect(other.cpu_variant).toBeNull()
-  expect(measurementsText([measured, other])).toBe(measurementsText([other, measured]))
+  expect(await measureEnclave(inputs, gramineSigner({ ...tools, sign: '/nowhere/gramine-sgx-sign' }))).toEqual({ ...measured, mrenclave: null })
+  await expect(measureEnclave(inputs, gramineSigner({ ...tools, sign: '/bin/false' }))).rejects.toMatchObject({ code: 'enclave_input_malformed' })
+  await expect(measureEnclave(inputs, gramineSigner({ ...tools, sign: '/bin/true' }))).rejects.toMatchObject({ code: 'enclave_input_malformed' })
+  // Another Gramine than that of the image would measure another PAL.
+  const other = join(image.root, defaultGramineDirectory, 'runtime/glibc/libc.so.6')
+  expect(await measureEnclave(inputs, gramineSigner(await fakeGramine('cd'.repeat(32), other)))).toEqual({ ...measured, mrenclave: null })
+  const controller = await measureEnclave(parseInputs(await readFile(file('controller.json'), 'utf8')), async () => null)
+  expect(controller.cpu_variant).toBeNull()
+  expect(measurementsText([measured, controller])).toBe(measurementsText([controller, measured]))
 })
 
 it('S14, S25: measured, signed by two of three, verified, compared with another build, and a policy filled from it', async () => {

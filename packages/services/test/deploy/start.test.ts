@@ -17,7 +17,7 @@ import { makeManifest } from '../../src/deploy/manifest/make.ts'
 import { sizeEnclave } from '../../src/deploy/sizing.ts'
 import { readTrace } from '../bundle/trace.ts'
 import { demoPath, demoSha256 } from '../engine/demo.ts'
-import { imageOfThisMachine, put, rootOf, type StartOfManifest, startOf, startTraced, type Traced } from './as-manifest.ts'
+import { configurations, imageOfThisMachine, put, rootOf, type StartOfManifest, startOf, startTraced, type Traced } from './as-manifest.ts'
 import { serveQuotes } from './quote-files.ts'
 
 /** strace, and the right to mount and to change the root directory. */
@@ -40,13 +40,6 @@ const code = (role: Role): SimEnclave => ({
   isvSvn: 1,
 })
 const policy: Policy = demoPolicy({ controller: code('controller'), worker: code('worker') }, { 'veritee-demo': [`sha256:${demoSha256}`] })
-
-/** What each role is told in its configuration file: what a host decides. */
-const configurations: { readonly [R in 'worker' | 'controller' | 'broker']: object } = {
-  worker: { listen: { port: 0 }, models: { sources: [model] }, admission: { direct: true } },
-  controller: { api: { port: 0, tls: true }, control: { port: 0 } },
-  broker: { listen: { port: 0 } },
-}
 
 let directory: string
 let image: Image

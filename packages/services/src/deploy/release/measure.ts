@@ -9,7 +9,7 @@ import { fail } from 'veritee/errors'
 import { roles } from 'veritee/policy'
 import type { ReleasedEnclave } from 'veritee/release'
 import { gramineVersions, paths, productIds } from '../layout.ts'
-import { type EnclaveInputs, inputsDigest } from '../manifest/inputs.ts'
+import { type EnclaveInputs, inputsDigest, sha256Of } from '../manifest/inputs.ts'
 import { readTemplate, renderManifest } from '../manifest/render.ts'
 
 const shape = new Shape('enclave_input_malformed')
@@ -75,31 +75,48 @@ export function parseMeasurements(text: string): readonly Readonly<Record<string
   return shape.array(o.enclaves, 'enclaves', 256).map((enclave, i) => shape.record(enclave, `enclaves[${i}]`))
 }
 
+/** Gramine's programs, which come in one package. */
+export interface GramineTools {
+  readonly sign: string
+  /** Its preprocessor, which knows where Gramine lies. */
+  readonly manifest: string
+}
+
 /**
  * MRENCLAVE by Gramine's own signer, which needs no SGX. It signs with a key that is thrown away: a measurement does not depend on who signs.
- * Null where the program is not installed; throws `enclave_input_malformed` where it refuses the manifest.
+ * The signer measures the PAL of its own package, so it must be of the package that the manifest names: what is compared is the LibOS.
+ * Null where the programs are not installed, or are of another Gramine; throws `enclave_input_malformed` where the signer refuses the manifest.
  */
-export function gramineSigner(program = 'gramine-sgx-sign'): Measure {
+export function gramineSigner(tools: GramineTools = { sign: 'gramine-sgx-sign', manifest: 'gramine-manifest' }): Measure {
   return async (manifest) => {
     const directory = await mkdtemp(join(tmpdir(), 'veritee-measure-'))
     try {
       const file = (name: string): string => join(directory, name)
       // Whether it is there, before a key is made, which takes seconds.
-      await promisify(execFile)(program, ['--help'])
+      await promisify(execFile)(tools.sign, ['--help'])
+      if (!(await ofTheSameGramine(manifest, tools.manifest))) return null
       const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 3072, publicExponent: 3 })
       await writeFile(file('key.pem'), privateKey.export({ type: 'pkcs1', format: 'pem' }), { mode: 0o600 })
       await writeFile(file('manifest'), manifest)
       const args = ['--manifest', file('manifest'), '--key', file('key.pem'), '--output', file('manifest.sgx'), '--sigfile', file('sig')]
-      const { stdout } = await promisify(execFile)(program, args, { encoding: 'utf8', maxBuffer: 8 << 20 })
+      const { stdout } = await promisify(execFile)(tools.sign, args, { encoding: 'utf8', maxBuffer: 8 << 20 })
       const [, mrenclave] = /^Measurement:\s*^\s*([0-9a-f]{64})\s*$/m.exec(stdout) ?? []
-      if (mrenclave === undefined) throw fail('enclave_input_malformed', `expected a measurement of ${program}, found none in what it printed`)
+      if (mrenclave === undefined) throw fail('enclave_input_malformed', `expected a measurement of ${tools.sign}, found none in what it printed`)
       return mrenclave
     } catch (cause) {
       if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null
       if (cause instanceof Error && 'kind' in cause) throw cause
-      throw fail('enclave_input_malformed', `${program} refuses the manifest`, cause)
+      throw fail('enclave_input_malformed', `${tools.sign} refuses the manifest`, cause)
     } finally {
       await rm(directory, { recursive: true, force: true })
     }
   }
+}
+
+/** Whether the LibOS that is installed here is the one that the manifest names by its hash. */
+async function ofTheSameGramine(manifest: string, preprocessor: string): Promise<boolean> {
+  const { stdout } = await promisify(execFile)(preprocessor, ['--no-check', '-c', 'libos = "{{ gramine.libos }}"'], { encoding: 'utf8' })
+  const [, libos = ''] = /^libos = "([^"]+)"$/m.exec(stdout) ?? []
+  const [, wanted] = /^loader\.entrypoint\.sha256 = "([0-9a-f]{64})"$/m.exec(manifest) ?? []
+  return (await sha256Of(libos)) === wanted
 }

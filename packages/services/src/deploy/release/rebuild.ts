@@ -81,7 +81,7 @@ export async function rebuildRelease(
     compared,
     not_compared: [
       ...(image === null ? ['Node and files of the base image: no --root was given'] : []),
-      ...(measured ? [] : ['MRENCLAVE: gramine-sgx-sign is not installed, or the makers had none']),
+      ...(measured ? [] : ['MRENCLAVE: gramine-sgx-sign is not installed, or not of the Gramine of the image, or the makers had none']),
     ],
   }
 }

@@ -40,7 +40,12 @@ export async function openGramineDevice(directory = '/dev/attestation', files: D
 
 function coded(cause: unknown, path: string): VeriteeError {
   const code = errnoOf(cause)
-  if (code === 'ENOENT' || code === 'ENOTDIR') return fail('attestation_device_absent', `expected the pseudo file ${path}`, cause)
+  if (code === 'ENOENT' || code === 'ENOTDIR')
+    return fail(
+      'attestation_device_absent',
+      `expected the pseudo file ${path}, which an enclave under gramine-sgx has, and gramine-direct has not`,
+      cause,
+    )
   // Gramine answers EACCES to every failure inside it: no quoting service, no PCK certificate, a malformed request.
   return fail('attestation_device_failed', `${path}: ${code}`, cause)
 }
