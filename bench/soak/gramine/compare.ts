@@ -15,7 +15,9 @@ export interface Figures {
   readonly threads: number
 }
 
-export async function figuresOf(pid: number, wall: number): Promise<Figures> {
+/** At this moment, since it was started. */
+export async function figuresOf({ pid, since }: Started): Promise<Figures> {
+  const wall = performance.now() - since
   const status = await readFile(`/proc/${pid}/status`, 'utf8')
   const figure = (name: string): number => Number(new RegExp(`^${name}:\\s*(\\d+)`, 'm').exec(status)?.[1])
   const mib = (name: string): number => Math.round(figure(name) / 1024)
@@ -44,7 +46,7 @@ export async function underLinux(
   image: Ground['image'],
   name: string,
   role: Bundled,
-  use: (started: Started, since: number) => Promise<void>,
+  use: (started: Started) => Promise<void>,
 ): Promise<void> {
   const root = join(image.root, '..', name)
   const start = startOf(await ground.rendered(role, image))
@@ -52,14 +54,13 @@ export async function underLinux(
   await ground.configure(role, root)
   await mkdir(join(root, 'dev/attestation'), { recursive: true })
   const quotes = await ground.quotes(role, join(root, 'dev/attestation'))
-  const since = performance.now()
   const started = startIn(
     root,
     Object.entries(start.environment).map(([name, value]) => `${name}=${value}`),
     start.argv,
   )
   try {
-    await use(started, since)
+    await use(started)
   } finally {
     await started.stop()
     await quotes.stop()

@@ -53,18 +53,17 @@ async function startsOf(ground: Ground, linux: Ground['image'], role: Bundled, c
   const found: { readonly gramine: Figures[]; readonly linux: Figures[] } = { gramine: [], linux: [] }
   const manifest = await ground.rendered(role)
   for (let i = 0; i < count; i++) {
-    const begun = performance.now()
     await ground.under(`${role}-${i}`, role, forDirect(manifest), async (started, root) => {
       const { url } = await started.ready
-      found.gramine.push(await figuresOf(started.pid, performance.now() - begun))
+      found.gramine.push(await figuresOf(started))
       await ground.verified(url, role)
       const code = await started.stop()
       if (code !== 0) throw new Error(`${role}: expected exit code 0, found ${code}`)
       await rm(root, { recursive: true })
     })
-    await underLinux(ground, linux, `${role}-linux-${i}`, role, async (started, since) => {
+    await underLinux(ground, linux, `${role}-linux-${i}`, role, async (started) => {
       const { url } = await started.ready
-      found.linux.push(await figuresOf(started.pid, performance.now() - since))
+      found.linux.push(await figuresOf(started))
       await ground.verified(url, role)
     })
     progress(`${role}: ${i + 1} of ${count} starts`)

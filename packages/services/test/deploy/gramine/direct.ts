@@ -63,6 +63,8 @@ export interface ReadyLine {
 export interface Started {
   /** Of the process, whose threads are those of the program, under Gramine too. */
   readonly pid: number
+  /** When it was started, by `performance.now()`. */
+  readonly since: number
   /** The ready line, as JSON; rejected where the program ends without one, with what it said. */
   readonly ready: Promise<ReadyLine>
   /** The exit code, once it has ended. */
@@ -81,6 +83,7 @@ export function startDirect(root: string): Started {
 /** Starts a program in namespaces of its own with `root` as its root directory. */
 export function startIn(root: string, variables: readonly string[], argv: readonly string[]): Started {
   const chroot = ['/usr/bin/env', '-i', ...variables, '/usr/sbin/chroot', root, ...argv]
+  const since = performance.now()
   const child = spawn('/usr/bin/unshare', ['--mount', '/bin/sh', '-c', mounting, 'sh', root, ...chroot], {
     cwd: '/',
     env: { PATH: '/usr/bin:/bin' },
@@ -105,6 +108,7 @@ export function startIn(root: string, variables: readonly string[], argv: readon
   ready.catch(() => {})
   return {
     pid: child.pid ?? 0,
+    since,
     ready,
     exited,
     said: () => said,
