@@ -107,7 +107,10 @@ async function measure(values: Values): Promise<object> {
   return {
     file: out,
     enclaves: found.length,
-    mrenclave: missing.length === 0 ? 'computed' : `missing for ${missing.join(', ')}: gramine-sgx-sign is not installed, or not of the Gramine that the manifest names`,
+    mrenclave:
+      missing.length === 0
+        ? 'computed'
+        : `missing for ${missing.join(', ')}: gramine-sgx-sign is not installed, or not of the Gramine that the manifest names`,
   }
 }
 
