@@ -23,6 +23,7 @@ const single = [
   'content-host',
   'content-token-file',
   'out',
+  'confirm-host',
 ] as const
 const numbers = [
   'threshold',
@@ -34,8 +35,9 @@ const numbers = [
   'epochs',
   'peer-wait',
   'content-port',
+  'confirm-port',
 ] as const
-const several = ['signer', 'controller', 'worker', 'model', 'calibration', 'beacon', 'root', 'peer'] as const
+const several = ['signer', 'controller', 'worker', 'model', 'calibration', 'beacon', 'root', 'peer', 'confirmer'] as const
 const shape = new Shape('config_invalid')
 
 /**

@@ -159,6 +159,7 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
     findFraud: ({ evidence, record }, rivals) =>
       findFraud(evidence, rivals, { ...proofs, at: now() }, record.reason === 'log_omitted' ? access : null),
     log: loggedEpoch({ access, policy: scoring, epoch, salt, validator: keyOf(key), evidence: proofs, store, controllers: [], contents: null }),
+    confirmations: null,
     parallel: 3,
     leaseMs: 60_000,
   })

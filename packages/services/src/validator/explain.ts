@@ -1,4 +1,4 @@
-import { type AuditRecord, parseAuditRecord } from 'veritee/scoring'
+import { type AuditRecord, type Conviction, type Ground, parseAuditRecord } from 'veritee/scoring'
 import type { EpochStore } from './store/epoch-store.ts'
 
 /** What a validator knows, for people: where its epochs stand, the scores that came of them, and why a worker has its score. */
@@ -63,6 +63,7 @@ const meanings: Readonly<Record<string, string>> = {
   replay_unavailable: 'this validator has no weights to run the answer again',
   engine_not_replayable: 'its engine is another one than can be run here',
   receipt_key_missing: 'the key to the digests of tokens did not come',
+  not_confirmable: 'what was handed over is not what the receipt is over, or shows something else',
   view_unavailable: 'no audit view of its receipt could be had, so nobody could look after the audit',
   log_omitted: 'its receipt was left out of the log that it promised, which has a later one of its keyset',
   log_pending: 'its receipt was not in the log, and nothing shows that it was left out',
@@ -72,9 +73,10 @@ const meanings: Readonly<Record<string, string>> = {
 
 /** Why an operator, by its key or a beginning of it, stands where it stands in an epoch. Null where nothing is known of it. */
 export async function whyOf(store: EpochStore, epoch: number, operator: string): Promise<Reasoning | null> {
-  const about = (await store.records(epoch)).map(parseAuditRecord).filter(({ worker }) => worker?.operator.startsWith(operator) === true)
-  const key = about[0]?.worker?.operator
+  const known = (await store.records(epoch)).map(parseAuditRecord).filter(({ worker }) => worker?.operator.startsWith(operator) === true)
+  const key = known[0]?.worker?.operator
   if (key === undefined) return null
+  const about = known.filter(({ kind }) => kind !== 'confirmation')
   const of = (verdict: AuditRecord['verdict']): readonly AuditRecord[] => about.filter((record) => record.verdict === verdict)
   const listed = (records: readonly AuditRecord[]): string => {
     const indices = records.map(({ index }) => index)
@@ -93,7 +95,18 @@ export async function whyOf(store: EpochStore, epoch: number, operator: string):
     if (about.some(({ keyset }) => keyset === report.workload_keyset_digest))
       sentences.push(`It convicted itself: a fraud proof of the kind ${kind} over keyset ${report.workload_keyset_digest}.`)
   }
+  const exact = about.filter(({ replay }) => replay?.level === 1 && replay.outcome === 'fail')
+  if (exact.length > 0)
+    sentences.push(`Of these, ${exact.length} at level 1, where one that enough other validators confirm convicts (records ${listed(exact)}).`)
+  const asked = known.filter(({ kind }) => kind === 'confirmation')
+  const ending = (verdict: AuditRecord['verdict']): number => asked.filter((record) => record.verdict === verdict).length
+  if (asked.length > 0)
+    sentences.push(
+      `${asked.length} of its answers were run again for other validators: ${ending('fail')} came out otherwise, ${ending('pass')} the same, ${ending('inconclusive')} could not be told (records ${listed(asked)}).`,
+    )
   const scores = await store.fact(epoch, 'scores')
+  const convicted = scores === null ? undefined : convictionIn(scores, key)
+  if (convicted !== undefined) sentences.push(`It is convicted, and banned until epoch ${convicted.until}: ${groundsText(convicted.grounds)}.`)
   const scored = scores === null ? undefined : scoreIn(scores, key)
   sentences.push(
     scored === undefined
@@ -108,7 +121,28 @@ export async function whyOf(store: EpochStore, epoch: number, operator: string):
     sentences.push(
       `More answers failed when they were run again than the calibration allows for (${scored.mismatches.failures} against ${scored.mismatches.allowed} and one more): quality counts for ${scored.allowance} of it.`,
     )
-  return { epoch, operator: key, sentences, records: about }
+  return { epoch, operator: key, sentences, records: known }
+}
+
+function convictionIn(scores: string, operator: string): Conviction | undefined {
+  return (JSON.parse(scores) as { readonly convictions: readonly Conviction[] }).convictions.find((one) => one.operator === operator)
+}
+
+/** The first of them: one is enough. */
+function groundsText(grounds: readonly Ground[]): string {
+  const told = grounds.slice(0, 2).map(groundText).join('; ')
+  return grounds.length > 2 ? `${told}; and ${grounds.length - 2} more` : told
+}
+
+function groundText(ground: Ground): string {
+  switch (ground.kind) {
+    case 'proof':
+      return `a fraud proof over keyset ${ground.keyset}`
+    case 'level1':
+      return `an answer that came out otherwise (record ${ground.index} of validator ${ground.validator}), as ${ground.confirmed_by.join(' and ')} found too`
+    case 'level2':
+      return `too many answers that differ, by the vote of validator ${ground.validator} in epoch ${ground.epoch}`
+  }
 }
 
 interface ScoredOperator {

@@ -15,12 +15,13 @@ import { calibrationFor, type NamedCalibration } from './calibrations.ts'
 import { proofJudge } from './combine/judging.ts'
 import { keepOutcome, markForSettling, settleOpenEpochs, shownFrom, stateBefore } from './combine/open-epochs.ts'
 import type { Peers } from './combine/settle.ts'
+import { type ConfirmingOptions, confirmingEpoch } from './confirm/confirming.ts'
 import type { HeldContents } from './content/held.ts'
 import type { BeaconSource } from './epoch/beacon-source.ts'
 import { type Concluded, commitmentTo, concludeEpoch } from './epoch/conclude.ts'
 import type { LoggedEpoch } from './epoch/logged.ts'
 import { keepForOpening, openDueCanaries } from './epoch/openings.ts'
-import { commitToEpoch, type EpochRecords, runEpoch } from './epoch/run.ts'
+import { type ConfirmingEpoch, commitToEpoch, type EpochRecords, runEpoch } from './epoch/run.ts'
 import { InTurn } from './in-turn.ts'
 import { LogAccess, type LogPlace } from './log/access.ts'
 import { logCommitment } from './log/commitment.ts'
@@ -86,6 +87,8 @@ export interface ValidatorOptions {
   readonly publishAgain: (epoch: number, files: ReadonlyMap<string, string>) => Promise<void>
   /** Other validators, whose bundles are combined with this one's after each epoch; null where it goes on from its own alone. */
   readonly peers: Peers | null
+  /** Where other validators take mismatches at level 1 for confirmation; null where neither they nor this one do. What they hand over is in the store (`acceptRequest`). */
+  readonly confirmers: readonly string[] | null
 }
 
 /** What epochs that overlap share. */
@@ -292,6 +295,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
         return findFraud(evidence, rivals, { ...options.evidence, at: now() }, omittedFrom, known === null ? [] : [known])
       },
       log: access === null ? null : logOf(options, access, epoch),
+      confirmations: confirmationsOf(options, epoch),
       leaseMs: 2 * timeoutMs,
     })
   } finally {
@@ -415,6 +419,16 @@ function replayerOf({ models, turn, calibrations }: Running): NonNullable<AuditC
     const report = await turn.run(() => replayWith(record, own.replay, named?.calibration ?? null))
     return { report, calibration: named?.digest ?? null }
   }
+}
+
+function confirmationsOf(options: Running, epoch: number): ConfirmingEpoch | null {
+  const { confirmers: urls, models, turn, scoring, roster } = options
+  if (urls === null || scoring.policy.confirmations === 0) return null
+  const replay: ConfirmingOptions['replay'] = async (record, { files }) => {
+    const own = models.get(files.map(({ sha256 }) => sha256).join())
+    return own === undefined ? null : turn.run(() => replayWith(record, own.replay))
+  }
+  return confirmingEpoch({ ...options, urls, policy: scoring.policy, salt: roster.salt, replay }, epoch)
 }
 
 /** One of the controllers, drawn anew for each probe: a worker that fails behind two of them fails itself (rule S19). */

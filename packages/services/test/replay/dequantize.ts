@@ -1,4 +1,4 @@
-// Other models of one tokenizer: the same weights as 32-bit floats, or one tensor changed, from a GGUF file (version 3, little-endian) of Q8_0 and F32 tensors.
+// Other models of one tokenizer: the same weights as 32-bit floats or in fewer bits, or one tensor changed, from a GGUF file (version 3, little-endian) of Q8_0 and F32 tensors.
 
 const f32 = 0
 const q8 = 8
@@ -38,15 +38,30 @@ function headerOf(file: Buffer): Header {
   return { metadata, tensors, data: Math.ceil(reader.at / alignment) * alignment }
 }
 
-/** The same file with the lowest bit of every value of one tensor (Q8_0) flipped: the nearest other model. */
-export function withOtherTensor(file: Buffer, name: string): Buffer {
+/** The same file with bits of every value of one tensor (Q8_0) flipped: by default the lowest, which is the nearest other model. */
+export function withOtherTensor(file: Buffer, name: string, bits = 1): Buffer {
   const { tensors, data } = headerOf(file)
   const tensor = tensors.find((one) => one.name.toString() === name && one.type === q8)
   if (tensor === undefined) throw new Error(`expected a Q8_0 tensor ${name}, found ${tensors.map((one) => one.name).join(', ')}`)
   const count = Number(tensor.dimensions.reduce((product, size) => product * size, 1n))
   const changed = Buffer.from(file)
   // A block is a scale of two bytes, then 32 values.
-  for (let i = 0; i < (count / 32) * 34; i++) if (i % 34 >= 2) changed[data + tensor.offset + i] = (changed[data + tensor.offset + i] ?? 0) ^ 1
+  for (let i = 0; i < (count / 32) * 34; i++) if (i % 34 >= 2) changed[data + tensor.offset + i] = (changed[data + tensor.offset + i] ?? 0) ^ bits
+  return changed
+}
+
+/** The same weights with 16 values in a block instead of 256, as of four bits, in a file of the same form. */
+export function requantize(file: Buffer): Buffer {
+  const { tensors, data } = headerOf(file)
+  const changed = Buffer.from(file)
+  for (const { type, dimensions, offset } of tensors) {
+    const count = Number(dimensions.reduce((product, size) => product * size, 1n))
+    if (type === q8)
+      for (let i = 0; i < (count / 32) * 34; i++) {
+        const at = data + offset + i
+        if (i % 34 >= 2) changed.writeInt8(Math.max(-128, Math.min(112, 16 * Math.round(changed.readInt8(at) / 16))), at)
+      }
+  }
   return changed
 }
 

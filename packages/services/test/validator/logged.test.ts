@@ -149,6 +149,7 @@ function optionsOf({ key, beacon, text, scoring, store }: Network, probes: numbe
     calibrations: [],
     contents: null,
     peers: null,
+    confirmers: null,
     ...changes,
   }
 }

@@ -115,6 +115,7 @@ test('an epoch of the service: committed, audited, published; the bundle verifie
     publish: async (_, concluded) => void published.push(concluded),
     contents: null,
     peers: null,
+    confirmers: null,
     publishAgain: async (_, files) => void again.push(files),
   }
   const watching = setInterval(async () => {

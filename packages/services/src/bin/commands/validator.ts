@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import { type AdmissionTrust, manifestPolicy, verifyAdmissionManifest } from 'veritee/admission'
 import { intelSgxRootCa } from 'veritee/attestation'
 import { beaconChainFromJson } from 'veritee/beacon'
-import { jcs } from 'veritee/bytes'
+import { jcs, toHex } from 'veritee/bytes'
 import { epochFilesAt, type SiteBounds } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
@@ -20,6 +20,7 @@ import { openReplayModel, parseCalibration, replayWith } from '../../replay/inde
 import { type Appeal, appealAudit } from '../../validator/audit/appeal.ts'
 import { namedCalibrations } from '../../validator/calibrations.ts'
 import type { Peers } from '../../validator/combine/settle.ts'
+import { type ConfirmBind, listenForConfirmations } from '../../validator/confirm/routes.ts'
 import { HeldContents } from '../../validator/content/held.ts'
 import { contentPath, contentRoutes } from '../../validator/content/routes.ts'
 import { httpBeacon } from '../../validator/epoch/beacon-source.ts'
@@ -79,6 +80,9 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --out DIR               bundles go to DIR/epoch-N; with --peer also DIR/proposed-N and DIR/combined-N
       --peer URL              where another validator serves its --out: bundles are fetched, verified and combined after each epoch; one for each
       --peer-wait SECONDS     how long their bundles are waited for, and then their combinations (default: an eighth of an epoch)
+      --confirmer URL         where another validator takes answers to be run again (rule S18); one for each
+      --confirm-port N        where this one takes them: other validators' POST /confirmations, on --confirm-host (default: 127.0.0.1;
+                              beyond loopback with --behind-tls)
       --config FILE           these options as JSON, by their names: {"network": "x", "signer": ["..."], "probes": 200}; arguments win over it
   veriteed validator sign FILE --key FILE
       adds a signature to a scoring policy; several signers sign one after the other, in any order
@@ -136,6 +140,9 @@ const options = {
   out: { type: 'string' },
   peer: { type: 'string', multiple: true, default: [] as string[] },
   'peer-wait': { type: 'string' },
+  confirmer: { type: 'string', multiple: true, default: [] as string[] },
+  'confirm-port': { type: 'string' },
+  'confirm-host': { type: 'string' },
   config: { type: 'string' },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
@@ -316,9 +323,13 @@ async function run(values: Values): Promise<number> {
   if ('directory' in place) await mkdir(place.directory, { recursive: true, mode: 0o700 })
   const store = await openEpochStore(place, true)
   const models = await Promise.all(values.model.map(openModel))
-  const contents = values['content-port'] === undefined ? null : new HeldContents({ trust: { roots }, policy, scoring, now })
+  const evidence = { trust: { roots }, policy }
+  const contents = values['content-port'] === undefined ? null : new HeldContents({ ...evidence, scoring, now })
   const listening = contents === null ? null : await listenForContents(values, contents, scoring)
+  const desk = { validator: toHex(key.publicKey), policy: scoring, roster, evidence, store, now }
+  const confirming = await listenForConfirmations(confirmBind(values), desk)
   try {
+    if (confirming !== null) process.stderr.write(`answers of other validators are taken at ${confirming.url}/confirmations\n`)
     await runValidator(
       {
         key,
@@ -326,7 +337,7 @@ async function run(values: Values): Promise<number> {
         beacon,
         scoring: { text: scoringText, policy: scoring },
         roster,
-        evidence: { trust: { roots }, policy },
+        evidence,
         controllers: values.controller.map(controllerOf),
         workers: values.worker.map(urlOf),
         apiKeys,
@@ -351,6 +362,7 @@ async function run(values: Values): Promise<number> {
         publish: async (epoch, { written }) => void (await writeBundle(join(out, `epoch-${epoch}`), written.bundle)),
         publishAgain: (epoch, files) => writeInto(join(out, `epoch-${epoch}`), files),
         peers: peersOf(values, out, scoring),
+        confirmers: confirming === null && values.confirmer.length === 0 ? null : values.confirmer.map(urlOf),
       },
       values.epochs === undefined ? Number.POSITIVE_INFINITY : count(values.epochs, '--epochs', 1),
     )
@@ -359,6 +371,7 @@ async function run(values: Values): Promise<number> {
     process.stderr.write('stopped; what was begun goes on with the next start\n')
   } finally {
     await listening?.close()
+    await confirming?.close()
     await store.close()
     for (const { replay } of models) await replay.engine.dispose()
   }
@@ -378,6 +391,14 @@ async function listenForContents(values: Values, contents: HeldContents, { log }
   const listening = await listen({ host, port, tls: null, simulated: false, apiKeys: token !== null, open, behindTls }, routes)
   process.stderr.write(`contents are taken at ${listening.url}${contentPath}\n`)
   return listening
+}
+
+/** Where other validators hand over; null where nobody may. */
+function confirmBind(values: Values): ConfirmBind | null {
+  const { 'confirm-port': port, 'confirm-host': host, 'behind-tls': behindTls } = values
+  if (port !== undefined) return { host: host ?? '127.0.0.1', port: count(port, '--confirm-port', 0), behindTls }
+  if (host !== undefined) throw fail('usage', 'expected --confirm-port with --confirm-host')
+  return null
 }
 
 /** Whoever serves a bundle: what one validator of a network has of an epoch is not more than that. */

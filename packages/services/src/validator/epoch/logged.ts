@@ -51,7 +51,7 @@ export async function closeLog(setting: Setting, log: LoggedEpoch, opens: string
   const { existedBy } = await verifyCheckpoint(closes, log.access.trust)
   const { round: closed, randomness } = await keptRound(setting, 'closed', closingRound(beacon.chain, existedBy))
   const range = await readRange(log.access, { opens, closes }, log.until, setting)
-  const records = (await store.records(epoch)).map(parseAuditRecord).filter(({ kind }) => kind !== 'organic')
+  const records = (await store.records(epoch)).map(parseAuditRecord).filter(({ kind }) => kind === 'probe' || kind === 'canary')
   const own = new Set(records.flatMap(({ view }) => (view?.log?.origin === log.access.trust.origin ? [view.log.index] : [])))
   const { from, leaves } = range
   const chosen = await chosenLeaves({ seed, epoch, randomness, from, leaves, probability: log.probability, own })

@@ -7,6 +7,7 @@ import { fail, VeriteeError } from 'veritee/errors'
 import { type Canaries, type CanaryOpening, canaryCommitment, seedOfCanaries, signAuditRecord } from 'veritee/scoring'
 import type { Audited } from '../audit/audit.ts'
 import { type FoundFraud, seenReceiptOf } from '../audit/fraud.ts'
+import { type ConfirmTask, confirmationTasks, requestOf } from '../confirm/queue.ts'
 import type { EpochRange } from '../log/range.ts'
 import { settle } from '../log/settle.ts'
 import { placeCanaries } from '../probes/canaries.ts'
@@ -38,9 +39,21 @@ export interface EpochOptions {
   readonly parallel: number
   /** That of the scoring policy; null where it names none. */
   readonly log: LoggedEpoch | null
+  /** What is done for and with other validators; null where nobody asks and nobody is asked. */
+  readonly confirmations: ConfirmingEpoch | null
   /** How long a task is its taker's. Whoever takes longer may find it done by another. */
   readonly leaseMs: number
   readonly onRecord?: (record: string) => void
+}
+
+/** How validators confirm each other's mismatches at level 1 (rule S18). */
+export interface ConfirmingEpoch {
+  /** Until when they are handed over, Unix seconds. */
+  readonly until: number
+  /** Hands those of this validator over. Ends by then. */
+  readonly handOver: () => Promise<void>
+  /** Runs an answer again that another one handed over: the text of its request. */
+  readonly confirm: (index: number, request: string) => Promise<Audited>
 }
 
 /** What an epoch came to, before it is scored. */
@@ -120,13 +133,16 @@ async function canariesOf(store: EpochStore, epoch: number): Promise<Canaries | 
  * One epoch of probes: seed drawn and committed to, opened by a round of the beacon that nobody knew then (rule S16), probes audited when they are due, each
  * signed and kept once. Started again after a crash, it goes on where it was: the seed and everything that follows from it stay, and what has no record is done.
  * Several processes that share a store share the work. Under a policy with a log, each receipt of own traffic is looked for in it before its audit is recorded, and when the epoch is over the leaves that the
- * seed and a later round choose are audited too.
+ * seed and a later round choose are audited too. What other validators handed over to be run again comes last.
  *
  * Throws `epoch_late` where there is no seed and the epoch has opened: its probes could be chosen then. Throws the reason of the signal.
  */
 export async function runEpoch(options: EpochOptions): Promise<EpochRecords> {
   const { store, epoch, key, log } = options
   const { seed, commitment, opened, opens } = await probeEpoch(options)
+  const handedOver = options.confirmations?.handOver()
+  // It is looked at when the log has been.
+  handedOver?.catch(() => undefined)
   let range: EpochRange | null = null
   if (log !== null && opens !== null) {
     const closed = await closeLog(options, log, opens, seed)
@@ -134,6 +150,8 @@ export async function runEpoch(options: EpochOptions): Promise<EpochRecords> {
     await store.plan(closed.tasks)
     await workAll(options)
   }
+  await handedOver
+  await confirmAll(options)
   const salt = await store.keep(epoch, 'salt', drawn())
   const [canaries, records, proofs] = [await canariesOf(store, epoch), await store.records(epoch), await proofsOf(store, epoch)]
   return { epoch, validator: toHex(key.publicKey), seed: toHex(seed), commitment, salt, canaries, opened, log: range, records, proofs }
@@ -155,6 +173,18 @@ export async function probeEpoch(
   await store.plan(probes.map((probe) => jobOf(options, probe)))
   await workAll(options)
   return { seed, commitment, opened, opens: await opens }
+}
+
+async function confirmAll(options: EpochOptions): Promise<void> {
+  const { confirmations, store, epoch, now, signal } = options
+  if (confirmations === null) return
+  // In steps: a clock may be set while this waits.
+  for (let leftMs = 1; leftMs > 0; ) {
+    leftMs = confirmations.until * 1000 - now().getTime()
+    if (leftMs > 0) await sleep(Math.min(leftMs, 250), undefined, { signal })
+  }
+  await store.plan(await confirmationTasks(store, epoch))
+  await workAll(options)
 }
 
 function workAll(options: EpochOptions): Promise<unknown> {
@@ -213,7 +243,8 @@ async function auditOf(
   { index, task, draft }: Taken,
 ): Promise<{ readonly audited: Audited | null; readonly settled: Audited | null }> {
   const { log, now } = options
-  const what = JSON.parse(task) as Probe | OrganicTask
+  const what = JSON.parse(task) as Probe | OrganicTask | ConfirmTask
+  if ('confirm' in what) return { audited: null, settled: await confirmed(options, index, what) }
   if (!('organic' in what)) {
     const audited = (draft === null ? null : (JSON.parse(draft) as Audited | null)) ?? (await options.audit(what))
     return { audited, settled: log === null ? audited : await settle(audited, log.access, now(), log.settleBy) }
@@ -225,6 +256,12 @@ async function auditOf(
     if (!(error instanceof VeriteeError) || error.kind !== 'unavailable' || error.code === 'validator_store_unavailable') throw error
     return { audited: null, settled: now().getTime() < log.until * 1000 ? null : log.giveUp(index, what.organic) }
   }
+}
+
+async function confirmed({ confirmations, store, epoch }: EpochOptions, index: number, { confirm }: ConfirmTask): Promise<Audited> {
+  const request = await requestOf(store, epoch, confirm)
+  if (confirmations === null || request === null) throw new TypeError('runEpoch: expected the request of another validator, and how to confirm it')
+  return confirmations.confirm(index, request)
 }
 
 /** Soon at first, since most receipts are in the log within seconds; later less often. */

@@ -108,13 +108,23 @@ test('an appeal against an audit of which nothing signed was kept is undecided, 
 
 test('scores are those that were published, of the newest epoch unless another is named', async () => {
   const store = await openSqliteEpochStore(join(state, 'validator.sqlite'))
-  const document = { validators: [{ operators: [scored] }] }
+  const [v1, v2, v3] = ['c1', 'c2', 'c3'].map((one) => one.repeat(32))
+  const grounds = [
+    { kind: 'level1', validator: v1, index: 7, confirmed_by: [v2, v3] },
+    { kind: 'proof', keyset: `sha256:${'00'.repeat(32)}` },
+    { kind: 'level1', validator: v2, index: 8, confirmed_by: [v1, v3] },
+  ]
+  const document = { validators: [{ operators: [scored] }], convictions: [{ operator, platforms: [], grounds, until: 9 }] }
   await store.keep(5, 'scores', JSON.stringify(document))
   await store.close()
   expect((await run('scores', '--state', state)).text).toMatch(new RegExp(`^${operator} +0.75 +270 +0.9 +0.8 *$`, 'm'))
   expect(JSON.parse((await run('scores', '--state', state, '--epoch', '5', '--json')).text)).toEqual(document)
   const told = (await run('why', 'aa', '--state', state)).text
   expect(told).toContain('Its score is 0.75: 270 tokens of work, quality at least 0.9')
+  expect(told).toContain(
+    `It is convicted, and banned until epoch 9: an answer that came out otherwise (record 7 of validator ${v1}), as ${v2} and ${v3} found too; a fraud proof over keyset`,
+  )
+  expect(told).toContain('; and 1 more.')
   expect(told).toContain(`Left out is what came through controllers of ${'bb'.repeat(32)}`)
   expect(told).toContain('(9.000000000 against 1.350000000 and one more): quality counts for 0.530000000 of it')
 })

@@ -5,7 +5,7 @@ import { toHex } from 'veritee/bytes'
 import { auditVersion, type UnsignedAuditRecord } from 'veritee/scoring'
 import type { Audited } from '../../../src/validator/audit/audit.ts'
 import { localBeacon } from '../../../src/validator/epoch/beacon-source.ts'
-import { type EpochOptions, type EpochRecords, runEpoch } from '../../../src/validator/epoch/run.ts'
+import { type ConfirmingEpoch, type EpochOptions, type EpochRecords, runEpoch } from '../../../src/validator/epoch/run.ts'
 import type { Probe } from '../../../src/validator/probes/probe.ts'
 import type { EpochStore } from '../../../src/validator/store/epoch-store.ts'
 import { fixedKey } from '../keys.ts'
@@ -67,6 +67,17 @@ const evidence: Audited['evidence'] = {
   replay: null,
 }
 
+/** Finds of everything that is handed over what an imitated probe finds. */
+export const confirmations: ConfirmingEpoch = {
+  until: begins,
+  handOver: async () => undefined,
+  confirm: async (index, request) => {
+    const { view, ...record } = imitationRecord({ index, after: 0 } as Probe)
+    const about = { digest: digest(request), log: null }
+    return { record: { ...record, kind: 'confirmation', path: [], timings: null, view: view === null ? null : about }, evidence }
+  },
+}
+
 export interface Imitated {
   readonly store: EpochStore
   readonly auditMs?: number
@@ -100,6 +111,7 @@ export async function imitateEpoch({ store, auditMs = 0, onAudit = () => undefin
     },
     findFraud: async () => [],
     log: null,
+    confirmations: null,
     parallel: 3,
     leaseMs: 60_000,
     ...changes,

@@ -9,6 +9,7 @@ import { generateEd25519 } from 'veritee/crypto'
 import { checkpointText, cosign, noteSigner, noteText, parseLogTrust, parseNote, signCheckpoint, verifierKeyText, verifyFork } from 'veritee/log'
 import { parseAuditRecord, verifyAuditRecord } from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { keepRequest } from '../../../src/validator/confirm/queue.ts'
 import { localBeacon } from '../../../src/validator/epoch/beacon-source.ts'
 import { statusOf } from '../../../src/validator/explain.ts'
 import { LogAccess } from '../../../src/validator/log/access.ts'
@@ -16,7 +17,7 @@ import { logCommitment } from '../../../src/validator/log/commitment.ts'
 import { runValidator, type ValidatorOptions } from '../../../src/validator/service.ts'
 import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
 import { fixedKey } from '../keys.ts'
-import { begins, probes } from './imitation.ts'
+import { begins, confirmations, probes } from './imitation.ts'
 import { type LoggedImitation, logForEpoch, obliged, runLogged } from './logged-imitation.ts'
 
 const closing: (() => Promise<unknown>)[] = []
@@ -49,6 +50,17 @@ describe('S16: organic audits of an epoch', () => {
     const indices = await Promise.all(records.map(async (record) => (await verifyAuditRecord(record)).index))
     expect(indices).toEqual(Array.from({ length: probes + others.length }, (_, i) => i))
     expect(log?.leaves.length).toBeGreaterThanOrEqual(40)
+  }, 60_000)
+
+  test('S18: what others hand over comes after them, and changes no place when the epoch is gone on with', async () => {
+    const { store } = await open()
+    const alone = await runLogged(world, { store: (await open()).store, probability: half })
+    await keepRequest(store, { epoch: 5, validator: 'ee'.repeat(32), view: `sha256:${'0'.repeat(64)}` }, 'a request')
+    const first = await runLogged(world, { store, probability: half, confirmations })
+    const again = await runLogged(world, { store, probability: half, confirmations })
+    expect(first.records.slice(0, -1)).toEqual(alone.records)
+    expect(parseAuditRecord(first.records.at(-1) ?? '')).toMatchObject({ kind: 'confirmation', index: alone.records.length })
+    expect(again.records).toEqual(first.records)
   }, 60_000)
 
   test('ended in the middle and gone on with by two processes, no leaf is left out or recorded twice, and all is as in an undisturbed epoch', async () => {
@@ -135,6 +147,7 @@ describe('S16: commitments', () => {
       report: () => undefined,
       publish: () => Promise.reject(new Error('published')),
       peers: null,
+      confirmers: null,
     } as unknown as ValidatorOptions
     await runValidator(options, 1)
     expect(await statusOf(store)).toMatchObject([

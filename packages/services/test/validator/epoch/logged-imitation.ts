@@ -4,7 +4,7 @@ import { parseLogTrust, verifyCheckpoint } from 'veritee/log'
 import { expect } from 'vitest'
 import { type DemoLog, startDemoLog } from '../../../src/demo/log.ts'
 import type { Audited } from '../../../src/validator/audit/audit.ts'
-import type { EpochRecords } from '../../../src/validator/epoch/run.ts'
+import type { ConfirmingEpoch, EpochRecords } from '../../../src/validator/epoch/run.ts'
 import { LogAccess } from '../../../src/validator/log/access.ts'
 import { checkpointFrom } from '../../../src/validator/log/range.ts'
 import { hidden, type OrganicContext } from '../../../src/validator/organic/audit.ts'
@@ -58,11 +58,12 @@ export interface LoggedRun {
   /** The leaf that the receipt of the first probe is. */
   readonly own?: OrganicLeaf
   readonly onAudit?: (leaf: OrganicLeaf) => void
+  readonly confirmations?: ConfirmingEpoch
 }
 
 export async function runLogged(
   { log, notes }: LoggedImitation,
-  { store, probability, own, onAudit = () => undefined }: LoggedRun,
+  { store, probability, own, onAudit = () => undefined, confirmations }: LoggedRun,
 ): Promise<EpochRecords> {
   await store.keep(5, 'log opens', notes.opens)
   await store.keep(5, 'log closes', notes.closes)
@@ -76,6 +77,7 @@ export async function runLogged(
   return imitateEpoch({
     store,
     changes: {
+      confirmations: confirmations ?? null,
       audit: async (probe) => {
         const record = imitationRecord(probe)
         const named = probe.index === 0 && own !== undefined && record.view !== null ? { view: { ...record.view, log: { origin, ...own } } } : {}

@@ -5,12 +5,13 @@ import { probeSeed, seedCommitment, verifyBeaconRound } from 'veritee/beacon'
 import { fromHex, toHex } from 'veritee/bytes'
 import { type Canaries, type CanaryOpening, canaryCommitment, seedOfCanaries } from 'veritee/scoring'
 import { afterAll, expect, test } from 'vitest'
+import { keepRequest } from '../../../src/validator/confirm/queue.ts'
 import { localBeacon } from '../../../src/validator/epoch/beacon-source.ts'
-import { commitToEpoch } from '../../../src/validator/epoch/run.ts'
+import { type ConfirmingEpoch, commitToEpoch } from '../../../src/validator/epoch/run.ts'
 import { type Probe, planProbes } from '../../../src/validator/probes/probe.ts'
 import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
 import { fixedKey } from '../keys.ts'
-import { begins, imitateEpoch, imitationBeacon, imitationPlan, probes, validatorKey } from './imitation.ts'
+import { begins, confirmations, imitateEpoch, imitationBeacon, imitationPlan, probes, validatorKey } from './imitation.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'veritee-epoch-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -47,6 +48,37 @@ test('S16: an epoch that has opened without a commitment is not begun', async ()
   const late = { epoch: 6, now: (): Date => new Date((begins + 10) * 1000) }
   await expect(imitateEpoch({ store, changes: late })).rejects.toMatchObject({ code: 'epoch_late' })
   expect(await store.fact(6, 'seed')).toBeNull()
+  await store.close()
+})
+
+test('S18: what others hand over is run again after all else, once, also by several processes and after a crash', async () => {
+  const store = await open()
+  const order: string[] = []
+  const asked = (n: number) => ({ epoch: 5, validator: 'ee'.repeat(32), view: `sha256:${String(n).padStart(64, '0')}` })
+  for (const n of [1, 2, 3]) await keepRequest(store, asked(n), `request ${n}`)
+  const confirming: ConfirmingEpoch = {
+    ...confirmations,
+    handOver: async () => {
+      order.push(`handed over after ${(await store.records(5)).length}`)
+      // Before the time is over; after it there is another time.
+      expect(await keepRequest(store, asked(4), 'request 4')).toBe('kept')
+    },
+    confirm: async (index, request) => {
+      order.push(request)
+      return confirmations.confirm(index, request)
+    },
+  }
+  // Killed at the second one.
+  const killed = { ...confirming, confirm: async () => Promise.reject(new Error('killed')) }
+  await expect(imitateEpoch({ store, changes: { confirmations: killed } })).rejects.toThrow('killed')
+  expect(order).toEqual([`handed over after ${probes}`])
+  expect(await keepRequest(store, asked(5), 'request 5')).toBe('closed')
+  const again = { ...confirming, handOver: async () => undefined }
+  const [one, other] = await Promise.all([1, 2].map(() => imitateEpoch({ store, changes: { confirmations: again } })))
+  expect(order.slice(1).sort()).toEqual([1, 2, 3, 4].map((n) => `request ${n}`))
+  expect(one?.records).toEqual(other?.records)
+  const kinds = (one?.records ?? []).map((text) => (JSON.parse(text) as { kind: string }).kind)
+  expect(kinds).toEqual([...Array.from({ length: probes }, () => 'probe'), ...Array.from({ length: 4 }, () => 'confirmation')])
   await store.close()
 })
 

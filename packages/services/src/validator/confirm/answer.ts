@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto'
+import { type Json, jcs } from 'veritee/bytes'
+import { eventOf, type ModelEvent } from 'veritee/receipt'
+import {
+  auditVersion,
+  type ConfirmationRequest,
+  epochWindow,
+  faults,
+  parseConfirmationRequest,
+  type ScoringPolicy,
+  type UnsignedAuditRecord,
+} from 'veritee/scoring'
+import type { ExchangeRecord, ReplayReport } from '../../replay/index.ts'
+import { type Audited, auditedReplay } from '../audit/audit.ts'
+import { replayReasonOf } from '../audit/reasons.ts'
+import { confirmedUntil } from './accept.ts'
+import { type HandedOverContext, verifyHandedOver } from './handed-over.ts'
+
+export interface ConfirmContext extends HandedOverContext {
+  readonly policy: ScoringPolicy
+  /** Of this validator, 32 bytes hex. */
+  readonly validator: string
+  readonly now: () => Date
+  /** Runs an answer again by no calibration; null where this validator has no weights for it. */
+  readonly replay: (record: ExchangeRecord, model: ModelEvent) => Promise<ReplayReport | null>
+}
+
+/**
+ * Runs an answer again that another validator handed over, and says in a record of this validator's own what came of it (spec/confirmation.md, "Confirming"): the same mismatch or another, none, or nothing.
+ * The request was verified when it was kept, and is again. From the time on when records have to be complete it is not run any more.
+ */
+export async function confirmAnswer(context: ConfirmContext, index: number, text: string): Promise<Audited> {
+  const { policy, validator, now, replay } = context
+  const request = parseConfirmationRequest(text)
+  const handed = await verifyHandedOver(request, context)
+  const { epoch, worker, keyset, view, exchange } = request
+  const late = now().getTime() / 1000 >= confirmedUntil(policy, epoch)
+  const report = late ? null : await replay(handed.exchange, handed.model)
+  const found = report === null ? null : await auditedReplay({ report, calibration: null }, handed.receipt)
+  const record: UnsignedAuditRecord = {
+    version: auditVersion,
+    network: policy.network,
+    validator,
+    epoch,
+    index,
+    at: Math.min(epochWindow(policy, epoch).closes - 1, Math.floor(now().getTime() / 1000)),
+    kind: 'confirmation',
+    worker,
+    keyset,
+    model: { name: handed.model.name, weights: handed.weights },
+    path: [],
+    attestation: { verdict: 'accepted', code: null, ...evidenceDigests(exchange.report) },
+    view: { digest: view, log: null },
+    replay: found?.level === 1 ? found : null,
+    timings: null,
+    output_tokens: eventOf(handed.receipt, 'veritee.inference')?.completion_tokens ?? 0,
+    canary: null,
+    ...verdictOf(report, found?.level === 1),
+  }
+  return { record, evidence: kept(exchange, report) }
+}
+
+/** What of a replay counts here: the tokens at level 1. Another fault is what whoever asked did not ask about, and may have made. */
+function verdictOf(report: ReplayReport | null, level1: boolean): Pick<UnsignedAuditRecord, 'verdict' | 'reason' | 'charged'> {
+  const reason = report === null ? 'replay_unavailable' : replayReasonOf(report)
+  const nothing = (why: UnsignedAuditRecord['reason']) => ({ verdict: 'inconclusive', reason: why, charged: null }) as const
+  if (reason !== null && reason !== 'replay_mismatch') return nothing(Object.hasOwn(faults, reason) ? 'not_confirmable' : reason)
+  if (!level1) return nothing('engine_not_replayable')
+  return reason === null ? { verdict: 'pass', reason, charged: null } : { verdict: 'fail', reason, charged: 'worker' }
+}
+
+function evidenceDigests(report: string): { readonly evidence: string; readonly collateral: string } {
+  const sha256 = (text: string): string => `sha256:${createHash('sha256').update(text).digest('hex')}`
+  const { attestation } = JSON.parse(report) as { readonly attestation: { readonly evidence: { readonly collateral: Json } } }
+  return { evidence: sha256(report), collateral: sha256(jcs(attestation.evidence.collateral)) }
+}
+
+function kept(
+  { request, response, report, receipt, receipt_key }: ConfirmationRequest['exchange'],
+  replay: ReplayReport | null,
+): Audited['evidence'] {
+  return { request, response, contentType: '', report, workerReceipt: receipt, receiptKey: receipt_key, replay }
+}

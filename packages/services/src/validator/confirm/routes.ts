@@ -1,0 +1,41 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { fromUtf8 } from 'veritee/bytes'
+import { maxConfirmationRequestLength } from 'veritee/scoring'
+import { readRequestBody, sendError, sendJson } from '../../http/body.ts'
+import { HttpError } from '../../http/errors.ts'
+import { type Listening, listen } from '../../http/listen.ts'
+import { RateLimit } from '../../http/rate-limit.ts'
+import { acceptRequest, type ConfirmationDesk } from './accept.ts'
+
+/** Where other validators hand over answers to be run again: `POST /confirmations`. Anybody may ask: the signature of a validator of the policy is the credential. `rateLimit` is of addresses. */
+export function confirmationRoutes(desk: ConfirmationDesk, rateLimit: RateLimit): RequestListener {
+  return (request, response) => {
+    answer(desk, rateLimit, request, response).catch((error: unknown) => sendError(response, error))
+  }
+}
+
+async function answer(desk: ConfirmationDesk, rateLimit: RateLimit, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  if (request.method !== 'POST' || request.url !== '/confirmations') {
+    request.resume()
+    throw new HttpError(404, 'not_found', 'expected POST /confirmations')
+  }
+  const wait = rateLimit.take(request.socket.remoteAddress ?? 'unknown')
+  if (wait > 0) throw new HttpError(429, 'rate_limit_error', `retry in ${wait} s`, { headers: { 'retry-after': String(wait), connection: 'close' } })
+  // A character takes three bytes at most.
+  await acceptRequest(desk, fromUtf8(await readRequestBody(request, 3 * maxConfirmationRequestLength)))
+  sendJson(response, '{"kept":true}', 202)
+}
+
+export interface ConfirmBind {
+  readonly host: string
+  readonly port: number
+  readonly behindTls: boolean
+}
+
+/** Starts the listener; null where there is none to start. Throws `usage` for an address beyond loopback without TLS, and `port_unavailable`. */
+export async function listenForConfirmations(bind: ConfirmBind | null, desk: ConfirmationDesk): Promise<Listening | null> {
+  if (bind === null) return null
+  // Every request has a credential of its own, so that there are no keys to ask for.
+  const place = { ...bind, tls: null, simulated: false, apiKeys: true }
+  return listen(place, confirmationRoutes(desk, new RateLimit({ perSecond: 2, burst: 64, now: desk.now })))
+}

@@ -1,0 +1,153 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { toHex } from 'veritee/bytes'
+import { parseConfirmationRequest, signAuditRecord, type UnsignedAuditRecord } from 'veritee/scoring'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { AuditEvidence } from '../../../src/validator/audit/audit.ts'
+import { handOver, requestsFor } from '../../../src/validator/confirm/hand-over.ts'
+import type { EpochStore } from '../../../src/validator/store/epoch-store.ts'
+import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
+import { fixedKey } from '../keys.ts'
+
+const key = fixedKey(9)
+const digest = (n: number): string => `sha256:${n.toString(16).padStart(64, '0')}`
+const evidence: AuditEvidence = {
+  request: '{"messages":[]}',
+  response: 'an answer',
+  contentType: '',
+  report: '{}',
+  workerReceipt: '{"receipt":1}',
+  receiptKey: '5e'.repeat(32),
+  replay: null,
+}
+const mismatch = (index: number): UnsignedAuditRecord => ({
+  version: 'veritee.audit.v1',
+  network: 'test',
+  validator: toHex(key.publicKey),
+  epoch: 5,
+  index,
+  at: 1_800_000_000,
+  kind: 'probe',
+  worker: { operator: 'aa'.repeat(32), platform: 'bb'.repeat(32), slot: 0 },
+  keyset: digest(1),
+  model: { name: 'model', weights: digest(2) },
+  path: [],
+  attestation: { verdict: 'accepted', code: null, evidence: digest(3), collateral: digest(4) },
+  view: { digest: digest(100 + index), log: null },
+  replay: { level: 1, outcome: 'fail', engine: digest(5), calibration: null, tokens: { total: 9, equal: 3, near: null } },
+  timings: { worker: null, validator: { first_ms: 1, total_ms: 300 } },
+  output_tokens: 9,
+  canary: null,
+  verdict: 'fail',
+  reason: 'replay_mismatch',
+  charged: 'worker',
+})
+
+let folder: string
+let store: EpochStore
+let closing: (() => void)[]
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'veritee-hand-over-'))
+  store = await openSqliteEpochStore(join(folder, 'validator.sqlite'))
+  closing = []
+})
+afterEach(async () => {
+  for (const stop of closing) stop()
+  await store.close()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+async function put(...audits: readonly (readonly [UnsignedAuditRecord, AuditEvidence])[]): Promise<void> {
+  await store.plan(audits.map(([{ index }]) => ({ epoch: 5, index, dueMs: 0, task: '{}' })))
+  for (const [record, kept] of audits)
+    await store.finish(5, record.index, { record: await signAuditRecord(record, key), evidence: JSON.stringify(kept) }, [])
+}
+
+const asked = async () => (await requestsFor(store, 5, key)).map((text) => parseConfirmationRequest(text).index)
+
+test('two mismatches of an operator are handed over, the first whose bytes are all there', async () => {
+  const other = { operator: 'cc'.repeat(32), platform: 'bb'.repeat(32), slot: 0 }
+  const level2 = { level: 2, outcome: 'fail', engine: digest(5), calibration: digest(6), tokens: { total: 9, equal: 3, near: 4 } } as const
+  const passed = {
+    verdict: 'pass',
+    reason: null,
+    charged: null,
+    replay: { ...mismatch(0).replay, outcome: 'pass' } as UnsignedAuditRecord['replay'],
+  } as const
+  await put(
+    [{ ...mismatch(0), ...passed }, evidence],
+    [{ ...mismatch(1), replay: level2 }, evidence],
+    [mismatch(2), { ...evidence, response: 'what was no text \ufffd' }],
+    [mismatch(3), { ...evidence, workerReceipt: null }],
+    [mismatch(4), { ...evidence, response: 'x'.repeat(1 << 20) }],
+    [{ ...mismatch(5), path: ['dd'.repeat(32)], charged: 'worker' }, evidence],
+    [{ ...mismatch(6), kind: 'confirmation', timings: null }, evidence],
+    [mismatch(7), evidence],
+    [mismatch(8), evidence],
+    [{ ...mismatch(9), worker: other }, evidence],
+  )
+  expect(await asked()).toEqual([5, 7, 9])
+  const [first = ''] = await requestsFor(store, 5, key)
+  // What was found is for the other one to find.
+  expect(first).not.toContain('"equal"')
+  expect(parseConfirmationRequest(first).exchange).toEqual({
+    request: evidence.request,
+    response: evidence.response,
+    report: evidence.report,
+    receipt: evidence.workerReceipt,
+    receipt_key: evidence.receiptKey,
+  })
+})
+
+test('a validator that refuses, is busy or is gone keeps nobody from the others', async () => {
+  await put([mismatch(0), evidence], [mismatch(1), evidence])
+  let ahead = 0
+  const began = Date.now()
+  const got: string[] = []
+  const settled = Promise.withResolvers<void>()
+  /** The time is over when both of these have had their requests; one that is gone is asked until then. */
+  const count = (): void => {
+    if (got.filter((one) => one.startsWith('busy 202')).length === 2 && got.filter((one) => one.startsWith('refuses')).length === 2) {
+      ahead = 3_600_000
+      settled.resolve()
+    }
+  }
+  const serve = async (name: string, statusOf: (n: number) => number): Promise<string> => {
+    let n = 0
+    const server = http.createServer((request, response) => {
+      request.resume().once('end', () => {
+        const status = statusOf(n++)
+        got.push(`${name} ${status} ${request.method} ${request.url}`)
+        response.writeHead(status).end('{"error":{"message":"a prompt","code":"epoch_late"}}', count)
+      })
+    })
+    closing.push(() => void server.close())
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
+  const busy = await serve('busy', (n) => (n === 0 ? 503 : n === 1 ? 429 : 202))
+  const refuses = await serve('refuses', () => 409)
+  const gone = await serve('gone', () => 202)
+  closing.pop()?.()
+  const lines: string[] = []
+  await handOver({
+    store,
+    epoch: 5,
+    key,
+    urls: [busy, `${refuses}/`, gone],
+    until: began / 1000 + 1800,
+    now: () => new Date(Date.now() + ahead),
+    signal: new AbortController().signal,
+    report: (line) => void lines.push(line),
+  })
+  await settled.promise
+  expect(got.filter((one) => one.startsWith('busy'))).toEqual([503, 429, 202, 202].map((status) => `busy ${status} POST /confirmations`))
+  expect(got.filter((one) => one.startsWith('refuses'))).toEqual([409, 409].map((status) => `refuses ${status} POST /confirmations`))
+  expect(lines[0]).toBe('epoch 5: 2 mismatches at level 1 go to 3 validators for confirmation')
+  expect(lines.filter((line) => line === `${refuses}/: not handed over: 409: epoch_late`)).toHaveLength(2)
+  expect(lines.filter((line) => line.startsWith(`${gone}: not handed over: service_unavailable`))).toHaveLength(2)
+  expect(lines.join()).not.toContain('prompt')
+})
