@@ -175,6 +175,7 @@ describe('docs/threat-model.md', () => {
 describe.each([
   ['docs/worker-shown.md', 30],
   ['docs/controller-shown.md', 60],
+  ['docs/validator-shown.md', 40],
 ] as const)('%s', (page, least) => {
   const text = read(page)
   const named = testsNamedIn(text)
