@@ -3,6 +3,7 @@ import { fromUtf8, type Json, parseJson, Shape, utf8 } from 'veritee/bytes'
 import { checkStillVerified, connect, nodeTransport, readBody, type Service } from 'veritee/client'
 import { type ErrorCode, fail, isErrorCode, VeriteeError } from 'veritee/errors'
 import type { Policy, Role } from 'veritee/policy'
+import { HeldReleases, type ReleaseMemory } from 'veritee/release'
 
 export interface AdminChannelOptions {
   /** Base URL of the admin interface; `https:` only. */
@@ -14,6 +15,8 @@ export interface AdminChannelOptions {
   /** The credential of the admin interface. */
   readonly token: string
   readonly now: () => Date
+  /** Remembers the newest release statement seen; for this connection only where not given. */
+  readonly releases?: ReleaseMemory
 }
 
 /** The admin interface of a service that was verified. The credential and all that is sent go to its attested TLS key only. */
@@ -32,12 +35,13 @@ const shape = new Shape('service_refused')
  * Verifies a service before its credential is sent (rule S13): a fresh nonce, its report under the policy's section for its role, and the TLS key of this
  * very connection in its keyset. Throws `usage` for a URL that is not `https:` (whatever the policy says of channels), and every code of `connect`.
  */
-export async function openAdminChannel({ url, role, policy, trust, token, now }: AdminChannelOptions): Promise<AdminChannel> {
+export async function openAdminChannel({ url, role, policy, trust, token, now, releases: memory }: AdminChannelOptions): Promise<AdminChannel> {
   const transport = nodeTransport(url)
   if (!transport.origin.startsWith('https:')) throw fail('usage', `expected an https URL of the admin interface, found ${transport.origin}`)
   let service: Service
   try {
-    service = await connect(transport, { policy, trust, role, now })
+    const releases = new HeldReleases({ now, memory: memory ?? null })
+    service = await connect(transport, { policy, trust, role, now, releases })
   } catch (error) {
     transport.close()
     throw error

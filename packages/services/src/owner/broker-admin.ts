@@ -1,19 +1,9 @@
-import type { Trust } from 'veritee/attestation'
 import { type Json, Shape, toBase64 } from 'veritee/bytes'
 import type { Service } from 'veritee/client'
-import type { Policy } from 'veritee/policy'
-import { openAdminChannel } from './admin-channel.ts'
+import { type AdminChannelOptions, openAdminChannel } from './admin-channel.ts'
 
-export interface BrokerAdminOptions {
-  /** Base URL of the broker's admin interface; `https:` only. */
-  readonly url: string
-  /** What the model owner accepts as a broker: its section for the role `broker` is judged. */
-  readonly policy: Policy
-  readonly trust: Trust
-  /** The credential of the admin interface. */
-  readonly token: string
-  readonly now: () => Date
-}
+/** The policy is what the model owner accepts as a broker: its section for the role `broker` is judged. */
+export type BrokerAdminOptions = Omit<AdminChannelOptions, 'role'>
 
 /** A key with the terms of its release. */
 export interface ResourceOffer {
@@ -58,8 +48,8 @@ const shape = new Shape('service_refused')
  * `https:` (whatever the policy says of channels), and every code of `connect`. The methods throw the codes of the broker (`broker_*`, `kbs_*`, `policy_*`),
  * `service_refused`, `service_unavailable`, `channel_mismatch`, `keyset_changed`, `policy_attestation_age`.
  */
-export async function openBrokerAdmin({ url, policy, trust, token, now }: BrokerAdminOptions): Promise<BrokerAdmin> {
-  const { service, tell, close } = await openAdminChannel({ url, role: 'broker', policy, trust, token, now })
+export async function openBrokerAdmin(options: BrokerAdminOptions): Promise<BrokerAdmin> {
+  const { service, tell, close } = await openAdminChannel({ ...options, role: 'broker' })
   return {
     service,
     put: async ({ resource, value, policy: terms, evidence }) =>

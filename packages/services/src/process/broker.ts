@@ -77,9 +77,8 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
     const configuration = { configured: options.configuration.effective, anchors: platform.anchors?.digest ?? null }
     const metrics = new Metrics()
     const count = brokerMetrics(metrics, store)
-    const releases = await openReleaseFiles({ paths: config.release.statements, files, report, take: () => Promise.resolve() })
     const broker = await createBroker({
-      releases: releases.shown,
+      releases: () => releases.shown(),
       quoter,
       collateral,
       trust: { roots: [intelSgxRootCa] },
@@ -98,6 +97,7 @@ export async function startBrokerProcess(options: StartOptions<Configuration<(ty
       },
     })
     closing.push(() => broker.close())
+    const releases = await openReleaseFiles({ paths: config.release.statements, files, report, take: (documents) => broker.takeReleases(documents) })
     closing.push(() => releases.stop())
     const gate = new Gate()
     const readiness = new Readiness([...noticesOf(simulated, said), ...(store.source === 'file' ? ['the key of the store is in a file'] : [])])

@@ -16,6 +16,8 @@ export interface LoadOptions {
   readonly platform: Platform
   readonly program: Program
   readonly report: Report
+  /** Release statements of this worker, which a key broker may want beside its evidence. */
+  readonly releases: string
 }
 
 const sealedPrefix = 'sealed:'
@@ -79,7 +81,7 @@ function engineOptions({ engine }: WorkerConfig): Omit<LlamaEngineOptions, 'path
   return { profile, threads, sequences, maxQueue, maxContext, memoryDirectory }
 }
 
-async function sealed({ config, configuration, platform, program, report }: LoadOptions, path: string): Promise<ServedModel> {
+async function sealed({ config, configuration, platform, program, report, releases }: LoadOptions, path: string): Promise<ServedModel> {
   const { broker: url, publishers, minimum_version: minimumVersion } = config.models
   if (url === null) throw fail('config_invalid', 'models.broker: expected the key broker of a sealed model; say --broker')
   const { anchors, quoter, collateral } = platform
@@ -91,7 +93,7 @@ async function sealed({ config, configuration, platform, program, report }: Load
     openEngine: (options) => program.openEngine({ ...options, stallMs: config.engine.stall_seconds * 1000, onChange: told(path, report) }),
     // Nothing is protected there, and a developer's machine often has swap.
     toleratesSwap: platform.simulated !== null,
-    requestKey: modelKeyFrom({ url, quoter, tee: platform.kind, collateral, configuration }),
+    requestKey: modelKeyFrom({ url, quoter, tee: platform.kind, collateral, configuration, releases }),
     ...engineOptions(config),
   })
 }

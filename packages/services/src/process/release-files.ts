@@ -20,26 +20,31 @@ export interface ReleaseFiles {
   stop(): void
 }
 
+/** Statements as they lie in files, each with the proof beside it, and as they are shown. Throws `file_unavailable`, `release_statement_malformed`. */
+export async function readReleases(
+  paths: readonly string[],
+  files: Files,
+): Promise<{ readonly documents: readonly ReleaseDocument[]; readonly text: string }> {
+  const documents = await Promise.all(
+    paths.map(async (path) => ({ statement: await files.readText(path), proof: await textIfThere(files, `${path}.tlog-proof`) })),
+  )
+  return { documents, text: await servedReleasesText(documents) }
+}
+
 /**
  * The release statements of a service, and newer ones as they appear in their files, which are read every few seconds: enclaves have no watching of files. Of what is shown nothing but the
  * shape is checked here: whoever relies on it verifies it. What is refused later is reported once, and what was there before stays.
  * Throws `file_unavailable`, `release_statement_malformed` and what `take` throws, at the beginning only.
  */
 export async function openReleaseFiles({ paths, files, report, take, pollMs = 5_000 }: ReleaseFilesOptions): Promise<ReleaseFiles> {
-  const read = async (): Promise<{ readonly documents: readonly ReleaseDocument[]; readonly text: string }> => {
-    const documents = await Promise.all(
-      paths.map(async (path) => ({ statement: await files.readText(path), proof: await textIfThere(files, `${path}.tlog-proof`) })),
-    )
-    return { documents, text: await servedReleasesText(documents) }
-  }
-  const first = await read()
+  const first = await readReleases(paths, files)
   let shown = first.text
   if (paths.length > 0) await take(first.documents)
   if (paths.length === 0) return { shown: () => shown, check: () => Promise.resolve(), stop: () => undefined }
   let busy = false
   let trouble = ''
   const look = async (): Promise<void> => {
-    const { documents, text } = await read()
+    const { documents, text } = await readReleases(paths, files)
     if (text === shown) return
     await take(documents)
     shown = text

@@ -33,7 +33,7 @@ import type { Program } from './program.ts'
 import { Readiness } from './readiness.ts'
 import { serviceMetrics, workerMetrics } from './receipt-metrics.ts'
 import { checkReceipts, openReceipts, receiptNotices, storeMetrics, storeReasons, storeReports } from './receipts.ts'
-import { openReleaseFiles } from './release-files.ts'
+import { openReleaseFiles, readReleases } from './release-files.ts'
 import { keepRenewed } from './renewal.ts'
 import type { Renewing } from './run.ts'
 import type { StatusFacts } from './status/document.ts'
@@ -98,7 +98,8 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const status = { role: 'worker', facts: () => facts() }
     const operations = await operationsOf(options.configuration, { metrics, readiness, status, knowsSimulated: said.knows_simulated })
     closing.push(() => operations?.close())
-    const models = await loadModels({ config, configuration, platform, program, report })
+    const { text: own } = await readReleases(config.release.statements, files)
+    const models = await loadModels({ config, configuration, platform, program, report, releases: own })
     closing.push(() => Promise.all(models.map(({ engine }) => engine.dispose())))
     const { quoter, collateral } = platform
     const upstream = await externalModels(config, report)

@@ -89,6 +89,7 @@ describe('S13: plain models of a worker with measured anchors', () => {
       platform: { ...machine, anchors, ...(anchors !== null && { simulated: null }) },
       program,
       report: () => undefined,
+      releases: '{}',
     })
   }
 

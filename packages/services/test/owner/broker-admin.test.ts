@@ -2,7 +2,7 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { toBase64 } from 'veritee/bytes'
 import { parsePolicy } from 'veritee/policy'
-import { withReleases } from 'veritee/release'
+import { type ReleaseSeen, withReleases } from 'veritee/release'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createMakers, enclaveOf } from '../../../veritee/test/release/makers.ts'
 import { type BrokerAdminOptions, openBrokerAdmin } from '../../src/owner/broker-admin.ts'
@@ -59,6 +59,25 @@ describe("the model owner's side of a key broker", () => {
     admin.close()
     await expect(openBrokerAdmin(optionsOf({ policy: demanding }))).rejects.toMatchObject({ code: 'policy_release' })
     await expect(openBrokerAdmin(optionsOf({ policy: await given({ withdrawn: ['0.1.0'] }) }))).rejects.toMatchObject({ code: 'release_withdrawn' })
+    // Without one in the hand of the owner, by what the broker shows.
+    let shown = await makers.statement({ enclaves: [own] })
+    const showing = await startBroker({
+      platform: running.platform,
+      clock: running.clock,
+      releases: () => `{"statements":[{"proof":null,"statement":${shown}}],"version":"veritee.releases.v1"}`,
+    })
+    const options = { ...optionsOf({ policy: demanding }), url: showing.admin.url, trust: { roots: [showing.platform.root] } } as const
+    const kept = new Map<string, ReleaseSeen>()
+    const releases = {
+      get: async (keySet: string) => kept.get(keySet) ?? null,
+      put: async (keySet: string, seen: ReleaseSeen) => void kept.set(keySet, seen),
+    }
+    const other = await openBrokerAdmin({ ...options, releases })
+    expect(await other.resources()).toEqual([])
+    other.close()
+    shown = await makers.statement({ enclaves: [own], sequence: 6 })
+    await expect(openBrokerAdmin({ ...options, releases })).rejects.toMatchObject({ code: 'release_rolled_back' })
+    await showing.close()
   })
 
   it.each([

@@ -39,6 +39,8 @@ export class HeldReleases {
   readonly #onChange: () => void
   #held: readonly Held[] = []
   readonly #seen = new Map<string, ReleaseSeen>()
+  /** What the memory does not have yet. */
+  readonly #unkept = new Map<string, ReleaseSeen>()
   /** Sets of signers of which the memory was asked. */
   readonly #known = new Set<string>()
 
@@ -68,18 +70,27 @@ export class HeldReleases {
     const fresh = offered.filter((one) => !held.some(({ document }) => same(document, one)))
     const { policy: judged, used } = await withWantedReleases(policy, [...held.map(({ document }) => document), ...fresh])
     checkNewest(judged, this.#seen)
-    const raised: (readonly [string, ReleaseSeen])[] = []
+    let raised = false
     for (const [keySet, newest] of newestReleases(judged, this.#now())) {
       const before = this.#seen.get(keySet)
       if (before !== undefined && before.sequence >= newest.sequence) continue
       this.#seen.set(keySet, newest)
-      raised.push([keySet, newest])
+      this.#unkept.set(keySet, newest)
+      raised = true
     }
     const before = this.#held
     for (const document of fresh) if (used.has(document)) await this.#hold(policy, document)
-    for (const [keySet, newest] of raised) await this.#memory?.put(keySet, newest)
-    if (raised.length > 0 || this.#held !== before) this.#onChange()
+    await this.#keep()
+    if (raised || this.#held !== before) this.#onChange()
     return judged
+  }
+
+  /** One that fails is kept the next time, and nobody is judged before. */
+  async #keep(): Promise<void> {
+    for (const [keySet, newest] of this.#unkept) {
+      await this.#memory?.put(keySet, newest)
+      if (this.#unkept.get(keySet) === newest) this.#unkept.delete(keySet)
+    }
   }
 
   async #recall(keySet: string): Promise<void> {
@@ -87,7 +98,7 @@ export class HeldReleases {
     const found = (await this.#memory?.get(keySet)) ?? null
     const before = this.#seen.get(keySet)
     if (found !== null && (before === undefined || before.sequence < found.sequence)) this.#seen.set(keySet, found)
-    else if (before !== undefined) await this.#memory?.put(keySet, before)
+    else if (before !== undefined) this.#unkept.set(keySet, before)
     this.#known.add(keySet)
   }
 

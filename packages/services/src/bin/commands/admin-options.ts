@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs'
-import { intelSgxRootCa, type Trust } from 'veritee/attestation'
+import { intelSgxRootCa } from 'veritee/attestation'
+import { defaultReleaseDirectory, diskReleases } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import { type Policy, parsePolicy } from 'veritee/policy'
 import { type ReleaseDocument, withReleases } from 'veritee/release'
+import type { AdminChannelOptions } from '../../owner/admin-channel.ts'
 import { nodeFiles } from '../../process/files.ts'
 import { readRoots } from '../../process/roots.ts'
 
@@ -28,7 +30,7 @@ export const controllerOptions = {
 /** The end of the help of such a command. */
 export const controllerHelp = `      CONTROLLER:  --admin URL                  the admin interface, https only
                    --policy FILE                what you accept as a controller: judged before the credential is sent
-                   --release FILE ...           a release statement, where the policy demands one
+                   --release FILE ...           a release statement, where the policy demands one; without it the controller is asked
                    --root FILE                  a further root certificate, such as a simulator's
                    --admin-token-file FILE      the credential; or VERITEE_ADMIN_TOKEN
       --json                                    one JSON document on stdout
@@ -37,11 +39,12 @@ Exit codes: 0 done, 1 the controller is not what the policy accepts, 2 wrong usa
 `
 
 /** Policy, with the release statements given for it, roots and credential of an admin interface. Throws `usage`, `policy_*`, `file_unavailable`, and as `withReleases`. */
-export async function readAdminOptions(values: AdminValues): Promise<{ readonly policy: Policy; readonly trust: Trust; readonly token: string }> {
+export async function readAdminOptions(values: AdminValues): Promise<Omit<AdminChannelOptions, 'url' | 'role' | 'now'>> {
   if (values.policy === undefined || values.policy === '') throw fail('usage', 'expected --policy FILE: what you accept behind the admin interface')
   const policy = await withStatements(parsePolicy(await nodeFiles.readText(values.policy)), values.release ?? [])
   const further = values.root === undefined ? [] : await readRoots(values.root, nodeFiles)
-  return { policy, trust: { roots: [intelSgxRootCa, ...further] }, token: await credential(values['admin-token-file']) }
+  const token = await credential(values['admin-token-file'])
+  return { policy, trust: { roots: [intelSgxRootCa, ...further] }, token, releases: diskReleases(defaultReleaseDirectory()) }
 }
 
 /** Beside a statement lies, where the policy demands one, the proof that it is in a log. */

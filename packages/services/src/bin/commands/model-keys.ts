@@ -19,7 +19,7 @@ export const keysHelp = `  veriteed model upload [MODEL] --key FILE --release-po
   veriteed model audit BROKER                                            its trail: releases and changes, then refusals
       BROKER:  --broker URL            the admin interface, https only
                --policy FILE           what you accept as a broker: the section broker is judged before anything is sent
-               --release FILE ...      a release statement, where the policy demands one; FILE.tlog-proof shows that it is in a log
+               --release FILE ...      a release statement, where the policy demands one; FILE.tlog-proof shows that it is in a log; without it the broker is asked
                --root FILE             a further root certificate, such as a simulator's
                --admin-token-file FILE the credential; or VERITEE_ADMIN_TOKEN
       MODEL is the sealed model: its key_id names the key, and a key that is not its key is refused here. Without MODEL: --resource REPO/TYPE/TAG

@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { fromUtf8, type Json, jcs, parseJson, Shape } from 'veritee/bytes'
+import { releasesPath } from 'veritee/client'
 import { fail, VeriteeError } from 'veritee/errors'
 import type { ReceiptArchive } from '../../enclave/runtime/receipts/archive.ts'
 import { readRequestBody, sendError, sendJson } from '../../http/body.ts'
@@ -35,12 +36,13 @@ const shape = new Shape('malformed_document')
 
 /**
  * The admin interface of a controller, for a listener of its own (rule S22): `GET keys`, `POST keys`, `POST keys/revoke`, `POST keys/limits`, `GET keys/usage?id=&after=`, `GET bans`, `POST bans/lift`, `GET bans/trail` below
- * `/admin/v1/`, to whoever has the credential; and without it the report of this enclave, so that the credential goes to a verified one. No answer holds a key
+ * `/admin/v1/`, to whoever has the credential; and without it the report of this enclave and its release statements, so that the credential goes to a verified one. No answer holds a key
  * but the one that makes it. Never throws.
  */
 export function createAdmin(deps: AdminDeps): RequestListener {
   return (request, response) => {
-    if (request.method === 'GET' && request.url?.startsWith('/v1/aci/attestation') === true) return deps.proof(request, response)
+    if (request.method === 'GET' && (request.url?.startsWith('/v1/aci/attestation') === true || request.url === releasesPath))
+      return deps.proof(request, response)
     return handle(deps, request, response)
   }
 }

@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto'
 import type { Check, QuoteClaims, Verified } from 'veritee/attestation'
 import type { ServiceDescriptor } from 'veritee/receipt'
+import type { ReleaseDocument } from 'veritee/release'
 import type { TeePubkey } from '../runtime/kbs/index.ts'
 
 /** One enclave that has shown genuine evidence over a nonce of this broker. Whether anything is released to it, each resource's policy says, each time anew. */
@@ -18,6 +19,8 @@ export interface Attested {
   /** When the nonce was drawn; and on the clock of what goes by. */
   readonly drawnAt: Date
   readonly drawnMs: number
+  /** Release statements that came with it, of which nothing is verified. */
+  readonly releases: readonly ReleaseDocument[]
   /** When session and token end. */
   readonly expires: Date
 }

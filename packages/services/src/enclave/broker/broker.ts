@@ -5,11 +5,13 @@ import { type Collateral, createVerifierCache, type Quote, type Trust } from 've
 import type { Json } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import type { ServiceDescriptor } from 'veritee/receipt'
+import type { ReleaseDocument } from 'veritee/release'
 import { sendError } from '../../http/body.ts'
 import { createProofRoutes, type Kept } from '../../http/proof-routes.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { release } from '../../release.ts'
 import { type FlooredClock, flooredClock } from '../runtime/admission/clock.ts'
+import { PeerReleases } from '../runtime/admission/releases.ts'
 import { configurationDigest, createIdentity, type Identity } from '../runtime/identity.ts'
 import { protocolVersion } from '../runtime/kbs/index.ts'
 import type { Quoter } from '../runtime/quote.ts'
@@ -19,7 +21,7 @@ import { LoggedStore, WitnessedLog, type WitnessedLogOptions } from './freshness
 import { handleKbs, isKbsPath } from './kbs-handler.ts'
 import { Places } from './places.ts'
 import { Sessions } from './sessions.ts'
-import type { BrokerStore } from './store/index.ts'
+import { type BrokerStore, withReleaseSeen } from './store/index.ts'
 import { createTokenIssuer } from './token.ts'
 
 export interface BrokerOptions {
@@ -67,6 +69,8 @@ export interface Broker {
   readonly log: WitnessedLog | null
   /** What the log knows of the store; null where nothing is added to it. */
   readonly logged: LoggedStore | null
+  /** Release statements of the operator, in the place of those before; verified with each release whose policy demands one. */
+  takeReleases(documents: readonly ReleaseDocument[]): Promise<void>
   /** Writes what was only noted, and closes the store. */
   close(): Promise<void>
 }
@@ -104,6 +108,11 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     throw fail('config_invalid', 'log: the store has heads in a log; expected the log and the credential to add to it')
   const log = options.log ? new WitnessedLog({ ...options.log, clock, elapsedMs, store: store.identity }) : null
   const logged = log !== null && submit !== null ? new LoggedStore({ store, log, submit }) : null
+  const releases = new PeerReleases(clock)
+  releases.held.remember({
+    get: async (keySet) => (Object.hasOwn(store.state.releases, keySet) ? (store.state.releases[keySet] ?? null) : null),
+    put: async (keySet, seen) => void (await store.commit((state) => withReleaseSeen(state, keySet, seen))),
+  })
   const tokens = createTokenIssuer()
   const descriptor: ServiceDescriptor = {
     version: 'veritee.descriptor.v1',
@@ -145,6 +154,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     places: new Places(),
     log,
     logged,
+    releases,
     sawSignedTime: clock.raise,
     now,
     onDecision,
@@ -176,6 +186,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     admin: admin === null ? null : listener((request, response) => (isAdminPath(request.url) ? handleAdmin(admin, request, response) : null)),
     log,
     logged,
+    takeReleases: (documents) => releases.give(documents, null),
     close: async () => {
       clearInterval(flushing)
       clearInterval(following)

@@ -2,7 +2,8 @@ import { type Collateral, collateralFromJson, parseQuote, type Quote, type Trust
 import { fromBase64, type Json, jcsDigest, parseJson, Shape, toHex } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import { parseDescriptor } from 'veritee/receipt'
-import { boundDescriptor, extensionName, isNonce, parseTeePubkey, protocolVersion, rcarReportData } from '../runtime/kbs/index.ts'
+import { parseServedReleases, type ReleaseDocument } from 'veritee/release'
+import { boundDescriptor, extensionName, isNonce, maxReleasesLength, parseTeePubkey, protocolVersion, rcarReportData } from '../runtime/kbs/index.ts'
 import type { Attested } from './attested.ts'
 import type { Challenge } from './sessions.ts'
 
@@ -68,7 +69,7 @@ export async function verifyEvidence(
     throw fail('kbs_binding_mismatch', `expected report data ${expected}, found ${toHex(quote.body.reportData)}`)
 
   const extension = Object.hasOwn(primary, extensionName)
-    ? shape.object(primary[extensionName], `primary_evidence.${extensionName}`, ['collateral', 'descriptor'])
+    ? shape.object(primary[extensionName], `primary_evidence.${extensionName}`, ['collateral', 'descriptor'], ['releases'])
     : null
   if ((extension === null) !== (bound === null)) throw fail('kbs_request_malformed', 'expected a descriptor with its binding, or neither')
   const descriptor = extension === null ? null : parseDescriptor(extension.descriptor)
@@ -76,6 +77,7 @@ export async function verifyEvidence(
     throw fail('kbs_request_malformed', `expected a descriptor of at most ${maxDescriptorLength} characters`)
   if (descriptor !== null && (await jcsDigest(descriptor as unknown as Json)) !== bound)
     throw fail('report_descriptor_mismatch', `expected a descriptor that hashes to ${bound}`)
+  const releases = extension?.releases === undefined ? [] : readReleases(extension.releases)
   const found = extension === null ? await provided(quote, collateral) : collateralFromJson(extension.collateral)
   const { claims, checks } = await verifyQuote(quote, found, await trust(), now(), { cache })
   return {
@@ -87,6 +89,7 @@ export async function verifyEvidence(
     bound: descriptor === null || bound === null ? null : { descriptor, digest: bound },
     drawnAt: challenge.drawnAt,
     drawnMs: challenge.drawnMs,
+    releases,
   }
 }
 
@@ -101,6 +104,13 @@ function readBound(text: string): string | null {
   // The text is what is hashed, so there is one way to write it.
   if (text !== boundDescriptor(digest)) throw shape.refuse('additional_evidence', 'its JCS form')
   return digest
+}
+
+/** Release statements beside the evidence: hints, which are verified where a policy demands one. */
+function readReleases(value: unknown): readonly ReleaseDocument[] {
+  const text = JSON.stringify(value)
+  if (text.length > maxReleasesLength) throw fail('kbs_request_malformed', `expected release statements of at most ${maxReleasesLength} characters`)
+  return parseServedReleases(text)
 }
 
 function quoteBytes(text: string): Uint8Array {

@@ -5,17 +5,18 @@ import type { Verdict } from 'veritee/policy'
 import { bearer, readRequestBody, sendJson } from '../../http/body.ts'
 import { HttpError } from '../../http/errors.ts'
 import type { RateLimit } from '../../http/rate-limit.ts'
-import { extensionName, extensionVersion, kbsPrefix, sealJwe, sessionCookie } from '../runtime/kbs/index.ts'
+import type { PeerReleases } from '../runtime/admission/releases.ts'
+import { extensionName, extensionVersion, kbsPrefix, releasesExtension, releasesVersion, sealJwe, sessionCookie } from '../runtime/kbs/index.ts'
 import { type Attested, measurementOf } from './attested.ts'
 import type { Decision } from './decision.ts'
 import { type EvidenceTrust, maxRequestBytes, readAuth, verifyEvidence } from './evidence.ts'
 import type { LoggedStore, WitnessedLog } from './freshness/index.ts'
-import { judge } from './judge.ts'
+import { judge, type Prepared, prepare } from './judge.ts'
 import type { Places } from './places.ts'
 import { type ProblemType, problemOf, sendProblem } from './problem.ts'
 import type { Sessions } from './sessions.ts'
 import type { BrokerStore } from './store/index.ts'
-import { type AuditEntry, live, policyDigest, readResourceName, recorded } from './store/index.ts'
+import { type AuditEntry, live, own, policyDigest, readResourceName, recorded } from './store/index.ts'
 import type { TokenIssuer } from './token.ts'
 
 export interface KbsDeps {
@@ -29,6 +30,8 @@ export interface KbsDeps {
   readonly log: WitnessedLog | null
   /** What that log must show of the store; null where nothing is added to it. */
   readonly logged: LoggedStore | null
+  /** Where policies demand release statements. */
+  readonly releases: PeerReleases
   /** Told of times that the vendor has signed, as far as verified evidence holds them. */
   readonly sawSignedTime: (at: Date) => void
   readonly now: () => Date
@@ -90,7 +93,7 @@ async function auth(deps: KbsDeps, request: IncomingMessage, response: ServerRes
   const tee = readAuth(await textOf(request, maxAuthBytes))
   const { id, nonce, expires } = deps.sessions.challenge(tee)
   setCookie(request, response, id, expires)
-  sendJson(response, JSON.stringify({ nonce, 'extra-params': { [extensionName]: extensionVersion } }))
+  sendJson(response, JSON.stringify({ nonce, 'extra-params': { [extensionName]: extensionVersion, [releasesExtension]: releasesVersion } }))
 }
 
 async function attest(deps: KbsDeps, request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
@@ -117,6 +120,12 @@ async function release(deps: KbsDeps, request: IncomingMessage, response: Server
   asked.resource = resource
   await deps.log?.ready()
   await deps.logged?.ready()
+  const there = own(deps.store.state, resource)
+  let prepared: Prepared | null = null
+  if (there !== undefined && there.value !== null) {
+    asked.policy = policyDigest(there.policy)
+    prepared = await prepare(attested, there, deps.releases)
+  }
   let sealed = ''
   let released: Omit<AuditEntry, 'seq'> | null = null
   // In one commit with the record: what is revoked or rotated before it is not released, and nothing is released of which the disk does not know.
@@ -125,7 +134,7 @@ async function release(deps: KbsDeps, request: IncomingMessage, response: Server
     const found = live(state, resource)
     asked.policy = policyDigest(found.policy)
     deps.log?.demand(resource, found.version)
-    const verdict = judge(attested, found, deps.sessions.timeOf(attested))
+    const verdict = judge(attested, found, deps.sessions.timeOf(attested), prepared)
     asked.verdict = verdict
     if (verdict.error !== null) throw fail(verdict.error.code, verdict.error.message)
     const value = Buffer.from(found.value, 'base64')

@@ -15,6 +15,8 @@ export interface KeySource {
   readonly collateral: () => Collateral
   /** Effective configuration of the worker, without secrets: the broker may judge its digest. */
   readonly configuration: Json
+  /** See {@link ResourceRequest.releases}. */
+  readonly releases?: string
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
 }
@@ -27,7 +29,7 @@ export interface KeySource {
  * Throws what `requestResource` throws.
  */
 export function modelKeyFrom(source: KeySource): (keyId: string) => Promise<Uint8Array> {
-  const { url, quoter, tee, collateral, timeoutMs, signal } = source
+  const { url, quoter, tee, collateral, releases, timeoutMs, signal } = source
   return async (resource) => {
     const value = await requestResource({
       url,
@@ -46,6 +48,7 @@ export function modelKeyFrom(source: KeySource): (keyId: string) => Promise<Uint
         release,
         extensions: {},
       },
+      ...(releases === undefined ? {} : { releases }),
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
       ...(signal === undefined ? {} : { signal }),
     })

@@ -127,7 +127,7 @@ export const shared = {
     type: 'string',
     multiple: true,
     value: 'FILE',
-    help: 'a release statement, where the policy demands one; FILE.tlog-proof shows that it is in a log; may be given several times',
+    help: 'a release statement, where the policy demands one; FILE.tlog-proof shows that it is in a log; may be given several times; without it a live service is asked for its own',
   },
   root: { type: 'string', value: 'FILE', help: "a further root certificate, such as a simulator's; such evidence stays SIMULATED" },
   role: { type: 'string', value: 'ROLE', choices: roles, help: 'section of the policy, where it has several' },

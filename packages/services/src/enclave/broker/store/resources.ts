@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { type Json, Shape } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import { type EvidencePolicy, type Policy, parsePolicy, policyFor } from 'veritee/policy'
+import type { ReleaseSeen } from 'veritee/release'
 import { readKeyId } from 'veritee/seal'
 import { headFromJson, type StoreHead } from './head.ts'
 
@@ -53,14 +54,24 @@ export interface BrokerState {
   readonly audit: readonly AuditEntry[]
   readonly refusals: readonly AuditEntry[]
   readonly seq: number
+  /** The newest release statement seen of each set of signers, by `releaseKeySet`. */
+  readonly releases: { readonly [keySet: string]: ReleaseSeen }
 }
 
 /** The state of a store that begins. */
 export function newState(): BrokerState {
-  return { id: randomBytes(16).toString('hex'), head: null, resources: {}, audit: [], refusals: [], seq: 0 }
+  return { id: randomBytes(16).toString('hex'), head: null, resources: {}, audit: [], refusals: [], seq: 0, releases: {} }
 }
 
-export const limits = { resources: 1024, valueBytes: 65_536, policyLength: 262_144, audit: 4096, refusals: 1024, states: 32 << 20 } as const
+export const limits = {
+  resources: 1024,
+  valueBytes: 65_536,
+  policyLength: 262_144,
+  audit: 4096,
+  refusals: 1024,
+  releases: 4096,
+  states: 32 << 20,
+} as const
 
 const shape = new Shape('broker_store_invalid')
 
@@ -80,8 +91,7 @@ export function readResourceName(text: string): string {
 export function resourcePolicy(text: string, evidence: EvidenceForm): { readonly policy: Policy; readonly section: EvidencePolicy } {
   const policy = parsePolicy(text)
   const section = policyFor(policy, 'worker')
-  if (section.release !== 'any' || section.log !== 'any')
-    throw fail('policy_unsupported', 'a broker is given no release statements and sees no receipts: expected "any" for release and log')
+  if (section.log !== 'any') throw fail('policy_unsupported', 'a broker sees no receipts: expected "any" for log')
   if (section.operator !== 'any')
     throw fail(
       'policy_unsupported',
@@ -170,7 +180,7 @@ function shortened(refusals: readonly AuditEntry[]): readonly AuditEntry[] {
 
 /** Reads what {@link stateToJson} wrote. Throws `broker_store_invalid`. */
 export function stateFromJson(value: unknown): BrokerState {
-  const o = shape.object(value, 'state', ['id', 'head', 'resources', 'audit', 'refusals', 'seq'])
+  const o = shape.object(value, 'state', ['id', 'head', 'resources', 'audit', 'refusals', 'seq'], ['releases'])
   const resources = Object.entries(shape.record(o.resources, 'resources'))
   return {
     id: shape.hex(o.id, 'id', 16),
@@ -179,11 +189,37 @@ export function stateFromJson(value: unknown): BrokerState {
     audit: shape.array(o.audit, 'audit', limits.audit).map((item, i) => auditFromJson(item, `audit[${i}]`)),
     refusals: shape.array(o.refusals, 'refusals', limits.refusals).map((item, i) => auditFromJson(item, `refusals[${i}]`)),
     seq: shape.integer(o.seq, 'seq'),
+    releases: releasesFromJson(o.releases, 'releases'),
   }
 }
 
 export function stateToJson(state: BrokerState): Json {
   return state as unknown as Json
+}
+
+/** The state with the newest statement of one set of signers, where it is newer. Of more than are kept, those seen first go. */
+export function withReleaseSeen(state: BrokerState, keySet: string, seen: ReleaseSeen): BrokerState {
+  const before = Object.hasOwn(state.releases, keySet) ? state.releases[keySet] : undefined
+  if (before !== undefined && before.sequence >= seen.sequence) return state
+  return { ...state, releases: mergedReleases(state.releases, { [keySet]: seen }) }
+}
+
+export function mergedReleases(before: BrokerState['releases'], more: BrokerState['releases']): BrokerState['releases'] {
+  const kept = Object.entries(before).filter(([keySet]) => !Object.hasOwn(more, keySet))
+  return Object.fromEntries([...kept, ...Object.entries(more)].slice(-limits.releases))
+}
+
+/** Absent in what was written before there were any. Throws `broker_store_invalid`. */
+export function releasesFromJson(value: unknown, at: string): BrokerState['releases'] {
+  const found = value === undefined ? [] : Object.entries(shape.record(value, at))
+  if (found.length > limits.releases) throw shape.refuse(at, `at most ${limits.releases}`)
+  return Object.fromEntries(
+    found.map(([keySet, item]) => {
+      const o = shape.object(item, `${at}.${keySet}`, ['sequence', 'digest'])
+      const seen = { sequence: shape.integer(o.sequence, `${at}.sequence`), digest: shape.digest(o.digest, `${at}.digest`) }
+      return [shape.digest(keySet, at), seen]
+    }),
+  )
 }
 
 /** Throws `broker_store_invalid`. */

@@ -52,10 +52,10 @@ export class PeerReleases {
     this.#tell()
   }
 
-  /** A policy with what was given, and with what is held beside it. Throws as `HeldReleases.judging`. */
-  async judging(policy: Policy): Promise<{ readonly asking: Policy; readonly policy: Policy }> {
+  /** A policy with what was given, and with what is held beside it; `offered` as there. Throws as `HeldReleases.judging`. */
+  async judging(policy: Policy, offered: readonly ReleaseDocument[] = []): Promise<{ readonly asking: Policy; readonly policy: Policy }> {
     const { policy: asking } = this.#given.length === 0 ? { policy } : await withWantedReleases(policy, this.#given)
-    const judging = await this.held.judging(asking)
+    const judging = await this.held.judging(asking, offered)
     // A signed time (rule S11): a host that sets the clock back must not make an old statement young again. One of the future is somebody's mistake, and no time.
     const ahead = this.#now().getTime() + skewMs
     for (const { issued } of roles.flatMap((role) => judging.roles[role]?.released ?? []))

@@ -8,7 +8,19 @@ import { readKeyId } from 'veritee/seal'
 import type { Quoter } from '../quote.ts'
 import { type Answer, exchangeJson } from './exchange.ts'
 import { openJwe } from './jwe.ts'
-import { boundDescriptor, extensionName, extensionVersion, isNonce, kbsPrefix, protocolVersion, sessionCookie, teePubkeyOf } from './runtime-data.ts'
+import {
+  boundDescriptor,
+  extensionName,
+  extensionVersion,
+  isNonce,
+  kbsPrefix,
+  maxReleasesLength,
+  protocolVersion,
+  releasesExtension,
+  releasesVersion,
+  sessionCookie,
+  teePubkeyOf,
+} from './runtime-data.ts'
 
 export interface ResourceRequest {
   /** Base URL of the broker, `https:` or `http:`. */
@@ -21,6 +33,8 @@ export interface ResourceRequest {
   readonly descriptor: ServiceDescriptor
   /** The vendor's signed data for this platform; sent to brokers that take it. */
   readonly collateral: () => Collateral
+  /** Release statements of this enclave, as `servedReleasesText` of `veritee/release` writes them; hints to brokers that take them. A longer list than {@link maxReleasesLength} stays here. */
+  readonly releases?: string
   /** Milliseconds for the whole exchange; 30 seconds where not given. */
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
@@ -91,13 +105,20 @@ export async function requestResource(request: ResourceRequest): Promise<Uint8Ar
     }
   }
   try {
-    const { nonce, extended, cookie } = readChallenge(
+    const { nonce, extended, takesReleases, cookie } = readChallenge(
       await ask('auth', 'auth', { version: protocolVersion, tee, 'extra-params': { 'supported-hash-algorithms': ['sha384'] } }, null),
     )
     const digest = extended ? await jcsDigest(request.descriptor as unknown as Json) : null
+    const shown = request.releases === undefined || request.releases.length > maxReleasesLength ? null : (JSON.parse(request.releases) as Json)
     const quote = await within(signal, quoter.quote({ purpose: 'kbs.rcar.v0', nonce, teeKey, descriptorDigest: digest }))
     const extension = extended
-      ? { [extensionName]: { collateral: collateralToJson(request.collateral()), descriptor: request.descriptor as unknown as Json } }
+      ? {
+          [extensionName]: {
+            collateral: collateralToJson(request.collateral()),
+            descriptor: request.descriptor as unknown as Json,
+            ...(takesReleases && shown !== null && { releases: shown }),
+          },
+        }
       : {}
     const attested = await ask(
       'attest',
@@ -149,7 +170,7 @@ async function within<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   }
 }
 
-function readChallenge(answer: Answer): { nonce: string; extended: boolean; cookie: string } {
+function readChallenge(answer: Answer): { nonce: string; extended: boolean; takesReleases: boolean; cookie: string } {
   if (answer.status !== 200) throw new KbsRefusedError('auth', answer)
   const o = shape.object(answer.value, 'challenge', ['nonce', 'extra-params'])
   if (!isNonce(o.nonce)) throw shape.refuse('challenge.nonce', '32 bytes in base64')
@@ -162,5 +183,10 @@ function readChallenge(answer: Answer): { nonce: string; extended: boolean; cook
     answer.setCookie,
   )?.[1]
   if (cookie === undefined) throw shape.refuse('challenge', `a cookie ${sessionCookie}`)
-  return { nonce: o.nonce, extended: parameters[extensionName] === extensionVersion, cookie: `${sessionCookie}=${cookie}` }
+  return {
+    nonce: o.nonce,
+    extended: parameters[extensionName] === extensionVersion,
+    takesReleases: parameters[releasesExtension] === releasesVersion,
+    cookie: `${sessionCookie}=${cookie}`,
+  }
 }

@@ -6,6 +6,10 @@ export const protocolVersion = '0.4.0'
 /** What our broker says in the `extra-params` of its challenge, and our evidence carries in `additional_evidence`. Clients of others pass over it. */
 export const extensionName = 'veritee'
 export const extensionVersion = 'veritee.kbs.v1'
+/** Beside it in the challenge of a broker that takes release statements with the evidence, and how long their list may be. */
+export const releasesExtension = 'veritee_releases'
+export const releasesVersion = 'veritee.releases.v1'
+export const maxReleasesLength = 32_768
 /** The cookie that carries the session, and the paths of the protocol. */
 export const sessionCookie = 'kbs-session-id'
 export const kbsPrefix = '/kbs/v0'
