@@ -6,7 +6,7 @@
 // 10,000 workers that really register, and what a database is asked for as many.
 // `npm run soak -- scoring [--epochs N] [--seed N]`: random epochs scored by both implementations, 10,000 in some minutes.
 // `npm run soak -- validator [--epochs N] [--probes N] [--seed N]`: a fleet of honest and dishonest workers against scoring, see bench/fleet.
-// `npm run soak -- distinguisher [--questions N] [--seed N]`: how well a validator's probes are told from questions of others, see bench/distinguisher.
+// `npm run soak -- distinguisher [--questions N] [--scenes N] [--network N] [--seed N]`: how well a validator's probes are told from questions of others, see bench/distinguisher.
 // `npm run soak -- validator-kills [--kills N] [--seed N]`: kill -9 of a validator's process, 20 times during an epoch, over a file and among several.
 // `npm run soak -- gramine [--starts N] [--answers N] [--cpu-variant NAME]`: each role under gramine-direct and without, see bench/soak/gramine.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
@@ -36,7 +36,7 @@ const hungAfterMs = 180_000
 
 function usage(message: string): never {
   process.stderr.write(
-    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N | --minutes N]\n       npm run soak -- scale [--connections N] [--registrations N]\n       npm run soak -- gramine [--starts N] [--answers N] [--cpu-variant NAME]\n       npm run soak -- distinguisher [--questions N] [--seed N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n       npm run soak -- validator [--epochs N] [--probes N] [--seed N]\n`,
+    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N | --minutes N]\n       npm run soak -- scale [--connections N] [--registrations N]\n       npm run soak -- gramine [--starts N] [--answers N] [--cpu-variant NAME]\n       npm run soak -- distinguisher [--questions N] [--scenes N] [--network N] [--seed N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n       npm run soak -- validator [--epochs N] [--probes N] [--seed N]\n`,
   )
   process.exit(2)
 }

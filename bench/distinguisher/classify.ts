@@ -101,8 +101,11 @@ function cutsOf(values: readonly number[]): readonly number[] {
   return middles.length <= cuts ? middles : Array.from({ length: cuts }, (_, i) => middles[Math.floor(((i + 0.5) * middles.length) / cuts)] ?? 0)
 }
 
-/** Log odds of a text by its words and pairs of words. */
-export function learnWords(texts: readonly string[], labels: readonly boolean[]): (text: string) => number {
+/** Log odds of a text by its words and pairs of words, and the part of them that no text had before. */
+export function learnWords(
+  texts: readonly string[],
+  labels: readonly boolean[],
+): (text: string) => { readonly odds: number; readonly unknown: number } {
   const counts = new Map<string, [number, number]>()
   const totals: [number, number] = [0, 0]
   for (const [i, text] of texts.entries()) {
@@ -115,12 +118,15 @@ export function learnWords(texts: readonly string[], labels: readonly boolean[])
     totals[side]++
   }
   return (text) => {
-    let odds = 0
-    for (const token of new Set(tokensOf(text))) {
-      const [no = 0, yes = 0] = counts.get(token) ?? []
+    const tokens = new Set(tokensOf(text))
+    let [odds, unknown] = [0, 0]
+    for (const token of tokens) {
+      const count = counts.get(token)
+      if (count === undefined) unknown++
+      const [no, yes] = count ?? [0, 0]
       odds += Math.log((yes + 0.5) / (totals[1] + 1)) - Math.log((no + 0.5) / (totals[0] + 1))
     }
-    return odds
+    return { odds, unknown: unknown / Math.max(1, tokens.size) }
   }
 }
 
@@ -220,7 +226,9 @@ function addWords(
   const [all, ofFirst, ofSecond] = [by(() => true), by((name) => first.has(name)), by((name) => !first.has(name))]
   for (const [i, one] of sightings.entries()) {
     const judge = !training.has(one.account) ? all : first.has(one.account) ? ofSecond : ofFirst
-    chosen[i]?.set('text: odds of the words', judge(textOf(one)))
+    const { odds, unknown } = judge(textOf(one))
+    chosen[i]?.set('text: odds of the words', odds)
+    chosen[i]?.set('text: words nobody wrote before', unknown)
   }
 }
 

@@ -62,7 +62,7 @@ export async function imagine({ probes, questions }: Awaited<ReturnType<typeof p
   return found.sort((a, b) => a.at - b.at)
 }
 
-function sightingOf(who: Pick<Sighting, 'account' | 'at' | 'age' | 'isProbe' | 'isHistory'>, text: string, answerLength: number): Sighting {
+export function sightingOf(who: Pick<Sighting, 'account' | 'at' | 'age' | 'isProbe' | 'isHistory'>, text: string, answerLength: number): Sighting {
   const question: Observed = {
     at: who.at,
     method: 'POST',

@@ -10,6 +10,7 @@ import { fingerprints } from './fingerprint.ts'
 import { imagine } from './imagined.ts'
 import { plannedFor, type Scene } from './scene.ts'
 import { sight } from './sight.ts'
+import { againstTexts } from './texts.ts'
 
 /** By what a question may be told: each group of features alone, then together. */
 export interface Distinguished {
@@ -81,6 +82,7 @@ export async function soakDistinguisher(args: readonly string[], commit: object)
       scenes: { type: 'string' },
       network: { type: 'string' },
       trace: { type: 'string' },
+      texts: { type: 'string' },
     },
   })
   const whole = (name: 'seed' | 'questions' | 'scenes' | 'network', usual: number): number => Number(values[name] ?? usual)
@@ -135,8 +137,10 @@ export async function soakDistinguisher(args: readonly string[], commit: object)
   for (const { name, tls } of hellos) progress(`TLS of ${name}: ${tls}`)
   const trace = values.trace === undefined ? null : readFileSync(values.trace, 'utf8')
   if (trace !== null) add('against the recorded trace', [{ name: 'length of the prompt', told: againstTrace(trace, seed) }])
+  const texts = values.texts === undefined ? null : readFileSync(values.texts, 'utf8')
+  if (texts !== null) add('against recorded texts', againstTexts(texts, seed))
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.versions.node }
   const summary = { soak: 'distinguisher', date: new Date().toISOString(), machine, commit, scene: sceneOf({}), scenes, network, aim: most }
-  const digest = trace === null ? null : createHash('sha256').update(trace).digest('hex')
-  process.stdout.write(`${JSON.stringify({ ...summary, trace: digest, hellos, found }, null, 2)}\n`)
+  const digestOf = (text: string | null): string | null => (text === null ? null : createHash('sha256').update(text).digest('hex'))
+  process.stdout.write(`${JSON.stringify({ ...summary, trace: digestOf(trace), texts: digestOf(texts), hellos, found }, null, 2)}\n`)
 }

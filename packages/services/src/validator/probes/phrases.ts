@@ -48,7 +48,7 @@ export class Phrases {
 
   /**
    * Varies a text until `bits` bits of the draws are in it: first by words and numbers, in an order that is drawn too, then by sentences and lines, then by a reference at its
-   * end; for that a shorter one of `alike` is taken, where there is one, so that it comes out about as long. Bits are counted as the logarithm of the number of values of each
+   * end; for that a shorter one of `alike` is taken, where there is one, or last words are left out, so that it comes out about as long. Bits are counted as the logarithm of the number of values of each
    * exchange, each as likely; which ones are exchanged is not counted.
    */
   vary(text: string, bits: number, draws: Draws, alike: readonly string[] = []): Varied {
@@ -57,7 +57,8 @@ export class Phrases {
     const reference = referenceOf(bits - first.bits, draws)
     const wanted = text.length - reference.text.length
     const shorter = alike.reduce((best, one) => (Math.abs(one.length - wanted) < Math.abs(best.length - wanted) ? one : best), text)
-    const base = shorter === text ? first : this.#exchanged(shorter, bits, draws)
+    const cut = withoutLastWords(shorter, wanted)
+    const base = cut === text ? first : this.#exchanged(cut, bits, draws)
     // The other one may have had fewer places.
     const rest = base.bits + reference.bits >= bits ? reference : referenceOf(bits - base.bits, draws)
     return { text: `${base.text}${rest.text}`, bits: base.bits + rest.bits }
@@ -134,6 +135,14 @@ function shuffled(count: number, draws: Draws): number[] {
 }
 
 const references = [' #{}', ' {}', '\n{}', ' ({})', ' id {}'] as const
+
+/** Down to so many characters, and to two thirds of the text at most: it stays a question. */
+function withoutLastWords(text: string, wanted: number): string {
+  const least = Math.max(wanted, Math.ceil((2 * text.length) / 3))
+  if (text.length <= least) return text
+  const end = text.slice(0, least).search(/\s\S*$/)
+  return end < text.length / 2 ? text : text.slice(0, end)
+}
 
 /** The least that holds so many bits, up to those of a prompt. */
 function referenceOf(bits: number, draws: Draws): Varied {
