@@ -8,7 +8,7 @@ import { parseLogTrust } from 'veritee/log'
 import { eventOf, parseReceipt } from 'veritee/receipt'
 import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, type ScoringPolicy } from 'veritee/scoring'
 import { type ReplayModel, replayWith } from '../replay/index.ts'
-import { type AuditContext, type Audited, auditProbe, sendProbe, unreachable } from './audit/audit.ts'
+import { type AuditContext, auditProbe, sendProbe, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
 import { namingOperators } from './audit/naming.ts'
 import { calibrationFor, type NamedCalibration } from './calibrations.ts'
@@ -31,7 +31,7 @@ import { loggedEpoch } from './organic/logged-epoch.ts'
 import { Reports } from './organic/reports.ts'
 import { accountsAhead, accountsOf, Paths, type Target, targetsOf } from './paths.ts'
 import { makeCanaries } from './probes/canaries.ts'
-import { type Earlier, goneOn } from './probes/conversation.ts'
+import { goneOn, inConversation } from './probes/conversation.ts'
 import type { Probe, ProbePlan } from './probes/probe.ts'
 import type { Traffic } from './probes/traffic.ts'
 import type { EpochStore } from './store/epoch-store.ts'
@@ -288,7 +288,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
       canaries,
       // It went out above.
       commit: async () => undefined,
-      audit: (probe) => auditOne(options, paths, named, epoch, probe),
+      audit: inConversation(store, epoch, (probe) => auditOne(options, paths, named, epoch, probe)),
       findFraud: async ({ evidence, record }, rivals) => {
         const known = record.keyset === null ? null : await named.of(record.keyset)
         const omittedFrom = record.reason === 'log_omitted' ? options.access : null
@@ -432,8 +432,8 @@ function confirmationsOf(options: Running, epoch: number): ConfirmingEpoch | nul
 }
 
 /** One of the controllers, drawn anew for each probe: a worker that fails behind two of them fails itself (rule S19). */
-async function auditOne(options: Running, paths: Paths, named: NamedReports, epoch: number, planned: Probe) {
-  const { store, scoring, roster, evidence, now, clockMs, models } = options
+async function auditOne(options: Running, paths: Paths, named: NamedReports, epoch: number, probe: Probe) {
+  const { scoring, roster, evidence, now, clockMs, models } = options
   const context: AuditContext = {
     network: scoring.policy.network,
     salt: roster.salt,
@@ -447,20 +447,8 @@ async function auditOne(options: Running, paths: Paths, named: NamedReports, epo
     named,
     timeoutMs,
   }
-  const said = planned.follows === null ? null : await store.fact(epoch, saidName(planned.follows.index))
-  const probe = goneOn(planned, said === null ? null : (JSON.parse(said) as Earlier))
   const names = [...models.values()].map(({ name }) => name)
   const model = probe.canary?.model ?? names[probe.model % names.length] ?? ''
   const path = await paths.of(probe)
-  if ('code' in path) return unreachable(context, path.silent, probe, path.code)
-  const audited = await auditProbe(context, path, model, probe)
-  if (probe.isFollowed) await store.keep(epoch, saidName(probe.index), JSON.stringify(earlierOf(audited)))
-  return audited
-}
-
-/** Beside the evidence, which is kept with the record only: under a log that is later than the next thing that its client says. */
-const saidName = (index: number): string => `said ${index}`
-
-function earlierOf({ evidence: { request, response, contentType } }: Audited): Earlier {
-  return { request, response, contentType }
+  return 'code' in path ? unreachable(context, path.silent, probe, path.code) : auditProbe(context, path, model, probe)
 }

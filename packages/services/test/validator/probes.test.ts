@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import type { AuditView } from 'veritee/log'
 import { describe, expect, test } from 'vitest'
-import { goneOn } from '../../src/validator/probes/conversation.ts'
+import type { Audited } from '../../src/validator/audit/audit.ts'
+import { goneOn, inConversation } from '../../src/validator/probes/conversation.ts'
 import { templates } from '../../src/validator/probes/corpus.ts'
 import { Draws } from '../../src/validator/probes/draws.ts'
 import { Phrases } from '../../src/validator/probes/phrases.ts'
@@ -157,6 +158,34 @@ describe('S20: after a recording', () => {
     expect(goneOn(probe, { ...earlier, response: '{"error":{}}' })).toEqual(probe)
     const long = response.replace('With a scythe.', 'x'.repeat(plan.maxPrompt))
     expect(goneOn(probe, { ...earlier, response: long })).toEqual(probe)
+  })
+
+  test('an audit of what goes on has the conversation that was kept; after a probe without an answer it has none', async () => {
+    const probes = planProbes({ ...plan, seed: seedOf('k'), traffic, count: 60 })
+    const [first, second] = probes.filter(({ follows }) => follows !== null)
+    const kept = new Map<string, string>()
+    const store = {
+      fact: async (epoch: number, name: string) => kept.get(`${epoch} ${name}`) ?? null,
+      keep: async (epoch: number, name: string, text: string) => {
+        kept.set(`${epoch} ${name}`, kept.get(`${epoch} ${name}`) ?? text)
+        return text
+      },
+    }
+    const sent: Probe[] = []
+    const silent = second?.follows?.index
+    const audit = inConversation(store, 6, async (probe) => {
+      sent.push(probe)
+      const choices = [{ index: 0, message: { role: 'assistant', content: `Answer ${probe.index}.` }, finish_reason: 'stop' }]
+      const request = new TextDecoder().decode(probeBody('m', probe.program, probe))
+      const response = probe.index === silent ? '' : JSON.stringify({ choices })
+      return { evidence: { request, response, contentType: 'application/json' } } as Audited
+    })
+    for (const probe of probes) await audit(probe)
+    const texts = (index: number | undefined) => sent.find((probe) => probe.index === index)?.messages.map(({ content }) => content)
+    expect(texts(first?.index)?.at(-1)).toBe('why?')
+    expect(texts(first?.index)?.at(-2)).toBe(`Answer ${first?.follows?.index}.`)
+    expect(texts(second?.index)).toEqual(second?.messages.map(({ content }) => content))
+    expect(texts(second?.index)).not.toContain('why?')
   })
 
   test('what is no recording is refused, by its line and without a word of it', () => {

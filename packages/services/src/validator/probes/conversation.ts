@@ -1,5 +1,7 @@
 import { parseJson } from 'veritee/bytes'
 import { textOfAnswer } from '../../replay/index.ts'
+import type { Audited } from '../audit/audit.ts'
+import type { EpochStore } from '../store/epoch-store.ts'
 import type { Probe } from './probe.ts'
 import type { Message } from './traffic.ts'
 
@@ -38,4 +40,24 @@ function messagesOf(request: string): readonly Message[] {
 function withoutStart(messages: readonly Message[], start: readonly Message[]): readonly Message[] {
   const isSame = start.every(({ role, content }, i) => messages[i]?.role === role && messages[i]?.content === content)
   return messages.slice(isSame ? start.length : messages.findIndex(({ role }) => role === 'user'))
+}
+
+/**
+ * Audits probes as parts of conversations: each with what was said before it, kept for the next one as soon as there is an answer. The evidence of an audit is kept with its
+ * record, which under a log is later than the next thing that its client says.
+ */
+export function inConversation(
+  store: Pick<EpochStore, 'fact' | 'keep'>,
+  epoch: number,
+  audit: (probe: Probe) => Promise<Audited>,
+): (probe: Probe) => Promise<Audited> {
+  const nameOf = (index: number): string => `said ${index}`
+  return async (probe) => {
+    const said = probe.follows === null ? null : await store.fact(epoch, nameOf(probe.follows.index))
+    const audited = await audit(goneOn(probe, said === null ? null : (JSON.parse(said) as Earlier)))
+    const { request, response, contentType } = audited.evidence
+    if (probe.isFollowed && response !== '')
+      await store.keep(epoch, nameOf(probe.index), JSON.stringify({ request, response, contentType } satisfies Earlier))
+    return audited
+  }
 }
