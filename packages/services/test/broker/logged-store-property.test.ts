@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { LoggedStore } from '../../src/enclave/broker/freshness/logged-store.ts'
 import { WitnessedLog } from '../../src/enclave/broker/freshness/witnessed-log.ts'
-import { type BrokerState, type BrokerStore, newState, nextHead } from '../../src/enclave/broker/store/index.ts'
+import { type BrokerState, type BrokerStore, headEntry, newState } from '../../src/enclave/broker/store/index.ts'
 import { flooredClock } from '../../src/enclave/runtime/admission/clock.ts'
 import { SmallLog } from './small-log.ts'
 
@@ -34,19 +34,19 @@ interface Process {
 }
 
 it('S11: whatever files a host puts back, whatever runs beside each other and wherever a process ends: who releases knows every change that was answered', async () => {
-  const log = await SmallLog.make()
-  const now = (): Date => new Date()
+  const now = (): Date => new Date(1_800_000_000_000)
   const headKey = new Uint8Array(32).fill(7)
   /** Releases, and refusals for another history: both must occur. */
   let [released, refused] = [0, 0]
   await fc.assert(
     fc.asyncProperty(fc.array(act, { minLength: 10, maxLength: 30 }), async (acts) => {
-      // Each run has a store of its own in the one log. A change is a resource more.
+      // A change is a resource more.
+      const log = await SmallLog.make()
       const files: BrokerState[] = [newState()]
       const answered = new Set<string>()
       const running: Process[] = []
       let changes = 0
-      const start = (file: BrokerState): Process => {
+      const start = (file: BrokerState, submit = log.submitAt(now)): Process => {
         let state = file
         const store: BrokerStore = {
           source: 'memory',
@@ -72,7 +72,7 @@ it('S11: whatever files a host puts back, whatever runs beside each other and wh
           maxAgeSeconds: 3600,
           store: store.identity,
         })
-        return { store, log: watch, logged: new LoggedStore({ store, log: watch, submit: log.submitAt(now), lookMs: 0, looks: 3 }) }
+        return { store, log: watch, logged: new LoggedStore({ store, log: watch, submit, lookMs: 0, looks: 3 }) }
       }
       const pick = (who: number): Process | undefined => running[who % Math.max(1, running.length)]
       for (const one of acts) {
@@ -81,8 +81,14 @@ it('S11: whatever files a host puts back, whatever runs beside each other and wh
           running.push(begun)
           await begun.logged.advance().catch(() => undefined)
         } else if (one.do === 'crash') {
+          // What the file remembers may still be added, and what is drawn after it is not: no process draws a head before the log shows the one that its store remembers.
           const file = files[one.file % files.length] as BrokerState
-          files.push({ ...file, head: nextHead(file.head) })
+          const remembered = file.head === null ? null : headEntry({ id: file.id, headKey }, file.head)
+          const add = log.submitAt(now)
+          const ending = start(file, (entry) =>
+            remembered !== null && Buffer.from(entry).equals(remembered) ? add(entry) : Promise.reject(new Error('the process has ended')),
+          )
+          await ending.logged.advance().catch(() => undefined)
         } else if (one.do === 'again') {
           const entry = log.entries[one.entry % Math.max(1, log.entries.length)]
           if (entry !== undefined) await log.submitAt(now)(entry)
