@@ -68,6 +68,8 @@ export async function underLinux(
 }
 
 export interface Compared {
+  /** Of the worker under Gramine after eight requests at a time. */
+  readonly loaded: Figures & { readonly answers: number }
   readonly answers: number
   /** Answers whose text was not the same under Gramine. */
   readonly different: number
@@ -76,12 +78,13 @@ export interface Compared {
   readonly linux: { readonly median_ms: number; readonly tokens_per_second: number; readonly cpu_ms_per_token: number }
 }
 
-/** The same questions to a worker of each kind, in turn and one at a time; each receipt is verified. */
+/** The same questions to a worker of each kind, in turn and one at a time, then streams to that under Gramine alone; each receipt is verified. */
 export async function compareAnswers(ground: Ground, image: Ground['image'], count: number, progress: (line: string) => void): Promise<Compared> {
   const took = { gramine: [] as number[], linux: [] as number[] }
   const cpu = { gramine: 0, linux: 0 }
   let tokens = 0
   let different = 0
+  let loaded: Compared['loaded'] | null = null
   await ground.under('answers', 'worker', forDirect(await ground.rendered('worker')), (gramine) =>
     underLinux(ground, image, 'answers-linux', 'worker', async (linux) => {
       const services = {
@@ -110,6 +113,16 @@ export async function compareAnswers(ground: Ground, image: Ground['image'], cou
         if (here.text !== there.text) different++
         progress(`${i + 1} of ${count} answers, ${different} different`)
       }
+      let next = 0
+      const one = async (): Promise<void> => {
+        while (next < 4 * count) {
+          const body = chatBody('veritee-demo', `What comes after ${next}?`, { temperature: 1, seed: next++, maxTokens: 128, stream: true })
+          const { proof } = await ask(services.gramine, '/v1/chat/completions', body)
+          if (proof.outcome !== 'verified') throw new Error(`under load: the proof of an answer is ${proof.outcome}`)
+        }
+      }
+      await Promise.all(Array.from({ length: 8 }, one))
+      loaded = { answers: 4 * count, ...(await figuresOf(gramine)) }
     }),
   )
   const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0)
@@ -118,5 +131,6 @@ export async function compareAnswers(ground: Ground, image: Ground['image'], cou
     tokens_per_second: Math.round((tokens * 1000) / sum(took[kind])),
     cpu_ms_per_token: Math.round((cpu[kind] / tokens) * 100) / 100,
   })
-  return { answers: count, different, tokens, gramine: of('gramine'), linux: of('linux') }
+  if (loaded === null) throw new Error('expected figures under load')
+  return { answers: count, different, tokens, loaded, gramine: of('gramine'), linux: of('linux') }
 }
