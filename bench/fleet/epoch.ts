@@ -46,6 +46,14 @@ export function auditEpoch(world: World, seed: number, epoch: number, before: Sc
   }
   let honestAtLevel2 = 0
   let honest = 0
+  // A validator hands over the first two of an operator, to all others.
+  const handedOver = new Map<string, number>()
+  const asks = (validator: number, operator: number): boolean => {
+    const key = `${validator} ${operator}`
+    const before = handedOver.get(key) ?? 0
+    handedOver.set(key, before + 1)
+    return before < 2
+  }
   // Who is banned has nothing to gain from answering.
   const serves = ({ key, from }: FleetOperator): boolean => epoch >= from && (before.operators.get(key)?.until ?? -1) < epoch
   for (const [planned, { workers }] of operators.entries()) {
@@ -87,10 +95,15 @@ export function auditEpoch(world: World, seed: number, epoch: number, before: Sc
             honest++
             if (level === 2 && (seen.is === 'pass' || seen.is === 'mismatch')) honestAtLevel2++
           }
-          if (seen.is === 'mismatch' && level === 1) {
+          if (seen.is === 'mismatch' && level === 1 && asks(v, o)) {
             const wrong = truth.is === 'mismatch' && truth.own !== true
-            for (const c of [(v + 1) % validators.length, (v + 2) % validators.length])
-              records.push(confirmationOf({ ...audited, validator: validators[c] as string, index: indexOf(c) }, !wrong))
+            for (let c = 0; c < validators.length; c++) {
+              if (c === v) continue
+              const own = c === colluding ? operator.strategy.told?.(audit) : undefined
+              records.push(
+                confirmationOf({ ...audited, validator: validators[c] as string, index: indexOf(c) }, own === undefined ? !wrong : own.is === 'pass'),
+              )
+            }
           }
           if (n === 0 && v === 0 && truth.is === 'pass') records.push(organicOf({ ...audited, index: indexOf(v) }))
         }

@@ -68,6 +68,9 @@ export function reportOf(
       worst: Math.min(...own.map((share, e) => share / (honest[e] as number))),
     }
     findings.push(...notShown(strategy, row))
+    const confirmed = courses.filter(({ grounds }) => grounds.has('level1')).length
+    if (strategy.level === 1 && strategy.convicted && confirmed < courses.length)
+      findings.push(`${strategy.name}: ${confirmed} of ${courses.length} convicted by a mismatch that others confirmed`)
     const { mostAtEnd } = strategy
     if (mostAtEnd !== undefined && audits >= enoughAudits && row.shareAtEnd > mostAtEnd)
       findings.push(`${strategy.name}: a share of ${row.shareAtEnd.toFixed(3)} of an honest one at the end, at most ${mostAtEnd} expected`)

@@ -1,4 +1,4 @@
-import { emptyState, type ProvenKeyset, scoreEpoch } from 'veritee/scoring'
+import { emptyState, type Ground, type ProvenKeyset, scoreEpoch } from 'veritee/scoring'
 import { auditEpoch, type Between, untouched } from './epoch.ts'
 import { digest } from './records.ts'
 import type { World } from './world.ts'
@@ -9,6 +9,8 @@ export interface Course {
   readonly shares: number[]
   /** Epochs in which it was convicted. */
   readonly convicted: number[]
+  /** On which grounds. */
+  readonly grounds: Set<Ground['kind']>
 }
 
 export interface FleetRun {
@@ -25,7 +27,7 @@ export interface FleetRun {
 /** Runs a fleet through its epochs: records, then the scoring function, whose state goes on to the next epoch. */
 export function runFleet(world: World, seed: number, between: Between = untouched, progress: (epoch: number) => void = () => {}): FleetRun {
   const { operators, controllers, policy, size } = world
-  const courses = operators.map((): Course => ({ shares: [], convicted: [] }))
+  const courses = operators.map((): Course => ({ shares: [], convicted: [], grounds: new Set() }))
   const roster = { operators: [...operators.map(({ key }) => key), ...controllers].sort(), shared: [] }
   let state = emptyState
   let records = 0
@@ -46,12 +48,14 @@ export function runFleet(world: World, seed: number, between: Between = untouche
       failed: [],
     })
     const shares = new Map(scores.network.operators.map(({ operator, share }) => [operator, Number(share) / 1e9]))
-    const fallen = new Set(scores.convictions.map(({ operator }) => operator))
+    const fallen = new Map(scores.convictions.map(({ operator, grounds }) => [operator, grounds]))
     for (const [o, { key, strategy }] of operators.entries()) {
       const course = courses[o] as Course
       course.shares.push(shares.get(key) ?? 0)
-      if (!fallen.has(key)) continue
+      const grounds = fallen.get(key)
+      if (grounds === undefined) continue
       course.convicted.push(epoch)
+      for (const { kind } of grounds) course.grounds.add(kind)
       if (strategy.honest) falseConvictions++
     }
     for (const { operators: judged } of scores.validators)

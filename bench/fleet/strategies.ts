@@ -42,7 +42,7 @@ export interface Strategy {
   readonly proof?: boolean
   /** Its operators are on the machines of the first of them. */
   readonly onePlatform?: boolean
-  /** What the colluding validator writes instead of what it sees. */
+  /** What the colluding validator writes instead of what it sees, and of what others hand over to it. */
   readonly told?: (audit: Audit) => Seen
 }
 
@@ -140,6 +140,14 @@ export const strategies: readonly Strategy[] = [
     name: 'friend of a colluding validator (smaller model, level 2)',
     level: 2,
     see: replayed(1, 0.6),
+    told: () => ({ is: 'pass', tokens: 20 }),
+    most: 0.25,
+  },
+  {
+    ...cheat,
+    name: 'friend of a colluding validator (smaller model, level 1), which contradicts who finds it',
+    level: 1,
+    see: replayed(1, 0.98),
     told: () => ({ is: 'pass', tokens: 20 }),
     most: 0.25,
   },
