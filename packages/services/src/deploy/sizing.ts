@@ -25,7 +25,10 @@ export interface Demand {
 const mebibyte = 1 << 20
 const gibibyte = 1 << 30
 
-/** Node reserves about this much of address space at start, which without EDMM is memory (measured under gramine-direct: 722 MiB resident, starts from 1.7 GB on). */
+/**
+ * For the address space that Node reserves at start, which without EDMM is memory. Under gramine-direct the whole of a service had reserved at most 1.3 GiB
+ * (bench/results/soak-gramine.md); Node is said to start in enclaves from 1.7 GB on, which nobody here could try.
+ */
 const nodeBytes = 1.75 * gibibyte
 /** Beside weights and context: bodies, receipts, connections, the libraries. */
 const spareBytes = 512 * mebibyte
