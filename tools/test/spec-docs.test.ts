@@ -176,6 +176,7 @@ describe.each([
   ['docs/worker-shown.md', 30],
   ['docs/controller-shown.md', 60],
   ['docs/validator-shown.md', 40],
+  ['docs/deployment-shown.md', 35],
 ] as const)('%s', (page, least) => {
   const text = read(page)
   const named = testsNamedIn(text)

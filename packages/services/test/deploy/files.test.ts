@@ -77,7 +77,15 @@ describe('files of deploy/ are what their own tools take', () => {
       expect(services[name]?.devices?.map(({ source }) => source)).toEqual(['/dev/sgx_enclave', '/dev/sgx_provision'])
       expect(services[name]?.cap_drop).toEqual(['ALL'])
       expect(services[name]?.volumes?.map(({ target }) => target)).toContain('/var/run/aesmd/aesm.socket')
+      expect(services[name], name).toMatchObject({
+        restart: 'unless-stopped',
+        healthcheck: { test: ['CMD', '/opt/entrypoint.sh', '--health'] },
+        mem_limit: expect.stringMatching(/^\d+g$/),
+      })
     }
+    expect(services.worker).toMatchObject({ cpuset: '0-7', environment: { OMP_NUM_THREADS: '7', WORKER_PORT: '21841' } })
+    expect(services.worker?.volumes?.map(({ target }) => target)).toContain('/var/lib/veritee/models')
+    expect(services.controller).toMatchObject({ ports: [{ target: 8000 }, { target: 21_005 }] })
     for (const name of ['log', 'witness', 'validator']) {
       expect(services[name]?.devices ?? [], name).toEqual([])
       expect(services[name], name).toMatchObject({ read_only: true, cap_drop: ['ALL'] })

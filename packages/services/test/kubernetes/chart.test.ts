@@ -175,6 +175,36 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
     expect(named(all, 'NetworkPolicy', 'release-broker').spec.ingress[0]).toMatchObject({ ports: [{ port: 'kbs' }], from: [{ podSelector: {} }] })
   })
 
+  it('asks each pod whether it starts, lives and is ready, and lets one of a set be gone at a time', () => {
+    const all = objects(allValues())
+    for (const { name, pod } of enclaves(all)) {
+      const [container] = pod.spec.containers
+      expect(container.startupProbe, name).toMatchObject({ httpGet: { path: '/healthz', port: 'metrics' }, failureThreshold: expect.any(Number) })
+      expect(container.livenessProbe, name).toMatchObject({ httpGet: { path: '/healthz', port: 'metrics' } })
+      expect(container.readinessProbe, name).toMatchObject({ httpGet: { path: '/readyz', port: 'metrics' } })
+      expect(
+        container.ports.map((port: Resource) => port.name),
+        name,
+      ).toContain('metrics')
+    }
+    const budgets = all.filter(({ kind }) => kind === 'PodDisruptionBudget')
+    expect(budgets.map(({ metadata }) => metadata.name).sort()).toEqual(['inference-controller', 'inference-worker-large', 'inference-worker-small'])
+    for (const { metadata, spec } of budgets) {
+      expect(spec).toMatchObject({ maxUnavailable: 1, unhealthyPodEvictionPolicy: 'AlwaysAllow' })
+      expect(spec.selector.matchLabels).toEqual(named(all, 'StatefulSet', metadata.name).spec.selector.matchLabels)
+    }
+  })
+
+  it('scales controllers by their cores where that is said, within the bounds that are said', () => {
+    expect(named(objects(allValues()), 'HorizontalPodAutoscaler', 'inference-controller').spec).toMatchObject({
+      scaleTargetRef: { kind: 'StatefulSet', name: 'inference-controller' },
+      minReplicas: 2,
+      maxReplicas: 8,
+      metrics: [{ resource: { name: 'cpu', target: { averageUtilization: 70 } } }],
+    })
+    expect(objects(leastValues()).filter(({ kind }) => kind === 'HorizontalPodAutoscaler' || kind === 'ScaledObject')).toEqual([])
+  })
+
   it('scales workers by the requests for their models that wait', () => {
     const [trigger] = named(objects(allValues()), 'ScaledObject', 'inference-worker-small').spec.triggers
     expect(trigger.metadata.query).toBe('sum(vllm:num_requests_waiting{namespace="inference",job=~"inference-controller.*",model_name=~"small"})')
