@@ -5,10 +5,7 @@ export class Linked {
   after: Linked | null = null
 }
 
-/**
- * What comes and goes with each request, in the order in which it came. Not in a Map or Set: a table of those that was outgrown keeps its successor alive (for
- * iterators), so that once one of them is among the old objects of V8, every later one follows it there with all that it held, until the whole heap is gone through.
- */
+/** What comes and goes with each request, in the order in which it came: who takes something out has it at hand, so there is no key to look for and no table to make anew. */
 export class LinkedList<T extends Linked> {
   #first: T | null = null
   #last: T | null = null
@@ -33,7 +30,7 @@ export class LinkedList<T extends Linked> {
     this.#length++
   }
 
-  /** Does nothing with what is not in this list. What was in it points to none of the others any more, for the reason above. */
+  /** Does nothing with what is not in this list. What was in it points to none of the others any more: old and dead, it would keep them alive. */
   remove(item: T): void {
     if (item.list !== this) return
     item.list = null

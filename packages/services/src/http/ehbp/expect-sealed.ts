@@ -4,7 +4,10 @@ import { exchangeOf } from '../../enclave/runtime/ehbp/exchange.ts'
 import type { EhbpRecipient } from '../../enclave/runtime/ehbp/recipient.ts'
 import { checkExchange, openBody } from './open-body.ts'
 
-const openers = new WeakMap<IncomingMessage, () => Promise<Uint8Array>>()
+/** Until the body is opened: afterwards nothing leads from the request to its response (see `boundHeldBytes`). */
+const opener = Symbol('opener')
+
+type Sealed = IncomingMessage & { [opener]?: (() => Promise<Uint8Array>) | undefined }
 
 /** True for a request that says that its body is encrypted. */
 export function isSealed({ headers }: IncomingMessage): boolean {
@@ -12,15 +15,16 @@ export function isSealed({ headers }: IncomingMessage): boolean {
 }
 
 /** The body of this request will be opened when it is read, and not before: who may send it is asked first. */
-export function expectSealed(request: IncomingMessage, response: ServerResponse, recipient: EhbpRecipient): void {
-  openers.set(request, async () => {
+export function expectSealed(request: Sealed, response: ServerResponse, recipient: EhbpRecipient): void {
+  request[opener] = async () => {
+    request[opener] = undefined
     const exchange = await openBody(request, response, recipient, 'as-said')
     checkExchange(request, exchange)
     return exchange.body
-  })
+  }
 }
 
 /** The opened body of an encrypted request; null for another. Throws what {@link openBody} and `checkExchange` throw. */
-export function sealedBody(request: IncomingMessage): Promise<Uint8Array> | Uint8Array | null {
-  return exchangeOf(request)?.body ?? openers.get(request)?.() ?? null
+export function sealedBody(request: Sealed): Promise<Uint8Array> | Uint8Array | null {
+  return exchangeOf(request)?.body ?? request[opener]?.() ?? null
 }

@@ -17,16 +17,21 @@ export interface OpenedExchange {
   readonly wire: { readonly requestHash: string; readonly responseHash: Promise<string> }
 }
 
-/** Beside the requests, so that whatever reads one need not know how it came. */
-const exchanges = new WeakMap<IncomingMessage, OpenedExchange>()
+/**
+ * On the request, so that whatever reads one need not know how it came. Not in a WeakMap: V8's young generation takes the values of one for live, whatever became of
+ * their keys.
+ */
+const opened = Symbol('opened')
 
-export function keepExchange(request: IncomingMessage, exchange: OpenedExchange): void {
-  exchanges.set(request, exchange)
+type Opened = IncomingMessage & { [opened]?: OpenedExchange }
+
+export function keepExchange(request: Opened, exchange: OpenedExchange): void {
+  request[opened] = exchange
 }
 
 /** Null for a request that was not encrypted. */
-export function exchangeOf(request: IncomingMessage): OpenedExchange | null {
-  return exchanges.get(request) ?? null
+export function exchangeOf(request: Opened): OpenedExchange | null {
+  return request[opened] ?? null
 }
 
 /** What a receipt says of how its request came: nothing where it was not encrypted. */
