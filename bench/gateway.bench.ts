@@ -12,6 +12,7 @@ const sizes: Sizes = {
   warmUp: 3,
   warmUpRequests: 2500,
   rounds: 7,
+  pairRounds: 23,
   requests: 320,
   alone: 60,
   concurrency: 32,

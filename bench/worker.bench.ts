@@ -10,6 +10,7 @@ import { generateEd25519 } from 'veritee/crypto'
 import { loadSealedModel } from '../packages/services/src/enclave/worker/load-sealed.ts'
 import type { ServedModel } from '../packages/services/src/enclave/worker/served-model.ts'
 import { sealModel } from '../packages/services/src/models/sealing/seal.ts'
+import { trimmed } from './rounds.ts'
 import type { Figure } from './run.ts'
 import { type Contest, type ContestOptions, contest } from './worker/contest.ts'
 import { sizes85M, writeRandomModel } from './worker/random-model.ts'
@@ -72,24 +73,6 @@ function figures(name: string, { alone, worker }: Contest, limit: 'share' | 'mor
     { name: `${name}: first token later by`, value: later, unit: 'ms', target: null },
     { name: `${name}: 5 ms over it`, value: 5 / Math.max(later, 0.01), unit: 'ratio', target: 1 },
   ]
-}
-
-/** The mean without the lowest and the highest tenth, and 1.96 of its standard errors (Tukey and McLaughlin 1963: the ends are drawn in for the variance). */
-function trimmed(values: readonly number[]): { readonly mean: number; readonly within: number } {
-  const sorted = values.toSorted((a, b) => a - b)
-  const cut = Math.floor(sorted.length / 10)
-  const kept = sorted.slice(cut, sorted.length - cut)
-  const mean = sum(kept) / kept.length
-  const drawn = [...kept.slice(0, 1), ...kept, ...kept.slice(-1)].flatMap((value, i, all) =>
-    i === 0 || i === all.length - 1 ? Array<number>(cut).fill(value) : [value],
-  )
-  const middle = sum(drawn) / drawn.length
-  const variance = sum(drawn.map((value) => (value - middle) ** 2)) / (drawn.length - 1)
-  return { mean, within: (1.96 * Math.sqrt(variance / drawn.length)) / (1 - (2 * cut) / drawn.length) }
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0)
 }
 
 function median(values: readonly number[]): number {

@@ -9,6 +9,8 @@ export interface Sizes {
   readonly warmUp: number
   readonly warmUpRequests: number
   readonly rounds: number
+  /** Further rounds of those whose ratio has a target: how many there are decides how far that may be off by chance. */
+  readonly pairRounds: number
   /** Plain requests in a round, over all connections. */
   readonly requests: number
   /** And one after the other. */
@@ -40,6 +42,10 @@ export interface Result {
   readonly leftOut: readonly string[]
 }
 
+/** By the column's suffix: ours, and what it is held against. */
+export const compared = ['', ', TLS'].map((suffix) => ({ suffix, ours: `controller${suffix}`, theirs: `passthrough with proofs${suffix}` }))
+const comparedNames = new Set(compared.flatMap(({ ours, theirs }) => [ours, theirs]))
+
 type Load = NodeProgram<LoadOrder, LoadDone>
 
 /** `receipts`: what the worker signs. Throws where an answer is not whole, or a controller did not accept a receipt. */
@@ -65,6 +71,9 @@ export async function contest(sizes: Sizes, directory: string, receipts: WorkerO
     )
     for (let round = -sizes.warmUp; round < sizes.rounds; round++)
       for (const tally of round % 2 === 0 ? tallies : tallies.toReversed()) await oneRound(load, tally, sizes, round >= 0)
+    const pairs = tallies.filter(({ contestant }) => comparedNames.has(contestant.name))
+    for (let round = 0; round < sizes.pairRounds; round++)
+      for (const tally of round % 2 === 0 ? pairs : pairs.toReversed()) await oneRound(load, tally, sizes, true)
     for (const tally of tallies) if (tally.contestant.program !== null) await memory(load, tally, sizes)
     return { tallies, leftOut }
   } finally {

@@ -1,6 +1,7 @@
 // From tallies to figures and their targets.
+import { trimmed } from '../rounds.ts'
 import type { Figure } from '../run.ts'
-import type { Result, Tally } from './contest.ts'
+import { compared, type Result, type Tally } from './contest.ts'
 
 export function figuresOf({ tallies, leftOut }: Result): Figure[] {
   for (const line of leftOut) process.stderr.write(`left out: ${line}\n`)
@@ -37,31 +38,37 @@ export function figuresOf({ tallies, leftOut }: Result): Figure[] {
 /** A target is a lower bound, so a bound from above is written as its share. */
 function targets(of: (name: string) => Tally | undefined): Figure[] {
   const figures: Figure[] = []
-  for (const suffix of ['', ', TLS']) {
-    const ours = of(`controller${suffix}`)
-    const theirs = of(`passthrough with proofs${suffix}`)
+  for (const { suffix, ...names } of compared) {
+    const ours = of(names.ours)
+    const theirs = of(names.theirs)
     if (ours === undefined || theirs === undefined) continue
     const column = suffix === '' ? 'proofs' : 'proofs, TLS'
     for (const [what, pick] of [
       ['a request', (t: Tally) => t.requestUs],
       ['an event', (t: Tally) => t.eventUs],
     ] as const) {
-      const ratio = ratioOf(pick(ours), pick(theirs))
-      figures.push({ name: `${column}: ${what}, times the passthrough`, value: ratio, unit: 'ratio', target: null })
-      figures.push({ name: `${column}: 1.15 over it`, value: 1.15 / ratio, unit: 'ratio', target: 1 })
+      const { mean, within } = ratioOf(pick(ours), pick(theirs))
+      figures.push({ name: `${column}: ${what}, times the passthrough`, value: mean, unit: 'ratio', target: null })
+      figures.push({ name: `${column}: ${what}, give or take (95 %)`, value: within, unit: 'ratio', target: null })
+      figures.push({ name: `${column}: 1.15 over it`, value: 1.15 / mean, unit: 'ratio', target: 1 })
     }
     figures.push({ name: `${column}: 150 MB over memory with streams open`, value: 150 / ours.openMb, unit: 'ratio', target: 1 })
   }
   const ours = of('controller')
   const portkey = of('Portkey')
   if (ours !== undefined && portkey !== undefined)
-    figures.push({ name: "requests in a CPU second, times Portkey's", value: ratioOf(portkey.requestUs, ours.requestUs), unit: 'ratio', target: 8 })
+    figures.push({
+      name: "requests in a CPU second, times Portkey's",
+      value: ratioOf(portkey.requestUs, ours.requestUs).mean,
+      unit: 'ratio',
+      target: 8,
+    })
   return figures
 }
 
 /** Of one round each, since what else the machine does differs from round to round. */
-function ratioOf(a: readonly number[], b: readonly number[]): number {
-  return median(a.map((value, round) => value / (b[round] ?? Number.NaN)))
+function ratioOf(a: readonly number[], b: readonly number[]): ReturnType<typeof trimmed> {
+  return trimmed(a.slice(0, b.length).map((value, round) => value / (b[round] ?? Number.NaN)))
 }
 
 export function median(values: readonly number[]): number {

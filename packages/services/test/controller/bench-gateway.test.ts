@@ -15,6 +15,7 @@ test('the benchmark of the gateway runs: a worker without a model whose receipts
         warmUp: 0,
         warmUpRequests: 0,
         rounds: 1,
+        pairRounds: 1,
         requests: 4,
         alone: 2,
         concurrency: 2,
@@ -36,6 +37,8 @@ test('the benchmark of the gateway runs: a worker without a model whose receipts
     const figures = figuresOf({ tallies, leftOut: [] })
     const of = (name: string): number | undefined => figures.find((figure) => figure.name === name)?.value
     expect(of('controller, TLS: a request')).toBeGreaterThan(0)
+    expect(of('proofs, TLS: a request, give or take (95 %)')).toBeGreaterThanOrEqual(0)
+    expect(of('proofs, TLS: a request, times the passthrough')).toBeGreaterThan(0)
     expect(of('controller, TLS: in memory, streams open')).toBeGreaterThan(10)
     expect(figures.filter(({ target }) => target !== null).length).toBeGreaterThan(0)
   } finally {
@@ -50,6 +53,7 @@ test('where a receipt of the worker does not match, the benchmark fails and give
       warmUp: 0,
       warmUpRequests: 0,
       rounds: 1,
+      pairRounds: 0,
       requests: 2,
       alone: 1,
       concurrency: 1,
