@@ -13,8 +13,11 @@ ARG BIGDL_IMAGE
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN case "${BIGDL_IMAGE}" in *@sha256:*) ;; *) echo "name BIGDL_IMAGE with its digest" >&2; exit 1 ;; esac
 COPY --from=veritee /usr/lib/x86_64-linux-gnu/gramine /usr/lib/x86_64-linux-gnu/gramine
-COPY --from=veritee /usr/lib/x86_64-linux-gnu/libstdc++.so.6 /usr/lib/x86_64-linux-gnu/libgcc_s.so.1 /usr/lib/x86_64-linux-gnu/
+COPY --from=veritee /usr/lib/x86_64-linux-gnu/libstdc++.so.6 /usr/lib/x86_64-linux-gnu/libgcc_s.so.1 /usr/lib/x86_64-linux-gnu/libprotobuf-c.so.1 /usr/lib/x86_64-linux-gnu/
 COPY --from=veritee /usr/bin/gramine-sgx /usr/bin/gramine-sgx
+# Gramine's loader runs outside of the enclave, with the C library of this image. One that wants a newer library than is here would fail at each start.
+RUN if found=$(ldd /usr/lib/x86_64-linux-gnu/gramine/sgx/loader 2>&1) && [[ $found != *'not found'* ]]; then exit 0; fi; \
+    printf '%s\n' "$found" "VERITEE_IMAGE: expected Gramine of the distribution that BIGDL_IMAGE is of: build it on such a GRAMINE_IMAGE" >&2; exit 1
 COPY --from=veritee /opt/veritee /opt/veritee
 COPY --chmod=0755 deploy/containers/entrypoint.sh /opt/entrypoint.sh
 RUN install -d -m 0700 /var/lib/veritee/state && install -d -m 0755 /var/lib/veritee/models /etc/veritee
@@ -23,4 +26,5 @@ RUN install -d -m 0700 /var/lib/veritee/state && install -d -m 0755 /var/lib/ver
 USER root
 WORKDIR /opt/veritee
 EXPOSE 8000 21005 21841
+HEALTHCHECK --interval=30s --timeout=5s --start-period=600s CMD ["/opt/entrypoint.sh", "--health"]
 ENTRYPOINT ["/opt/entrypoint.sh"]

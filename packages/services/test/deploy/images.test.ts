@@ -198,6 +198,19 @@ describe.skipIf(left !== '')(`images, built from their Dockerfiles on Debian wit
     expect(await readFile(join(after.root, 'etc/sgx_default_qcnl.conf'), 'utf8')).toContain('https://pccs:8081/sgx/certification/v4/')
   }, 240_000)
 
+  it("Gramine's loader, for which a library is missing in the upstream image, ends its build with what to do", async () => {
+    const { container, root } = await own.mounted(worker)
+    const loader = join(root, 'usr/lib/x86_64-linux-gnu/gramine/sgx/loader')
+    await writeFile(loader, Buffer.from(readFileSync(loader).toString('latin1').replaceAll('libc.so.6', 'libc.so.7'), 'latin1'))
+    const elsewhere = own.name('elsewhere')
+    await buildah('commit', '--quiet', container, elsewhere)
+    const args = [`VERITEE_IMAGE=${elsewhere}`, `BIGDL_IMAGE=${bases.node}`].flatMap((one) => ['--build-arg', one])
+    const file = join(checkout('one'), 'deploy/containers/bigdl.Dockerfile')
+    const said = await refusal('build', '--isolation', 'chroot', '--pull=never', '--file', file, ...args, checkout('one'))
+    expect(said).toContain('libc.so.7 => not found')
+    expect(said).toContain('VERITEE_IMAGE: expected Gramine of the distribution that BIGDL_IMAGE is of')
+  }, 240_000)
+
   it('the image from source runs as its own user: a simulated worker comes to its ready line, and SIGTERM ends it', async () => {
     await build(checkout('one'), 'simulate.Dockerfile', services, '--build-arg', `NODE_IMAGE=${node}`)
     const { User, Entrypoint = [] } = await configurationOf(services)

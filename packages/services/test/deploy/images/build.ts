@@ -98,7 +98,7 @@ export const gramineImage = (image: string): Promise<void> =>
   standIn(
     image,
     ['gramine-manifest', 'gramine-sgx', 'gramine-sgx-sign'].map((name) => [join(own, name), `/usr/bin/${name}`] as const),
-    `there=/usr/lib/x86_64-linux-gnu/gramine; mkdir -p $there/runtime/glibc; echo 'no Gramine' > $there/libsysdb.so
+    `there=/usr/lib/x86_64-linux-gnu/gramine; mkdir -p $there/runtime/glibc; mkdir $there/sgx; echo 'no Gramine' > $there/libsysdb.so; cp /usr/bin/true $there/sgx/loader; echo 'no library' > /usr/lib/x86_64-linux-gnu/libprotobuf-c.so.1
      for name in ld-linux-x86-64.so.2 libc.so.6 libdl.so.2 libm.so.6 libpthread.so.0; do cp /lib/x86_64-linux-gnu/$name $there/runtime/glibc/; done`,
   )
 
