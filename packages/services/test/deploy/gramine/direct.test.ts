@@ -9,7 +9,7 @@ import { readDocumentedKeys } from '../../../src/deploy/manifest/keys.ts'
 import { lintManifest } from '../../../src/deploy/manifest/lint.ts'
 import { sizeEnclave } from '../../../src/deploy/sizing.ts'
 import { demoSha256 } from '../../engine/demo.ts'
-import { forDirect, type Started } from './direct.ts'
+import { forDirect, type Started, startDirect } from './direct.ts'
 import { type Bundled, Ground } from './ground.ts'
 import { installedGramine } from './installed.ts'
 
@@ -62,6 +62,22 @@ describe.skipIf(left !== '')(`S12, S13: under gramine-direct, by the manifest of
       // Nothing of the host was written but that.
       expect(await readdir(join(root, paths.models))).toEqual(['veritee-demo.gguf'])
       expect((await readdir(join(root, paths.configuration))).sort()).toEqual(['collateral.json', 'config.json'])
+    })
+  })
+
+  it('a worker that starts again over its encrypted state has its receipts, under the keyset that signed them', async () => {
+    await ground.under('again', 'worker', forDirect(await ground.rendered('worker')), async (first, root) => {
+      const service = await ground.verified((await first.ready).url, 'worker')
+      const { proof } = await ask(service, '/v1/chat/completions', chatBody('veritee-demo', 'Who are you?', { temperature: 0 }))
+      expect(proof.outcome).toBe('verified')
+      expect(await first.stop()).toBe(0)
+      const second = startDirect(root)
+      try {
+        await ground.verified((await second.ready).url, 'worker')
+        expect(second.said()).toContain(`1 receipts of earlier keysets in ${paths.state}/receipts.db`)
+      } finally {
+        await second.stop()
+      }
     })
   })
 
