@@ -289,6 +289,7 @@ async function run(values: Values): Promise<number> {
     minimumVersion: 1,
   }
   if (trust.threshold > new Set(trust.keys).size) throw fail('usage', '--threshold: expected no more than there are signers')
+  const confirmAt = confirmBind(values)
   const manifestText = await nodeFiles.readText(required(values.manifest, '--manifest'))
   const manifest = await verifyAdmissionManifest(manifestText, trust, now())
   const scoringText = await nodeFiles.readText(required(values['scoring-policy'], '--scoring-policy'))
@@ -327,7 +328,7 @@ async function run(values: Values): Promise<number> {
   const contents = values['content-port'] === undefined ? null : new HeldContents({ ...evidence, scoring, now })
   const listening = contents === null ? null : await listenForContents(values, contents, scoring)
   const desk = { validator: toHex(key.publicKey), policy: scoring, roster, evidence, store, now }
-  const confirming = await listenForConfirmations(confirmBind(values), desk)
+  const confirming = await listenForConfirmations(confirmAt, desk)
   try {
     if (confirming !== null) process.stderr.write(`answers of other validators are taken at ${confirming.url}/confirmations\n`)
     await runValidator(

@@ -69,6 +69,18 @@ const wrong: readonly (readonly [string, readonly string[], string, RegExp])[] =
   ],
   ['run with more than all signers', [...running.slice(0, -1), '2'], 'usage', /--threshold: expected no more than there are signers/],
   ['run with one signer named twice', [...running.slice(0, -1), '2', '--signer', 'ab'.repeat(32)], 'usage', /no more than there are signers/],
+  [
+    'run with an address for confirmations and no port',
+    [...running, '--confirm-host', '127.0.0.1'],
+    'usage',
+    /expected --confirm-port with --confirm-host/,
+  ],
+  [
+    'run with a port for confirmations that is none',
+    [...running, '--confirm-port', 'x'],
+    'usage',
+    /--confirm-port: expected a whole number from 0, found "x"/,
+  ],
   ['run with a signer, but without a manifest', running, 'usage', /expected --manifest/],
 ]
 

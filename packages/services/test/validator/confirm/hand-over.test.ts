@@ -7,7 +7,9 @@ import { toHex } from 'veritee/bytes'
 import { parseConfirmationRequest, signAuditRecord, type UnsignedAuditRecord } from 'veritee/scoring'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { AuditEvidence } from '../../../src/validator/audit/audit.ts'
+import type { ConfirmationDesk } from '../../../src/validator/confirm/accept.ts'
 import { handOver, requestsFor } from '../../../src/validator/confirm/hand-over.ts'
+import { listenForConfirmations } from '../../../src/validator/confirm/routes.ts'
 import type { EpochStore } from '../../../src/validator/store/epoch-store.ts'
 import { openSqliteEpochStore } from '../../../src/validator/store/sqlite-store.ts'
 import { fixedKey } from '../keys.ts'
@@ -150,4 +152,11 @@ test('a validator that refuses, is busy or is gone keeps nobody from the others'
   expect(lines.filter((line) => line === `${refuses}/: not handed over: 409: epoch_late`)).toHaveLength(2)
   expect(lines.filter((line) => line.startsWith(`${gone}: not handed over: service_unavailable`))).toHaveLength(2)
   expect(lines.join()).not.toContain('prompt')
+})
+
+test('S22: requests are taken on loopback, elsewhere behind TLS only, and nowhere where nobody asked for it', async () => {
+  const desk = { now: () => new Date() } as ConfirmationDesk
+  const open = listenForConfirmations({ host: '0.0.0.0', port: 0, behindTls: false }, desk)
+  await expect(open).rejects.toMatchObject({ code: 'usage' })
+  expect(await listenForConfirmations(null, desk)).toBeNull()
 })
