@@ -8,7 +8,7 @@ import { glimpsesOf, usualTraffic } from '../../packages/services/src/validator/
 import { population, type Question, type User } from '../../packages/services/test/distinguisher/organic.ts'
 import { imaginedAnswer } from './imagined.ts'
 
-/** After what probes are shaped: nothing but what is believed beforehand, what views of a log show of these users, or a recording of others like them. */
+/** After what probes are shaped: nothing but what is believed beforehand, what views of a log show of users like these, or a recording of such. */
 export const shapes = ['nothing', 'views', 'recording'] as const
 export type Shape = (typeof shapes)[number]
 
@@ -98,7 +98,7 @@ function hashOf(text: string): Uint8Array {
 async function trafficFor({ shape, seed, users, questions, epochs, seconds }: Scene): Promise<Traffic> {
   const draws = new Draws(hashOf(`traffic ${seed}`), 'bench')
   if (shape === 'nothing') return usualTraffic(draws, [])
-  // Views are of the same users, in a time before; a recording is of others.
+  // Neither is of the users that are judged: views of as many others, a recording of twice as many.
   const of = shape === 'views' ? { seed: seed + 1_000_003, users } : { seed: seed + 2_000_003, users: 2 * users }
   const lines = await recorded({ ...of, count: shape === 'views' ? questions : 2 * questions, seconds: epochs * seconds })
   if (shape === 'recording') return readTraffic(lines.map((line) => JSON.stringify(line)).join('\n'))

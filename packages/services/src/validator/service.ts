@@ -26,7 +26,7 @@ import { InTurn } from './in-turn.ts'
 import { LogAccess, type LogPlace } from './log/access.ts'
 import { logCommitment } from './log/commitment.ts'
 import { NamedReports } from './named-reports.ts'
-import { glimpsesFor, keepGlimpses } from './organic/glimpses.ts'
+import { keepGlimpses, shapeOf } from './organic/glimpses.ts'
 import { loggedEpoch } from './organic/logged-epoch.ts'
 import { Reports } from './organic/reports.ts'
 import { accountsAhead, accountsOf, Paths, type Target, targetsOf } from './paths.ts'
@@ -253,7 +253,8 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   const { opens, closes } = epochWindow(scoring.policy, epoch)
   const accounts = await accountsOf(store, epoch, await options.apiKeys(), options.accountsPerEpoch)
   if (accounts === null) return leaveOut(options, epoch, "every account has served in an epoch before, and may be known for this validator's")
-  const shape = options.traffic === null ? { glimpses: await glimpsesFor(store, epoch) } : { traffic: options.traffic }
+  const shape = await shapeOf(store, epoch, options.traffic)
+  if (shape === null) return leaveOut(options, epoch, 'it was begun with another recording than that of --traffic')
   const canaries = (secret: Uint8Array) => canariesBefore(options, opens, secret, shape)
   const { commitment, number } = await commitToEpoch({ ...options, epoch, begins: opens, canaries })
   const seedProof = await logged(options, { epoch, purpose: 'seed', commitment }, timeOfRound(options.beacon.chain, number))

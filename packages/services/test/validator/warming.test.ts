@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
+import { shapeOf } from '../../src/validator/organic/glimpses.ts'
 import type { Earlier } from '../../src/validator/probes/conversation.ts'
 import type { Probe } from '../../src/validator/probes/probe.ts'
 import type { Traffic } from '../../src/validator/probes/traffic.ts'
@@ -111,4 +112,18 @@ test('what was missed is left out, and the signal ends it', async () => {
   const ended = await warmed({ store, now: () => new Date((begins - 1000) * 1000), signal: AbortSignal.abort(new Error('over')) })
   await expect(ended.run()).rejects.toThrow()
   expect(ended.sent).toEqual([])
+})
+
+test('S20: an epoch that goes on is shaped as it was begun: after the same views, and after no other recording', async () => {
+  const store = await openSqliteEpochStore(join(folder, 'shape.sqlite'))
+  const glimpse = (prompt: number): string => JSON.stringify([{ parameters: {}, prompt }])
+  await store.keep(6, 'glimpses', glimpse(64))
+  expect(await shapeOf(store, 8, null)).toEqual({ glimpses: JSON.parse(glimpse(64)) })
+  expect(await shapeOf(store, 9, null)).toEqual({ glimpses: [] })
+  await store.keep(7, 'glimpses', glimpse(32))
+  expect(await shapeOf(store, 9, null)).toEqual({ glimpses: [] })
+  const recorded = { ...traffic, digest: 'aa' }
+  expect(await shapeOf(store, 10, recorded)).toEqual({ traffic: recorded })
+  expect(await shapeOf(store, 10, { ...recorded, digest: 'bb' })).toBeNull()
+  expect(await shapeOf(store, 10, null)).toBeNull()
 })

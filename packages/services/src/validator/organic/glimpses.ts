@@ -4,6 +4,8 @@ import type { AuditView } from 'veritee/log'
 import { parseAuditRecord } from 'veritee/scoring'
 import type { LogAccess } from '../log/access.ts'
 import type { EpochRange } from '../log/range.ts'
+import type { ProbePlan } from '../probes/probe.ts'
+import type { Traffic } from '../probes/traffic.ts'
 import { type Glimpse, glimpsesOf } from '../probes/usual.ts'
 import type { EpochStore } from '../store/epoch-store.ts'
 import { statementOf } from './audit.ts'
@@ -45,9 +47,13 @@ export async function keepGlimpses(
 }
 
 /**
- * What probes of an epoch are shaped after: that of the epoch before the last, whose views are known when this one begins. Asked once, so that all processes plan the same.
+ * What probes of an epoch are shaped after: the recording, or else views of the epoch before the last, which are known when this one begins. Settled once, so that all processes
+ * plan the same, and again after a crash. Null where the epoch was begun with another recording than this one.
  */
-export async function glimpsesFor(store: EpochStore, epoch: number): Promise<readonly Glimpse[]> {
+export async function shapeOf(store: EpochStore, epoch: number, traffic: Traffic | null): Promise<Pick<ProbePlan, 'traffic' | 'glimpses'> | null> {
+  const own = traffic?.digest ?? 'none'
+  if ((await store.keep(epoch, 'traffic', own)) !== own) return null
+  if (traffic !== null) return { traffic }
   const before = (await store.fact(epoch - 2, name)) ?? '[]'
-  return JSON.parse(await store.keep(epoch, 'shaped after', before)) as readonly Glimpse[]
+  return { glimpses: JSON.parse(await store.keep(epoch, 'shaped after', before)) as readonly Glimpse[] }
 }
