@@ -9,7 +9,7 @@ config=$directory/config.json
 usage() {
   cat <<'TEXT'
 entrypoint.sh -m|--mode controller|worker|broker    starts the enclave of that role
-entrypoint.sh --health                              0 where the role listens
+entrypoint.sh --health                              0 where the role answers
 entrypoint.sh -h|--help                             this text
 entrypoint.sh -- COMMAND...                         runs COMMAND and no enclave
 entrypoint.sh                                       starts the role that the image holds
@@ -113,7 +113,8 @@ case ${1:-} in
   --health)
     # However somebody has laid the file out.
     port=$(tr -d '[:space:]' <"$config" 2>/dev/null | sed -n 's/.*"\(api\|listen\)":{[^}]*"port":\([0-9]*\).*/\2/p')
-    exec bash -c "exec 3<>/dev/tcp/127.0.0.1/${port:-8080}"
+    # A process that hangs still takes connections: it must say something, or end this one, as TLS does.
+    exec bash -c "trap '' PIPE; exec 3<>/dev/tcp/127.0.0.1/${port:-8080} || exit 1; printf 'GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 2>/dev/null; IFS= read -r -t 4 -N 1 -u 3; [ \$? -le 128 ]"
     ;;
   -h | --help | '') usage ;;
   --)

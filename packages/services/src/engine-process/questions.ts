@@ -5,20 +5,20 @@ import { errnoOf } from '../enclave/runtime/device-file.ts'
 import { type Frame, FrameReader, frame } from './frames.ts'
 import { decodeError, malformed, readUint32s, types } from './messages.ts'
 
-/** How long the process may take for one text; tokenizing a request of the largest size takes under a second. */
-const timeoutMs = 20_000
+/** How long the process may take for one text at most; tokenizing a request of the largest size takes under a second. */
+export const longestQuestionMs = 20_000
 const pauseMs = 0.05
 
 /**
  * Asks the engine process for the tokens of a text and waits for the answer. `Vocabulary.encode` is a plain function, and a tokenizer in this process is
  * what is to be avoided: it would crash it. So the descriptor is read and written directly, at intervals, with a limit; the event loop stands still meanwhile.
  *
- * The socket must not be used otherwise. Throws `engine_failed` where the process is gone, does not answer in time or answers something else:
- * it is then of no further use.
+ * The socket must not be used otherwise. Throws `engine_failed` where the process is gone or answers something else, and `engine_stalled` where it does not answer
+ * in `timeoutMs`: it is then of no further use.
  */
-export function askTokens(socket: Socket, text: string): number[] {
+export function askTokens(socket: Socket, text: string, timeoutMs: number): number[] {
   const fd = descriptorOf(socket)
-  const until = performance.now() + timeoutMs
+  const until = { at: performance.now() + timeoutMs, timeoutMs }
   const question = frame(types.encode, Buffer.from(text, 'utf8'))
   for (let sent = 0; sent < question.length; ) sent += persist(until, () => writeSync(fd, question, sent))
   const reader = new FrameReader()
@@ -41,14 +41,15 @@ function readReply({ type, payload }: Frame): number[] {
 const never = new Int32Array(new SharedArrayBuffer(4))
 
 /** The descriptor does not block: tries again until it is ready. */
-function persist(until: number, attempt: () => number): number {
+function persist(until: { readonly at: number; readonly timeoutMs: number }, attempt: () => number): number {
   for (;;) {
     try {
       return attempt()
     } catch (cause) {
       if (errnoOf(cause) !== 'EAGAIN') throw gone()
     }
-    if (performance.now() > until) throw fail('engine_failed', `the engine process did not answer within ${timeoutMs} ms`)
+    if (performance.now() > until.at)
+      throw fail('engine_stalled', `the tokenizer of the engine process did not answer within ${until.timeoutMs} ms, and the process was ended`)
     Atomics.wait(never, 0, 0, pauseMs)
   }
 }

@@ -8,7 +8,7 @@ import { Watch } from '../enclave/worker/engine/progress/watch.ts'
 import type { LoadedWeights } from '../enclave/worker/engine/weights/index.ts'
 import { type Frame, FrameReader, frame } from './frames.ts'
 import { decodeEmbedding, decodeError, decodeTokens, encodeGenerate, malformed, types, uint32 } from './messages.ts'
-import { askTokens } from './questions.ts'
+import { askTokens, longestQuestionMs } from './questions.ts'
 import { decodeReady, type LoadMessage, type Ready } from './ready.ts'
 import { channelDescriptors, creditPerRequest, wholeProcess } from './serve.ts'
 import { TokenQueue } from './token-queue.ts'
@@ -167,7 +167,7 @@ export async function startProcess(weights: LoadedWeights, settings: CheckedSett
 
   const encode = (text: string): number[] => {
     try {
-      return askTokens(vocabulary, text)
+      return askTokens(vocabulary, text, Math.min(stallMs, longestQuestionMs))
     } catch (error) {
       breach(error)
       throw error

@@ -1,4 +1,5 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
@@ -275,18 +276,19 @@ describe('the entrypoint keeps the contract of the upstream image', () => {
     const server = createServer((socket) => socket.destroy())
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const { port } = server.address() as AddressInfo
-    const health = (text: string): number | null => {
+    const health = async (text: string): Promise<number | null> => {
       const folder = join(directory, 'health')
       mkdirSync(folder, { recursive: true })
       writeFileSync(join(folder, 'config.json'), text)
       const env = { PATH: '/usr/bin:/bin', VERITEE_CONFIGURATION: folder }
-      return spawnSync('/bin/sh', [at('containers/entrypoint.sh'), '--health'], { env, stdio: 'ignore' }).status
+      const [code] = (await once(spawn('/bin/sh', [at('containers/entrypoint.sh'), '--health'], { env, stdio: 'ignore' }), 'exit')) as [number | null]
+      return code
     }
     const listening = (of: string, number: number) => ({ [of]: { host: '0.0.0.0', port: number, tls: true }, control: { port: 1 } })
     for (const of of ['api', 'listen'])
       for (const indent of [0, 2]) {
-        expect(health(JSON.stringify(listening(of, port), null, indent))).toBe(0)
-        expect(health(JSON.stringify(listening(of, 1), null, indent))).not.toBe(0)
+        expect(await health(JSON.stringify(listening(of, port), null, indent))).toBe(0)
+        expect(await health(JSON.stringify(listening(of, 1), null, indent))).not.toBe(0)
       }
     server.close()
   })

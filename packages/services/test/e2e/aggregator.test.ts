@@ -2,8 +2,8 @@ import { jcsDigest, sha256Digest, utf8 } from 'veritee/bytes'
 import { nodeTransport, type Transport } from 'veritee/client'
 import { eventOf, parseReceipt, type Receipt } from 'veritee/receipt'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { admit } from '../../src/demo/system.ts'
-import { bytesOf, type Network, startNetwork } from './network.ts'
+import { admit, startController } from '../../src/demo/system.ts'
+import { bytesOf, type Network, now, startNetwork } from './network.ts'
 
 /** The rules of aci/1 for aggregators (its sections 4.1, 5.2, 5.3, 7.5 and 8), one test each where nothing else shows them. */
 
@@ -164,4 +164,13 @@ test('section 5.3: where no verified worker serves the model, the refusal is 503
   await expectRefusal(refused)
   expect(await sessions()).toEqual([])
   await admit(network.controller, network.worker)
+})
+
+test('a controller that knows no worker does not know which models there are: 503, which clients ask again, and not 404', async () => {
+  const bare = await startController(network.machine, network.policy, { api: 0, control: 0 }, now)
+  const answer = await fetch(`${bare.api.url}/v1/chat/completions`, { method: 'POST', body: JSON.stringify({ model: 'veritee-demo', messages: [] }) })
+  expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '5'])
+  expect(await answer.json()).toMatchObject({ error: { type: 'upstream_verification_failed' } })
+  await bare.controller.close()
+  for (const one of [bare.api, bare.control]) await one.close()
 })

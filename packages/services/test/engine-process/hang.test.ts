@@ -9,7 +9,7 @@ import { type EngineProcessOptions, openEngineProcess } from '../../src/engine-p
 import { startProcess } from '../../src/engine-process/start.ts'
 import { now } from '../e2e/network.ts'
 import { demoPath, demoSha256 } from '../engine/demo.ts'
-import { hangs, hangsInLoading } from './hangs.ts'
+import { hangs, hangsInLoading, hangsInTokenizing } from './hangs.ts'
 
 // Long enough for a machine that does much else: a process is started anew in most of these.
 vi.setConfig({ testTimeout: 300_000 })
@@ -63,6 +63,27 @@ test.each([
     }
   },
 )
+
+test('a tokenizer that hangs is noticed in the same time: its process is killed, what runs in it ends, and another one serves', async () => {
+  const changes: { readonly ready: boolean; readonly reason: string }[] = []
+  const own = await open({ onChange: (change) => changes.push(change) })
+  try {
+    const { pid } = own
+    const running = count(own, hangs.slowly).catch((error: unknown) => error)
+    expect(() => own.vocabulary.encode(`It ${hangsInTokenizing}.`)).toThrow(stalled)
+    expect(await running).toEqual(stalled)
+    expect(own.ready).toBe(false)
+    await ready(own)
+    expect(own.pid).not.toBe(pid)
+    expect(own.vocabulary.encode('Hello').length).toBeGreaterThan(0)
+    expect(changes).toEqual([
+      { ready: false, reason: expect.stringContaining('the tokenizer of the engine process did not answer within 2000 ms') },
+      { ready: true, reason: expect.any(String) },
+    ])
+  } finally {
+    await own.dispose()
+  }
+})
 
 test('a long evaluation that says that it gets on, and a reader who takes nothing, are no hang', async () => {
   const changes: unknown[] = []

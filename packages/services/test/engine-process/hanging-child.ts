@@ -3,7 +3,7 @@ import { Socket } from 'node:net'
 import type { Embedding, GeneratedToken, Generation } from '../../src/enclave/worker/engine/engine.ts'
 import { loadLlama } from '../../src/enclave/worker/engine/llama/llama.ts'
 import { channelDescriptors, serveEngine } from '../../src/engine-process/serve.ts'
-import { hangs, hangsInLoading } from './hangs.ts'
+import { hangs, hangsInLoading, hangsInTokenizing } from './hangs.ts'
 
 const end = (): void => void process.kill(process.pid, 'SIGKILL')
 const open = (fd: number): Socket => new Socket({ fd, readable: true, writable: true }).on('error', end).on('close', end)
@@ -39,7 +39,15 @@ serveEngine(open(channelDescriptors.main), open(channelDescriptors.vocabulary), 
     embed: { value: embed },
     facts: { value: engine.facts },
     model: { value: engine.model },
-    vocabulary: { value: engine.vocabulary },
+    vocabulary: {
+      value: {
+        ...engine.vocabulary,
+        encode: (text: string) => {
+          if (text.includes(hangsInTokenizing)) stop()
+          return engine.vocabulary.encode(text)
+        },
+      },
+    },
   }) as typeof engine
   return { engine: hanging, table }
 })

@@ -260,7 +260,7 @@ describe('API keys of a controller', () => {
       String(version),
     ])
     // No worker is there: with the key one gets as far as that.
-    expect(await refused(key)).toMatchObject({ status: 404, code: 'model_not_found' })
+    expect(await refused(key)).toMatchObject({ status: 503, type: 'upstream_verification_failed' })
     await controller.close()
     controller = await startController([
       ...simulate('c'),

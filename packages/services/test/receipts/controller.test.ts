@@ -85,7 +85,7 @@ test("S25: a controller that restarted serves its receipts with the sessions and
   expect(await receiptDigest(parseReceipt(before[2]?.body ?? ''))).toBe(cited)
   // A session in the store is history: nothing is routed by it (rule S3).
   const refused = await request(`${second.api.url}/v1/chat/completions`, { method: 'POST', body: Buffer.from(body) })
-  expect([refused.statusCode, await refused.body.json()]).toMatchObject([404, { error: { code: 'model_not_found' } }])
+  expect([refused.statusCode, await refused.body.json()]).toMatchObject([503, { error: { type: 'upstream_verification_failed' } }])
   await second.stop()
 })
 

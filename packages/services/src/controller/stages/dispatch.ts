@@ -83,7 +83,9 @@ function wantedBy({ endpoint, model, spliced, bytes }: InferenceRequest, asker: 
 
 function nobody({ routing }: Registry, { model }: Wanted, lacking: Lacking): HttpError {
   if (lacking === 'unpinned') return new HttpError(412, 'session_not_accepted', 'none of the pinned sessions can serve this model now')
-  if (lacking === 'unknown') throw unknownModel(model, routing.models())
+  const models = routing.models()
+  // One that has no worker at all, as it may not have yet when it has just begun, does not know which models there are: clients may ask again.
+  if (lacking === 'unknown' && models.length > 0) throw unknownModel(model, models)
   if (lacking === 'unverified') return unverified()
   return new HttpError(503, 'upstream_verification_failed', 'no verified worker of this model answers at the moment', {
     headers: { 'retry-after': '5' },
