@@ -15,6 +15,8 @@ export interface Fleet extends Served {
   replicas: string[]
   /** What the relay answers in the place of a worker: a status, or another enclave's report. */
   relay: number | TestEnclave | null
+  /** What it shows at the route of release statements; null where it has no such route. */
+  releases: string | null
   /** Alters the record of a session before it is served. */
   session: (text: string) => string
 }
@@ -41,6 +43,7 @@ export async function fleet(workers: readonly EnclaveOptions[] = [{}], tls: TlsI
     models: ['demo-model'],
     replicas: [],
     relay: null,
+    releases: null,
     session: (text) => text,
   }
   return state
@@ -51,6 +54,7 @@ async function answer(state: Fleet, url: URL): Promise<string | number> {
   const nonce = url.searchParams.get('nonce')
   if (url.pathname === '/v1/aci/attestation') return state.controller.report(nonce)
   if (url.pathname === '/v1/models') return JSON.stringify({ object: 'list', data: state.models.map((id) => ({ id })) })
+  if (url.pathname === '/v1/veritee/releases') return state.releases ?? 404
   if (url.pathname === '/v1/veritee/replicas')
     return JSON.stringify({ version: 'veritee.replicas.v1', replicas: state.replicas.map((replica) => ({ url: replica })) })
   const sessions = await Promise.all(state.workers.map(sessionFor))

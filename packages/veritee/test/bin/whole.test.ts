@@ -1,9 +1,12 @@
+import { rmSync } from 'node:fs'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { certificatePem } from '../../src/attestation/pki/issue.ts'
+import { servedReleasesText } from '../../src/release/index.ts'
 import { tlsIdentity } from '../client/servers.ts'
 import { createEnclave, demoModel, machine, measured, sha } from '../receipt/enclaves.ts'
 import { policyOf } from '../receipt/scenario.ts'
-import { expectRefusal, folder, json, type Ran, veritee } from './cli.ts'
+import { createMakers, enclaveOf } from '../release/makers.ts'
+import { expectRefusal, folder, fresh, json, type Ran, veritee } from './cli.ts'
 import { type Fleet, fleet } from './fleet.ts'
 
 const files = folder()
@@ -196,5 +199,34 @@ describe('verify URL rejects', () => {
     const target = await fleet()
     await target.close()
     expectRefusal(await verify(target), 3, 'service_unavailable')
+  })
+})
+
+describe('S25: verify URL by the release statements that the service shows', () => {
+  it('needs no file; what is remembered of them refuses an older one the next time, for workers as for the service', async () => {
+    const makers = await createMakers(Math.floor(Date.now() / 1000) - 60)
+    const demand = { identity: 'released', release: makers.demand } as const
+    const demanding = files.write('by-release.json', JSON.stringify(policyOf(demand, demand)))
+    const of = (role: 'controller' | 'worker') =>
+      enclaveOf({ role, mrenclave: measured(role).mrenclave, cpu_variant: role === 'worker' ? 'x86-64-v3' : null, isv_prod_id: 1, isv_svn: 1 })
+    const enclaves = [of('controller'), of('worker')]
+    const target = await fleet()
+    const show = async (changes: object): Promise<void> => {
+      target.releases = await servedReleasesText([{ statement: await makers.statement({ enclaves, ...changes }), proof: null }])
+    }
+    const environment = { XDG_STATE_HOME: files.path('state') }
+    const judged = async (): Promise<unknown> =>
+      codeOf(await fresh(['verify', target.url, '--policy', demanding, '--root', root, '--json'], environment))
+    expect(await judged()).toEqual([1, 'policy_release'])
+    await show({ sequence: 8 })
+    expect(await judged()).toEqual([0, null])
+    await show({ sequence: 7 })
+    expect(await judged()).toEqual([1, 'release_rolled_back'])
+    await show({ sequence: 9, enclaves: [of('controller')] })
+    expect(await judged()).toEqual([1, 'release_measurement_unknown'])
+    // Forgotten, it is the first use again.
+    await show({ sequence: 7 })
+    rmSync(files.path('state'), { recursive: true })
+    expect(await judged()).toEqual([0, null])
   })
 })

@@ -70,6 +70,12 @@ def changed(**members):
     return {**copy.deepcopy(DOCUMENT), **members}
 
 
+KEY_SET = {
+    "keys": sorted(public(key) for key in SIGNERS),
+    "product": "example",
+    "purpose": "veritee.release-sequence.v1",
+    "threshold": 2,
+}
 two = SIGNERS[:2]
 good = signed(DOCUMENT, two)
 tampered = {**good, "withdrawn": []}
@@ -94,6 +100,7 @@ json.dump(
         "statement": text(good),
         "digest": "sha256:" + hashlib.sha256(jcs(DOCUMENT)).hexdigest(),
         "signers": sorted(public(key) for key in two),
+        "key_set": "sha256:" + hashlib.sha256(jcs(KEY_SET)).hexdigest(),
         "refused": [{"why": why, "statement": text(document), "code": code} for why, document, code in refused],
     },
     __import__("sys").stdout,

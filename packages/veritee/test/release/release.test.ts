@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { generateEd25519 } from '../../src/crypto/node.ts'
-import { acceptRelease, parseRelease, type ReleaseTrust, signRelease, verifyRelease } from '../../src/release/index.ts'
+import { acceptRelease, parseRelease, type ReleaseTrust, releaseKeySet, signRelease, verifyRelease } from '../../src/release/index.ts'
 import { refusal } from '../bytes/refusal.ts'
 
 interface Vectors {
@@ -13,6 +13,7 @@ interface Vectors {
   readonly statement: string
   readonly digest: string
   readonly signers: readonly string[]
+  readonly key_set: string
   readonly refused: readonly { readonly why: string; readonly statement: string; readonly code: string }[]
 }
 
@@ -32,6 +33,10 @@ describe('the vectors of the specification', () => {
   it('the statement verifies, with its digest and signers', async () => {
     const { digest, signers } = await verifyRelease(statement, trust, at)
     expect({ digest, signers }).toEqual({ digest: vectors.digest, signers: vectors.signers })
+  })
+
+  it('S25: the set of signers has its name, whatever the order of its keys', async () => {
+    expect(await releaseKeySet({ ...trust, keys: [...trust.keys].reverse() })).toBe(vectors.key_set)
   })
 
   it.each(vectors.refused)('S25: refused: $why', async ({ statement: text, code }) => {

@@ -42,6 +42,7 @@ export class VerifiedControllers {
    * `operator_signature_missing`, `admission_manifest_expired`, and what the transport throws.
    */
   async verify(transport: Transport): Promise<string> {
+    const { changes } = this.#rules.releases
     const { report, until } = await verifyController(transport, this.#rules, this.#now)
     for (const { spki_sha256: spki } of report.keyset.tls_public_keys) {
       this.#known.delete(spki)
@@ -51,6 +52,8 @@ export class VerifiedControllers {
       if (this.#known.size <= maxKeys) break
       this.#known.delete(spki)
     }
+    // What came into force meanwhile has judged those who were known, and not this one.
+    if (changes !== this.#rules.releases.changes) await this.judgeAgain()
     return report.keysetDigest
   }
 
