@@ -84,6 +84,8 @@ export class Registry {
   readonly #workers: Roster['workers']
   readonly #keysets: Roster['keysets']
   readonly #admitting = new Map<string, Promise<AdmittedWorker>>()
+  /** Of those being admitted, who has said meanwhile that it goes. */
+  readonly #gone = new Set<string>()
   /** Who lost this controller's trust: neither registering again nor new keys bring it back. */
   readonly #bans: Bans
   readonly #tenants = new Tenants()
@@ -113,14 +115,17 @@ export class Registry {
   admit(url: string, keysetDigest: string, claimed: Claimed = {}): Promise<AdmittedWorker> {
     const origin = workerOrigin(url, this.#options.allowLoopback)
     // By keyset too: whoever registers keys of his own at the address of another does not keep that other out meanwhile.
-    const name = `${origin} ${keysetDigest}`
+    const name = admissionName(origin, keysetDigest)
     const running = this.#admitting.get(name)
     if (running !== undefined) return running
     this.#forgetWorkers()
     const maxWorkers = this.#options.maxWorkers ?? 10_000
     if (!this.#workers.has(origin) && this.#workers.size + this.#admitting.size >= maxWorkers)
       throw fail('registry_full', `this controller takes at most ${maxWorkers} workers`)
-    const admission = this.#admit(origin, keysetDigest, claimed).finally(() => this.#admitting.delete(name))
+    const admission = this.#admit(origin, keysetDigest, claimed).finally(() => {
+      this.#admitting.delete(name)
+      this.#gone.delete(name)
+    })
     this.#admitting.set(name, admission)
     return admission
   }
@@ -173,6 +178,7 @@ export class Registry {
       // Nothing is awaited from here on: what is found now holds when the worker enters.
       const barred = this.#bans.against(party, keysetDigest)
       if (barred !== null) throw fail('worker_quarantined', barred)
+      if (this.#gone.has(admissionName(origin, keysetDigest))) throw fail('worker_quarantined', 'it has left while it was verified')
       // Whoever relays to a worker could otherwise take as many shares of its traffic as he has addresses.
       const twin = this.#keysets.get(keysetDigest)
       if (twin !== undefined && twin.origin !== origin && twin.quarantine === null && !this.#over(twin, 0))
@@ -241,10 +247,12 @@ export class Registry {
     }
   }
 
-  /** The worker with this keyset gets no more requests, and is forgotten once those under way have ended. False where there is none. */
+  /** The worker with this keyset gets no more requests, and is forgotten once those under way have ended; one that is being admitted is not. False where there is neither. */
   leave(keysetDigest: string): boolean {
+    const coming = [...this.#admitting.keys()].filter((name) => name.endsWith(` ${keysetDigest}`))
+    for (const name of coming) this.#gone.add(name)
     const worker = this.withKeyset(keysetDigest)
-    if (worker === undefined) return false
+    if (worker === undefined) return coming.length > 0
     this.quarantine(worker, 'it has left', 'session')
     this.#leaving.add(worker)
     this.forgetLeft()
@@ -351,6 +359,8 @@ export class Registry {
     await Promise.all([...this.#workers.values()].map((worker) => worker.pool.destroy().catch(() => undefined)))
   }
 }
+
+const admissionName = (origin: string, keysetDigest: string): string => `${origin} ${keysetDigest}`
 
 function spkiOf(session: AdmittedWorker['session']): string {
   return session.document.channel_binding[0]?.spki_sha256 ?? ''

@@ -104,6 +104,25 @@ describe('S13: verified again', () => {
     expect(quarantines()).toEqual(['meanwhile'])
   })
 
+  it('one that says that it goes while it is admitted is not admitted by that, and may come again', async () => {
+    const other = await setting.worker()
+    const running = registry.admit(other.server.url, other.digest)
+    expect(registry.leave(other.digest)).toBe(true)
+    await expect(running).rejects.toMatchObject({ code: 'worker_quarantined' })
+    expect(registry.withKeyset(other.digest)).toBeUndefined()
+    await expect(registry.admit(other.server.url, other.digest)).resolves.toMatchObject({ quarantine: null })
+  })
+
+  it('one that was set aside, registers again and goes meanwhile is not served by', async () => {
+    const [admitted] = registry.all()
+    if (admitted === undefined) throw new Error('admitted')
+    registry.quarantine(admitted, 'the manifest has changed', 'session')
+    const running = registry.admit(worker.server.url, worker.digest)
+    registry.leave(worker.digest)
+    await expect(running).rejects.toMatchObject({ code: 'worker_quarantined' })
+    expect(registry.serving()).toEqual([])
+  })
+
   it('one that has left is forgotten once it has nothing under way', async () => {
     const [admitted] = registry.all()
     if (admitted === undefined) throw new Error('admitted')
