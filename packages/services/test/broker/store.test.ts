@@ -216,6 +216,7 @@ describe("the broker's store", () => {
     const second = await openStore(path, sealing)
     await second.commit(one)
     await expect(first.commit(one)).rejects.toMatchObject({ code: 'broker_store_rolled_back' })
+    await first.close()
     await second.close()
   })
 
