@@ -28,6 +28,7 @@ const single = [
 const numbers = [
   'threshold',
   'accounts',
+  'warm-epochs',
   'probes',
   'canaries',
   'encrypt-to-controller',
