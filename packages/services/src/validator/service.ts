@@ -101,6 +101,8 @@ interface Running extends ValidatorOptions {
 const timeoutMs = 120_000
 /** Characters. */
 const maxPrompt = 8000
+/** For which validators show each other the checkpoints that they took: within it, their clocks may differ, and the log may be slow. */
+const agreeMs = 20_000
 /** Most answers end by themselves before that. */
 const maxTokens = 1024
 /** Clients at each target, where there are no accounts or fewer. */
@@ -395,7 +397,7 @@ async function loggedOrLate(options: Running, of: Commitment): Promise<string | 
 }
 
 function logOf(options: Running, access: LogAccess, epoch: number): LoggedEpoch {
-  const { scoring, roster, evidence, key, store, controllers, contents } = options
+  const { scoring, roster, evidence, key, store, controllers, contents, peers, beacon, now, signal, report } = options
   return loggedEpoch({
     access,
     policy: scoring.policy,
@@ -406,6 +408,7 @@ function logOf(options: Running, access: LogAccess, epoch: number): LoggedEpoch 
     store,
     controllers: controllers.map(({ url }) => url),
     contents: contents === null ? null : { held: contents, replay: replayerOf(options) },
+    agreeing: peers === null ? null : { access, peers, chain: beacon.chain, now, signal, report, pause: () => sleep(agreeMs, undefined, { signal }) },
   })
 }
 

@@ -1,9 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { closingRound } from 'veritee/beacon'
 import { fail } from 'veritee/errors'
-import { verifyCheckpoint } from 'veritee/log'
+import { type VerifiedCheckpoint, verifyCheckpoint } from 'veritee/log'
 import { maxRecordsPerEpoch, parseAuditRecord } from 'veritee/scoring'
 import type { Audited } from '../audit/audit.ts'
 import type { LogAccess } from '../log/access.ts'
+import type { Boundary } from '../log/agree.ts'
 import { checkpointFrom, type EpochRange, readRange } from '../log/range.ts'
 import { chosenLeaves, type OrganicLeaf } from '../organic/choose.ts'
 import type { Job } from '../store/epoch-store.ts'
@@ -14,6 +16,8 @@ export interface LoggedEpoch {
   readonly access: LogAccess
   /** The first second after the epoch. */
   readonly closes: number
+  /** Which checkpoint the validators of the network count from, or to, given the one that this one took first; null where there are no others. */
+  readonly agree: ((name: Boundary, own: VerifiedCheckpoint, from: number) => Promise<string>) | null
   /** Until when receipts of own traffic are looked for; Unix seconds. */
   readonly settleBy: number
   /** Until when what the log does not show is waited for. */
@@ -38,16 +42,31 @@ interface Setting extends RoundSetting {
 
 /** The checkpoint from which the leaves of the epoch are counted: the first that was seen, by whichever process. */
 export async function openLog(setting: Setting, log: LoggedEpoch): Promise<string> {
-  return keptNote(setting, 'log opens', log, setting.begins)
+  return keptNote(setting, 'opens', log, setting.begins)
+}
+
+/** The checkpoint to which they are counted: taken when the epoch is over, not when its last audit is, so that validators which work at different paces take it at one time. */
+export async function awaitClose(setting: Setting, log: LoggedEpoch): Promise<string> {
+  const { store, epoch, now, signal } = setting
+  // In steps: a clock may be set while this waits.
+  for (let early = 1; early > 0 && (await store.fact(epoch, 'log closes')) === null; ) {
+    early = log.closes * 1000 - now().getTime()
+    if (early > 0) await sleep(Math.min(early, 1000), undefined, { signal })
+  }
+  return keptNote(setting, 'closes', log, log.closes)
 }
 
 /**
  * Closes the epoch in the log: the checkpoint, its leaves, the round that nobody knew before (rule S16), and the tasks that follow. All of it follows from what is kept and from records of own traffic, which
  * must be complete, so that every process plans the same tasks, and again after a crash.
  */
-export async function closeLog(setting: Setting, log: LoggedEpoch, opens: string, seed: Uint8Array): Promise<{ range: EpochRange; tasks: Job[] }> {
+export async function closeLog(
+  setting: Setting,
+  log: LoggedEpoch,
+  { opens, closes }: { readonly opens: string; readonly closes: string },
+  seed: Uint8Array,
+): Promise<{ range: EpochRange; tasks: Job[] }> {
   const { store, epoch, beacon } = setting
-  const closes = await keptNote(setting, 'log closes', log, log.closes)
   const { existedBy } = await verifyCheckpoint(closes, log.access.trust)
   const { round: closed, randomness } = await keptRound(setting, 'closed', closingRound(beacon.chain, existedBy))
   const range = await readRange(log.access, { opens, closes }, log.until, setting)
@@ -64,10 +83,10 @@ export async function closeLog(setting: Setting, log: LoggedEpoch, opens: string
   return { range: { ...range, closed }, tasks }
 }
 
-async function keptNote(setting: Setting, name: string, log: LoggedEpoch, from: number): Promise<string> {
+async function keptNote(setting: Setting, name: Boundary, log: LoggedEpoch, from: number): Promise<string> {
   const { store, epoch } = setting
-  const kept = await store.fact(epoch, name)
+  const kept = await store.fact(epoch, `log ${name}`)
   if (kept !== null) return kept
-  const { note } = await checkpointFrom(log.access, from, log.until, setting)
-  return store.keep(epoch, name, note)
+  const own = await checkpointFrom(log.access, from, log.until, setting)
+  return store.keep(epoch, `log ${name}`, log.agree === null ? own.note : await log.agree(name, own, from))
 }

@@ -15,7 +15,7 @@ import { type Probe, type ProbePlan, planProbes } from '../probes/probe.ts'
 import type { EpochStore, Job, SeenReceipt, Taken } from '../store/epoch-store.ts'
 import type { BeaconSource } from './beacon-source.ts'
 import { keptRound } from './kept-round.ts'
-import { closeLog, type LoggedEpoch, type OrganicTask, openLog } from './logged.ts'
+import { awaitClose, closeLog, type LoggedEpoch, type OrganicTask, openLog } from './logged.ts'
 
 export interface EpochOptions {
   readonly epoch: number
@@ -139,13 +139,16 @@ async function canariesOf(store: EpochStore, epoch: number): Promise<Canaries | 
  */
 export async function runEpoch(options: EpochOptions): Promise<EpochRecords> {
   const { store, epoch, key, log } = options
+  const closes = log === null ? null : awaitClose(options, log)
+  // It is looked at when all probes are done.
+  closes?.catch(() => undefined)
   const { seed, commitment, opened, opens } = await probeEpoch(options)
   const handedOver = options.confirmations?.handOver()
   // It is looked at when the log has been.
   handedOver?.catch(() => undefined)
   let range: EpochRange | null = null
-  if (log !== null && opens !== null) {
-    const closed = await closeLog(options, log, opens, seed)
+  if (log !== null && opens !== null && closes !== null) {
+    const closed = await closeLog(options, log, { opens, closes: await closes }, seed)
     range = closed.range
     await store.plan(closed.tasks)
     await workAll(options)

@@ -75,6 +75,11 @@ export class LogAccess {
     return this.#followed(await verifyCheckpoint(fromUtf8(bytes), this.trust))
   }
 
+  /** One that somebody else shows, verified and of one history with all that was seen. */
+  async accept(note: string): Promise<VerifiedCheckpoint> {
+    return this.#followed(await verifyCheckpoint(note, this.trust))
+  }
+
   /** An entry under the newest checkpoint, by its bytes; null where the log says that it is not there. Throws what `verifyTlogProof` throws, too. */
   async find(entry: Uint8Array): Promise<FoundEntry | null> {
     const bytes = await this.#get(`proof/${toHex(await leafHash(entry))}`)

@@ -3,6 +3,7 @@ import { epochWindow, type ScoringPolicy } from 'veritee/scoring'
 import type { ContentAudits } from '../content/replay.ts'
 import type { LoggedEpoch } from '../epoch/logged.ts'
 import type { LogAccess } from '../log/access.ts'
+import { type Agreeing, agreeOn } from '../log/agree.ts'
 import { NamedReports } from '../named-reports.ts'
 import type { EpochStore } from '../store/epoch-store.ts'
 import { auditOrganic, hidden, type OrganicContext } from './audit.ts'
@@ -24,10 +25,23 @@ export interface LoggedEpochOptions {
   readonly controllers: readonly string[]
   /** Contents that requesters handed over; null where none are taken. */
   readonly contents: ContentAudits | null
+  /** Others with whom checkpoints are agreed on; null without any. */
+  readonly agreeing: Agreeing | null
 }
 
 /** What an epoch does with the log of its policy. Its receipts are looked for until the middle of the next epoch, leaves audited a quarter longer: the commitment to the records is due at its end. */
-export function loggedEpoch({ access, policy, epoch, salt, validator, evidence, store, controllers, contents }: LoggedEpochOptions): LoggedEpoch {
+export function loggedEpoch({
+  access,
+  policy,
+  epoch,
+  salt,
+  validator,
+  evidence,
+  store,
+  controllers,
+  contents,
+  agreeing,
+}: LoggedEpochOptions): LoggedEpoch {
   const { length } = policy.epoch
   const window = epochWindow(policy, epoch)
   const context: OrganicContext = {
@@ -45,6 +59,7 @@ export function loggedEpoch({ access, policy, epoch, salt, validator, evidence, 
   return {
     access,
     closes: window.closes,
+    agree: agreeing === null ? null : (name, own, from) => agreeOn({ epoch, name, own, from }, agreeing),
     settleBy: window.closes + length / 2,
     until: window.closes + (3 * length) / 4,
     probability: policy.organic.probability,

@@ -87,6 +87,7 @@ export async function runLogged(
       log: {
         access,
         closes,
+        agree: null,
         settleBy: begins + 40_000,
         until: begins + 50_000,
         probability,
