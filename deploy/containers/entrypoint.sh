@@ -69,6 +69,12 @@ worker_config() {
 # Who may take part: signed by people whose keys are measured, so the host may hand it over.
 admission() {
   if [ -e "$directory/manifest.json" ]; then printf ',"admission":{"manifest":"/etc/veritee/manifest.json"}'; fi
+  release ,
+}
+
+# Shown to whoever verifies the service, who believes nothing of it but its signatures.
+release() { # what stands before it
+  if [ -e "$directory/release.json" ]; then printf '%s"release":{"statements":["/etc/veritee/release.json"]}' "$1"; fi
 }
 
 metrics() {
@@ -93,7 +99,7 @@ start() { # role
     case $1 in
       controller) text=$(controller_config) ;;
       worker) text=$(worker_config) ;;
-      broker) text='{}' ;;
+      broker) text="{$(release '')}" ;;
     esac
     printf '%s\n' "$text" >"$config"
   fi

@@ -44,3 +44,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if ne (empty $log.url) (empty $log.origin) }}{{ fail "transparency: expected url and origin, or neither; found one" }}{{ end -}}
 {{- if $log.url }}{{ toJson (dict "url" $log.url "origin" $log.origin) }}{{ else }}{}{{ end -}}
 {{- end -}}
+
+{{/* The release statements that a service shows, as JSON; empty where there are none. */}}
+{{- define "veritee.releases" -}}
+{{- $releases := .Values.releases -}}
+{{- $paths := list -}}
+{{- range $releases.keys }}{{ $paths = append $paths (printf "/etc/veritee/%s" .) }}{{ end -}}
+{{- if $releases.configMap }}{{ toJson (dict "statements" $paths) }}{{ else }}{}{{ end -}}
+{{- end -}}

@@ -55,7 +55,7 @@ spec:
           case "$POD_IP" in *:*) address="[$POD_IP]" ;; *) address="$POD_IP" ;; esac
           sed "s/@ADDRESS@/$address/g; s/@POD@/$POD_NAME/g" /configuration/config.json >/etc/veritee/config.json
           # Links, so that a new version of a ConfigMap is seen by the running service.
-          for file in /collateral/*.json /admission/*.json /operator/*.key; do [ ! -f "$file" ] || ln -sf "$file" /etc/veritee/; done
+          for file in /collateral/*.json /admission/*.json /releases/*.json /releases/*.tlog-proof /operator/*.key; do [ ! -f "$file" ] || ln -sf "$file" /etc/veritee/; done
       env:
         - name: POD_IP
           valueFrom: {fieldRef: {fieldPath: status.podIP}}
@@ -133,6 +133,10 @@ spec:
     - name: admission
       configMap: {name: {{ .configMap }}, items: [{key: {{ .key }}, path: manifest.json}]}
     {{- end }}{{- end }}{{- end }}
+    {{- with .root.Values.releases }}{{- if .configMap }}
+    - name: releases
+      configMap: {name: {{ .configMap }}}
+    {{- end }}{{- end }}
     {{- if .values.operatorKeySecret }}
     - name: operator
       secret: {secretName: {{ .values.operatorKeySecret }}, items: [{key: operator.key, path: operator.key}]}
@@ -154,6 +158,9 @@ spec:
 {{- end }}
 {{- if and .root.Values.admission.configMap (ne .role "broker") }}
 - {name: admission, mountPath: /admission, readOnly: true}
+{{- end }}
+{{- if .root.Values.releases.configMap }}
+- {name: releases, mountPath: /releases, readOnly: true}
 {{- end }}
 {{- if .values.operatorKeySecret }}
 - {name: operator, mountPath: /operator, readOnly: true}

@@ -184,17 +184,22 @@ describe('services of the compose file that are no enclaves', () => {
 })
 
 describe('the entrypoint keeps the contract of the upstream image', () => {
-  let run: (args: readonly string[], env?: { readonly [name: string]: string }) => { status: number | null; stdout: string; stderr: string }
+  let run: (
+    args: readonly string[],
+    env?: { readonly [name: string]: string },
+    files?: readonly string[],
+  ) => { status: number | null; stdout: string; stderr: string }
   let config: string
   beforeAll(async () => {
     const stub = join(directory, 'bin')
     await mkdir(stub)
     await writeFile(join(stub, 'gramine-sgx'), '#!/bin/sh\necho "started $*"\n')
     await chmod(join(stub, 'gramine-sgx'), 0o755)
-    run = (args, env = {}) => {
+    run = (args, env = {}, files = []) => {
       const configuration = join(directory, 'etc')
       execFileSync('rm', ['-rf', configuration])
       execFileSync('mkdir', [configuration])
+      for (const name of files) writeFileSync(join(configuration, name), '{}')
       config = join(configuration, 'config.json')
       const own = {
         PATH: `${stub}:/usr/bin:/bin`,
@@ -268,6 +273,20 @@ describe('the entrypoint keeps the contract of the upstream image', () => {
     const { status, stdout, stderr } = run(args, env)
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' })
     expect(stderr).toContain(named)
+  })
+
+  it('S25: with a manifest and a release statement beside it, each role takes those that it can', async () => {
+    const read = async (role: string, files: readonly string[]): Promise<unknown> => {
+      expect(run(['-m', role], { ...upstream, MODEL_PATH: 'sealed:/var/lib/veritee/models/m' }, files)).toMatchObject({ status: 0 })
+      const { admission, release } = JSON.parse(await readFile(config, 'utf8')) as { admission?: unknown; release?: unknown }
+      return { admission, release }
+    }
+    const [admission, release] = [{ manifest: '/etc/veritee/manifest.json' }, { statements: ['/etc/veritee/release.json'] }]
+    for (const role of ['controller', 'worker']) {
+      expect(await read(role, ['manifest.json', 'release.json']), role).toEqual({ admission, release })
+      expect(await read(role, ['release.json']), role).toEqual({ release })
+    }
+    expect(await read('broker', ['manifest.json', 'release.json'])).toEqual({ release })
   })
 
   it('as a broker: its own defaults, or the file that is there; health is asked where that says, however it is laid out', async () => {

@@ -329,6 +329,7 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
     ['a quorum above the witnesses', changed(allValues(), ['log', 'quorum'], 2), /log\.quorum/],
     ['a witness whose key nobody can read', changed(allValues(), ['log', 'witnesses'], ['w https://witness.example']), /witnesses/],
     ['a witness without a name', changed(allValues(), ['witness', 'name'], ''), /witness\.name/],
+    ['a release statement outside /etc/veritee', changed(allValues(), ['releases', 'keys'], ['../release.json']), /releases/],
     ['17 controllers', changed(leastValues(), ['controller', 'replicas'], 17), /replicas/],
     ['a PCCS without an image', changed(leastValues(), ['pccs'], { enabled: true, configSecret: 'a', tlsSecret: 'b' }), /pccs\.image/],
   ]
@@ -339,6 +340,19 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
       expect(err).toMatch(message)
     })
 
+  it('S25: controllers, workers and brokers show the release statements that the values name', () => {
+    const all = objects(allValues())
+    for (const name of ['inference-controller', 'inference-worker-small', 'inference-broker']) {
+      const config = JSON.parse(named(all, 'ConfigMap', name).data['config.json'])
+      expect(config.release, name).toEqual({ statements: ['/etc/veritee/release.json', '/etc/veritee/release-next.json'] })
+      const pod = named(all, 'StatefulSet', name).spec.template.spec
+      expect(pod.volumes, name).toContainEqual({ name: 'releases', configMap: { name: 'releases' } })
+      expect(pod.initContainers[0].volumeMounts, name).toContainEqual({ name: 'releases', mountPath: '/releases', readOnly: true })
+    }
+    const least = objects(leastValues())
+    for (const { kind, data } of least) if (kind === 'ConfigMap') expect(data['config.json'] ?? '{}').not.toContain('"release"')
+  })
+
   it('prepares the configuration of a pod, with its own address, by a script that a shell runs', () => {
     const [init] = named(objects(allValues()), 'StatefulSet', 'inference-worker-small').spec.template.spec.initContainers
     for (const [ip, address] of [
@@ -347,12 +361,14 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
     ] as const) {
       const root = mkdtempSync(join(tmpdir(), 'veritee-init-'))
       try {
-        for (const folder of ['configuration', 'collateral', 'admission', 'operator', 'etc/veritee'])
+        for (const folder of ['configuration', 'collateral', 'admission', 'releases', 'operator', 'etc/veritee'])
           mkdirSync(join(root, folder), { recursive: true })
         writeFileSync(join(root, 'configuration/config.json'), '{"advertise": "https://@ADDRESS@:21841"}')
         writeFileSync(join(root, 'admission/manifest.json'), '{"version": 1}')
         writeFileSync(join(root, 'operator/operator.key'), 'key')
-        const script = init.args[0].replaceAll(/(?<=[\s>])\/(?=configuration|collateral|admission|operator|etc)/g, `${root}/`)
+        writeFileSync(join(root, 'releases/release.json'), '{"sequence": 1}')
+        writeFileSync(join(root, 'releases/release.json.tlog-proof'), 'proof')
+        const script = init.args[0].replaceAll(/(?<=[\s>])\/(?=configuration|collateral|admission|releases|operator|etc)/g, `${root}/`)
         const { status, stderr } = spawnSync('/bin/sh', ['-ec', script], {
           env: { PATH: process.env.PATH, POD_IP: ip, POD_NAME: 'pod-0' },
           encoding: 'utf8',
@@ -362,6 +378,8 @@ describe.skipIf(left !== null)(`the chart${left === null ? '' : ` (left out: ${l
         expect(readFileSync(join(root, 'etc/veritee/manifest.json'), 'utf8')).toBe('{"version": 1}')
         expect(lstatSync(join(root, 'etc/veritee/manifest.json')).isSymbolicLink()).toBe(true)
         expect(readFileSync(join(root, 'etc/veritee/operator.key'), 'utf8')).toBe('key')
+        expect(readFileSync(join(root, 'etc/veritee/release.json'), 'utf8')).toBe('{"sequence": 1}')
+        expect(readFileSync(join(root, 'etc/veritee/release.json.tlog-proof'), 'utf8')).toBe('proof')
       } finally {
         chmodSync(root, 0o700)
         rmSync(root, { recursive: true })

@@ -45,6 +45,7 @@ export function allValues(): Values {
     imagePullSecrets: ['registry'],
     admission: { configMap: 'manifest' },
     collateral: { configMap: 'collateral' },
+    releases: { configMap: 'releases', keys: ['release.json', 'release-next.json'] },
     transparency: { url: 'http://inference-log:8090', origin: 'log.example/receipts' },
     sgx: {
       quoteProvider: '',
