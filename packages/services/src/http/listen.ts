@@ -8,6 +8,7 @@ import { boundConnections } from './connections.ts'
 import type { CrossOrigin } from './cross-origin.ts'
 import { errorBody, HttpError } from './errors.ts'
 import { boundHeldBytes, type HeldLimits } from './held-bytes.ts'
+import { inTurn } from './in-turn.ts'
 
 /** Where a service listens, and what was said on the command line about the risk (rules S15 and S22). */
 export interface Bind {
@@ -148,7 +149,7 @@ export async function listen(
   const bounded = withHost(boundHeldBytes(handler, held))
   const shared = pages === null ? bounded : pages.wrap(bounded)
   const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(shared, bind.names ?? [], pages) : shared
-  const finished = (inner: RequestListener): RequestListener => (keysetDigestOf === null ? inner : named(inner, keysetDigestOf))
+  const finished = (inner: RequestListener): RequestListener => inTurn(keysetDigestOf === null ? inner : named(inner, keysetDigestOf))
   const limits = {
     maxHeaderSize: 16_384,
     headersTimeout: headersMs,
