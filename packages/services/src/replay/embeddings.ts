@@ -5,10 +5,11 @@ import { type Embedding, type EmbeddingRequest, parseEmbeddingRequest, RequestEr
 import { record } from './answer.ts'
 import type { Exchange } from './claim.ts'
 import type { ReplayModel } from './model.ts'
-import { Ended, type ReplayCheck } from './report.ts'
+import { Ended, endedByContext, type ReplayCheck } from './report.ts'
 import { isTokensOf } from './tokens.ts'
 
 const vectorsId = 'replay.vectors'
+const tooLong = 'context_length_exceeded'
 
 /**
  * Makes the vectors of an exchange again, by the worker's own code, and compares: the tokens of the inputs, every parameter, then each vector, bit by bit, with that in the response, and all of
@@ -24,7 +25,10 @@ export async function checkVectors(exchange: Exchange, { engine, template }: Rep
   try {
     for (const tokens of await inputTokens(request, { engine, template })) embeddings.push(await engine.embed(tokens))
   } catch (error) {
-    if (error instanceof RequestError || (error instanceof VeriteeError && error.code === 'context_overflow'))
+    const isTooLong = error instanceof VeriteeError ? error.code === 'context_overflow' : error instanceof RequestError && error.code === tooLong
+    // A worker may have had a larger one than this.
+    if (isTooLong && engine.facts.contextSize < engine.model.trainContextSize) throw endedByContext(engine.facts.contextSize)
+    if (error instanceof RequestError || isTooLong)
       throw new Ended('prompt_differs', 'replay.prompt', 'the model of this receipt cannot take this request')
     throw error
   }

@@ -1,3 +1,4 @@
+import { VeriteeError } from 'veritee/errors'
 import { parseReceipt } from 'veritee/receipt'
 import { embeddingsEndpoint } from '../http/chat-request.ts'
 import type { Calibration } from './calibration.ts'
@@ -5,7 +6,7 @@ import { type Exchange, type ExchangeRecord, readClaim, readExchange } from './c
 import { checkEqual, checkNear, checkText, countNearTokens, countTokens } from './compare.ts'
 import { checkVectors } from './embeddings.ts'
 import { checkModel, levelOf, openReplayModel, type ReplayModel } from './model.ts'
-import { Ended, isFault, type ReplayCheck, type ReplayReport, signatureOf } from './report.ts'
+import { Ended, endedByContext, isFault, type ReplayCheck, type ReplayReport, signatureOf } from './report.ts'
 import { rerun } from './rerun.ts'
 
 /**
@@ -14,14 +15,14 @@ import { rerun } from './rerun.ts'
  * Level 2, with another engine and a calibration for it, passes where enough tokens are near. The worker's own code makes prompt, choice and text;
  * tokens that are known beforehand are evaluated in one pass.
  *
- * Not checked: that a quote binds the keyset which signed the receipt. Throws `receipt_malformed`, what opening a model throws, and `engine_failed`, `context_overflow`.
+ * Not checked: that a quote binds the keyset which signed the receipt. Throws `receipt_malformed`, what opening a model throws, and `engine_failed`.
  */
 export async function replayFile(record: ExchangeRecord, modelPath: string, calibration: Calibration | null = null): Promise<ReplayReport> {
   const open = (exchange: Exchange): Promise<ReplayModel> => openReplayModel(modelPath, contextOf(exchange))
   return report(record, { open, close: (model) => model.engine.dispose(), calibration })
 }
 
-/** {@link replayFile} with a model that is open already, whose context must hold prompt and answer. */
+/** {@link replayFile} with a model that is open already. What its context does not hold is `inconclusive`. */
 export async function replayWith(record: ExchangeRecord, model: ReplayModel, calibration: Calibration | null = null): Promise<ReplayReport> {
   return report(record, { open: () => Promise.resolve(model), close: () => Promise.resolve(), calibration })
 }
@@ -72,7 +73,9 @@ async function report(record: ExchangeRecord, { open, close, calibration }: How)
         if (draft.choice !== null) throw new Ended('vectors_differ', 'replay.vectors', `the vector of input ${draft.choice} is another one here`)
         return finished('pass', null)
       }
-      const reruns = await rerun(claim, model, draft.checks)
+      const reruns = await rerun(claim, model, draft.checks).catch((error: unknown) => {
+        throw error instanceof VeriteeError && error.code === 'context_overflow' ? endedByContext(model.engine.facts.contextSize) : error
+      })
       const first = reruns.findIndex(({ position }) => position !== null)
       const tokens = countTokens(reruns)
       Object.assign(draft, { level, tokens, choice: first === -1 ? null : first, position: reruns[first]?.position ?? null })

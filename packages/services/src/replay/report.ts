@@ -68,6 +68,11 @@ export class Ended {
   }
 }
 
+/** Whoever made the answer may have had a larger context than is here: that shows nothing. */
+export function endedByContext(contextSize: number): Ended {
+  return new Ended('request_unknown', 'replay.request', `prompt and answer do not fit the context here, which holds ${contextSize} tokens`)
+}
+
 const faults: readonly (Fault | Obstacle)[] = [
   'keyset_differs',
   'signature_invalid',

@@ -57,6 +57,20 @@ describe('vectors are made again bit by bit', () => {
     expect(report).toMatchObject({ verdict: 'pass', level: 1 })
   })
 
+  test('S5: texts that fit the context of the worker and not the one here show nothing', async () => {
+    const small = await openReplayModel(demoPath, 64)
+    try {
+      for (const input of ['a dragon named Ruby '.repeat(40), tokens(70), [tokens(3), tokens(63)]])
+        expect(await replayed(await embed({ input }), small)).toMatchObject({
+          verdict: 'inconclusive',
+          reason: 'request_unknown',
+          signature: 'valid',
+        })
+    } finally {
+      await small.engine.dispose()
+    }
+  })
+
   test('beside answers under way, and in another order: the same bits', async () => {
     const some = [1, 31, 32, 33, 65]
     const alone: Float32Array[] = []

@@ -248,6 +248,17 @@ describe('a lie is found', () => {
     expect(await replayed(await exchange(cold, hot), model)).toMatchObject({ verdict: 'fail', level: 1, reason: 'token_differs' })
   })
 
+  test('S5: prompt and answer that fit the context of the worker and not the one here show nothing', async () => {
+    const small = await openReplayModel(demoPath, 32)
+    try {
+      const record = await exchange(served, greedy)
+      expect(await replayed(record, model)).toMatchObject({ verdict: 'pass' })
+      expect(await replayed(record, small)).toMatchObject({ verdict: 'inconclusive', reason: 'request_unknown' })
+    } finally {
+      await small.engine.dispose()
+    }
+  })
+
   test('a template swapped: the prompt is not the one that the request makes', async () => {
     const template = { ...served.template, render: () => served.template.render([{ role: 'user', content: 'Hello!' }]) }
     expect(await replayed(await exchange({ ...served, template }, greedy), model)).toMatchObject({ verdict: 'fail', reason: 'prompt_differs' })

@@ -32,6 +32,7 @@ import { appealAudit } from '../../src/validator/audit/appeal.ts'
 import { type AuditContext, type Audited, auditProbe } from '../../src/validator/audit/audit.ts'
 import { findFraud } from '../../src/validator/audit/fraud.ts'
 import { type EncryptTo, openPath, type Path } from '../../src/validator/audit/path.ts'
+import { replayReasonOf } from '../../src/validator/audit/reasons.ts'
 import { calibrationFor, type NamedCalibration, namedCalibrations } from '../../src/validator/calibrations.ts'
 import { InTurn } from '../../src/validator/in-turn.ts'
 import { makeCanaries, placeCanaries } from '../../src/validator/probes/canaries.ts'
@@ -423,6 +424,23 @@ describe('S18: on an engine that is another one than the worker`s', () => {
     const other = { ...there(), cpu_variant: 'third' }
     expect(calibrationFor(named === undefined ? [] : [named], { model: large.model.sha256, there: other, here: elsewhere().facts })).toBeNull()
   })
+})
+
+test('S5: a worker that answers another prompt, or what is no completion, has a record of its fault, and ends no validator', async () => {
+  const { served } = model
+  const otherPrompt = { ...served, template: { ...served.template, render: () => served.template.render([{ role: 'user', content: 'Hello!' }]) } }
+  const liar = await startWorker(machine, [otherPrompt], 0, now, undefined, { operator: await generateEd25519(), log })
+  try {
+    for (const { record } of await audits(2, nodeTransport(liar.server.url), 5, [])) {
+      expect(record).toMatchObject({ verdict: 'fail', reason: 'parameters_mismatch', charged: 'worker', replay: null })
+      await verifyAuditRecord(await signAuditRecord(record, key))
+    }
+  } finally {
+    await liar.server.close()
+  }
+  const early = { level: null, engines: null } as const
+  expect(replayReasonOf({ reason: 'text_differs', ...early })).toBe('answer_malformed')
+  expect(replayReasonOf({ reason: 'prompt_differs', ...early })).toBe('parameters_mismatch')
 })
 
 test('S19: what is changed on the way is nobody`s fault but of whoever delivered it', async () => {

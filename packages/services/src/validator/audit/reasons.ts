@@ -34,8 +34,15 @@ export function faultOf({ code }: VeriteeError): Fault {
   return /^(?:report|quote|qe|certificate|chain|crl|collateral|tcb|tdx)_/.test(code) ? 'evidence_malformed' : 'answer_malformed'
 }
 
-/** What the result of a replay is called in an audit record; null for a pass. Faults that need no tokens to be compared have names of their own. */
-export function replayReasonOf({ reason }: Pick<ReplayReport, 'reason'>): Fault | Obstacle | null {
+/**
+ * What the result of a replay is called in an audit record; null for a pass. Faults that need no tokens to be compared have names of their own, and so has what differs before the replay has come to a level:
+ * a mismatch is one at a level.
+ */
+export function replayReasonOf({ reason, level, engines }: Pick<ReplayReport, 'reason' | 'level' | 'engines'>): Fault | Obstacle | null {
+  if (level === null || engines === null) {
+    if (reason === 'prompt_differs') return 'parameters_mismatch'
+    if (reason === 'text_differs') return 'answer_malformed'
+  }
   switch (reason) {
     case null:
       return null
