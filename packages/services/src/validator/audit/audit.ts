@@ -194,8 +194,8 @@ async function recordOf(
   return {
     record,
     evidence: {
-      request: new TextDecoder().decode(seen.request),
-      response: answer === null ? '' : new TextDecoder().decode(answer.body),
+      request: keptText(seen.request),
+      response: answer === null ? '' : keptText(answer.body),
       contentType: answer?.contentType ?? '',
       report: worker?.text ?? null,
       workerReceipt: receipt === null ? null : JSON.stringify(receipt.document),
@@ -276,6 +276,11 @@ function timingsOf(answer: Seen['answer']): UnsignedAuditRecord['timings'] {
   if (answer === null || answer.firstMs === null) return null
   const first_ms = Math.max(0, Math.round(answer.firstMs))
   return { worker: null, validator: { first_ms, total_ms: Math.max(first_ms, Math.round(answer.lastMs)) } }
+}
+
+/** A byte order mark is kept: whoever reads the text again has the same bytes. */
+function keptText(bytes: Uint8Array): string {
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
 }
 
 function sha256(text: string): string {

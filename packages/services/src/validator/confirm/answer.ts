@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { type Json, jcs } from 'veritee/bytes'
-import { eventOf, type ModelEvent } from 'veritee/receipt'
+import { type Json, jcs, jcsDigest } from 'veritee/bytes'
+import { eventOf, type ModelEvent, parseReceipt } from 'veritee/receipt'
 import {
   auditVersion,
   type ConfirmationRequest,
@@ -12,6 +12,7 @@ import {
 } from 'veritee/scoring'
 import type { ExchangeRecord, ReplayReport } from '../../replay/index.ts'
 import { type Audited, auditedReplay } from '../audit/audit.ts'
+import { ofOthers } from '../audit/exchange.ts'
 import { replayReasonOf } from '../audit/reasons.ts'
 import { confirmedUntil } from './accept.ts'
 import { type HandedOverContext, verifyHandedOver } from './handed-over.ts'
@@ -27,16 +28,19 @@ export interface ConfirmContext extends HandedOverContext {
 
 /**
  * Runs an answer again that another validator handed over, and says in a record of this validator's own what came of it (spec/confirmation.md, "Confirming"): the same mismatch or another, none, or nothing.
- * The request was verified when it was kept, and is again. From the time on when records have to be complete it is not run any more.
+ * The request was verified when it was kept, and is again: what no longer verifies, since another manifest came into force, is not run, nor is any from the time on when records have to be complete.
  */
 export async function confirmAnswer(context: ConfirmContext, index: number, text: string): Promise<Audited> {
   const { policy, validator, now, replay } = context
   const request = parseConfirmationRequest(text)
-  const handed = await verifyHandedOver(request, context)
   const { epoch, worker, keyset, view, exchange } = request
+  const handed = await verifyHandedOver(request, context).catch(ofOthers)
+  const receipt = handed?.receipt ?? parseReceipt(exchange.receipt)
+  const model = handed?.model ?? eventOf(receipt, 'veritee.model')
+  if (model === undefined) throw new TypeError('confirmAnswer: expected a request that was verified when it was kept')
   const late = now().getTime() / 1000 >= confirmedUntil(policy, epoch)
-  const report = late ? null : await replay(handed.exchange, handed.model)
-  const found = report === null ? null : await auditedReplay({ report, calibration: null }, handed.receipt)
+  const report = late || handed === null ? null : await replay(handed.exchange, handed.model)
+  const found = report === null ? null : await auditedReplay({ report, calibration: null }, receipt)
   const record: UnsignedAuditRecord = {
     version: auditVersion,
     network: policy.network,
@@ -47,23 +51,24 @@ export async function confirmAnswer(context: ConfirmContext, index: number, text
     kind: 'confirmation',
     worker,
     keyset,
-    model: { name: handed.model.name, weights: handed.weights },
+    model: { name: model.name, weights: handed?.weights ?? (await jcsDigest(model.files as unknown as Json)) },
     path: [],
-    attestation: { verdict: 'accepted', code: null, ...evidenceDigests(exchange.report) },
+    attestation: handed === null ? null : { verdict: 'accepted', code: null, ...evidenceDigests(exchange.report) },
     view: { digest: view, log: null },
     replay: found?.level === 1 ? found : null,
     timings: null,
-    output_tokens: eventOf(handed.receipt, 'veritee.inference')?.completion_tokens ?? 0,
+    output_tokens: eventOf(receipt, 'veritee.inference')?.completion_tokens ?? 0,
     canary: null,
-    ...verdictOf(report, found?.level === 1),
+    ...(handed === null ? nothing('not_confirmable') : verdictOf(report, found?.level === 1)),
   }
   return { record, evidence: kept(exchange, report) }
 }
 
+const nothing = (why: UnsignedAuditRecord['reason']) => ({ verdict: 'inconclusive', reason: why, charged: null }) as const
+
 /** What of a replay counts here: the tokens at level 1. Another fault is what whoever asked did not ask about, and may have made. */
 function verdictOf(report: ReplayReport | null, level1: boolean): Pick<UnsignedAuditRecord, 'verdict' | 'reason' | 'charged'> {
   const reason = report === null ? 'replay_unavailable' : replayReasonOf(report)
-  const nothing = (why: UnsignedAuditRecord['reason']) => ({ verdict: 'inconclusive', reason: why, charged: null }) as const
   if (reason !== null && reason !== 'replay_mismatch') return nothing(Object.hasOwn(faults, reason) ? 'not_confirmable' : reason)
   if (!level1) return nothing('engine_not_replayable')
   return reason === null ? { verdict: 'pass', reason, charged: null } : { verdict: 'fail', reason, charged: 'worker' }

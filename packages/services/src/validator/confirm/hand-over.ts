@@ -1,6 +1,7 @@
-import { toHex, utf8 } from 'veritee/bytes'
+import { sha256Digest, toHex, utf8 } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
 import { fail, VeriteeError } from 'veritee/errors'
+import { eventOf, parseReceipt } from 'veritee/receipt'
 import { type AuditRecord, confirmationRequestVersion, parseAuditRecord, signConfirmationRequest } from 'veritee/scoring'
 import { requestBytes } from '../../http/request-bytes.ts'
 import type { AuditEvidence } from '../audit/audit.ts'
@@ -89,6 +90,17 @@ function isMismatch({ kind, replay, charged }: AuditRecord): boolean {
   return (kind === 'probe' || kind === 'canary') && replay?.level === 1 && replay.outcome === 'fail' && charged === 'worker'
 }
 
+/** Bytes that are no text are kept as U+FFFD, which an answer may hold too: then the receipt says whether it does. */
+async function isWhole(response: string, receipt: string): Promise<boolean> {
+  if (!response.includes('\ufffd')) return true
+  try {
+    return eventOf(parseReceipt(receipt), 'response.returned')?.body_hash === (await sha256Digest(utf8(response)))
+  } catch (error) {
+    if (error instanceof VeriteeError) return false
+    throw error
+  }
+}
+
 /** Null where its bytes were not kept as they came, or are too many. */
 async function requestFor(store: EpochStore, record: AuditRecord, key: SigningKey): Promise<string | null> {
   const { network, epoch, index, at, worker, keyset, view, replay } = record
@@ -97,7 +109,7 @@ async function requestFor(store: EpochStore, record: AuditRecord, key: SigningKe
   const { request, response, report, workerReceipt, receiptKey } = JSON.parse(kept) as AuditEvidence
   // Whoever passed the report on may have left the operator's signature out.
   const named = (await new NamedReports(store, epoch).of(keyset)) ?? report
-  if (named === null || workerReceipt === null || response.includes('\ufffd')) return null
+  if (named === null || workerReceipt === null || !(await isWhole(response, workerReceipt))) return null
   const exchange = { request, response, report: named, receipt: workerReceipt, receipt_key: receiptKey }
   const of = { network, validator: toHex(key.publicKey), epoch, index, at, worker, keyset, view: view.digest, engine: replay.engine }
   try {

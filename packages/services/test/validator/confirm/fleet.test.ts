@@ -1,9 +1,10 @@
-import { parseAuditRecord, parseConfirmationRequest, readFrom, type UnsignedAuditRecord, verifyEpoch } from 'veritee/scoring'
+import { parseAuditRecord, parseConfirmationRequest, readFrom, signAuditRecord, type UnsignedAuditRecord, verifyEpoch } from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { refusal } from '../../../../veritee/test/bytes/refusal.ts'
 import type { Audited } from '../../../src/validator/audit/audit.ts'
 import { type Combined, combineEpoch } from '../../../src/validator/combine/combine.ts'
 import { keepOutcome } from '../../../src/validator/combine/open-epochs.ts'
+import { confirmAnswer } from '../../../src/validator/confirm/answer.ts'
 import { requestsFor } from '../../../src/validator/confirm/hand-over.ts'
 import { verifyHandedOver } from '../../../src/validator/confirm/handed-over.ts'
 import { whyOf } from '../../../src/validator/explain.ts'
@@ -212,6 +213,23 @@ describe('S18: what another validator is asked to run again', () => {
     const about = recordsOf(network.validators[framer] as NetworkValidator).find(({ index }) => index === third)?.view?.digest
     const found = recordsOf(network.validators[1] as NetworkValidator).filter(({ kind, view }) => kind === 'confirmation' && view?.digest === about)
     expect(found).toMatchObject([{ verdict: 'inconclusive', reason: 'not_confirmable', charged: null, worker: { operator: operatorOf('honest') } }])
+  })
+
+  test('is not run where its worker is no longer accepted, as under another manifest: a record says that nothing came of it', async () => {
+    const { store, key, desk } = network.validators[framer] as NetworkValidator
+    const [text = ''] = await requestsFor(store, 0, key)
+    const { roles } = network.evidencePolicy
+    const policy = {
+      ...network.evidencePolicy,
+      roles: { ...roles, worker: { ...roles.worker, operator: ['ab'.repeat(32)] } },
+    } as typeof network.evidencePolicy
+    const other = { ...desk, validator: desk.validator, salt: network.roster.salt, evidence: { ...desk.evidence, policy } }
+    const replay = () => {
+      throw new TypeError('expected no replay')
+    }
+    const { record } = await confirmAnswer({ ...other, replay }, 7, text)
+    expect(record).toMatchObject({ verdict: 'inconclusive', reason: 'not_confirmable', charged: null, attestation: null, replay: null })
+    await signAuditRecord(record, key)
   })
 
   test('is of this epoch: a receipt of an earlier one has had its time', async () => {

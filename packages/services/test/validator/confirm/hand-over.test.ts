@@ -3,9 +3,10 @@ import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { toHex } from 'veritee/bytes'
+import { toHex, utf8 } from 'veritee/bytes'
 import { parseConfirmationRequest, signAuditRecord, type UnsignedAuditRecord } from 'veritee/scoring'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createEnclave, createOperator, sha } from '../../../../veritee/test/receipt/enclaves.ts'
 import type { AuditEvidence } from '../../../src/validator/audit/audit.ts'
 import type { ConfirmationDesk } from '../../../src/validator/confirm/accept.ts'
 import { handOver, requestsFor } from '../../../src/validator/confirm/hand-over.ts'
@@ -102,6 +103,21 @@ test('two mismatches of an operator are handed over, the first whose bytes are a
     receipt: evidence.workerReceipt,
     receipt_key: evidence.receiptKey,
   })
+})
+
+test('S18: an answer that holds the replacement character itself, or begins with a byte order mark, is handed over as it was', async () => {
+  const response = '\ufeff: \ufffd\n\ndata: {}\n\n'
+  const worker = await createEnclave('worker', { operator: createOperator() })
+  const receiptOver = (text: string): string =>
+    worker.receipt([
+      { type: 'request.received', body_hash: sha('request') },
+      { type: 'response.returned', body_hash: sha(utf8(text)) },
+    ])
+  const [workerReceipt, other] = [receiptOver(response), receiptOver('other')]
+  await put([mismatch(0), { ...evidence, response, workerReceipt: other }], [mismatch(1), { ...evidence, response, workerReceipt }])
+  expect(await asked()).toEqual([1])
+  const [text = ''] = await requestsFor(store, 5, key)
+  expect(parseConfirmationRequest(text).exchange.response).toBe(response)
 })
 
 test('a validator that refuses, is busy or is gone keeps nobody from the others', async () => {
