@@ -154,6 +154,19 @@ describe('parts of a bundle', () => {
     expect(noReceipt.error?.code).toBe('receipt_missing')
   })
 
+  test('S4: bodies beside the receipt of a controller that could not read them are those of the worker it was sealed to, or the bundle is refused', async () => {
+    const { controller } = policyFor().roles
+    const policy = { version: 'veritee.policy.v1', roles: controller === undefined ? {} : { controller } } as const
+    const opaque = { type: 'veritee.opaque', extension: 'veritee.ehbp.v1', session_id: 'ab'.repeat(32), enc: 'e1'.repeat(32) } as const
+    const sealed = await keepExchange({ events: (events) => [...events.slice(0, 3), opaque, ...events.slice(3)] })
+    const without = { session: undefined, workerReceipt: undefined }
+    const forged = { requestBody: utf8('{"never":"asked"}'), responseBody: utf8('{"never":"answered"}') }
+    for (const bodies of [forged, { ...forged, requestBody: undefined }, { ...forged, responseBody: undefined }])
+      expect(await codeOf(judge(withExchange({ ...without, ...bodies }, sealed), { policy }))).toBe('receipt_missing')
+    const bare = await judge(withExchange({ ...without, requestBody: undefined, responseBody: undefined }, sealed), { policy })
+    expect([bare.verdict, statusOf(bare, 'receipt.request')]).toEqual(['accepted', 'waived'])
+  })
+
   test('collateral of the bundle counts, not that in the report', async () => {
     const platform = await machine()
     const parts = partsOf(kept)

@@ -60,12 +60,19 @@ export async function verifyBundledExchange(
       () => (nothing ? waive(reason) : pass('as expected, byte for byte')),
     )
   }
+  // Else any bodies could lie beside a genuine receipt, and nothing signed would be held against them.
+  if (opaque && exchange.workerReceipt === null && (requestBody !== null || responseBody !== null))
+    await take('receipt.request', bodiesOfNobody, () => pass(''))
   await compared('receipt.request', { requestHash }, missing('request'))
   await compared('receipt.response', { responseHash }, missing('response'))
   await compared('receipt.nonce', { clientNonce }, 'not compared: an older receipt over equal bytes would pass')
 
   const worker = service.serving === 'direct' ? await noWorker(exchange, take) : await verifyWorker(exchange, clientNonce, trust, at, take, options)
   return { receipt, worker }
+}
+
+async function bodiesOfNobody(): Promise<never> {
+  throw fail('receipt_missing', 'expected the receipt of the worker to which the body was sealed beside its bodies: no other one is over them')
 }
 
 async function noWorker(exchange: BundledExchange, take: Take): Promise<null> {
