@@ -79,6 +79,11 @@ export function usageOf(receipt: Receipt): Usage | null {
   return counts === undefined ? null : { promptTokens: counts.prompt_tokens ?? 0, completionTokens: counts.completion_tokens ?? 0 }
 }
 
+/** Of what did not match, for everybody but the requester, whose receipt says it all: digests of what he asked and was answered tell it to whoever guesses (rule S6). */
+export function told({ result, reason }: UpstreamReceiptEvent): string {
+  return (reason ?? result).replace(/(?:sha256:)?[0-9a-f]{64}/g, '(a digest)')
+}
+
 /** By keyset, of sessions in use: taking a key in for each receipt would cost a tenth of its verification. */
 const keysOf = new WeakMap<Keyset, ReceiptKeys>()
 

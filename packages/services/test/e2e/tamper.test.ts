@@ -276,7 +276,8 @@ describe('S10: a worker whose host edits what the enclave said', () => {
         code: 'service_refused',
         message: expect.stringContaining('mismatch') as string,
       })
-      expect((await workersOf(control)).workers[0]?.quarantine).toMatch(/receipt_response_mismatch/)
+      const why = (await workersOf(control)).workers[0]?.quarantine
+      expect(why).toMatch(/receipt_response_mismatch: expected \(a digest\), found \(a digest\)$/)
       await expect(ask(service, endpoint, request())).rejects.toMatchObject({ message: expect.stringContaining('no verified worker') as string })
       await expect(again()).rejects.toMatchObject({ message: expect.stringContaining('worker_quarantined') as string })
     })

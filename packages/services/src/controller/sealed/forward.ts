@@ -9,6 +9,7 @@ import type { ForwardDeps } from '../forward.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import { bodyHash, digestOf } from '../relay.ts'
 import { type Outcome, withTurn } from '../stages/exchange.ts'
+import { told } from '../upstream.ts'
 import { readWhole, type WorkerAnswer } from '../worker-answer.ts'
 import { OpaqueRecord, unstated } from './record.ts'
 import { type OpaqueRequest, opaqueHead, readOpaque, sendOpaque } from './send.ts'
@@ -112,8 +113,9 @@ async function checkWorker(
 ): Promise<StatementCheck> {
   const { enc, clientNonce, sessionId } = request
   const check = await checkStatement(worker, { receiptId, enc, clientNonce, sessionId, requestHash, responseHash: complete ? hash : null })
-  const { result, reason } = check.event
-  if (result !== 'match') registry.quarantine(worker, `its statement did not match: ${reason ?? result}`, result === 'mismatch' ? 'party' : 'session')
+  const { result } = check.event
+  if (result !== 'match')
+    registry.quarantine(worker, `its statement did not match: ${told(check.event)}`, result === 'mismatch' ? 'party' : 'session')
   return check
 }
 

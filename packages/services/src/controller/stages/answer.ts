@@ -7,7 +7,7 @@ import { receiptOfTrailers } from '../../http/receipt-trailer.ts'
 import type { CancelSignal } from '../cancellation.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import { holdPlain, type Relayed, relayStream, responseEvents } from '../relay.ts'
-import { checkUpstream, type UpstreamCheck } from '../upstream.ts'
+import { checkUpstream, told, type UpstreamCheck } from '../upstream.ts'
 import { header } from './answer-header.ts'
 import type { Outcome } from './exchange.ts'
 import type { InferenceRequest } from './read-request.ts'
@@ -128,8 +128,8 @@ async function checkReceipt(
     receiptKey: receiptKey === null ? null : fromHex(receiptKey),
     offered: receiptOfTrailers(relayed.trailers ?? {}),
   })
-  const { result, reason } = check.event
-  if (result !== 'match') registry.quarantine(worker, `its receipt did not match: ${reason ?? result}`, result === 'mismatch' ? 'party' : 'session')
+  const { result } = check.event
+  if (result !== 'match') registry.quarantine(worker, `its receipt did not match: ${told(check.event)}`, result === 'mismatch' ? 'party' : 'session')
   return check
 }
 
