@@ -146,6 +146,34 @@ test('a lift that the store does not take is none, and leaves no gap; what was f
   await trail.close()
 })
 
+test('a lift that is told stands in the trail once, also where old entries cannot be taken out; of too many the oldest go', async () => {
+  let failing = true
+  const kept = new Map<string, { version: number; content: string }>()
+  const rows = {
+    raise: async (_: string, told: { key: string; content: string }[]) => {
+      for (const { key, content } of told) kept.set(key, { version: 1, content })
+    },
+    list: async (_: string, __: string, most: number) => {
+      if (failing) throw new Error('the store does not answer')
+      return new Map([...kept].sort(([a], [b]) => (a < b ? -1 : 1)).slice(0, most))
+    },
+    remove: async (_: string, keys: readonly string[]) => {
+      for (const key of keys) kept.delete(key)
+    },
+  } as unknown as AuthorityRows
+  const trail = new BanTrail({ rows, now: () => new Date(1_700_000_000_000), by: () => 'sha256:a', everyMs: 1_000_000 })
+  await trail.lifting(ban(1), 'our own fault')
+  await trail.lifting(ban(2), 'our own fault')
+  failing = false
+  expect(await trail.view()).toMatchObject({ entries: [{ subject: ban(1).subject }, { subject: ban(2).subject }], missing: 0 })
+  const content = JSON.stringify({ action: 'barred', by: 'sha256:b', count: 1, reason: 'found out', subject: ban(3).subject, until: 1_700_086_400 })
+  for (let i = 1; i <= 19_997; i++) kept.set(`001690000000-${'ab'.repeat(8)}-${String(i).padStart(8, '0')}`, { version: 1, content })
+  await trail.lifting(ban(4), 'our own fault')
+  const { entries, missing } = await trail.view()
+  expect([entries.length, entries.slice(-3).map(({ subject }) => subject), missing]).toEqual([19_000, [1, 2, 4].map((n) => ban(n).subject), 0])
+  await trail.close()
+})
+
 test('veriteed bans lists, lifts and tells the trail of a controller, also after it started anew', { timeout: 60_000 }, async () => {
   const state = join(directory, 'c')
   await writeFile(join(directory, 'token'), 'a-credential-that-nobody-would-guess-0123456789\n')

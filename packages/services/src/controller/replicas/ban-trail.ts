@@ -37,6 +37,8 @@ export interface BanTrailOptions {
 
 const table = 'ban-trail'
 const maxRows = 20_000
+/** Of those, the rest is room for what controllers write at the same time. */
+const mostKept = 19_000
 /** What waits while the store does not answer. */
 const maxPending = 1_000
 const maxReason = 300
@@ -120,8 +122,15 @@ export class BanTrail {
     if (rows.length === 0) return
     await this.#options.rows.raise(table, rows)
     this.#pending = this.#pending.filter((row) => !rows.includes(row))
+    // What was told is told, whatever becomes of the old ones; the next time they are looked at again.
+    await this.#prune().catch(() => undefined)
+  }
+
+  /** Of rows beyond what a reader takes, the latest would be those that nobody sees. */
+  async #prune(): Promise<void> {
     const since = Math.floor(this.#options.now().getTime() / 1000) - keptSeconds
-    const old = [...(await this.#options.rows.list(table, '', maxRows)).keys()].filter((key) => Number(key.slice(0, 12)) < since)
+    const keys = [...(await this.#options.rows.list(table, '', maxRows)).keys()].sort()
+    const old = keys.filter((key, i) => Number(key.slice(0, 12)) < since || i < keys.length - mostKept)
     if (old.length > 0) await this.#options.rows.remove(table, old)
   }
 }

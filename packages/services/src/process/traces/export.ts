@@ -38,10 +38,14 @@ export function openTraces(config: TracesConfig, role: string, metrics: Metrics,
 function pause(ms: number, stop: AbortSignal): Promise<void> {
   if (stop.aborted) return Promise.resolve()
   const { promise, resolve } = Promise.withResolvers<void>()
-  const timer = setTimeout(resolve, ms)
+  const end = (): void => resolve()
+  const timer = setTimeout(end, ms)
   timer.unref()
-  stop.addEventListener('abort', () => resolve(), { once: true })
-  return promise.finally(() => clearTimeout(timer))
+  stop.addEventListener('abort', end, { once: true })
+  return promise.finally(() => {
+    clearTimeout(timer)
+    stop.removeEventListener('abort', end)
+  })
 }
 
 const timeoutMs = 5_000

@@ -43,6 +43,7 @@ export class SpanExporter {
   #queue: FinishedRequest[] = []
   readonly #facts = new Map<string, SpanInference>()
   readonly #stop = new AbortController()
+  /** Ends one wait; that of the whole service would keep whatever has ever waited. */
   #full: AbortController
   readonly #running: Promise<void>
 
@@ -73,13 +74,14 @@ export class SpanExporter {
   /** Sends what is queued, once; what is not taken then is dropped. */
   async stop(): Promise<void> {
     this.#stop.abort()
+    this.#full.abort()
     await this.#running
   }
 
   async #run(): Promise<void> {
     while (!this.#stop.signal.aborted) {
       this.#full = new AbortController()
-      if (this.#queue.length < maxBatch) await this.#options.wait(everyMs, AbortSignal.any([this.#stop.signal, this.#full.signal]))
+      if (this.#queue.length < maxBatch) await this.#options.wait(everyMs, this.#full.signal)
       await this.#flush()
     }
     await this.#flush()
