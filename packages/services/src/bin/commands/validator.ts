@@ -5,7 +5,7 @@ import { type AdmissionTrust, manifestPolicy, verifyAdmissionManifest } from 've
 import { intelSgxRootCa } from 'veritee/attestation'
 import { beaconChainFromJson } from 'veritee/beacon'
 import { jcs, toHex } from 'veritee/bytes'
-import { epochFilesAt, type SiteBounds } from 'veritee/client'
+import { epochFilesAt, isLoopbackHost, type SiteBounds } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
 import { eventOf, parseReceipt } from 'veritee/receipt'
@@ -290,6 +290,7 @@ async function run(values: Values): Promise<number> {
   }
   if (trust.threshold > new Set(trust.keys).size) throw fail('usage', '--threshold: expected no more than there are signers')
   const confirmAt = confirmBind(values)
+  const confirmers = values.confirmer.map(confirmerOf)
   const manifestText = await nodeFiles.readText(required(values.manifest, '--manifest'))
   const manifest = await verifyAdmissionManifest(manifestText, trust, now())
   const scoringText = await nodeFiles.readText(required(values['scoring-policy'], '--scoring-policy'))
@@ -363,7 +364,7 @@ async function run(values: Values): Promise<number> {
         publish: async (epoch, { written }) => void (await writeBundle(join(out, `epoch-${epoch}`), written.bundle)),
         publishAgain: (epoch, files) => writeInto(join(out, `epoch-${epoch}`), files),
         peers: peersOf(values, out, scoring),
-        confirmers: confirming === null && values.confirmer.length === 0 ? null : values.confirmer.map(urlOf),
+        confirmers: confirming === null && confirmers.length === 0 ? null : confirmers,
       },
       values.epochs === undefined ? Number.POSITIVE_INFINITY : count(values.epochs, '--epochs', 1),
     )
@@ -443,6 +444,13 @@ function controllerOf(text: string): { readonly url: string; readonly operator: 
   const operator = text.slice(at + 1)
   if (at < 1 || !/^[0-9a-f]{64}$/.test(operator)) throw fail('usage', `--controller: expected URL=OPERATOR, found ${JSON.stringify(text)}`)
   return { url: urlOf(text.slice(0, at)), operator }
+}
+
+/** What is handed over has prompts, accounts' habits and keys to digests in it. */
+function confirmerOf(text: string): string {
+  const { protocol, hostname } = new URL(urlOf(text))
+  if (protocol !== 'https:' && !isLoopbackHost(hostname)) throw fail('usage', `--confirmer: expected https beyond loopback, found ${text}`)
+  return text
 }
 
 function urlOf(text: string): string {

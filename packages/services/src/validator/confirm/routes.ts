@@ -6,8 +6,12 @@ import { HttpError } from '../../http/errors.ts'
 import { type Listening, listen } from '../../http/listen.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { acceptRequest, type ConfirmationDesk } from './accept.ts'
+import { askerOf } from './asker.ts'
 
-/** Where other validators hand over answers to be run again: `POST /confirmations`. Anybody may ask: the signature of a validator of the policy is the credential. `rateLimit` is of addresses. */
+/**
+ * Where other validators hand over answers to be run again: `POST /confirmations`. Anybody may ask: the signature of a validator of the policy is the credential. `rateLimit` is of validators, and of addresses for
+ * what none of them signed: behind a proxy all have one address, and a stranger must not take the turn of a validator.
+ */
 export function confirmationRoutes(desk: ConfirmationDesk, rateLimit: RateLimit): RequestListener {
   return (request, response) => {
     answer(desk, rateLimit, request, response).catch((error: unknown) => sendError(response, error))
@@ -19,10 +23,13 @@ async function answer(desk: ConfirmationDesk, rateLimit: RateLimit, request: Inc
     request.resume()
     throw new HttpError(404, 'not_found', 'expected POST /confirmations')
   }
-  const wait = rateLimit.take(request.socket.remoteAddress ?? 'unknown')
-  if (wait > 0) throw new HttpError(429, 'rate_limit_error', `retry in ${wait} s`, { headers: { 'retry-after': String(wait), connection: 'close' } })
   // A character takes three bytes at most.
-  await acceptRequest(desk, fromUtf8(await readRequestBody(request, 3 * maxConfirmationRequestLength)))
+  const body = await readRequestBody(request, 3 * maxConfirmationRequestLength)
+  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(body)
+  const others = desk.policy.validators.map(({ key }) => key).filter((key) => key !== desk.validator)
+  const wait = rateLimit.take((await askerOf(text, others)) ?? request.socket.remoteAddress ?? 'unknown')
+  if (wait > 0) throw new HttpError(429, 'rate_limit_error', `retry in ${wait} s`, { headers: { 'retry-after': String(wait), connection: 'close' } })
+  await acceptRequest(desk, fromUtf8(body))
   sendJson(response, '{"kept":true}', 202)
 }
 

@@ -70,6 +70,12 @@ const wrong: readonly (readonly [string, readonly string[], string, RegExp])[] =
   ['run with more than all signers', [...running.slice(0, -1), '2'], 'usage', /--threshold: expected no more than there are signers/],
   ['run with one signer named twice', [...running.slice(0, -1), '2', '--signer', 'ab'.repeat(32)], 'usage', /no more than there are signers/],
   [
+    'a confirmer beyond loopback without TLS',
+    [...running, '--confirmer', 'http://other.example'],
+    'usage',
+    /--confirmer: expected https beyond loopback/,
+  ],
+  [
     'run with an address for confirmations and no port',
     [...running, '--confirm-host', '127.0.0.1'],
     'usage',

@@ -7,8 +7,10 @@ import { toHex, utf8 } from 'veritee/bytes'
 import { parseConfirmationRequest, signAuditRecord, type UnsignedAuditRecord } from 'veritee/scoring'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createEnclave, createOperator, sha } from '../../../../veritee/test/receipt/enclaves.ts'
+import { requestBytes } from '../../../src/http/request-bytes.ts'
 import type { AuditEvidence } from '../../../src/validator/audit/audit.ts'
 import type { ConfirmationDesk } from '../../../src/validator/confirm/accept.ts'
+import { askerOf } from '../../../src/validator/confirm/asker.ts'
 import { handOver, requestsFor } from '../../../src/validator/confirm/hand-over.ts'
 import { listenForConfirmations } from '../../../src/validator/confirm/routes.ts'
 import type { EpochStore } from '../../../src/validator/store/epoch-store.ts'
@@ -175,4 +177,37 @@ test('S22: requests are taken on loopback, elsewhere behind TLS only, and nowher
   const open = listenForConfirmations({ host: '0.0.0.0', port: 0, behindTls: false }, desk)
   await expect(open).rejects.toMatchObject({ code: 'usage' })
   expect(await listenForConfirmations(null, desk)).toBeNull()
+})
+
+test('S18: a stranger behind the same proxy takes no turn from a validator, whose signature is looked for before anything is read', async () => {
+  const own = toHex(fixedKey(8).publicKey)
+  const asker = toHex(key.publicKey)
+  const policy = { network: 'test', validators: [own, asker].map((one) => ({ key: one, operator: null, weight: 1n })) }
+  const desk = { validator: own, policy, roster: { operators: [] }, now: () => new Date(1_800_000_000_000) } as unknown as ConfirmationDesk
+  const listening = await listenForConfirmations({ host: '127.0.0.1', port: 0, behindTls: false }, desk)
+  closing.push(() => void listening?.close())
+  await put([mismatch(0), evidence])
+  const [text = ''] = await requestsFor(store, 5, key)
+  const post = async (body: string): Promise<number> => {
+    const { status } = await requestBytes(`${listening?.url}/confirmations`, {
+      method: 'POST',
+      body: utf8(body),
+      timeoutMs: 60_000,
+      maxBytes: 1 << 16,
+    })
+    return status
+  }
+  const strange = text.replace(asker, 'ab'.repeat(32))
+  const statuses: number[] = []
+  // As many as an address may at once, and one more.
+  for (let i = 0; i < 65; i++) statuses.push(await post(i % 2 === 0 ? strange : 'x'))
+  expect([...new Set(statuses.slice(0, 64))].sort()).toEqual([400, 403])
+  expect(statuses[64]).toBe(429)
+  // Nobody takes part here.
+  expect(await post(text)).toBe(403)
+
+  expect(await askerOf(text, [own, asker])).toBe(asker)
+  expect(await askerOf(text, [own])).toBeNull()
+  for (const other of [strange, `${text} `, text.replace('"index":0', '"index":1'), text.replace('"slot":0', '"slot":1'), ''])
+    expect(await askerOf(other, [asker, 'ab'.repeat(32)])).toBeNull()
 })
