@@ -195,6 +195,19 @@ describe('responses of an engine with tools', () => {
     expect((JSON.parse(textOf(next)) as { output: Item[] }).output.map(({ type }) => type)).toEqual(['function_call', 'function_call'])
   })
 
+  test('S10: one whose end is too long for an event, with what a response repeats, has failed, and has a receipt', async () => {
+    const piece = 'word '.repeat(2_000)
+    engine.chat = (_, response) =>
+      sse(response, [...Array.from({ length: 90 }, () => choice({ content: piece })), choice({}, 'stop'), data('[DONE]')])
+    const { status, headers, text } = await postResponse(worker.url, { stream: true, instructions: 'x'.repeat(200_000) })
+    expect(status).toBe(200)
+    expect(typesIn(text)).toContain('response.output_item.done')
+    expect(eventsIn(text).at(-1)).toMatchObject({ type: 'response.failed', response: { status: 'failed', output: [] } })
+    const receipt = await receiptOf(worker, headers.get('x-receipt-id'))
+    expect(outcomeIn(receipt)).toBe('error')
+    expect(eventOf(receipt, 'response.returned')?.body_hash).toBe(`sha256:${createHash('sha256').update(text).digest('hex')}`)
+  })
+
   test('logprobs, with the answer or with its pieces', async () => {
     const told = { token: 'Hello', bytes: [72], logprob: -0.5, top_logprobs: [] }
     engine.chat = (body, response) =>

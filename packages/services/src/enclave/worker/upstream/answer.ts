@@ -147,13 +147,22 @@ async function stream(answering: Answering): Promise<void> {
     response.removeHeader('cache-control')
     return refuse(answering, failure)
   }
-  const told = failure === null ? null : failureAnswer(failure)
-  if (!gone && told !== null) {
+  let last: string | null = null
+  try {
+    if (!gone && failure === null) last = form.done(null)
+  } catch (error) {
+    // The engine has answered, and what it said cannot be told as the end of this stream: it has failed, and has a receipt.
+    failure = error
+  }
+  if (!gone && failure !== null) {
+    const told = failureAnswer(failure)
     begin()
     await send(form.failed(told))
+    last = form.done(told)
   }
   // What tells the reader that the answer is whole goes out after the receipt is durable, or not at all.
-  const { bodyHash, event, end } = await events.close(gone ? null : () => form.done(told))
+  const ending = last
+  const { bodyHash, event, end } = await events.close(ending === null ? null : () => ending)
   const outcome = gone ? 'aborted' : failure === null ? answer.outcome : outcomeOf(failure)
   addReceipt(response, await finish(answering, outcome, bodyHash, { tree: events.tree, event }))
   end()
