@@ -27,8 +27,8 @@ export {
   externalEnginesExtension,
   externalEnginesOf,
 } from './external/event.ts'
-export { applyRewrite, type RewriteEvent, type RewriteOperation } from './external/rewrite.ts'
-export { chatOfResponses, responsesToChat } from './external/translate.ts'
+export { applyRewrite, type RewriteEvent, type RewriteOperation, responsesToChat } from './external/rewrite.ts'
+export { chatOfResponses } from './external/translate.ts'
 export { checkKeysetWindow, type Keyset, keysetDigest, maxKeysetSeconds, parseKeyset, ReceiptKeys } from './keyset.ts'
 export {
   eventOf,

@@ -7,6 +7,7 @@ import { parseLogTrust } from '../log/trust.ts'
 import type { EvidencePolicy, Policy, ReleasePolicy, Role } from '../policy/policy.ts'
 import { roles } from '../policy/policy.ts'
 import { type ReleasedCode, releaseDemand } from '../policy/released.ts'
+import { lacking } from './lacking.ts'
 import { checkNewest, type ReleasesSeen, releaseKeySet } from './seen.ts'
 import { releaseText, type SignedRelease } from './statement.ts'
 import { type VerifiedRelease, verifySigners } from './verify.ts'
@@ -42,15 +43,6 @@ export async function withReleases(policy: Policy, documents: readonly ReleaseDo
   }
   checkNewest(judging, seen)
   return judging
-}
-
-/** Whether a section demands a statement and has been given none. */
-export function lacksRelease(policy: Policy): boolean {
-  return roles.some((role) => lacking(policy.roles[role]))
-}
-
-function lacking(section: EvidencePolicy | undefined): section is EvidencePolicy & { readonly release: ReleasePolicy } {
-  return section !== undefined && section.release !== 'any' && (section.released ?? []).length === 0
 }
 
 /**

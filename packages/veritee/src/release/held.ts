@@ -1,6 +1,6 @@
 import type { Policy } from '../policy/policy.ts'
 import { type ReleasePolicy, roles } from '../policy/policy.ts'
-import { type ReleaseDocument, withWantedReleases } from './demanded.ts'
+import type { ReleaseDocument } from './demanded.ts'
 import { checkNewest, newestReleases, type ReleaseSeen, releaseKeySet } from './seen.ts'
 
 /** Remembers the newest statement of each set of signers, longer than a process lives. Where it cannot, both throw: what is forgotten can be rolled back. */
@@ -22,6 +22,10 @@ export interface HeldReleasesOptions {
 /** Of one set of signers, and of all together: whoever judges evidence verifies them each time. */
 const mostHeld = 8
 const mostHeldInAll = 32
+
+/** Read where a policy demands statements, and not before: a browser is spared the statement's and the log's code otherwise. */
+const withWantedReleases: typeof import('./demanded.ts').withWantedReleases = async (policy, documents) =>
+  (await import('./demanded.ts')).withWantedReleases(policy, documents)
 
 interface Held {
   readonly document: ReleaseDocument

@@ -1,6 +1,7 @@
 export { type AcceptedPolicy, acceptRelease } from './accept.ts'
-export { lacksRelease, type ReleaseDocument, releaseEntry, withReleases, withWantedReleases } from './demanded.ts'
+export { type ReleaseDocument, releaseEntry, withReleases, withWantedReleases } from './demanded.ts'
 export { HeldReleases, type HeldReleasesOptions, type ReleaseMemory } from './held.ts'
+export { lacksRelease } from './lacking.ts'
 export { checkNewest, newestReleases, type ReleaseSeen, type ReleasesSeen, releaseKeySet } from './seen.ts'
 export { maxServedLength, maxServedReleases, parseServedReleases, servedReleasesText } from './served.ts'
 export { maxReleaseLength, parseRelease, type ReleasedEnclave, type ReleaseStatement, type SignedRelease } from './statement.ts'

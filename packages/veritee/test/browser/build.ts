@@ -7,6 +7,8 @@ const root = fileURLToPath(new URL('../../../../', import.meta.url))
 export interface BuiltFile {
   readonly name: string
   readonly content: string | Uint8Array
+  /** Read by a page only where it is needed. */
+  readonly isLater: boolean
 }
 
 /** Builds in memory: a library entry given as source text, or the pages of a folder under `root`. Nothing is written. */
@@ -31,9 +33,22 @@ export async function buildForBrowser(entry: { readonly source: string } | { rea
       write: false,
       target: 'es2022',
       modulePreload: false,
-      ...(library ? { rollupOptions: { input: virtual, preserveEntrySignatures: 'strict' as const } } : {}),
+      ...(library ? { rollupOptions: { input: virtual, preserveEntrySignatures: 'allow-extension' as const } } : {}),
     },
   })
   const outputs = (Array.isArray(result) ? result : [result]) as Rollup.RollupOutput[]
-  return outputs.flatMap(({ output }) => output.map((file) => ({ name: file.fileName, content: file.type === 'chunk' ? file.code : file.source })))
+  const files = outputs.flatMap(({ output }) => output)
+  const atOnce = new Set<string>()
+  const reach = (name: string): void => {
+    const file = files.find(({ fileName }) => fileName === name)
+    if (file?.type !== 'chunk' || atOnce.has(name)) return
+    atOnce.add(name)
+    file.imports.forEach(reach)
+  }
+  for (const file of files) if (file.type === 'chunk' && file.isEntry) reach(file.fileName)
+  return files.map((file) => ({
+    name: file.fileName,
+    content: file.type === 'chunk' ? file.code : file.source,
+    isLater: file.type === 'chunk' && !atOnce.has(file.fileName),
+  }))
 }

@@ -1,7 +1,7 @@
 import { createVerifierCache, intelSgxRootCa, type Trust } from '../../attestation/index.ts'
 import { fail } from '../../errors.ts'
 import { type Policy, parsePolicy, policyFor, roles } from '../../policy/index.ts'
-import { HeldReleases, type ReleaseMemory } from '../../release/index.ts'
+import { HeldReleases, type ReleaseMemory } from '../../release/held.ts'
 import type { CollateralSource, ConnectOptions } from '../establish.ts'
 import { type Mode, modes } from '../exchange/holding.ts'
 import type { ProofEvidence } from '../exchange/proving.ts'

@@ -1,5 +1,7 @@
 import type { Policy } from '../../policy/index.ts'
-import { type HeldReleases, lacksRelease, maxServedLength, parseServedReleases, type ReleaseDocument } from '../../release/index.ts'
+import type { ReleaseDocument } from '../../release/demanded.ts'
+import type { HeldReleases } from '../../release/held.ts'
+import { lacksRelease } from '../../release/lacking.ts'
 import { fetchTextIfThere } from '../fetch-text.ts'
 import type { Transport } from '../transport.ts'
 
@@ -16,6 +18,7 @@ export async function policyWithReleases(transport: Transport, policy: Policy, r
 
 /** None where the service has no such route, as services from before have not. */
 async function offeredBy(transport: Transport): Promise<readonly ReleaseDocument[]> {
+  const { maxServedLength, parseServedReleases } = await import('../../release/served.ts')
   const text = await fetchTextIfThere(transport, { method: 'GET', path: releasesPath }, maxServedLength)
   return text === null ? [] : parseServedReleases(text)
 }

@@ -11,7 +11,6 @@ import { eventOf, type Receipt } from '../receipt.ts'
 import type { VerifiedReport } from '../report.ts'
 import { type DescribedExternalEngine, type ExternalEngine, externalEnginesOf } from './event.ts'
 import { applyRewrite, type RewriteEvent } from './rewrite.ts'
-import { chatOfResponses } from './translate.ts'
 
 const id = 'policy.external-engine'
 type Attested = Pick<VerifiedReport, 'claims' | 'descriptor'>
@@ -113,14 +112,16 @@ async function rewrittenDigest(
   limits: Parameters<typeof applyRewrite>[2],
 ): Promise<string> {
   try {
-    const body = translation === undefined ? forwarded : translated(forwarded, limits)
+    const body = translation === undefined ? forwarded : await translated(forwarded, limits)
     return await sha256Digest(applyRewrite(body, patch, limits))
   } catch (error) {
     return `none: ${error instanceof VeriteeError ? error.message : 'unexpected failure'}`
   }
 }
 
-function translated(forwarded: Uint8Array, limits: Parameters<typeof applyRewrite>[2]): Uint8Array {
+/** Read where a receipt tells of a translation, and not before: browsers are spared the code otherwise. */
+async function translated(forwarded: Uint8Array, limits: Parameters<typeof applyRewrite>[2]): Promise<Uint8Array> {
+  const { chatOfResponses } = await import('./translate.ts')
   const value = parseJson(fromUtf8(forwarded), limits)
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw fail('receipt_malformed', 'expected a request that is an object')
   return utf8(JSON.stringify(chatOfResponses(value as Record<string, unknown>)))

@@ -3,7 +3,9 @@ import { type Json, jcs } from '../../bytes/jcs.ts'
 import { type MemberSpan, parseJsonSpans } from '../../bytes/json.ts'
 import { Shape } from '../../bytes/shape.ts'
 import { fail } from '../../errors.ts'
-import { responsesToChat } from './translate.ts'
+
+/** The translation that `chatOfResponses` makes, as the event names it. */
+export const responsesToChat = 'veritee.responses-to-chat.v1'
 
 /** How the request that went to an external engine differs from `request.forwarded`: RFC 6902, and the digest of the bytes that went (rule S10). */
 export type RewriteEvent = {

@@ -1,8 +1,5 @@
 import { fail } from '../../errors.ts'
 
-/** The translation that {@link chatOfResponses} makes, as `veritee.rewrite` names it. */
-export const responsesToChat = 'veritee.responses-to-chat.v1'
-
 type Members = { readonly [name: string]: unknown }
 
 /** Members of a request for a response that a chat says in other words, or that ask an engine for nothing. All others go on as they are. */
