@@ -314,11 +314,14 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   const recordsProof = await loggedOrLate(options, { epoch, purpose: 'records', commitment: await commitmentTo(records) })
   await until(options, shownFrom(scoring.policy, epoch))
   await before
-  const context = { ...options.evidence, at: now() }
+  // As whoever verifies the bundle judges its proofs.
+  const context = { ...options.evidence, at: new Date(closes * 1000) }
   const urls = options.controllers.map(({ url }) => url)
   const previous = await stateBefore(store, epoch)
+  const proofs = await namingOperators({ ...options, epoch, context, reports: new Reports(store, named, urls) }, records.proofs)
+  for (const digest of records.proofs.keys()) if (!proofs.has(digest)) report(`epoch ${epoch}: a fraud proof no longer holds: ${digest}`)
   const concluded = await concludeEpoch({
-    records: { ...records, proofs: await namingOperators({ ...options, epoch, context, reports: new Reports(store, named, urls) }, records.proofs) },
+    records: { ...records, proofs },
     logged: { seed: seedProof, records: recordsProof },
     policy: scoring.text,
     roster: options.roster,

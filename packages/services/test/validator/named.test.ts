@@ -98,7 +98,7 @@ async function audited(copy: Copy, named: NamedReports | null, direct: Path['kno
   } as unknown as Path['connection']
   const operators = direct === null ? [controllerOperator] : []
   const path: Path = { connection, evidence: new WeakMap([[proof, evidence]]), operators, known: direct, apiKey: null }
-  const probe = { index: 0, program: 'script', messages: [], options: { stream: false, max_tokens: 1 }, account: 0, canary: null }
+  const probe = { index: 0, program: 'script', messages: [], options: { stream: false, max_tokens: 1 }, account: 0, canary: null, order: null }
   const found = await auditProbe(await contextOf(named), path, 'demo-model', probe as unknown as Probe)
   // Whatever came of it, it is a record that readers of records take.
   await verifyAuditRecord(await signAuditRecord(found.record, fixedKey(1)))
@@ -170,5 +170,28 @@ describe('S17: a fraud proof over a report without the operator`s signature', ()
     expect(await fraudDigest(again)).toBe(digest)
     // Another process, to which nobody serves it any more, publishes the same.
     expect((await namingOperators(await served(), new Map([[digest, text]]))).get(digest)).toBe(named)
+  })
+
+  it('S5: is left out where it proves nothing at the end of the epoch, and is over another report where one carries it', async () => {
+    const [first, second] = [await loggedReceipt(worker, 0), await loggedReceipt(worker, 0, { answer: 'another' })]
+    const whole = await copyOf('whole')
+    const stale = JSON.parse(whole)
+    stale.attestation.evidence.collateral.qe_identity_signature = '00'.repeat(64)
+    const text = createFraudProof({ kind: 'sequence_reused', report: JSON.stringify(stale), receipts: [first.receipt, second.receipt] })
+    const context = { trust: await trust(), policy: policyOf(), at: judgedAt }
+    const reports = (copies: readonly string[]) => ({
+      async *of(keyset: string) {
+        expect(keyset).toBe(worker.digest)
+        yield* copies
+      },
+    })
+    const proofs = new Map([['about', text]])
+    expect(await namingOperators({ store, epoch: 8, context, reports: reports(['x', JSON.stringify(stale)]) }, proofs)).toEqual(new Map())
+    const carried = await namingOperators({ store, epoch: 9, context, reports: reports([await copyOf('stripped'), whole]) }, proofs)
+    expect((await verifyFraudProof(parseFraudProof(carried.get('about') ?? ''), context)).accused.operatorKey).toBe(operator.name)
+    // Under a manifest that takes no such worker any more.
+    const { roles } = context.policy
+    const policy = { ...context.policy, roles: { ...roles, worker: { ...roles.worker, operator: ['ab'.repeat(32)] } } } as typeof context.policy
+    expect(await namingOperators({ store, epoch: 9, context: { ...context, policy }, reports: reports([]) }, proofs)).toEqual(new Map())
   })
 })

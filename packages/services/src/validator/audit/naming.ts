@@ -1,5 +1,6 @@
 import { VeriteeError } from 'veritee/errors'
-import { type FraudContext, parseFraudProof, verifyFraudProof } from 'veritee/fraud'
+import { type FraudContext, type ProvenFraud, parseFraudProof, verifyFraudProof } from 'veritee/fraud'
+import { keysetDigest } from 'veritee/receipt'
 import type { Reports } from '../organic/reports.ts'
 import type { EpochStore } from '../store/epoch-store.ts'
 
@@ -15,31 +16,54 @@ export interface Naming {
  * Proofs of an epoch, by what they are about, each over a report that names its operator where there is one: only then it bans him, and not merely an enclave that is gone with its keys (rule S17). Whoever passed
  * on the report that came with an audit may have left the operator's signature out, which is under no quote. What came of it is kept, so that all processes of a validator publish the same.
  *
- * Controllers are asked for such reports: not before the epoch is over, as no ordinary client asks so (rule S20). Throws what `verifyFraudProof` throws.
+ * `context` is as of the end of the epoch, as of which everybody verifies its bundle. What then proves nothing, as over evidence whose collateral the accused chose to be over soon, is left out, unless another report of
+ * the keyset carries it: one such proof would have the whole bundle refused.
+ *
+ * Controllers are asked for such reports: not before the epoch is over, as no ordinary client asks so (rule S20). Throws what the store throws.
  */
 export async function namingOperators(naming: Naming, proofs: ReadonlyMap<string, string>): Promise<ReadonlyMap<string, string>> {
-  const { store, epoch } = naming
+  const { store, epoch, context } = naming
   const found = new Map<string, string>()
   for (const [digest, text] of proofs) {
     const name = `accused ${digest}`
-    const kept = await store.fact(epoch, name)
-    found.set(digest, kept ?? (await store.keep(epoch, name, await withOperator(text, naming))))
+    const kept = (await store.fact(epoch, name)) ?? (await store.keep(epoch, name, (await withOperator(text, naming)) ?? ''))
+    // Another manifest may have come into force since it was kept.
+    if (kept !== '' && (await provenBy(kept, context)) !== null) found.set(digest, kept)
   }
   return found
 }
 
-/** The proof over the first report of the keyset that names an operator; as it is where none does. */
-async function withOperator(text: string, { reports, context }: Naming): Promise<string> {
-  const { accused } = await verifyFraudProof(parseFraudProof(text), context)
-  if (accused.operatorKey !== null) return text
-  for await (const report of reports.of(accused.keysetDigest)) {
-    try {
-      const other = JSON.stringify({ ...(JSON.parse(text) as object), report: JSON.parse(report) as unknown })
-      if ((await verifyFraudProof(parseFraudProof(other), context)).accused.operatorKey !== null) return other
-    } catch (error) {
-      // Of others, and not verified so far.
-      if (!(error instanceof VeriteeError) && !(error instanceof SyntaxError)) throw error
-    }
+/** The proof over the first report of the keyset that names an operator; where none does, as it is or over the first by which it holds; null where there is none. */
+async function withOperator(text: string, { reports, context }: Naming): Promise<string | null> {
+  const proven = await provenBy(text, context)
+  if (proven !== null && proven.accused.operatorKey !== null) return text
+  let found = proven === null ? null : text
+  for await (const report of reports.of(await keysetDigest(parseFraudProof(text).report.keyset))) {
+    const other = over(text, report)
+    const again = other === null ? null : await provenBy(other, context)
+    if (again === null) continue
+    if (again.accused.operatorKey !== null) return other
+    found ??= other
   }
-  return text
+  return found
+}
+
+/** Null where it proves nothing. */
+async function provenBy(text: string, context: FraudContext): Promise<ProvenFraud | null> {
+  try {
+    return await verifyFraudProof(parseFraudProof(text), context)
+  } catch (error) {
+    if (error instanceof VeriteeError) return null
+    throw error
+  }
+}
+
+/** The proof over another report, which is of others and not verified so far; null for one that is no JSON. */
+function over(proof: string, report: string): string | null {
+  try {
+    return JSON.stringify({ ...(JSON.parse(proof) as object), report: JSON.parse(report) as unknown })
+  } catch (error) {
+    if (error instanceof SyntaxError) return null
+    throw error
+  }
 }

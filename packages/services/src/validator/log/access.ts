@@ -72,7 +72,7 @@ export class LogAccess {
   async checkpoint(): Promise<VerifiedCheckpoint> {
     const bytes = await this.#get('checkpoint')
     if (bytes === null) throw fail('service_unavailable', 'the log shows no checkpoint')
-    return this.#followed(await verifyCheckpoint(fromUtf8(bytes), this.trust))
+    return this.#followed(await verifyCheckpoint(textOf(bytes), this.trust))
   }
 
   /** One that somebody else shows, verified and of one history with all that was seen. */
@@ -84,7 +84,7 @@ export class LogAccess {
   async find(entry: Uint8Array): Promise<FoundEntry | null> {
     const bytes = await this.#get(`proof/${toHex(await leafHash(entry))}`)
     if (bytes === null) return null
-    const proof = fromUtf8(bytes)
+    const proof = textOf(bytes)
     // First whose checkpoint it is: of another history, it is no defect of the proof.
     await this.#followed(await verifyCheckpoint(parseTlogProof(proof).checkpoint, this.trust))
     const { index, checkpoint } = await verifyTlogProof(proof, entry, this.trust)
@@ -111,7 +111,7 @@ export class LogAccess {
     const { viewsToken } = this.#place
     if (viewsToken === null) return null
     const bytes = await this.#get(`views/${bundle}`, { authorization: `Bearer ${viewsToken}` }, maxViewsBytes)
-    return bytes === null ? null : fromUtf8(bytes).split('\n').slice(0, -1)
+    return bytes === null ? null : textOf(bytes).split('\n').slice(0, -1)
   }
 
   /** In turn: two that are compared with one head must not both follow it. */
@@ -137,6 +137,15 @@ export class LogAccess {
     if (status === 404) return null
     if (status !== 200) throw fail('service_refused', `the log answered with status ${status}`)
     return bytes
+  }
+}
+
+/** Bytes that are no text are no answer: whoever gives them is as good as away. */
+function textOf(bytes: Uint8Array): string {
+  try {
+    return fromUtf8(bytes)
+  } catch (cause) {
+    throw fail('service_unavailable', 'the log answered with bytes that are no text', cause)
   }
 }
 
