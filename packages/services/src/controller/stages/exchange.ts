@@ -29,25 +29,28 @@ export async function withTurn(
   response.once('close', () => {
     if (!response.writableFinished) cancellation.abort(new HttpError(499, 'invalid_request_error', 'the requester went away'))
   })
-  const receipt = ledger.open(bearer(incoming))
+  let receipt: PendingReceipt | null = null
   const { answerMs } = registry.routing.limits
   const deadline = setTimeout(() => cancellation.abort(timeIsUp(answerMs)), answerMs)
   let settle = (_: Outcome): void => undefined
   let outcome: Outcome = { outcome: 'error', usage: null }
-  const admit = async (model: string, promptBytes: number): Promise<Grant | null> => {
-    const grant = (await access?.admit(incoming, model, promptBytes)) ?? null
-    if (grant instanceof HttpError) throw grant
-    if (grant === null) return null
-    for (const [name, value] of Object.entries(grant.headers ?? {})) response.setHeader(name, value)
-    settle = (facts) => grant.settle({ receiptId: receipt.id, model, ...facts })
-    return grant
-  }
   try {
+    // Throws where receipts cannot be kept: nobody is answered without one.
+    const opened = ledger.open(bearer(incoming))
+    receipt = opened
+    const admit = async (model: string, promptBytes: number): Promise<Grant | null> => {
+      const grant = (await access?.admit(incoming, model, promptBytes)) ?? null
+      if (grant instanceof HttpError) throw grant
+      if (grant === null) return null
+      for (const [name, value] of Object.entries(grant.headers ?? {})) response.setHeader(name, value)
+      settle = (facts) => grant.settle({ receiptId: opened.id, model, ...facts })
+      return grant
+    }
     const refusal = (await access?.authenticate?.(incoming)) ?? null
     if (refusal !== null) throw refusal
-    outcome = await run({ receipt, signal: cancellation, admit })
+    outcome = await run({ receipt: opened, signal: cancellation, admit })
   } catch (error) {
-    receipt.abandon()
+    receipt?.abandon()
     response.removeHeader('x-receipt-id')
     sendError(response, error)
   } finally {

@@ -157,7 +157,9 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
         response.setHeader('x-aci-version', 'aci/1')
         response.setHeader('x-aci-keyset-digest', identity.keysetDigest)
         const handle = request.method === 'POST' ? inference.get(request.url ?? '') : undefined
-        if (handle !== undefined && controllers !== null && !controllers.admits(request)) return sendError(response, notVerified())
+        // Opening a body uses up a little of the key, also where it asks for a receipt only.
+        const costs = handle !== undefined || (request.method === 'POST' && isSealed(request))
+        if (costs && controllers !== null && !controllers.admits(request)) return sendError(response, notVerified())
         // So that a controller finds out without a request of somebody.
         if (controllers !== null && !controllers.admits(request)) response.setHeader(unverifiedHeader, '1')
         if (request.method === 'POST' && isSealed(request)) return void handleSealed(sealed, request, response)
