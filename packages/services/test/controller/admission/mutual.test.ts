@@ -58,11 +58,15 @@ const register = ({ control }: RunningController) => registerWorker(control.url,
 const body = JSON.stringify({ model: 'none', messages: [{ role: 'user', content: 'x' }] })
 
 /** What the worker says to a request over a connection whose client shows this key: a worker that has no models answers 404 to whom it serves. */
-async function ask(tls: { readonly key: string; readonly cert: string } | null, more: { [name: string]: string } = {}): Promise<[number, unknown]> {
+async function ask(
+  tls: { readonly key: string; readonly cert: string } | null,
+  more: { [name: string]: string } = {},
+  path = '/v1/chat/completions',
+): Promise<[number, unknown]> {
   const pool = pinnedPool(worker.server.url, spki(), 1, tls)
   try {
     const headers = { 'content-type': 'application/json', ...more }
-    const answer = await pool.request({ method: 'POST', path: '/v1/chat/completions', headers, body })
+    const answer = await pool.request({ method: 'POST', path, headers, body })
     return [answer.statusCode, ((await answer.body.json()) as { error: { code: unknown } }).error.code]
   } finally {
     await pool.destroy()
@@ -111,7 +115,8 @@ describe('S13: a worker serves controllers that it has verified', () => {
     expect(await ask(null)).toEqual(refused)
     expect(await ask(stranger.controller.identity.tls)).toEqual(refused)
     // Nor with a body that says that it is encrypted to the worker.
-    expect(await ask(stranger.controller.identity.tls, { 'ehbp-encapsulated-key': '00'.repeat(32) })).toEqual(refused)
+    for (const path of ['/v1/chat/completions', '/v1/veritee/receipts'])
+      expect(await ask(stranger.controller.identity.tls, { 'ehbp-encapsulated-key': '00'.repeat(32) }, path)).toEqual(refused)
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const stolen = { cert: one.controller.identity.tls.cert, key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() }
     await expect(ask(stolen)).rejects.toThrow(/key values mismatch/i)
