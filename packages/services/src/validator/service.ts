@@ -401,6 +401,8 @@ async function loggedOrLate(options: Running, of: Commitment): Promise<string | 
 
 function logOf(options: Running, access: LogAccess, epoch: number): LoggedEpoch {
   const { scoring, roster, evidence, key, store, controllers, contents, peers, beacon, now, signal, report } = options
+  // As long as receipts of own traffic are looked for: then there is time for the rest.
+  const isOver = (): boolean => now().getTime() / 1000 >= epochWindow(scoring.policy, epoch).closes + scoring.policy.epoch.length / 2
   return loggedEpoch({
     access,
     policy: scoring.policy,
@@ -410,7 +412,7 @@ function logOf(options: Running, access: LogAccess, epoch: number): LoggedEpoch 
     evidence,
     store,
     controllers: controllers.map(({ url }) => url),
-    contents: contents === null ? null : { held: contents, replay: replayerOf(options) },
+    contents: contents === null ? null : { held: contents, replay: replayerOf(options), isOver },
     agreeing: peers === null ? null : { access, peers, chain: beacon.chain, now, signal, report, pause: () => sleep(agreeMs, undefined, { signal }) },
   })
 }

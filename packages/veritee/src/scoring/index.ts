@@ -9,6 +9,7 @@ export {
   auditVersion,
   maxAuditRecordLength,
   maxRecordsPerEpoch,
+  maxRecordTokens,
   type Timing,
   type UnsignedAuditRecord,
   type WorkerId,

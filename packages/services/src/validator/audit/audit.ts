@@ -12,6 +12,7 @@ import {
   auditVersion,
   type Fault,
   faults,
+  maxRecordTokens,
   type Obstacle,
   type UnsignedAuditRecord,
   type WorkerId,
@@ -186,7 +187,7 @@ async function recordOf(
     view: seen.view === null ? null : { digest: await jcsDigest(seen.view as unknown as Json), log: (await context.findInLog?.(seen.view)) ?? null },
     replay: audited,
     timings: timingsOf(answer),
-    output_tokens: audited?.tokens.total ?? inference?.completion_tokens ?? 0,
+    output_tokens: audited?.tokens.total ?? toldTokens(inference?.completion_tokens),
     verdict,
     reason: told,
     charged,
@@ -255,6 +256,11 @@ function attestationOf({ worker }: Seen, error: VeriteeError | null): UnsignedAu
     : { verdict: 'accepted', code: null, evidence, collateral }
 }
 
+/** As many as a record can tell: a worker may sign any number. */
+export function toldTokens(count: number | null | undefined): number {
+  return Math.min(count ?? 0, maxRecordTokens)
+}
+
 /** What a record says of a replay; null where it did not come to a comparison. */
 export async function auditedReplay(replay: Replayed | null, receipt: Receipt | null): Promise<AuditedReplay | null> {
   if (replay === null) return null
@@ -262,13 +268,13 @@ export async function auditedReplay(replay: Replayed | null, receipt: Receipt | 
   if (report.level === null || report.engines === null) return null
   const reason = replayReasonOf(report)
   const outcome = report.verdict === 'fail' && reason !== 'replay_mismatch' ? 'inconclusive' : report.verdict
-  const total = receipt === null ? 0 : (eventOf(receipt, 'veritee.inference')?.completion_tokens ?? 0)
+  const total = receipt === null ? 0 : toldTokens(eventOf(receipt, 'veritee.inference')?.completion_tokens)
   return {
     level: report.level,
     outcome,
     engine: await jcsDigest(report.engines.here as unknown as Json),
     calibration: report.level === 2 ? calibration : null,
-    tokens: report.tokens ?? { total, equal: report.position ?? 0, near: report.level === 2 ? 0 : null },
+    tokens: report.tokens ?? { total, equal: Math.min(total, report.position ?? 0), near: report.level === 2 ? 0 : null },
   }
 }
 

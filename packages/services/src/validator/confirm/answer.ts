@@ -11,7 +11,7 @@ import {
   type UnsignedAuditRecord,
 } from 'veritee/scoring'
 import type { ExchangeRecord, ReplayReport } from '../../replay/index.ts'
-import { type Audited, auditedReplay } from '../audit/audit.ts'
+import { type Audited, auditedReplay, toldTokens } from '../audit/audit.ts'
 import { ofOthers } from '../audit/exchange.ts'
 import { replayReasonOf } from '../audit/reasons.ts'
 import { confirmedUntil } from './accept.ts'
@@ -57,7 +57,7 @@ export async function confirmAnswer(context: ConfirmContext, index: number, text
     view: { digest: view, log: null },
     replay: found?.level === 1 ? found : null,
     timings: null,
-    output_tokens: eventOf(receipt, 'veritee.inference')?.completion_tokens ?? 0,
+    output_tokens: toldTokens(eventOf(receipt, 'veritee.inference')?.completion_tokens),
     canary: null,
     ...(handed === null ? nothing('not_confirmable') : verdictOf(report, found?.level === 1)),
   }

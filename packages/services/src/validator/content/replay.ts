@@ -10,6 +10,8 @@ export interface ContentAudits {
   readonly held: Pick<HeldContents, 'of'>
   /** Runs an answer again; null where this validator has no weights for it. */
   readonly replay: (record: ExchangeRecord, model: ModelEvent) => Promise<Replayed | null>
+  /** Whether no more are run: what others hand over must not keep a validator from its duties, and they may hand over much. */
+  readonly isOver: () => boolean
 }
 
 /** What running an answer of others again comes to. */
@@ -24,9 +26,9 @@ export interface ContentFound {
  * Runs the answer behind a chosen leaf again, where its requester handed it over. `bucket` is how many tokens the audit view tells of: counts that are all of the answer are told as that, so that a published record
  * says no more of its length than the view does.
  */
-export async function replayContent({ held, replay }: ContentAudits, leaf: string, bucket: number): Promise<ContentFound> {
+export async function replayContent({ held, replay, isOver }: ContentAudits, leaf: string, bucket: number): Promise<ContentFound> {
   const nothing: ContentFound = { reason: null, replay: null }
-  const record = held.of(leaf)
+  const record = isOver() ? null : held.of(leaf)
   const model = record === null ? undefined : eventOf(parseReceipt(record.receipt), 'veritee.model')
   const replayed = record === null || model === undefined ? null : await replay(record, model)
   if (record === null || replayed === null) return nothing

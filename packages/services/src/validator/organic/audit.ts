@@ -6,7 +6,7 @@ import { type AuditView, chainFaults, logEntry, parseLogStatement, type SignedLo
 import { type Policy, policyFor } from 'veritee/policy'
 import { evaluateReport, parseReport, ReceiptKeys, type VerifiedReport, verifyReport } from 'veritee/receipt'
 import { auditVersion, type Fault, type Obstacle, type UnsignedAuditRecord } from 'veritee/scoring'
-import { type Audited, workerId } from '../audit/audit.ts'
+import { type Audited, toldTokens, workerId } from '../audit/audit.ts'
 import { faultOf } from '../audit/reasons.ts'
 import { type ContentAudits, replayContent } from '../content/replay.ts'
 import type { OrganicLeaf } from './choose.ts'
@@ -57,7 +57,8 @@ export async function auditOrganic(context: OrganicContext, index: number, at: O
   const rejected = judged(context, report)
   const { reason: shown, beside } =
     rejected === null ? await faultIn(context, at, signed, worker, { ...view, model }) : { reason: faultOf(rejected), beside: [] }
-  const content = shown !== null || context.contents === null ? null : await replayContent(context.contents, at.leaf, view.tokens.completion ?? 0)
+  const content =
+    shown !== null || context.contents === null ? null : await replayContent(context.contents, at.leaf, toldTokens(view.tokens.completion))
   const reason = shown ?? content?.reason ?? null
   const record: UnsignedAuditRecord = {
     ...headOf(context, index, at, view),
@@ -66,7 +67,7 @@ export async function auditOrganic(context: OrganicContext, index: number, at: O
     model: { name: model.name, weights: model.weights },
     attestation: attestationOf(text, rejected),
     replay: content?.replay ?? null,
-    output_tokens: view.tokens.completion ?? 0,
+    output_tokens: toldTokens(view.tokens.completion),
     ...(reason === null ? { verdict: 'pass', reason, charged: null } : { verdict: 'fail', reason, charged: 'worker' }),
   }
   return { record: { ...record, view: await named(at, context.origin, view) }, evidence: kept(text, signed, beside) }

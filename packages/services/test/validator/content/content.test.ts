@@ -20,7 +20,7 @@ import {
 import { policyOf } from '../../../../veritee/test/receipt/scenario.ts'
 import { RateLimit } from '../../../src/http/rate-limit.ts'
 import type { ReplayReport } from '../../../src/replay/index.ts'
-import type { Replayed } from '../../../src/validator/audit/audit.ts'
+import { auditedReplay, type Replayed } from '../../../src/validator/audit/audit.ts'
 import { type ContentLimits, HeldContents } from '../../../src/validator/content/held.ts'
 import { contentPath, contentRoutes } from '../../../src/validator/content/routes.ts'
 import { auditOrganic, type OrganicContext } from '../../../src/validator/organic/audit.ts'
@@ -176,15 +176,8 @@ describe('S6: an organic audit of a receipt whose content was handed over', () =
     here: { name: 'e', version: '1', build: sha('build'), cpu_variant: 'v' },
   }
   const bucket = 16
-  async function audited(report: Partial<ReplayReport> | null, handedOver = true) {
-    const held = await holding()
-    if (handedOver) await held.offer(contentText(content))
-    const asked: ModelEvent[] = []
-    const replay = async (_: unknown, model: ModelEvent): Promise<Replayed | null> => {
-      asked.push(model)
-      return report === null ? null : { report: { level: 1, reason: null, verdict: 'pass', engines, ...report } as ReplayReport, calibration: null }
-    }
-    const context: OrganicContext = {
+  async function contextOf(line: string, contents: OrganicContext['contents']): Promise<OrganicContext> {
+    return {
       network: 'net',
       salt: '00'.repeat(32),
       validator: toHex(fixedKey(1).publicKey),
@@ -194,14 +187,25 @@ describe('S6: an organic audit of a receipt whose content was handed over', () =
       trust: await trust(),
       policy: policyOf(),
       origin,
-      window: { bundle: async () => [view] } as unknown as OrganicContext['window'],
+      window: { bundle: async () => [line] } as unknown as OrganicContext['window'],
       reports: {
         async *of() {
           yield content.report
         },
       },
-      contents: { held, replay },
+      contents,
     }
+  }
+
+  async function audited(report: Partial<ReplayReport> | null, handedOver = true, isOver = false) {
+    const held = await holding()
+    if (handedOver) await held.offer(contentText(content))
+    const asked: ModelEvent[] = []
+    const replay = async (_: unknown, model: ModelEvent): Promise<Replayed | null> => {
+      asked.push(model)
+      return report === null ? null : { report: { level: 1, reason: null, verdict: 'pass', engines, ...report } as ReplayReport, calibration: null }
+    }
+    const context = await contextOf(view, { held, replay, isOver: () => isOver })
     const found = await auditOrganic(context, 0, { index: 0, leaf })
     await verifyAuditRecord(await signAuditRecord(found.record, fixedKey(1)))
     // Neither what is published nor what is kept holds anything of it.
@@ -220,6 +224,26 @@ describe('S6: an organic audit of a receipt whose content was handed over', () =
       replay: { level: 1, outcome: 'pass', tokens: { total: bucket, equal: bucket, near: null } },
       output_tokens: bucket,
     })
+  })
+
+  it('S5: tells as many tokens as a record can, whatever number a worker signs', async () => {
+    const receipt = worker.receipt([
+      { type: 'request.received', body_hash: sha(request) },
+      modelEvent,
+      { ...inferenceEvent('complete'), completion_tokens: 2 ** 40 },
+      { type: 'response.returned', body_hash: sha(response) },
+      { type: 'veritee.receipt_key', commitment: await receiptKeyCommitment(key) },
+      { type: 'veritee.log', origin, promised_by: promisedBy },
+      { type: 'veritee.chain', sequence: 1, previous: sha('before') },
+    ])
+    const statement = await auditViewOf(parseReceipt(receipt), key)
+    const line = await signLogStatement(statement, (message) => new Uint8Array(sign(null, message, worker.receiptKey)))
+    const { record } = await auditOrganic(await contextOf(line, null), 0, { index: 0, leaf: toHex(await leafHash(await logEntry(statement))) })
+    expect(record).toMatchObject({ verdict: 'pass', output_tokens: 2 ** 24 })
+    await signAuditRecord(record, fixedKey(1))
+    const report = { level: 1, reason: 'prompt_differs', verdict: 'fail', engines, tokens: null, position: null } as ReplayReport
+    const told = await auditedReplay({ report, calibration: null }, parseReceipt(receipt))
+    expect(told?.tokens).toEqual({ total: 2 ** 24, equal: 0, near: null })
   })
 
   it('charges the worker with what the replay shows and the view does not', async () => {
@@ -242,5 +266,7 @@ describe('S6: an organic audit of a receipt whose content was handed over', () =
     expect((await audited(null)).record).toMatchObject(viewAlone)
     const without = await audited(null, false)
     expect([without.record.replay, without.asked]).toEqual([null, 0])
+    const late = await audited({ tokens: { total: 12, equal: 12, near: null } }, true, true)
+    expect([late.record.replay, late.record.verdict, late.asked]).toEqual([null, 'pass', 0])
   })
 })

@@ -12,6 +12,7 @@ import {
   auditVersion,
   maxAuditRecordLength,
   maxRecordsPerEpoch,
+  maxRecordTokens,
   type Timing,
   type WorkerId,
 } from './record.ts'
@@ -44,7 +45,6 @@ const members = [
 const reasons: readonly (Fault | Obstacle)[] = [...faultNames, ...obstacles]
 /** A day: whatever takes longer was cut off before. */
 const maxMilliseconds = 86_400_000
-const maxTokens = 1 << 24
 export const maxEpoch: number = 2 ** 32 - 1
 
 /**
@@ -82,7 +82,7 @@ export function auditRecordFromJson(value: unknown): AuditRecord {
     view: o.view === null ? null : view(o.view),
     replay: o.replay === null ? null : replay(o.replay),
     timings: o.timings === null ? null : timings(o.timings),
-    output_tokens: shape.integer(o.output_tokens, 'output_tokens', maxTokens),
+    output_tokens: shape.integer(o.output_tokens, 'output_tokens', maxRecordTokens),
     canary: o.canary === null ? null : shape.digest(o.canary, 'canary'),
     verdict: shape.oneOf(o.verdict, 'verdict', ['pass', 'fail', 'inconclusive', 'unattributable']),
     reason: o.reason === null ? null : shape.oneOf(o.reason, 'reason', reasons),
@@ -145,7 +145,7 @@ function replay(value: unknown): AuditedReplay {
   const o = shape.object(value, 'replay', ['level', 'outcome', 'engine', 'calibration', 'tokens'])
   if (o.level !== 1 && o.level !== 2) throw shape.refuse('replay.level', '1 or 2')
   const t = shape.object(o.tokens, 'replay.tokens', ['total', 'equal', 'near'])
-  const total = shape.integer(t.total, 'replay.tokens.total', maxTokens)
+  const total = shape.integer(t.total, 'replay.tokens.total', maxRecordTokens)
   return {
     level: o.level,
     outcome: shape.oneOf(o.outcome, 'replay.outcome', ['pass', 'fail', 'inconclusive']),

@@ -82,3 +82,5 @@ export type AuditRecord = UnsignedAuditRecord & { readonly signature: string }
 export const auditVersion = 'veritee.audit.v1'
 export const maxAuditRecordLength: number = 8192
 export const maxRecordsPerEpoch: number = 1_000_000
+/** Tokens that a record tells of one answer. */
+export const maxRecordTokens: number = 1 << 24
