@@ -4,6 +4,7 @@ import { toHex } from '../bytes/hex.ts'
 import { fail, type VeriteeError } from '../errors.ts'
 import { policyFor } from '../policy/parse.ts'
 import type { Policy, Role } from '../policy/policy.ts'
+import { releaseFinding } from '../policy/released.ts'
 import type { Verdict } from '../policy/verdict.ts'
 import { type Channel, evaluateReport } from '../receipt/evaluate-report.ts'
 import { maxReportBytes, parseReport, type VerifiedReport, verifyReport } from '../receipt/report.ts'
@@ -120,15 +121,18 @@ function channelOf(transport: Transport, report: VerifiedReport, sealed: boolean
   return 'attested'
 }
 
-/** Throws `keyset_changed` where a response names another keyset, `keyset_expired` and `policy_attestation_age` where it is time to verify again. */
+/** Throws `keyset_changed` where a response names another keyset, `keyset_expired`, `policy_attestation_age` and `release_expired` where it is time to verify again. */
 export function checkStillVerified(service: Service, statedDigest: string | null): void {
   const { report, options, attestedAt } = service
   const now = options.now()
   if (statedDigest !== null && statedDigest !== report.keysetDigest) throw keysetChanged(report.keysetDigest, statedDigest)
   if (now.getTime() >= report.keyset.not_after * 1000) throw fail('keyset_expired', 'the keyset has passed its not_after: verify the service again')
-  const maxAge = policyFor(options.policy, options.role).maxAttestationAge
+  const section = policyFor(options.policy, options.role)
+  const maxAge = section.maxAttestationAge
   if (maxAge !== 'any' && now.getTime() - attestedAt.getTime() > maxAge * 1000)
     throw fail('policy_attestation_age', `verified more than ${maxAge} s ago: verify the service again`)
+  const { code, detail } = releaseFinding(report.claims, section, now, null)
+  if (code !== undefined) throw fail(code, detail)
 }
 
 /** `stated` is what an answer named: the service's word, shortened to what a digest can be. */

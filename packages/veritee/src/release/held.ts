@@ -84,8 +84,9 @@ export class HeldReleases {
     }
     const before = this.#held
     for (const document of fresh) if (used.has(document)) await this.#hold(policy, document)
-    await this.#keep()
+    // Also where it cannot be kept: what was admitted by older statements must not outlast the newer one within this process.
     if (raised || this.#held !== before) this.#onChange()
+    await this.#keep()
     return judged
   }
 

@@ -2,7 +2,16 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Connection, type ConnectionOptions, connect, defaultReleaseDirectory, diskReleases, nodeTransport } from '../../src/client/index.ts'
+import {
+  type Connection,
+  type ConnectionOptions,
+  checkStillVerified,
+  connect,
+  defaultReleaseDirectory,
+  diskReleases,
+  nodeTransport,
+  type Service,
+} from '../../src/client/index.ts'
 import type { Policy } from '../../src/policy/index.ts'
 import { releaseKeySet, servedReleasesText, withReleases } from '../../src/release/index.ts'
 import { refusal } from '../bytes/refusal.ts'
@@ -74,6 +83,15 @@ describe('S25: statements that the service shows', () => {
     await show(await statement({ sequence: 8, withdrawn: ['0.1.0'] }))
     expect(await refusal(() => c.verify())).toBe('release_withdrawn')
     expect(asked()).toBe(2)
+  })
+
+  it('that have become too old since end the service, as its keys would', async () => {
+    const issued = Math.floor(Date.now() / 1000) - 604_000
+    await show(await statement({ issued }))
+    const { service } = await open()
+    const at = (seconds: number): Service => ({ ...service, options: { ...service.options, now: () => new Date((issued + seconds) * 1000 + 999) } })
+    expect(() => checkStillVerified(at(604_800), null)).not.toThrow()
+    expect(await refusal(async () => checkStillVerified(at(604_801), null))).toBe('release_expired')
   })
 
   it('are not asked for where one was given by hand, or none is demanded', async () => {

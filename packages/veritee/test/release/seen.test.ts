@@ -150,6 +150,20 @@ describe('S25: what services show is verified, held and remembered', () => {
     expect(numbers(await other.judging(worker()))).toEqual([7, 6])
   })
 
+  it('what cannot be kept is seen all the same: whoever was judged before is judged again, and the older one refused', async () => {
+    let told = 0
+    let failing = true
+    const kept = memory()
+    const put: ReleaseMemory['put'] = (keySet, seen) => (failing ? Promise.reject(new TypeError('no disk')) : kept.put(keySet, seen))
+    const held = new HeldReleases({ now, memory: { get: (keySet) => kept.get(keySet), put }, onChange: () => void told++ })
+    await expect(held.judging(worker(), [await plain({ sequence: 9 })])).rejects.toThrow('no disk')
+    await expect(held.judging(worker())).rejects.toThrow('no disk')
+    expect(told).toBe(1)
+    failing = false
+    expect(numbers(await held.judging(worker(), [await plain({ sequence: 8 })]))).toEqual([9, 8])
+    expect([...kept.kept.values()].map(({ sequence }) => sequence)).toEqual([9])
+  })
+
   it('a memory that fails is no memory of nothing', async () => {
     const broken: ReleaseMemory = {
       get: () => Promise.reject(new TypeError('no disk')),
