@@ -51,7 +51,7 @@ const meanings: Readonly<Record<string, string>> = {
   timeout: 'no answer came in time',
   cut_off: 'the answer broke off',
   answer_error: 'the worker signed that it failed',
-  model_mismatch: 'its own receipt names other weights than it announced',
+  model_mismatch: 'its own receipt names other weights than it announced, or another model than was asked for',
   replay_mismatch: 'the answer came out otherwise when it was run again',
   parameters_mismatch: 'its receipt names parameters that the request did not ask for',
   outcome_mismatch: 'its receipt tells another end than the answer has',

@@ -5,7 +5,7 @@ import { utf8 } from 'veritee/bytes'
 import type { Proof, ProofEvidence } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import { createFraudProof, fraudDigest, parseFraudProof, verifyFraudProof } from 'veritee/fraud'
-import { sessionEvidence } from 'veritee/receipt'
+import { parseReceipt, parseReport, sessionEvidence, verifyReport } from 'veritee/receipt'
 import { signAuditRecord, verifyAuditRecord } from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loggedReceipt } from '../../../veritee/test/fraud/logged.ts'
@@ -13,8 +13,10 @@ import {
   createEnclave,
   createOperator,
   judgedAt,
+  modelEvent,
   nonceOf,
   type ReportChanges,
+  sha,
   type TestEnclave,
   trust,
 } from '../../../veritee/test/receipt/enclaves.ts'
@@ -23,6 +25,7 @@ import { type AuditContext, type Audited, auditProbe } from '../../src/validator
 import { namingOperators } from '../../src/validator/audit/naming.ts'
 import type { Path } from '../../src/validator/audit/path.ts'
 import { faultOf } from '../../src/validator/audit/reasons.ts'
+import { signedFault } from '../../src/validator/audit/seen.ts'
 import { NamedReports } from '../../src/validator/named-reports.ts'
 import type { Probe } from '../../src/validator/probes/probe.ts'
 import type { EpochStore } from '../../src/validator/store/epoch-store.ts'
@@ -193,5 +196,23 @@ describe('S17: a fraud proof over a report without the operator`s signature', ()
     const { roles } = context.policy
     const policy = { ...context.policy, roles: { ...roles, worker: { ...roles.worker, operator: ['ab'.repeat(32)] } } } as typeof context.policy
     expect(await namingOperators({ store, epoch: 9, context: { ...context, policy }, reports: reports([]) }, proofs)).toEqual(new Map())
+  })
+})
+
+describe('S23: the receipt for a request', () => {
+  it('shows a fault where it names another model than was asked for, though it announces that too', async () => {
+    const report = await verifyReport(parseReport(await copyOf('whole')), 'stated', await trust(), judgedAt)
+    const faultFor = (asked: string, answered: string) => {
+      const request = utf8(JSON.stringify({ model: asked, messages: [] }))
+      const text = worker.receipt([
+        { type: 'request.received', body_hash: sha(request) },
+        { ...modelEvent, name: answered } as typeof modelEvent,
+        { type: 'response.returned', body_hash: sha('answer') },
+      ])
+      return signedFault({ receipt: parseReceipt(text), worker: { report }, request })
+    }
+    expect(await faultFor('demo-model', 'demo-model')).toBeNull()
+    expect(await faultFor('large-model', 'demo-model')).toBe('model_mismatch')
+    expect(await faultFor('large-model', 'large-model')).toBe('model_mismatch')
   })
 })

@@ -91,9 +91,12 @@ export async function signedFault({
   readonly request: Uint8Array
 }): Promise<Fault | null> {
   if (receipt === null || worker === null) return null
-  const sent = await sha256Digest(spliceConstraints(request, requestLimits).forwarded)
+  const { forwarded, value } = spliceConstraints(request, requestLimits)
+  const sent = await sha256Digest(forwarded)
   const model = eventOf(receipt, 'veritee.model')
   if (model === undefined || eventOf(receipt, 'request.received')?.body_hash !== sent) return null
+  // Another model that it announces is none that was asked for.
+  if ((value as { readonly model?: unknown }).model !== model.name) return 'model_mismatch'
   const weights = (files: readonly { readonly sha256: string }[]): string => files.map(({ sha256: digest }) => digest).join()
   return worker.report.descriptor.models.some(({ name, files }) => name === model.name && weights(files) === weights(model.files))
     ? null

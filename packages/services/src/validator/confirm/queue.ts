@@ -1,4 +1,4 @@
-import type { ConfirmationRequest } from 'veritee/scoring'
+import { type ConfirmationRequest, maxRecordsPerEpoch } from 'veritee/scoring'
 import type { EpochStore, Job } from '../store/epoch-store.ts'
 
 /** Requests of other validators, as an epoch's store keeps them until their time has come. */
@@ -55,5 +55,6 @@ async function listOf(store: EpochStore, epoch: number): Promise<{ readonly from
     asked.set(validator, [...(asked.get(validator) ?? []), request])
   }
   const names = Array.from({ length: maxAskedOfOne }, (_, turn) => [...asked.values()].flatMap((own) => own[turn] ?? [])).flat()
-  return { from: (await store.records(epoch)).length, names }
+  const from = (await store.records(epoch)).length
+  return { from, names: names.slice(0, maxRecordsPerEpoch - from) }
 }
