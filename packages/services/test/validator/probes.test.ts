@@ -158,6 +158,13 @@ describe('S20: after a recording', () => {
     expect(goneOn(probe, { ...earlier, response: '{"error":{}}' })).toEqual(probe)
     const long = response.replace('With a scythe.', 'x'.repeat(plan.maxPrompt))
     expect(goneOn(probe, { ...earlier, response: long })).toEqual(probe)
+    // Tokens of a rare character may be as many as its bytes.
+    const rare = response.replace('With a scythe.', '\u4e00'.repeat(plan.maxPrompt / 2))
+    expect(goneOn(probe, { ...earlier, response: rare })).toEqual(probe)
+    const { follows } = probe
+    const pair = { ...earlier, response: response.replace('With a scythe.', 'ab\u{1f5a5}cd') }
+    const contentAt = (cut: number) => goneOn({ ...probe, follows: follows === null ? null : { ...follows, cut } }, pair).messages.at(-2)?.content
+    expect([2, 3, 4, 5].map(contentAt)).toEqual(['ab', 'ab', 'ab\u{1f5a5}', 'ab\u{1f5a5}c'])
   })
 
   test('an audit of what goes on has the conversation that was kept; after a probe without an answer it has none', async () => {

@@ -25,10 +25,16 @@ export function goneOn(probe: Probe, earlier: Earlier | null): Probe {
   const before = messages.slice(0, -1)
   const spoken: readonly Message[] = [
     ...withoutStart(messagesOf(earlier.request), before),
-    { role: 'assistant', content: follows.cut === null ? answer : answer.slice(0, follows.cut) },
+    { role: 'assistant', content: follows.cut === null ? answer : cutTo(answer, follows.cut) },
   ]
   const all: readonly Message[] = [...before, ...spoken.slice(-follows.kept), { role: 'user', content: follows.said }]
-  return all.reduce((sum, { content }) => sum + content.length, 0) > follows.most ? probe : { ...probe, messages: all }
+  // By bytes: of what somebody answered, a character may be several tokens.
+  return all.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0) > follows.most ? probe : { ...probe, messages: all }
+}
+
+/** Never within a character: half of a pair is no JSON that a service takes. */
+function cutTo(text: string, length: number): string {
+  return text.slice(0, length).replace(/[\ud800-\udbff]$/, '')
 }
 
 function messagesOf(request: string): readonly Message[] {
