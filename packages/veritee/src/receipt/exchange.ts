@@ -122,7 +122,7 @@ export async function verifyExchange(
   await checkStream(exchange, receipt, records.prefixProof)
   const checks: Check[] = [passed('receipt', `signed by the service over ${exchange.complete ? 'exactly' : 'a stream that begins with'} these bytes`)]
   if (service.serving === 'direct') {
-    const model = checkModel(receipt, service, policyFor(policy, 'worker'), checks)
+    const model = checkModel(receipt, service, policyFor(policy, 'worker'), checks, exchange.requestBody)
     // A broker or validator was judged under its own section, which says nothing about answering (rule S7).
     if (service.descriptor.role !== 'worker')
       throw fail('policy_role', `expected a worker or a controller to answer, found a ${service.descriptor.role}`)
@@ -133,7 +133,7 @@ export async function verifyExchange(
     return { outcome, simulated: service.claims.simulated, receipt, session: null, worker: null, model, inferenceOutcome, checks }
   }
   const upstream = await verifyUpstream(exchange, records, receipt, policyFor(policy, 'worker'), trust, at, checks, options)
-  const model = workerModel(upstream.worker, policyFor(policy, 'worker'), checks)
+  const model = workerModel(upstream.worker, policyFor(policy, 'worker'), checks, exchange.requestBody)
   // The service was judged under the section of its role.
   checkPromise(receipt, policy.roles[service.descriptor.role], 'service', checks)
   checkPromise(upstream.worker.receipt, policy.roles.worker, 'worker', checks)
@@ -245,9 +245,14 @@ async function verifyWorkerReceipt(exchange: Exchange, records: ExchangeRecords,
   return worker
 }
 
-function workerModel(worker: { report: VerifiedReport; receipt: Receipt }, policy: EvidencePolicy, checks: Check[]): ModelEvent {
+function workerModel(
+  worker: { report: VerifiedReport; receipt: Receipt },
+  policy: EvidencePolicy,
+  checks: Check[],
+  requestBody: Uint8Array,
+): ModelEvent {
   try {
-    return checkModel(worker.receipt, worker.report, policy, checks)
+    return checkModel(worker.receipt, worker.report, policy, checks, requestBody)
   } catch (error) {
     throw error instanceof VeriteeError ? new WorkerFault(worker.report.keysetDigest, error.code, error.message) : error
   }
@@ -255,10 +260,17 @@ function workerModel(worker: { report: VerifiedReport; receipt: Receipt }, polic
 
 /**
  * The weights that ran: stated in the signed receipt, bound by the quote through the descriptor, and on the policy's list; what passed is added
- * to `checks`. The receipt must have been verified. An engine of another process is judged too (see `checkReceiptEngine`).
- * Throws `policy_models`, `policy_engine`, `report_malformed`.
+ * to `checks`. The receipt must have been verified. An engine of another process is judged too (see `checkReceiptEngine`). With the request, which the receipt was
+ * verified over, the model is also the one that was asked for: a policy may list a small one beside a large one.
+ * Throws `policy_models`, `policy_engine`, `report_malformed`, `receipt_request_mismatch`.
  */
-export function checkModel(receipt: Receipt, report: VerifiedReport, policy: EvidencePolicy, checks: Check[]): ModelEvent {
+export function checkModel(
+  receipt: Receipt,
+  report: VerifiedReport,
+  policy: EvidencePolicy,
+  checks: Check[],
+  requestBody: Uint8Array | null,
+): ModelEvent {
   const model = receipt.events.find((event): event is ModelEvent => event.type === 'veritee.model')
   if (model === undefined) throw fail('policy_models', "expected the worker's receipt to name the weights that ran")
   const bound = report.descriptor.models.find((entry) => entry.name === model.name)
@@ -276,6 +288,9 @@ export function checkModel(receipt: Receipt, report: VerifiedReport, policy: Evi
     if (wanted === undefined || wanted.join() !== model.files.map((file) => file.sha256).join())
       throw fail('policy_models', `model ${JSON.stringify(model.name)} is not listed with these weights`)
   }
+  const asked = requestBody === null ? model.name : spliceConstraints(requestBody, requestLimits).value.model
+  if (asked !== model.name)
+    throw fail('receipt_request_mismatch', `expected an answer of the model that was asked for, found one of ${JSON.stringify(model.name)}`)
   // Without files, whoever runs the engine knows which weights answered, and nobody else.
   const files = model.files.map((file) => file.sha256).join(', ')
   checks.push(files === '' ? waived('model', `${model.name}: weights NOT KNOWN to the worker`) : passed('model', `${model.name}: ${files}`))

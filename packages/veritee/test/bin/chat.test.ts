@@ -40,13 +40,13 @@ describe('chat', () => {
   })
   it('an answer of another shape is verified bytes and no text', async () => {
     for (const plain of ['no JSON', 'null', '[]', '{"choices":[null]}']) {
-      const ran = await chat(await fakeService({ plain }), '--no-stream', '--model', 'm')
+      const ran = await chat(await fakeService({ plain }), '--no-stream', '--model', 'demo-model')
       expect([ran.code, ran.stdout]).toEqual([0, '\n'])
     }
     const ran = await chat(
       await fakeService({ stream: ['data: {broken\n\n', 'data: {"choices":[{"delta":null}]}\n\n', delta('ok')] }),
       '--model',
-      'm',
+      'demo-model',
     )
     expect([ran.code, ran.stdout]).toEqual([0, 'ok\n'])
   })
@@ -56,10 +56,12 @@ describe('chat', () => {
   })
   it('the API key goes to a verified service only, and is never printed', async () => {
     const fake = await fakeService({ stream })
-    const ran = await veritee(['chat', '--url', fake.url, '--policy', policy, '--root', root, '--model', 'm', 'hi'], { VERITEE_API_KEY: 'sk-secret' })
+    const ran = await veritee(['chat', '--url', fake.url, '--policy', policy, '--root', root, '--model', 'demo-model', 'hi'], {
+      VERITEE_API_KEY: 'sk-secret',
+    })
     expect([ran.code, fake.credentials[0], fake.credentials[1]]).toEqual([0, undefined, 'Bearer sk-secret'])
     fake.behaviour.answers['/v1/chat/completions'] = { status: 401, body: '{"error":{"message":"denied"}}' }
-    const denied = await veritee(['chat', '--url', fake.url, '--policy', policy, '--root', root, '--model', 'm', 'hi'], {
+    const denied = await veritee(['chat', '--url', fake.url, '--policy', policy, '--root', root, '--model', 'demo-model', 'hi'], {
       VERITEE_API_KEY: 'sk-secret',
     })
     expectRefusal(denied, 3, 'service_refused')

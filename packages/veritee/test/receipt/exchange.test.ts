@@ -265,12 +265,14 @@ describe('the weights that ran', () => {
     const of = await makeScenario({ workerEvents: replaced('veritee.model', event) })
     expect(await blame(() => verifyScenario(of))).toEqual(['policy_models', scenario.worker.digest])
   })
-  it('bound and signed, but not listed', async () => {
+  it('bound and signed, but not listed, or not the one that was asked for', async () => {
     const cheap = { ...demoModel, name: 'cheap-model' }
     const worker = await createEnclave('worker', { descriptor: { models: [cheap] } })
     const of = await makeScenario({ worker, workerEvents: replaced('veritee.model', { ...modelEvent, name: 'cheap-model' } as ReceiptEvent) })
     expect(await blame(() => verifyScenario(of))).toEqual(['policy_models', worker.digest])
-    expect(await blame(() => verifyScenario(of, { policy: policyOf({ models: 'any' }) }))).toEqual(['accepted', null])
+    expect(await blame(() => verifyScenario(of, { policy: policyOf({ models: 'any' }) }))).toEqual(['receipt_request_mismatch', worker.digest])
+    const listed = { 'demo-model': demoModel.files.map(({ sha256 }) => sha256), 'cheap-model': cheap.files.map(({ sha256 }) => sha256) }
+    expect(await blame(() => verifyScenario(of, { policy: policyOf({ models: listed }) }))).toEqual(['receipt_request_mismatch', worker.digest])
   })
 })
 

@@ -246,7 +246,7 @@ describe('the report of a worker with an external engine', () => {
       ]),
     )
     const section = policyOf({ ...demands, models: 'any' }).roles.worker as EvidencePolicy
-    expect(() => checkModel(receipt, report, section, [])).toThrow(expect.objectContaining({ code: 'policy_engine' }))
+    expect(() => checkModel(receipt, report, section, [], null)).toThrow(expect.objectContaining({ code: 'policy_engine' }))
   })
   it.each<[string, unknown]>([
     ['no list', {}],

@@ -53,7 +53,8 @@ async function run({ values, positionals }: Given<typeof options>): Promise<numb
   const at = readTime(values.at)
   const trust = await readTrust(values.root)
   const texts = { receipt: await readText(path), report: await readText(reportPath) }
-  const bodies = { request: await digestOf(values.request), response: await digestOf(values.response) }
+  const request = values.request === undefined ? null : await readBytes(values.request)
+  const bodies = { request: request === null ? null : await sha256Digest(request), response: await digestOf(values.response) }
 
   let verdict: Verdict
   let found: Receipt | null = null
@@ -68,7 +69,7 @@ async function run({ values, positionals }: Given<typeof options>): Promise<numb
       const expectation = { requestHash: bodies.request, responseHash: bodies.response, clientNonce: null }
       const check = (): Promise<unknown> => verifyReceipt(parsed, report.keyset, report.keysetDigest, expectation)
       const served = (): Checks => [
-        ...(report.serving === 'aggregator' ? [checkUpstream(parsed)] : checkWeights(parsed, report, section)),
+        ...(report.serving === 'aggregator' ? [checkUpstream(parsed)] : checkWeights(parsed, report, section, request)),
         ...promised(parsed, section),
       ]
       verdict = await judge(verdict, check, served, bodies)
@@ -96,12 +97,12 @@ function checkUpstream(receipt: Receipt): Checks[number] {
   return { id: 'receipt.upstream', status: 'waived', detail: `the controller's word: session ${upstream.session_id} was not verified here` }
 }
 
-/** What a worker signed must name weights that its quote binds and the policy lists. No other role answers. */
-function checkWeights(receipt: Receipt, report: VerifiedReport, policy: EvidencePolicy): Checks {
+/** What a worker signed must name weights that its quote binds and the policy lists, of the model that a request at hand names. No other role answers. */
+function checkWeights(receipt: Receipt, report: VerifiedReport, policy: EvidencePolicy, request: Uint8Array | null): Checks {
   const { role } = report.descriptor
   if (role !== 'worker') throw fail('policy_role', `expected the receipt of a worker or a controller, found that of a ${role}`)
   const checks: Checks[number][] = []
-  checkModel(receipt, report, policy, checks)
+  checkModel(receipt, report, policy, checks, request)
   return checks.map((check) => ({ ...check, id: `receipt.${check.id}` }))
 }
 

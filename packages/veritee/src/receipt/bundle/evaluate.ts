@@ -86,7 +86,7 @@ function modelFinding({ receipt, worker }: VerifiedBundledExchange, service: Ver
       : failed(id, 'receipt_missing', "the policy demands something of workers: expected the worker's evidence and receipt in the bundle")
   const checks: Check[] = []
   try {
-    checkModel(ran.receipt, ran.report, policyFor(policy, 'worker'), checks)
+    checkModel(ran.receipt, ran.report, policyFor(policy, 'worker'), checks, null)
     return passed(id, checks.map(({ detail }) => detail).join())
   } catch (error) {
     if (!(error instanceof VeriteeError) || error.kind === 'configuration') throw error

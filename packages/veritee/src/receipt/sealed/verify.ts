@@ -75,7 +75,7 @@ export async function verifySealedExchange(
 
   const own = await workerReceipt(exchange, records, receipt, worker.report)
   checks.push(passed('worker.receipt', 'signed by the worker over the opened bytes of this exchange'))
-  const model = checkModel(own, worker.report, worker.policy, checks)
+  const model = checkModel(own, worker.report, worker.policy, checks, exchange.requestBody)
   checkPromise(receipt, controllerSection, 'service', checks)
   checkPromise(own, worker.policy, 'worker', checks)
   const inferenceOutcome = inferenceOutcomeOf(own)
