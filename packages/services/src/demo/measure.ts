@@ -5,7 +5,9 @@ import type { SimEnclave, SimTd } from 'veritee/attestation/sim'
 import { jcs } from 'veritee/bytes'
 import type { Role } from 'veritee/policy'
 
-const roots = { services: new URL('..', import.meta.url), veritee: new URL('../../../veritee/src/', import.meta.url) }
+/** In a clone the library's sources lie beside these; in a package it is compiled, as this is, and wherever npm has put it. */
+const library = import.meta.url.endsWith('.ts') ? new URL('../../../veritee/src/', import.meta.url) : new URL('.', import.meta.resolve('veritee'))
+const roots = { services: new URL('..', import.meta.url), veritee: library }
 
 /**
  * SHA-256 (hex) over the names and hashes of all source files: the simulator's stand-in for what MRENCLAVE is computed from.
