@@ -46,7 +46,7 @@ import type { SimulatedMachine } from './system.ts'
 /** The demo's validator: one epoch over the workers of several operators, from the commitment to the scores. */
 
 /** Probes of the epoch: more where a worker has got none, since nobody is pinned (rule S20). Those that were asked stay. */
-const probes = [10, 20, 40, 80]
+const probes = [10, 20, 40, 80, 160, 320]
 const epoch = 0
 /** Which probes are canaries hangs on how many there are, and that is not known yet. */
 const noCanaries = async (): Promise<readonly []> => []
