@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { QuoteClaims, Verified } from '../../src/attestation/index.ts'
 import { quoteFindings } from '../../src/policy/evaluate.ts'
-import { type EvidencePolicy, evaluate, explainPolicy, initPolicy, type Policy, parsePolicy } from '../../src/policy/index.ts'
+import { type EvidencePolicy, evaluate, explainPolicy, initPolicy, type Policy, parsePolicy, releasedUntil } from '../../src/policy/index.ts'
 import { type ReleaseStatement, withReleases } from '../../src/release/index.ts'
 import { createMakers, enclaveOf, type Makers } from '../release/makers.ts'
 import { asGenuine, bodyOf, demanding, sgxClaims, soon, tdxClaims, variant } from './documents.ts'
@@ -117,6 +117,18 @@ describe('S25: code is what a release statement of the makers names', () => {
     const release = (at: Date): string => quoteFindings(claims, policy, at, null).find(({ id }) => id === 'policy.release')?.code ?? 'accepted'
     expect([release(last), release(new Date(last.getTime() + 1000))]).toEqual(['accepted', 'release_expired'])
     expect(release(new Date(Number.NaN))).toBe('release_expired')
+  })
+
+  it('until when it is good is told: by the latest statement of these makers that names the code, and of nothing else', async () => {
+    const until = issued + 604_800
+    const next = { issued: issued + 60, release: '0.2.0', enclaves: [enclaveOf({ mrenclave: 'a2'.repeat(32) })] }
+    expect(releasedUntil(claims, await under([{}, next]))).toBe(until)
+    expect(releasedUntil(claims, await under([{}, { issued: issued + 60 }]))).toBe(until + 60)
+    expect(releasedUntil(claims, await under([next]))).toBe(0)
+    expect(releasedUntil(claims, { ...(await under([{}])), release: { ...makers.demand, product: 'other' } })).toBe(0)
+    expect(releasedUntil(asGenuine(await tdxClaims()), await under([{}]))).toBe(0)
+    expect(releasedUntil(claims, { ...demanding(claims), release: makers.demand })).toBe(0)
+    expect(releasedUntil(claims, demanding(claims))).toBe(Number.POSITIVE_INFINITY)
   })
 
   it.each<readonly [string, (own: Makers['demand']) => Makers['demand']]>([
