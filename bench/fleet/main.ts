@@ -23,7 +23,7 @@ export async function soakFleet(args: readonly string[], commit: object): Promis
   const started = process.cpuUsage()
   const startedAt = performance.now()
   const seed = whole(values.seed, 1)
-  const size = { operators: 100, workers: 10, epochs: whole(values.epochs, 50), probes: whole(values.probes, 8), each: 2, controllers: 4 }
+  const size = { operators: 100, workers: 10, epochs: whole(values.epochs, 52), probes: whole(values.probes, 8), each: 2, controllers: 4 }
   const world = await makeWorld(size, strategies)
   const run = runFleet(world, seed, undefined, (epoch) => progress(`epoch ${epoch + 1} of ${size.epochs}`))
   const report = reportOf(world, strategies, run)
