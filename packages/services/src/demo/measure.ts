@@ -6,8 +6,11 @@ import { jcs } from 'veritee/bytes'
 import type { Role } from 'veritee/policy'
 
 /** In a clone the library's sources lie beside these; in a package it is compiled, as this is, and wherever npm has put it. */
-const library = import.meta.url.endsWith('.ts') ? new URL('../../../veritee/src/', import.meta.url) : new URL('.', import.meta.resolve('veritee'))
-const roots = { services: new URL('..', import.meta.url), veritee: library }
+function roots(): { readonly [name: string]: URL } {
+  const isSource = import.meta.url.endsWith('.ts')
+  const veritee = isSource ? new URL('../../../veritee/src/', import.meta.url) : new URL('.', import.meta.resolve('veritee'))
+  return { services: new URL('..', import.meta.url), veritee }
+}
 
 /**
  * SHA-256 (hex) over the names and hashes of all source files: the simulator's stand-in for what MRENCLAVE is computed from.
@@ -15,7 +18,7 @@ const roots = { services: new URL('..', import.meta.url), veritee: library }
  */
 export async function codeDigest(): Promise<string> {
   const entries: [string, string][] = []
-  for (const [name, root] of Object.entries(roots)) {
+  for (const [name, root] of Object.entries(roots())) {
     const directory = fileURLToPath(root)
     for (const file of (await readdir(directory, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile())) {
       const path = `${file.parentPath}/${file.name}`
