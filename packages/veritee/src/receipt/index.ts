@@ -17,6 +17,7 @@ export {
   verifyExchange,
   WorkerFault,
 } from './exchange.ts'
+export { applyRewrite } from './external/apply-rewrite.ts'
 export {
   type Capability,
   capabilities,
@@ -27,7 +28,7 @@ export {
   externalEnginesExtension,
   externalEnginesOf,
 } from './external/event.ts'
-export { applyRewrite, type RewriteEvent, type RewriteOperation, responsesToChat } from './external/rewrite.ts'
+export { type RewriteEvent, type RewriteOperation, responsesToChat } from './external/rewrite.ts'
 export { chatOfResponses } from './external/translate.ts'
 export { checkKeysetWindow, type Keyset, keysetDigest, maxKeysetSeconds, parseKeyset, ReceiptKeys } from './keyset.ts'
 export {

@@ -1,8 +1,7 @@
 import type { Check } from '../../attestation/claims.ts'
-import { fromUtf8, utf8 } from '../../bytes/bytes.ts'
 import { sha256Digest } from '../../bytes/digest.ts'
 import { type Json, jcs } from '../../bytes/jcs.ts'
-import { parseJson } from '../../bytes/json.ts'
+import type { JsonLimits } from '../../bytes/json.ts'
 import { fail, VeriteeError } from '../../errors.ts'
 import type { EvidencePolicy } from '../../policy/policy.ts'
 import { type Finding, failed, passed, waived } from '../../policy/verdict.ts'
@@ -10,7 +9,7 @@ import type { ModelEvent } from '../events.ts'
 import { eventOf, type Receipt } from '../receipt.ts'
 import type { VerifiedReport } from '../report.ts'
 import { type DescribedExternalEngine, type ExternalEngine, externalEnginesOf } from './event.ts'
-import { applyRewrite, type RewriteEvent } from './rewrite.ts'
+import type { RewriteEvent } from './rewrite.ts'
 
 const id = 'policy.external-engine'
 type Attested = Pick<VerifiedReport, 'claims' | 'descriptor'>
@@ -106,23 +105,12 @@ export async function checkRewrite(
   )
 }
 
-async function rewrittenDigest(
-  forwarded: Uint8Array,
-  { translation, patch }: RewriteEvent,
-  limits: Parameters<typeof applyRewrite>[2],
-): Promise<string> {
+async function rewrittenDigest(forwarded: Uint8Array, rewrite: RewriteEvent, limits: JsonLimits): Promise<string> {
+  // Read where a request was rewritten, and not before: browsers are spared the code otherwise.
+  const { rewritten } = await import('./apply-rewrite.ts')
   try {
-    const body = translation === undefined ? forwarded : await translated(forwarded, limits)
-    return await sha256Digest(applyRewrite(body, patch, limits))
+    return await sha256Digest(rewritten(forwarded, rewrite, limits))
   } catch (error) {
     return `none: ${error instanceof VeriteeError ? error.message : 'unexpected failure'}`
   }
-}
-
-/** Read where a receipt tells of a translation, and not before: browsers are spared the code otherwise. */
-async function translated(forwarded: Uint8Array, limits: Parameters<typeof applyRewrite>[2]): Promise<Uint8Array> {
-  const { chatOfResponses } = await import('./translate.ts')
-  const value = parseJson(fromUtf8(forwarded), limits)
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw fail('receipt_malformed', 'expected a request that is an object')
-  return utf8(JSON.stringify(chatOfResponses(value as Record<string, unknown>)))
 }

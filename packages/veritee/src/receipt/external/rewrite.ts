@@ -1,8 +1,4 @@
-import { fromUtf8, utf8 } from '../../bytes/bytes.ts'
-import { type Json, jcs } from '../../bytes/jcs.ts'
-import { type MemberSpan, parseJsonSpans } from '../../bytes/json.ts'
 import { Shape } from '../../bytes/shape.ts'
-import { fail } from '../../errors.ts'
 
 /** The translation that `chatOfResponses` makes, as the event names it. */
 export const responsesToChat = 'veritee.responses-to-chat.v1'
@@ -19,7 +15,7 @@ export type RewriteEvent = {
 export type RewriteOperation = { readonly op: 'add' | 'replace'; readonly path: RewritePath; readonly value: RewriteValue }
 export type RewriteValue = string | number | boolean | { readonly include_usage: true }
 
-const usagePath = '/stream_options/include_usage'
+export const usagePath = '/stream_options/include_usage'
 
 /**
  * All that a worker may change. What is asked (messages, tools, formats) and how much (`max_tokens`, `n`, `stop`) is not among it, so that a signed
@@ -67,62 +63,4 @@ function operand(value: unknown, at: string, path: RewritePath): RewriteValue {
   }
   if (typeof value === 'boolean') return value
   return typeof value === 'number' ? shape.safeInteger(value, at) : shape.string(value, at, 256)
-}
-
-/**
- * Applies a patch to the bytes of a request without re-serialising it: a replaced value goes where the old one stood, an added member goes behind the
- * last one of its object, in the order of the patch. So requester and worker come to the same bytes (spec/receipt-events.md, "Rewriting").
- *
- * Throws `malformed_json` and `malformed_encoding` for a body that is none, `receipt_malformed` for a patch that does not fit it.
- */
-export function applyRewrite(
-  body: Uint8Array,
-  patch: readonly RewriteOperation[],
-  limits: { readonly maxLength: number; readonly maxDepth: number },
-): Uint8Array {
-  const text = fromUtf8(body)
-  const { value, spans } = parseJsonSpans(text, limits)
-  const top = membersOf(value, spans)
-  const edits = patch.map((op) => edit(op, value, spans, top))
-  // Stable, so that members added at one place stay in the order of the patch.
-  edits.sort((a, b) => a.start - b.start)
-  let rewritten = ''
-  let at = 0
-  for (const { start, end, insert } of edits) {
-    rewritten += text.slice(at, start) + insert
-    at = end
-  }
-  return utf8(rewritten + text.slice(at))
-}
-
-interface Edit {
-  readonly start: number
-  readonly end: number
-  readonly insert: string
-}
-
-function edit(
-  { op, path, value }: RewriteOperation,
-  body: unknown,
-  spans: ReadonlyMap<object, readonly MemberSpan[]>,
-  top: readonly MemberSpan[],
-): Edit {
-  const nested = path === usagePath
-  const name = nested ? 'include_usage' : path.slice(1)
-  const members = nested ? membersOf((body as Record<string, unknown>).stream_options, spans) : top
-  const present = members.find((member) => member.name === name)
-  const last = members.at(-1)
-  const json = jcs(value as Json)
-  if (op === 'replace') {
-    if (present === undefined) throw fail('receipt_malformed', `expected the request to have what ${path} replaces`)
-    return { start: present.valueStart, end: present.end, insert: json }
-  }
-  if (present !== undefined || last === undefined) throw fail('receipt_malformed', `expected a request to which ${path} can be added`)
-  return { start: last.end, end: last.end, insert: `,${JSON.stringify(name)}:${json}` }
-}
-
-function membersOf(value: unknown, spans: ReadonlyMap<object, readonly MemberSpan[]>): readonly MemberSpan[] {
-  const found = typeof value === 'object' && value !== null ? spans.get(value) : undefined
-  if (found === undefined) throw fail('receipt_malformed', 'expected an object where the rewrite changes a member')
-  return found
 }
