@@ -48,7 +48,8 @@ async function packServices(to: string): Promise<void> {
   await cp(join(source, 'src'), join(to, 'src'), { recursive: true })
   await cp(join(source, 'package.json'), join(to, 'package.json'))
   for (const name of await readdir(join(root, 'node_modules')))
-    if (name !== 'veritee' && !name.startsWith('.')) await symlink(join(root, 'node_modules', name), join(staged, 'node_modules', name))
+    if (name !== 'veritee' && name !== '@veritee' && !name.startsWith('.'))
+      await symlink(join(root, 'node_modules', name), join(staged, 'node_modules', name))
   const { customConditions: __, ...compilerOptions } = (JSON.parse(await readFile(join(root, 'tsconfig.base.json'), 'utf8')) as TsConfig)
     .compilerOptions
   const paths = { rootDir: 'src', outDir: compiledTo, types: ['node'], lib: ['es2024', 'dom', 'dom.iterable'] }

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
-import { fail, VeriteeError } from 'veritee/errors'
-import { Rounds } from '../controller/rounds.ts'
+import { fail } from 'veritee/errors'
 import { type Floors, KeptFloors } from '../enclave/runtime/receipts/kept-floors.ts'
 import type { SealingKey } from '../enclave/runtime/sealing-key.ts'
 import type { Report } from './logs/log.ts'
+import { reasonOf, repeatedly } from './repeatedly.ts'
 import type { OpenedRules } from './rules.ts'
 
 /** Opens what this service kept at its last start; `role` names the file in its state directory. Throws `file_unavailable`, `malformed_document`. */
@@ -45,18 +45,11 @@ export interface KeepFloorsOptions {
 
 /** Keeps the floors of a running service, now and every few seconds. What cannot be kept is told, once for each reason. */
 export async function keepFloors({ kept, current, report, everyMs = 5_000 }: KeepFloorsOptions): Promise<{ stop(): Promise<void> }> {
-  let unkept: string | null = null
-  const keep = async (): Promise<void> => {
-    try {
-      await kept.raise(current())
-      unkept = null
-    } catch (error) {
-      const why = reasonOf(error)
-      if (unkept !== why) report(`versions that were seen are not kept for the next start: ${why}`, { event: 'service.note', level: 'warn' })
-      unkept = why
-    }
-  }
-  const rounds = new Rounds(keep, everyMs)
+  const rounds = repeatedly(
+    () => kept.raise(current()),
+    everyMs,
+    (why) => report(`versions that were seen are not kept for the next start: ${why}`, { event: 'service.note', level: 'warn' }),
+  )
   await rounds.now()
   return {
     stop: async () => {
@@ -64,8 +57,4 @@ export async function keepFloors({ kept, current, report, everyMs = 5_000 }: Kee
       await rounds.anew()
     },
   }
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'
 }

@@ -1,8 +1,8 @@
 import { type Json, jcs } from 'veritee/bytes'
-import { VeriteeError } from 'veritee/errors'
 import type { Sections } from '../config/field.ts'
 import type { Configuration } from '../config/schema.ts'
 import type { Report } from './logs/log.ts'
+import { reasonOf } from './repeatedly.ts'
 
 export interface LimitsFileOptions<C> {
   /** Reads the configuration again, from where it came. */
@@ -52,7 +52,7 @@ export function followLimits<S extends Sections, C extends Configuration<S>>(opt
     try {
       await look()
     } catch (error) {
-      say(`the configuration cannot be read again: ${error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'}`)
+      say(`the configuration cannot be read again: ${reasonOf(error)}`)
     } finally {
       busy = false
     }

@@ -1,7 +1,7 @@
-import { VeriteeError } from 'veritee/errors'
 import type { ManifestRules } from '../enclave/runtime/admission/rules.ts'
 import type { Files } from './files.ts'
 import type { Report } from './logs/log.ts'
+import { reasonOf, repeatedly } from './repeatedly.ts'
 
 export interface ManifestFileOptions {
   readonly path: string
@@ -29,7 +29,6 @@ export interface ManifestFile {
  */
 export function followManifest({ path, files, rules, changed, accepted, report, pollMs = 5_000 }: ManifestFileOptions): ManifestFile {
   let seen = ''
-  let busy = false
   let ended = false
   const look = async (): Promise<void> => {
     if (rules.reason !== null && !ended) {
@@ -48,26 +47,12 @@ export function followManifest({ path, files, rules, changed, accepted, report, 
     await changed()
     await accepted()
   }
-  let trouble = ''
-  const check = async (): Promise<void> => {
-    if (busy) return
-    busy = true
-    try {
-      await look()
-      trouble = ''
-    } catch (error) {
-      const why = error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'
-      if (why !== trouble) report(`the admission manifest in ${path} is not accepted: ${why}`, { event: 'manifest.refused', level: 'warn' })
-      trouble = why
-    } finally {
-      busy = false
-    }
-  }
+  const rounds = repeatedly(look, pollMs, (why) =>
+    report(`the admission manifest in ${path} is not accepted: ${why}`, { event: 'manifest.refused', level: 'warn' }),
+  )
   const offer = (text: string): Promise<void> =>
     take(text).catch((error: unknown) => {
-      const why = error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'
-      report(`a manifest of another replica is not accepted: ${why}`, { event: 'manifest.refused', level: 'warn' })
+      report(`a manifest of another replica is not accepted: ${reasonOf(error)}`, { event: 'manifest.refused', level: 'warn' })
     })
-  const timer = setInterval(() => void check(), pollMs)
-  return { check, offer, stop: () => clearInterval(timer) }
+  return { check: () => rounds.now(), offer, stop: () => rounds.stop() }
 }

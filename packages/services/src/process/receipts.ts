@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { fail, VeriteeError } from 'veritee/errors'
+import { fail } from 'veritee/errors'
 import { errnoOf } from '../enclave/runtime/device-file.ts'
 import type { Ledger } from '../enclave/runtime/ledger.ts'
 import { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
@@ -11,6 +11,7 @@ import type { Files } from './files.ts'
 import type { Report } from './logs/log.ts'
 import type { Metrics } from './metrics.ts'
 import { isSimulated, type Tee } from './platform.ts'
+import { reasonOf } from './repeatedly.ts'
 
 export interface ReceiptsConfig {
   readonly in_memory: boolean
@@ -105,7 +106,7 @@ export async function openReceipts(options: {
 /** Tells the operator why receipts cannot be kept, and when they can again: requesters are told only that they cannot. */
 export function storeReports(report: Report): (failure: unknown) => void {
   return (failure) => {
-    const why = failure instanceof VeriteeError ? `${failure.code}: ${failure.message}` : 'unexpected failure'
+    const why = reasonOf(failure)
     if (failure === null) report('receipts are kept again', { event: 'store.recovered' })
     else report(`receipts cannot be kept, and nothing is answered (${why})`, { event: 'store.failing', level: 'error' })
   }

@@ -2,6 +2,7 @@ import { VeriteeError } from 'veritee/errors'
 import { type ReleaseDocument, servedReleasesText } from 'veritee/release'
 import type { Files } from './files.ts'
 import type { Report } from './logs/log.ts'
+import { repeatedly } from './repeatedly.ts'
 
 export interface ReleaseFilesOptions {
   readonly paths: readonly string[]
@@ -41,8 +42,6 @@ export async function openReleaseFiles({ paths, files, report, take, pollMs = 5_
   let shown = first.text
   if (paths.length > 0) await take(first.documents)
   if (paths.length === 0) return { shown: () => shown, check: () => Promise.resolve(), stop: () => undefined }
-  let busy = false
-  let trouble = ''
   const look = async (): Promise<void> => {
     const { documents, text } = await readReleases(paths, files)
     if (text === shown) return
@@ -50,23 +49,10 @@ export async function openReleaseFiles({ paths, files, report, take, pollMs = 5_
     shown = text
     report('other release statements are in use', { event: 'release.accepted' })
   }
-  const check = async (): Promise<void> => {
-    if (busy) return
-    busy = true
-    try {
-      await look()
-      trouble = ''
-    } catch (error) {
-      const why = error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'
-      if (why !== trouble) report(`the release statements in ${paths.join(', ')} are not used: ${why}`, { event: 'release.refused', level: 'warn' })
-      trouble = why
-    } finally {
-      busy = false
-    }
-  }
-  const timer = setInterval(() => void check(), pollMs)
-  timer.unref()
-  return { shown: () => shown, check, stop: () => clearInterval(timer) }
+  const rounds = repeatedly(look, pollMs, (why) =>
+    report(`the release statements in ${paths.join(', ')} are not used: ${why}`, { event: 'release.refused', level: 'warn' }),
+  )
+  return { shown: () => shown, check: () => rounds.now(), stop: () => rounds.stop() }
 }
 
 async function textIfThere(files: Files, path: string): Promise<string | null> {

@@ -1,5 +1,5 @@
-import { VeriteeError } from 'veritee/errors'
 import type { Report } from './logs/log.ts'
+import { reasonOf } from './repeatedly.ts'
 
 export interface RenewalOptions {
   /** End of the keyset in force, Unix seconds. */
@@ -35,7 +35,7 @@ export function keepRenewed(options: RenewalOptions): Renewal {
     try {
       await act()
     } catch (error) {
-      report(`${what} failed, trying again: ${error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'}`, {
+      report(`${what} failed, trying again: ${reasonOf(error)}`, {
         event: 'keys.renewal_failed',
         level: 'warn',
       })

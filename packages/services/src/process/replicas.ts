@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Collateral } from 'veritee/attestation'
 import { fromHex } from 'veritee/bytes'
-import { fail, VeriteeError } from 'veritee/errors'
+import { fail } from 'veritee/errors'
 import { policyFor } from 'veritee/policy'
 import type { ServiceDescriptor } from 'veritee/receipt'
 import type { ControllerConfig } from '../config/controller.ts'
@@ -28,6 +28,7 @@ import type { Report } from './logs/log.ts'
 import type { ManifestFile } from './manifest-file.ts'
 import { isSimulated } from './platform.ts'
 import type { Readiness } from './readiness.ts'
+import { reasonOf } from './repeatedly.ts'
 import { readRoots } from './roots.ts'
 import type { OpenedRules } from './rules.ts'
 
@@ -218,10 +219,6 @@ const nothingYet: ReplicaState = {
   keys_version: 0,
   store: '00'.repeat(16),
   bans: [],
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof VeriteeError ? `${error.code}: ${error.message}` : 'unexpected failure'
 }
 
 export interface ReplicasOptions {

@@ -6,7 +6,7 @@ import { policyFor } from '../policy/parse.ts'
 import type { EvidencePolicy, Policy } from '../policy/policy.ts'
 import { passed, type Verdict, waived } from '../policy/verdict.ts'
 import { checkSessionBinding, citedSession } from './cited-session.ts'
-import { spliceConstraints } from './constraints.ts'
+import { type SplicedRequest, spliceConstraints } from './constraints.ts'
 import { evaluateReport } from './evaluate-report.ts'
 import type { ModelEvent, Outcome } from './events.ts'
 import { checkReceiptEngine, checkRewrite } from './external/judge.ts'
@@ -22,6 +22,18 @@ export const requestLimits: { readonly maxLength: number; readonly maxDepth: num
   maxLength: 8 << 20,
   maxDepth: 64,
   maxValues: 1 << 18,
+}
+
+/** A request as the service reads it. */
+export type ReadRequest = () => SplicedRequest
+
+/** Reads a request where it is first needed, and once: what is forwarded, which model is asked for and what a patch is applied to are all of one reading. Throws as `spliceConstraints`. */
+export function readRequest(body: Uint8Array): ReadRequest {
+  let read: SplicedRequest | null = null
+  return () => {
+    read ??= spliceConstraints(body, requestLimits)
+    return read
+  }
 }
 
 /** What the requester holds of one exchange: its own bytes, never re-serialised. */
@@ -113,6 +125,7 @@ export async function verifyExchange(
   at: Date,
   options: ExchangeOptions = {},
 ): Promise<VerifiedExchange> {
+  const request = readRequest(exchange.requestBody)
   const receipt = await verifyReceipt(parseReceipt(records.receipt), service.keyset, service.keysetDigest, {
     requestHash: await sha256Digest(exchange.requestBody),
     responseHash: exchange.complete ? exchange.responseHash : null,
@@ -122,22 +135,22 @@ export async function verifyExchange(
   await checkStream(exchange, receipt, records.prefixProof)
   const checks: Check[] = [passed('receipt', `signed by the service over ${exchange.complete ? 'exactly' : 'a stream that begins with'} these bytes`)]
   if (service.serving === 'direct') {
-    const model = checkModel(receipt, service, policyFor(policy, 'worker'), checks, exchange.requestBody)
+    const model = checkModel(receipt, service, policyFor(policy, 'worker'), checks, request)
     // A broker or validator was judged under its own section, which says nothing about answering (rule S7).
     if (service.descriptor.role !== 'worker')
       throw fail('policy_role', `expected a worker or a controller to answer, found a ${service.descriptor.role}`)
     checkPromise(receipt, policy.roles.worker, 'service', checks)
-    await addRewrite(checks, receipt, exchange)
+    await addRewrite(checks, receipt, request)
     const inferenceOutcome = inferenceOutcomeOf(receipt)
     const outcome = outcomeOf(exchange, inferenceOutcome)
     return { outcome, simulated: service.claims.simulated, receipt, session: null, worker: null, model, inferenceOutcome, checks }
   }
-  const upstream = await verifyUpstream(exchange, records, receipt, policyFor(policy, 'worker'), trust, at, checks, options)
-  const model = workerModel(upstream.worker, policyFor(policy, 'worker'), checks, exchange.requestBody)
+  const upstream = await verifyUpstream(exchange, request, records, receipt, policyFor(policy, 'worker'), trust, at, checks, options)
+  const model = workerModel(upstream.worker, policyFor(policy, 'worker'), checks, request)
   // The service was judged under the section of its role.
   checkPromise(receipt, policy.roles[service.descriptor.role], 'service', checks)
   checkPromise(upstream.worker.receipt, policy.roles.worker, 'worker', checks)
-  await addRewrite(checks, upstream.worker.receipt, exchange)
+  await addRewrite(checks, upstream.worker.receipt, request)
   const inferenceOutcome = inferenceOutcomeOf(upstream.worker.receipt)
   const simulated = service.claims.simulated || upstream.worker.report.claims.simulated
   return { outcome: outcomeOf(exchange, inferenceOutcome), simulated, receipt, ...upstream, model, inferenceOutcome, checks }
@@ -148,9 +161,9 @@ export function inferenceOutcomeOf(receipt: Receipt): Outcome | null {
   return (eventOf(receipt, 'veritee.inference') ?? eventOf(receipt, 'veritee.external_engine'))?.outcome ?? null
 }
 
-async function addRewrite(checks: Check[], receipt: Receipt, exchange: Exchange): Promise<void> {
+async function addRewrite(checks: Check[], receipt: Receipt, request: ReadRequest): Promise<void> {
   if (eventOf(receipt, 'veritee.rewrite') === undefined) return
-  const check = await checkRewrite(receipt, spliceConstraints(exchange.requestBody, requestLimits).forwarded, requestLimits)
+  const check = await checkRewrite(receipt, request().forwarded, requestLimits)
   if (check !== null) checks.push(check)
 }
 
@@ -174,6 +187,7 @@ export async function checkStream(exchange: Exchange, receipt: Receipt, proofTex
 
 async function verifyUpstream(
   exchange: Exchange,
+  request: ReadRequest,
   records: ExchangeRecords,
   receipt: Receipt,
   policy: EvidencePolicy,
@@ -203,7 +217,7 @@ async function verifyUpstream(
     const { code, message } = verdict.error
     const refusal = `the worker is not accepted: ${message}`
     // Anybody can name a worker. It is at fault only where its own receipt shows that it served this request.
-    const served = await verifyWorkerReceipt(exchange, records, receipt, report).then(
+    const served = await verifyWorkerReceipt(exchange, request, records, receipt, report).then(
       () => true,
       () => false,
     )
@@ -211,12 +225,18 @@ async function verifyUpstream(
   }
   checks.push(passed('worker.evidence', `re-verified on this machine: ${report.keysetDigest}`))
 
-  const worker = await verifyWorkerReceipt(exchange, records, receipt, report)
+  const worker = await verifyWorkerReceipt(exchange, request, records, receipt, report)
   checks.push(passed('worker.receipt', 'signed by the worker over the same bytes'))
   return { session, worker: { report, receipt: worker, verdict } }
 }
 
-async function verifyWorkerReceipt(exchange: Exchange, records: ExchangeRecords, receipt: Receipt, report: VerifiedReport): Promise<Receipt> {
+async function verifyWorkerReceipt(
+  exchange: Exchange,
+  request: ReadRequest,
+  records: ExchangeRecords,
+  receipt: Receipt,
+  report: VerifiedReport,
+): Promise<Receipt> {
   const cited = eventOf(receipt, 'veritee.upstream_receipt')
   if (cited?.result !== 'match')
     throw fail(
@@ -227,7 +247,7 @@ async function verifyWorkerReceipt(exchange: Exchange, records: ExchangeRecords,
   const parsed = parseReceipt(records.workerReceipt)
   const digest = await receiptDigest(parsed)
   if (digest !== cited.digest) throw fail('receipt_upstream_mismatch', `expected the worker's receipt ${cited.digest}, found ${digest}`)
-  const forwarded = await sha256Digest(spliceConstraints(exchange.requestBody, requestLimits).forwarded)
+  const forwarded = await sha256Digest(request().forwarded)
   const forwardedStated = eventOf(receipt, 'request.forwarded')?.body_hash
   if (forwardedStated !== forwarded)
     throw fail(
@@ -249,10 +269,10 @@ function workerModel(
   worker: { report: VerifiedReport; receipt: Receipt },
   policy: EvidencePolicy,
   checks: Check[],
-  requestBody: Uint8Array,
+  request: ReadRequest,
 ): ModelEvent {
   try {
-    return checkModel(worker.receipt, worker.report, policy, checks, requestBody)
+    return checkModel(worker.receipt, worker.report, policy, checks, request)
   } catch (error) {
     throw error instanceof VeriteeError ? new WorkerFault(worker.report.keysetDigest, error.code, error.message) : error
   }
@@ -269,7 +289,7 @@ export function checkModel(
   report: VerifiedReport,
   policy: EvidencePolicy,
   checks: Check[],
-  requestBody: Uint8Array | null,
+  request: ReadRequest | null,
 ): ModelEvent {
   const model = receipt.events.find((event): event is ModelEvent => event.type === 'veritee.model')
   if (model === undefined) throw fail('policy_models', "expected the worker's receipt to name the weights that ran")
@@ -288,7 +308,7 @@ export function checkModel(
     if (wanted === undefined || wanted.join() !== model.files.map((file) => file.sha256).join())
       throw fail('policy_models', `model ${JSON.stringify(model.name)} is not listed with these weights`)
   }
-  const asked = requestBody === null ? model.name : spliceConstraints(requestBody, requestLimits).value.model
+  const asked = request === null ? model.name : request().value.model
   if (asked !== model.name)
     throw fail('receipt_request_mismatch', `expected an answer of the model that was asked for, found one of ${JSON.stringify(model.name)}`)
   // Without files, whoever runs the engine knows which weights answered, and nobody else.

@@ -31,6 +31,8 @@ export interface Kept {
 
 export interface Changes {
   readonly session?: Partial<SessionDocument>
+  /** Models that the worker announces. */
+  readonly models?: readonly (typeof demoModel)[]
   readonly workerEvents?: (events: readonly ReceiptEvent[]) => readonly ReceiptEvent[]
   readonly events?: (events: readonly ReceiptEvent[]) => readonly ReceiptEvent[]
 }
@@ -42,7 +44,8 @@ export const response: Uint8Array = utf8('{"choices":[]}')
 
 export async function keepExchange(changes: Changes = {}): Promise<Kept> {
   const same = (events: readonly ReceiptEvent[]): readonly ReceiptEvent[] => events
-  const [controller, worker] = [await createEnclave('controller'), await createEnclave('worker')]
+  const announced = changes.models === undefined ? {} : { descriptor: { models: changes.models } }
+  const [controller, worker] = [await createEnclave('controller'), await createEnclave('worker', announced)]
   const [nonce, clientNonce] = [nonceOf('report'), nonceOf('request')]
   const workerNonce = nonceOf('worker')
   const workerReport = await worker.report(workerNonce)

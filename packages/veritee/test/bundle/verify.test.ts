@@ -13,7 +13,7 @@ import {
   type ReceiptEvent,
   verifyBundle,
 } from '../../src/receipt/index.ts'
-import { createEnclave, engine, judgedAt, machine, measured, resigned, sha } from '../receipt/enclaves.ts'
+import { createEnclave, demoModel, engine, judgedAt, machine, measured, resigned, sha } from '../receipt/enclaves.ts'
 import { bundleOf, type Changes, type Kept, keepExchange, partsOf, policyFor } from './service.ts'
 
 let kept: Kept
@@ -391,6 +391,17 @@ describe('what a controller says of a failed worker', () => {
         events.map((event) => (event.type === 'veritee.upstream_receipt' ? { ...event, digest: null, result: 'absent', reason: 'x' } : event)),
     })
     expect((await judge(withExchange({ workerReceipt: undefined }, other))).error?.code).toBe('receipt_upstream_mismatch')
+  })
+
+  test('another model than the request names does not count, where the bundle holds the request', async () => {
+    const named = { name: 'cheap-model' }
+    const other = await keepExchange({
+      models: [demoModel, { ...demoModel, ...named }],
+      workerEvents: (events) => events.map((event) => (event.type === 'veritee.model' ? { ...event, ...named } : event)),
+    })
+    const policy = policyFor({ worker: { models: 'any' } })
+    expect((await judge(bundleOf(other), { policy })).error?.code).toBe('receipt_request_mismatch')
+    expect((await judge(withExchange({ requestBody: undefined }, other), { policy })).error).toBeNull()
   })
 
   test('weights that somebody else asserts do not count', async () => {

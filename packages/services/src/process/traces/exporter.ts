@@ -60,7 +60,8 @@ export class SpanExporter {
   /** A request that is over. One whose trace is not sampled, by whoever began it, is none of ours to export. */
   add(request: FinishedRequest): void {
     if ((request.span.flags & 1) === 0) return
-    if (this.#queue.length >= maxQueued || this.#stop.signal.aborted) return void this.dropped.queue_full++
+    if (this.#stop.signal.aborted) return void this.dropped.stopped++
+    if (this.#queue.length >= maxQueued) return void this.dropped.queue_full++
     this.#queue.push(request)
     if (this.#queue.length >= maxBatch) this.#full.abort()
   }

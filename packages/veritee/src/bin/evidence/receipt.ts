@@ -1,7 +1,7 @@
 import { sha256Digest } from '../../bytes/index.ts'
 import { fail, VeriteeError } from '../../errors.ts'
 import { type EvidencePolicy, policyFor, type Role, type Verdict } from '../../policy/index.ts'
-import { checkModel } from '../../receipt/exchange.ts'
+import { checkModel, readRequest } from '../../receipt/exchange.ts'
 import {
   evaluateReport,
   eventOf,
@@ -102,7 +102,7 @@ function checkWeights(receipt: Receipt, report: VerifiedReport, policy: Evidence
   const { role } = report.descriptor
   if (role !== 'worker') throw fail('policy_role', `expected the receipt of a worker or a controller, found that of a ${role}`)
   const checks: Checks[number][] = []
-  checkModel(receipt, report, policy, checks, request)
+  checkModel(receipt, report, policy, checks, request && readRequest(request))
   return checks.map((check) => ({ ...check, id: `receipt.${check.id}` }))
 }
 

@@ -5,7 +5,7 @@ import { policyFor } from '../../policy/parse.ts'
 import type { Policy, Role } from '../../policy/policy.ts'
 import { type Finding, failed, passed, type Verdict, waived } from '../../policy/verdict.ts'
 import { evaluateReport } from '../evaluate-report.ts'
-import { checkModel } from '../exchange.ts'
+import { checkModel, readRequest } from '../exchange.ts'
 import { maxKeysetSeconds } from '../keyset.ts'
 import { checkPromise } from '../promise.ts'
 import { eventOf, upstreamOf } from '../receipt.ts'
@@ -72,8 +72,12 @@ function servedFindings({ receipt }: VerifiedBundledExchange, service: VerifiedR
   ]
 }
 
-/** The weights that ran, by the receipt of whoever ran them: bound by its keyset, hashed while loading, and on the policy's list. */
-function modelFinding({ receipt, worker }: VerifiedBundledExchange, service: VerifiedReport, { policy }: BundlePolicy): Finding<ErrorCode> {
+/** The weights that ran, by the receipt of whoever ran them: bound by its keyset, hashed while loading, on the policy's list, and of the model that a request in the bundle names. */
+function modelFinding(
+  { receipt, requestBody, worker }: VerifiedBundledExchange,
+  service: VerifiedReport,
+  { policy }: BundlePolicy,
+): Finding<ErrorCode> {
   const id = 'model'
   const { role } = service.descriptor
   if (service.serving === 'direct' && role !== 'worker')
@@ -86,7 +90,7 @@ function modelFinding({ receipt, worker }: VerifiedBundledExchange, service: Ver
       : failed(id, 'receipt_missing', "the policy demands something of workers: expected the worker's evidence and receipt in the bundle")
   const checks: Check[] = []
   try {
-    checkModel(ran.receipt, ran.report, policyFor(policy, 'worker'), checks, null)
+    checkModel(ran.receipt, ran.report, policyFor(policy, 'worker'), checks, requestBody && readRequest(requestBody))
     return passed(id, checks.map(({ detail }) => detail).join())
   } catch (error) {
     if (!(error instanceof VeriteeError) || error.kind === 'configuration') throw error

@@ -14,6 +14,8 @@ import type { BundledExchange } from './bundle.ts'
 /** What the receipts of a bundle prove. Whether it is wanted is the policy's question. */
 export interface VerifiedBundledExchange {
   readonly receipt: Receipt
+  /** Over which the receipt of whoever ran the model is; null where the bundle holds none. */
+  readonly requestBody: Uint8Array | null
   /** Behind a controller: the worker whose evidence the bundle holds; null where it holds none. */
   readonly worker: { readonly session: Session; readonly report: VerifiedReport; readonly receipt: Receipt | null } | null
 }
@@ -68,7 +70,7 @@ export async function verifyBundledExchange(
   await compared('receipt.nonce', { clientNonce }, 'not compared: an older receipt over equal bytes would pass')
 
   const worker = service.serving === 'direct' ? await noWorker(exchange, take) : await verifyWorker(exchange, clientNonce, trust, at, take, options)
-  return { receipt, worker }
+  return { receipt, requestBody, worker }
 }
 
 async function bodiesOfNobody(): Promise<never> {

@@ -5,7 +5,7 @@ import type { EvidencePolicy } from '../../policy/policy.ts'
 import { passed } from '../../policy/verdict.ts'
 import { checkSessionBinding, citedSession } from '../cited-session.ts'
 import { evaluateReport, type ReportContext } from '../evaluate-report.ts'
-import { checkModel, checkStream, type Exchange, inferenceOutcomeOf, outcomeOf, type VerifiedExchange } from '../exchange.ts'
+import { checkModel, checkStream, type Exchange, inferenceOutcomeOf, outcomeOf, readRequest, type VerifiedExchange } from '../exchange.ts'
 import { checkPromise } from '../promise.ts'
 import { eventOf, parseReceipt, type Receipt, receiptDigest, upstreamOf, verifyReceipt } from '../receipt.ts'
 import type { VerifiedReport } from '../report.ts'
@@ -75,7 +75,7 @@ export async function verifySealedExchange(
 
   const own = await workerReceipt(exchange, records, receipt, worker.report)
   checks.push(passed('worker.receipt', 'signed by the worker over the opened bytes of this exchange'))
-  const model = checkModel(own, worker.report, worker.policy, checks, exchange.requestBody)
+  const model = checkModel(own, worker.report, worker.policy, checks, readRequest(exchange.requestBody))
   checkPromise(receipt, controllerSection, 'service', checks)
   checkPromise(own, worker.policy, 'worker', checks)
   const inferenceOutcome = inferenceOutcomeOf(own)
