@@ -48,7 +48,8 @@ export async function runBans(action: Action, args: readonly string[]): Promise<
     if (action === 'lift') await admin.liftBan(subject, values.reason ?? '')
     const bans = await admin.bans()
     if (values.json) return `${JSON.stringify({ simulated, bans }, null, 2)}\n`
-    return `${notice}${table(bans, now.getTime() / 1000)}\n`
+    // As of the answer: a ban that was just lifted ended after the command began.
+    return `${notice}${table(bans, Date.now() / 1000)}\n`
   } finally {
     admin.close()
   }
