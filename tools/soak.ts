@@ -1,14 +1,4 @@
-// `npm run soak -- replay [--iterations N] [--seed N]`: answers of a worker under load, replayed in another process; see bench/replay/suite.ts.
-// `npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]`: mutation fuzzing of every parser and of verifyQuote.
-// `npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]`: a worker under load and under kill -9, see bench/soak/worker.
-// `npm run soak -- replicas [--answers N] [--kills N] [--minutes N]`: three controllers on one PostgreSQL, killed in turn, see bench/soak/replicas.
-// `npm run soak -- scale [--connections N] [--registrations N]`: bookkeeping and selection among 100, 1,000 and 10,000 simulated workers, idle connections,
-// 10,000 workers that really register, and what a database is asked for as many.
-// `npm run soak -- scoring [--epochs N] [--seed N]`: random epochs scored by both implementations, 10,000 in some minutes.
-// `npm run soak -- validator [--epochs N] [--probes N] [--seed N]`: a fleet of honest and dishonest workers against scoring, see bench/fleet.
-// `npm run soak -- distinguisher [--questions N] [--scenes N] [--network N] [--seed N]`: how well a validator's probes are told from questions of others, see bench/distinguisher.
-// `npm run soak -- validator-kills [--kills N] [--seed N]`: kill -9 of a validator's process, 20 times during an epoch, over a file and among several.
-// `npm run soak -- gramine [--starts N] [--answers N] [--cpu-variant NAME]`: each role under gramine-direct and without, see bench/soak/gramine.
+// `npm run soak -- NAME`: long runs, whose results are in bench/results. `npm run soak -- --help` tells what there is.
 // Progress goes to stderr, a JSON summary to stdout; exits 1 on any finding. The work is done in a thread of its own, so that an input that never
 // returns is noticed here and named.
 import { spawnSync } from 'node:child_process'
@@ -34,10 +24,22 @@ const defaultIterations = 10_000_000
 const reportEveryMs = 15_000
 const hungAfterMs = 180_000
 
+const help = `usage: npm run soak -- NAME [options]; progress on stderr, a JSON summary on stdout, exit 1 on any finding
+
+  attestation      [--iterations N] [--seed N] [--only N] [--freeze]   mutated input for every parser and for verifyQuote
+  replay           [--iterations N] [--seed N]     answers of a worker under load, replayed in another process
+  worker           [--rounds N] [--seconds N] [--kills N] [--seed N]   a worker under load, and under kill -9
+  replicas         [--answers N] [--kills N | --minutes N]   three controllers on one PostgreSQL, killed in turn
+  scale            [--connections N] [--registrations N]     10,000 workers and 1,000 models, idle connections, registrations
+  gramine          [--starts N] [--answers N] [--cpu-variant NAME]     each role under gramine-direct and without
+  distinguisher    [--questions N] [--scenes N] [--network N] [--seed N]   how well probes are told from questions of others
+  scoring          [--epochs N] [--seed N]         random epochs scored by both implementations
+  validator        [--epochs N] [--probes N] [--seed N]      honest and dishonest workers against scoring
+  validator-kills  [--kills N] [--seed N]          kill -9 of a validator during an epoch, over a file and among several
+`
+
 function usage(message: string): never {
-  process.stderr.write(
-    `soak: ${message}\nusage: npm run soak -- attestation [--iterations N] [--seed N] [--only N] [--freeze]\n       npm run soak -- replay [--iterations N] [--seed N]\n       npm run soak -- worker [--rounds N] [--seconds N] [--kills N] [--seed N]\n       npm run soak -- replicas [--answers N] [--kills N | --minutes N]\n       npm run soak -- scale [--connections N] [--registrations N]\n       npm run soak -- gramine [--starts N] [--answers N] [--cpu-variant NAME]\n       npm run soak -- distinguisher [--questions N] [--scenes N] [--network N] [--seed N]\n       npm run soak -- scoring [--epochs N] [--seed N]\n       npm run soak -- validator [--epochs N] [--probes N] [--seed N]\n`,
-  )
+  process.stderr.write(`soak: ${message}\n${help}`)
   process.exit(2)
 }
 
@@ -139,6 +141,10 @@ async function validatorKills(kills: number, seed: number): Promise<void> {
 
 async function main(): Promise<void> {
   const [name, ...rest] = process.argv.slice(2)
+  if (name === '--help' || name === '-h') {
+    process.stdout.write(help)
+    return
+  }
   if (name === 'worker') {
     const { soakWorker } = await import('../bench/soak/worker/main.ts')
     if (!(await soakWorker(rest, commitOf('packages')))) process.exitCode = 1
@@ -175,14 +181,12 @@ async function main(): Promise<void> {
     const { values } = parseArgs({ args: rest, options: { kills: { type: 'string' }, seed: { type: 'string' } } })
     return validatorKills(whole(values.kills, 'kills', 20), whole(values.seed, 'seed', 1))
   }
-  const { values, positionals } = parseArgs({
+  if (name !== 'attestation' && name !== 'replay') usage(name === undefined ? 'which?' : `there is none with the name '${name}'`)
+  const { values } = parseArgs({
+    args: rest,
     options: { iterations: { type: 'string' }, seed: { type: 'string' }, only: { type: 'string' }, freeze: { type: 'boolean', default: false } },
-    allowPositionals: true,
   })
-  if (positionals.length === 1 && positionals[0] === 'replay')
-    return replay(whole(values.iterations, 'iterations', 500), whole(values.seed, 'seed', 1))
-  if (positionals.length !== 1 || positionals[0] !== 'attestation')
-    usage("expected 'attestation', 'distinguisher', 'gramine', 'replay', 'replicas', 'scale', 'scoring', 'validator', 'validator-kills' or 'worker'")
+  if (name === 'replay') return replay(whole(values.iterations, 'iterations', 500), whole(values.seed, 'seed', 1))
   if (values.freeze) {
     writeFileSync(new URL('../bench/soak/corpus.json', import.meta.url), await makeCorpus(new Date('2026-05-06T07:08:09.000Z')))
     process.stderr.write('soak: bench/soak/corpus.json has new seeds\n')
