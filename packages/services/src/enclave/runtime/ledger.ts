@@ -1,5 +1,5 @@
 import { hash, timingSafeEqual } from 'node:crypto'
-import { consistencyProof, type Json, jcs, toHex, utf8 } from 'veritee/bytes'
+import { consistencyProof, jcs, toHex } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import type { ReceiptEvent, StreamTree, UnsignedReceipt } from 'veritee/receipt'
 import type { Identity } from './identity.ts'
@@ -9,6 +9,7 @@ import { type DocumentKind, ReceiptArchive } from './receipts/archive.ts'
 import { GroupCommit } from './receipts/group-commit.ts'
 import { keyEvents } from './receipts/key-event.ts'
 import { keepHead, keepViews, type LogLink, promiseEvents, type ReceiptToLog } from './receipts/log-link.ts'
+import { receiptText } from './receipts/receipt-text.ts'
 import type { ReceiptRecord } from './receipts/record.ts'
 
 /** What a finished exchange says of itself; the ledger adds id, chain, key and signature. */
@@ -288,10 +289,8 @@ export class Ledger {
       ],
       key_id: identity.receiptKeyId,
     }
-    const signed = jcs(unsigned as unknown as Json)
-    // Members are in the order of their names, so the signature has its place before the last one; a second canonical form costs as much as the signature.
-    const place = signed.lastIndexOf(',"workload_keyset_digest":')
-    const text = `${signed.slice(0, place)},"signature":"${toHex(identity.signReceipt(utf8(signed)))}"${signed.slice(place)}`
+    const { head, tail } = receiptText(unsigned)
+    const text = `${head},"signature":"${toHex(identity.signReceipt(Buffer.from(head + tail)))}"${tail}`
     this.#sequence++
     const digest = `sha256:${hash('sha256', text, 'hex')}`
     this.#previous = digest
