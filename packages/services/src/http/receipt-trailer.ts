@@ -50,6 +50,10 @@ export type OfferedReceipt = { readonly text: string } | { readonly digest: stri
 export function receiptOfTrailers(trailers: IncomingHttpHeaders): OfferedReceipt | null {
   const value = trailers[trailerName]
   if (typeof value !== 'string' || value.length === 0 || value.length > maxTrailerLength) return null
-  if (/^sha256:[0-9a-f]{64}$/.test(value)) return { digest: value }
-  return /^[\w-]+$/.test(value) ? { text: Buffer.from(value, 'base64url').toString('utf8') } : null
+  if (value.length === 71 && /^sha256:[0-9a-f]{64}$/.test(value)) return { digest: value }
+  // Node's decoder takes the digits of both alphabets, looks at the low byte of each character only, and passes over what is none: then there are fewer bytes.
+  // To look at each character by a regular expression takes twice as long as to decode them.
+  if (value.length % 4 === 1 || value.includes('+') || value.includes('/') || Buffer.byteLength(value) !== value.length) return null
+  const bytes = Buffer.from(value, 'base64url')
+  return bytes.length === Math.floor((value.length * 3) / 4) ? { text: bytes.toString('utf8') } : null
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
+import fc from 'fast-check'
 import { ehbpHeaders } from 'veritee/ehbp'
 import { expect, test } from 'vitest'
 import { addReceipt, offerReceipt, receiptOfTrailers } from '../../src/http/receipt-trailer.ts'
@@ -39,4 +40,18 @@ test('S4: it is never in clear with an answer to an encrypted request, whatever 
 
 test.for([[''], ['a b'], ['x'.repeat(4097)], [['a', 'b']], [undefined]] as const)('a trailer that is no receipt is none: %j', ([value]) => {
   expect(receiptOfTrailers({ 'x-veritee-receipt': value as string })).toBeNull()
+})
+
+test('a trailer with anything but digits of base64url is none, wherever it stands', () => {
+  const digit = fc.constantFrom(...'ABYZabyz0189-_')
+  const other = fc.oneof(fc.constantFrom(...'+/= \t\n.,"\u0000\u00e9\u0130\u2028\ud800'), fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }))
+  fc.assert(
+    fc.property(fc.array(digit, { minLength: 1, maxLength: 40 }), fc.array(fc.tuple(fc.nat(40), other), { maxLength: 3 }), (digits, others) => {
+      for (const [at, character] of others) digits.splice(at, 0, character)
+      const value = digits.join('')
+      const wanted = /^[\w-]+$/.test(value) && value.length % 4 !== 1 ? { text: Buffer.from(value, 'base64url').toString('utf8') } : null
+      expect(receiptOfTrailers({ 'x-veritee-receipt': value })).toEqual(wanted)
+    }),
+    { numRuns: 5000 },
+  )
 })
