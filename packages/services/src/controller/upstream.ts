@@ -5,14 +5,13 @@ import {
   type Keyset,
   maxReceiptBytes,
   parsePrefixProof,
-  parseReceipt,
   type Receipt,
-  ReceiptKeys,
   receiptDigest,
   type StreamTree,
   type UpstreamReceiptEvent,
   verifyPrefix,
   verifyReceipt,
+  type WeightFile,
 } from 'veritee/receipt'
 import type { UpstreamReceipt } from '../enclave/runtime/ledger.ts'
 import { HttpError } from '../http/errors.ts'
@@ -20,6 +19,7 @@ import type { OfferedReceipt } from '../http/receipt-trailer.ts'
 import type { AdmittedWorker } from './registry.ts'
 import type { Usage } from './stages/access.ts'
 import { callWorker, readWhole } from './worker-answer.ts'
+import { ReceiptReader } from './worker-receipts/reader.ts'
 
 /** What this controller sent to and received from a worker, to hold the worker's receipt against. */
 export interface Forwarded {
@@ -73,6 +73,12 @@ function proofOf(worker: AdmittedWorker, path: string): UpstreamReceipt['prefixP
   return (prefix) => fetchFromWorker(worker, `${path}?prefix=${prefix}`)
 }
 
+function sameFiles(bound: readonly WeightFile[], told: readonly WeightFile[]): boolean {
+  if (bound.length !== told.length) return false
+  for (let i = 0; i < bound.length; i++) if (bound[i]?.sha256 !== told[i]?.sha256) return false
+  return true
+}
+
 /** The token counts that a worker signed, of whichever engine; null where its receipt has none. */
 export function usageOf(receipt: Receipt): Usage | null {
   const counts = eventOf(receipt, 'veritee.inference') ?? eventOf(receipt, 'veritee.external_engine')
@@ -84,13 +90,16 @@ export function told({ result, reason }: UpstreamReceiptEvent): string {
   return (reason ?? result).replace(/(?:sha256:)?[0-9a-f]{64}/g, '(a digest)')
 }
 
-/** By keyset, of sessions in use: taking a key in for each receipt would cost a tenth of its verification. */
-const keysOf = new WeakMap<Keyset, ReceiptKeys>()
+/** By keyset, of sessions in use. */
+const readers = new WeakMap<Keyset, ReceiptReader>()
 
-function receiptKeys(keyset: Keyset): ReceiptKeys {
-  const known = keysOf.get(keyset) ?? new ReceiptKeys(keyset)
-  keysOf.set(keyset, known)
-  return known
+function readerOf(keyset: Keyset): ReceiptReader {
+  let reader = readers.get(keyset)
+  if (reader === undefined) {
+    reader = new ReceiptReader(keyset)
+    readers.set(keyset, reader)
+  }
+  return reader
 }
 
 /**
@@ -121,8 +130,9 @@ export async function checkUpstream(
   try {
     const { report } = worker.service
     const { requestHash, clientNonce, responseHash, complete, stream, receiptKey } = forwarded
-    const parsed = parseReceipt(text)
-    const receipt = await verifyReceipt(parsed, receiptKeys(report.keyset), report.keysetDigest, {
+    const reader = readerOf(report.keyset)
+    const { receipt: parsed, known } = reader.read(text)
+    const receipt = await verifyReceipt(parsed, reader.keys, report.keysetDigest, {
       requestHash,
       responseHash: complete ? responseHash : null,
       clientNonce,
@@ -140,12 +150,13 @@ export async function checkUpstream(
     const kept = { text, events: signed?.events ?? null, prefixProof: proofOf(worker, path) }
     const model = eventOf(receipt, 'veritee.model')
     const bound = report.descriptor.models.find(({ name }) => name === model?.name)
-    if (bound === undefined || bound.files.map((file) => file.sha256).join() !== model?.files.map((file) => file.sha256).join())
+    if (bound === undefined || model === undefined || !sameFiles(bound.files, model.files))
       // What the worker signed convicts it (spec/fraud-proof.md), so whoever asked gets it.
       return { ...failed('mismatch', "the worker's receipt names other weights than its evidence"), receipt: kept }
     const digest = await receiptDigest(receipt)
     if (offered !== null && 'digest' in offered && offered.digest !== digest)
       return failed('mismatch', "the worker's receipt is not the one that it announced with its answer")
+    if (!known) reader.learn(parsed)
     return {
       event: { type: 'veritee.upstream_receipt', digest, result: 'match', reason: null },
       receipt: kept,

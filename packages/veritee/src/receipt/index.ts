@@ -30,6 +30,7 @@ export {
 } from './external/event.ts'
 export { type RewriteEvent, type RewriteOperation, responsesToChat } from './external/rewrite.ts'
 export { chatOfResponses } from './external/translate.ts'
+export { outcomes } from './inference-members.ts'
 export { checkKeysetWindow, type Keyset, keysetDigest, maxKeysetSeconds, parseKeyset, ReceiptKeys } from './keyset.ts'
 export {
   eventOf,
