@@ -101,6 +101,8 @@ describe.each(['none', 'controller', 'worker'] as const)('SDKs through a connect
     const client = sdk(await connected({ encryptTo }))
     const error: unknown = await client.chat.completions.create({ ...ask, temperature: 99 }).catch((thrown: unknown) => thrown)
     expect(error).toMatchObject({ status: 400 })
+    // What was refused is signed.
+    expect(await proven()).toMatchObject({ status: 'unproven', error: { code: 'service_refused' }, worker: null })
   })
 })
 

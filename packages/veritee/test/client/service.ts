@@ -28,6 +28,8 @@ export interface Behaviour {
   /** Alters the report before it is sent. */
   report?: (text: string) => string
   plain?: string
+  /** Of answers to chats. */
+  status?: number
   stream?: readonly string[]
   /** Events after which the connection is cut. */
   cutAfter?: number
@@ -84,7 +86,7 @@ export async function fakeService(behaviour: Partial<Behaviour> = {}, tls: TlsId
     const text = events === null ? (state.plain ?? plainAnswer) : events.join('')
     const forwarded = sha(spliceConstraints(utf8(body), requestLimits).forwarded)
     kept = await sign(controller, worker, body, forwarded, text, events, String(request.headers['x-veritee-nonce']), state.sealing)
-    response.writeHead(200, {
+    response.writeHead(state.status ?? 200, {
       'content-type': events === null ? 'application/json' : 'text/event-stream',
       ...(state.keysetDigest === null ? {} : { 'x-aci-keyset-digest': state.keysetDigest ?? controller.digest }),
       ...(state.receiptKey === undefined ? {} : { 'x-veritee-receipt-key': state.receiptKey }),

@@ -1,7 +1,5 @@
-import { fromHex, isHex } from 'veritee/bytes'
 import { ClientError, type Proof, type SeenDocuments } from 'veritee/client'
 import { fail, VeriteeError } from 'veritee/errors'
-import { parseReceipt, upstreamOf } from 'veritee/receipt'
 import type { Path } from './path.ts'
 
 /** One request of an audit, and what came back: as it came, whatever it is worth. */
@@ -28,7 +26,10 @@ export interface Exchanged {
 const nothing: SeenDocuments = { receipt: null, session: null, workerReceipt: null, worker: null, receiptKey: null }
 const chatPath = '/chat/completions'
 
-/** Sends a body over a path, takes the answer in, and the documents that prove it. Never throws for what others did. */
+/**
+ * Sends a body over a path, takes the answer in, and the documents that prove it, or show why not: those that the library fetches for everybody (rule S20), and no other. Never throws for what
+ * others did.
+ */
 export async function exchange(
   path: Path,
   body: Uint8Array,
@@ -53,23 +54,18 @@ export async function exchange(
   }
   const taken = await take(response, () => clockMs() - startedMs)
   const answer = { contentType: response.headers.get('content-type') ?? '', ...taken }
-  const id = response.headers.get('x-receipt-id')
-  if (!response.ok) {
-    const failure = fail('service_refused', `${connection.service.transport.origin} answered ${response.status}`)
-    const key = response.headers.get('x-veritee-receipt-key')
-    const seen = { ...nothing, receiptKey: isHex(key, 32) ? fromHex(key) : null }
-    return { ...began, answer, proof: null, failure, seen: await fetchRest(path, id, seen, authorization) }
-  }
+  const refused = response.ok ? null : fail('service_refused', `${connection.service.transport.origin} answered ${response.status}`)
+  // One that names no receipt has nothing to fetch: it is what it says.
+  if (refused !== null && !response.headers.has('x-receipt-id')) return { ...began, answer, proof: null, failure: refused, seen: nothing }
   const proof = await connection.proofOf(response)
   const evidence = path.evidence.get(proof)
   if (evidence === undefined) throw new TypeError('a connection tells of each proof that it gives')
-  const failure = evidence.failure === null ? null : failureOf(evidence.failure.error, signal)
   return {
     request: evidence.requestBody,
     answer: { ...answer, body: evidence.responseBody },
-    proof,
-    failure,
-    seen: failure === null ? evidence.seen : await fetchRest(path, id, evidence.seen, authorization),
+    proof: refused === null ? proof : null,
+    failure: refused ?? (evidence.failure === null ? null : failureOf(evidence.failure.error, signal)),
+    seen: evidence.seen,
     service: { report: evidence.report, nonce: evidence.nonce },
   }
 }
@@ -96,57 +92,6 @@ async function take(response: Response, sinceMs: () => number): Promise<Pick<Non
     // Its proof says what broke off.
   }
   return { body: Buffer.concat(parts), firstMs, lastMs }
-}
-
-/** What there is to see of an exchange that did not verify, where it is given out: the receipt, the session, and the worker's receipt. */
-async function fetchRest(
-  { connection, operators }: Path,
-  id: string | null,
-  seen: SeenDocuments,
-  headers: { readonly [name: string]: string },
-): Promise<SeenDocuments> {
-  // A worker to which the body was sealed gives its receipt under that seal only.
-  if (id === null || !/^[\w-]{1,128}$/.test(id) || seen.worker !== null) return seen
-  const get = async (path: string): Promise<string | null> => {
-    try {
-      const response = await connection.fetch(`${connection.baseURL}${path}`, { headers })
-      const text = await boundedText(response)
-      return response.ok ? text : null
-    } catch (error) {
-      return ofOthers(error)
-    }
-  }
-  const receipt = seen.receipt ?? (await get(`/aci/receipts/${id}`))
-  if (operators.length === 0) return { ...seen, receipt }
-  const session = receipt === null ? null : citedSessionId(receipt)
-  return {
-    ...seen,
-    receipt,
-    session: seen.session ?? (session === null ? null : await get(`/aci/sessions/${session}`)),
-    workerReceipt: seen.workerReceipt ?? (await get(`/veritee/receipts/${id}/upstream`)),
-  }
-}
-
-const maxDocument = 1 << 21
-
-async function boundedText(response: Response): Promise<string> {
-  const parts: Uint8Array[] = []
-  let length = 0
-  for await (const part of response.body ?? []) {
-    length += part.length
-    if (length > maxDocument) throw fail('response_too_large', `expected at most ${maxDocument} bytes`)
-    parts.push(part)
-  }
-  return Buffer.concat(parts).toString('utf8')
-}
-
-function citedSessionId(receipt: string): string | null {
-  try {
-    const upstream = upstreamOf(parseReceipt(receipt))
-    return upstream?.result === 'verified' ? upstream.session_id : null
-  } catch (error) {
-    return ofOthers(error)
-  }
 }
 
 /** Null for what is wrong with what others sent. */

@@ -1,14 +1,13 @@
 import { platform } from '#platform'
-import { toHex } from '../../bytes/hex.ts'
 import { fail, VeriteeError } from '../../errors.ts'
 import { keysetChanged, type Service } from '../establish.ts'
-import { type Answering, answerTo } from '../exchange/answering.ts'
+import { type Answering, answerTo, openedHeaders } from '../exchange/answering.ts'
 import { type Call, modelOf, readCall } from '../exchange/call.ts'
 import { KnownSessions, receiptIdOf } from '../exchange/documents.ts'
+import type { Mode } from '../exchange/holding.ts'
 import type { Judged, Proving } from '../exchange/proving.ts'
 import { passedOn, plainRefusal } from '../exchange/refusal.ts'
 import { PlainRefusal, type Recipient, type Sent, sendCall } from '../exchange/sending.ts'
-import { receiptKeyOf } from '../inclusion/promised.ts'
 import { typedError } from '../proof/errors.ts'
 import type { Proof } from '../proof/proof.ts'
 import { WorkerKeys } from '../sealed/worker-keys.ts'
@@ -28,7 +27,10 @@ export interface Connection {
   readonly baseURL: string
   /** The service as verified last. */
   readonly service: Service
-  /** What came of verifying the answer. Never rejects for what is wrong with the answer: `status` and `error` say it. Throws `usage` for a response that is not of this connection's POST. */
+  /**
+   * What came of verifying the answer. Never rejects for what is wrong with the answer: `status` and `error` say it. Of an error that names a receipt: `unproven` with `service_refused` and that receipt, where the
+   * service signed just that. Throws `usage` for a response that is not of this connection's POST, and for an error that names no receipt.
+   */
   proofOf(response: Response): Promise<Proof>
   /** Calls for each proof from now on, until the function returned is called. */
   onProof(listener: ProofListener): () => void
@@ -145,28 +147,35 @@ class OpenConnection implements Connection {
     })
     if (outcome instanceof Response) return outcome
     const { result, held, release } = outcome
-    // An error of the service is its word over the verified channel, or encrypted by it. It has no proof, and there is no answer to prove.
-    const { status } = result.response
+    const { status, headers } = result.response
     // It stops, or has no workers: whoever tries again is led to another replica, where there is one.
     if (status === 503) this.#keeper.suspect(held)
-    if (status < 200 || status > 299) return passedOn(result.body, openedHeaders(result), release)
+    // An error of the service is its word over the verified channel, or encrypted by it, and no answer. Where it names a receipt, that says whether it was signed too.
+    if (status < 200 || status > 299)
+      return headers['x-receipt-id'] === undefined
+        ? passedOn(result.body, { status, headers: openedHeaders(result) }, release)
+        : this.#answer(result, null, held, call, release)
     try {
       // A `Response` of these has no body: readers would take nothing for the whole answer, and where bodies are encrypted anybody on the way can write the status.
       if (status === 204 || status === 205) throw fail('receipt_response_mismatch', `expected an answer with a body, found status ${status}`)
       const sent = await this.#underKeyset(held, result)
       receiptIdOf(sent.response.headers)
-      const answering = answerTo(sent, this.#settled.mode, () => this.#proving(held, call))
-      this.#answers.set(answering.response, answering)
-      answering.judged
-        .then((judged) => this.#tell(judged))
-        .finally(release)
-        .catch(() => undefined)
-      return answering.response
+      return this.#answer(sent, this.#settled.mode, held, call, release)
     } catch (error) {
       result.abort.abort()
       release()
       throw error
     }
+  }
+
+  #answer(sent: Sent, mode: Mode | null, held: Held, call: Call, release: () => void): Response {
+    const answering = answerTo(sent, mode, () => this.#proving(held, call))
+    this.#answers.set(answering.response, answering)
+    answering.judged
+      .then((judged) => this.#tell(judged))
+      .finally(release)
+      .catch(() => undefined)
+    return answering.response
   }
 
   async #send(service: Service, call: Call): Promise<Sent> {
@@ -228,11 +237,4 @@ class OpenConnection implements Connection {
       }
     }
   }
-}
-
-/** With the key to its receipt in clear, as it is where nothing is encrypted: whoever may not use an answer may still have to show why. */
-function openedHeaders(sent: Sent): Pick<Sent['response'], 'status' | 'headers'> {
-  const { status, headers } = sent.response
-  const key = receiptKeyOf(sent)
-  return { status, headers: key === null ? headers : { ...headers, 'x-veritee-receipt-key': toHex(key) } }
 }

@@ -1,8 +1,10 @@
+import { toHex } from '../../bytes/hex.ts'
 import { fail, VeriteeError } from '../../errors.ts'
+import { receiptKeyOf } from '../inclusion/promised.ts'
 import { typedError } from '../proof/errors.ts'
 import { Holding, type Mode } from './holding.ts'
 import { Outlet } from './outlet.ts'
-import { type Judged, judge, type Proving, unproven } from './proving.ts'
+import { type Judged, judge, type Proving } from './proving.ts'
 import { Receiving } from './receiving.ts'
 import type { Sent } from './sending.ts'
 
@@ -34,8 +36,10 @@ export function responseWith(
 /**
  * Gives an answer to its caller as `mode` says, and verifies it once it has ended, or once the caller stops or aborts. Where the proof fails, the reader gets the typed
  * error in the place of what was withheld, and of the end. An answer that breaks off never ends for its reader: it fails, although what came of it may be proven.
+ * A refusal is given as it comes: null for `mode`. What it is worth is found out afterwards.
  */
-export function answerTo(sent: Sent, mode: Mode, proving: () => Proving): Answering {
+export function answerTo(sent: Sent, given: Mode | null, proving: () => Proving): Answering {
+  const mode = given ?? 'report'
   const contentType = sent.response.headers['content-type'] ?? ''
   const streaming = contentType.startsWith('text/event-stream')
   const receiving = new Receiving(streaming)
@@ -70,9 +74,11 @@ export function answerTo(sent: Sent, mode: Mode, proving: () => Proving): Answer
     const complete = broken === null
     if (complete) holding.hold(receiving.end())
     // Somebody changed it on the way, or sent without end: nothing of it is judged.
-    const judged = broken?.fault === undefined ? await judge(sent, receiving, complete, proving()) : await unproven(sent, receiving, broken.fault)
-    if (judged.failure !== null && mode !== 'report') outlet.fail(typedError(judged.failure.error))
-    else {
+    if (given === null && complete) outlet.end()
+    const judged = await judge(sent, receiving, complete, proving(), broken?.fault, (error) => {
+      if (mode !== 'report') outlet.fail(typedError(error))
+    })
+    if (judged.failure === null || mode === 'report') {
       outlet.push(holding.release())
       // However cleanly it ended on its way here: a reader that is told of no failure takes it for the whole.
       const partial = judged.proof.status === 'verified-prefix' && mode !== 'report'
@@ -86,7 +92,14 @@ export function answerTo(sent: Sent, mode: Mode, proving: () => Proving): Answer
   })
   // Who does not ask for the proof still gets its failure, as that of the body.
   judged.catch((error: unknown) => outlet.fail(error))
-  return { response: responseWith(outlet.stream, sent.response.status, sent.response.headers), judged, hurry: () => outlet.hurry() }
+  return { response: responseWith(outlet.stream, sent.response.status, openedHeaders(sent)), judged, hurry: () => outlet.hurry() }
+}
+
+/** With the key to its receipt in clear, as it is where nothing is encrypted: whoever may not use an answer may still have to show why. */
+export function openedHeaders(sent: Sent): Sent['response']['headers'] {
+  const { headers } = sent.response
+  const key = receiptKeyOf(sent)
+  return key === null ? headers : { ...headers, 'x-veritee-receipt-key': toHex(key) }
 }
 
 function brokeOff({ length }: Receiving): Error {

@@ -2,7 +2,18 @@ import { sha256Digest } from '../../bytes/digest.ts'
 import { isoTime } from '../../bytes/iso-time.ts'
 import { fail } from '../../errors.ts'
 import { policyFor } from '../../policy/index.ts'
-import { checkReceiptKey, type Exchange, maxReceiptBytes, type VerifiedExchange, verifySealedExchange } from '../../receipt/index.ts'
+import {
+  checkReceiptKey,
+  type Exchange,
+  eventOf,
+  maxReceiptBytes,
+  parseReceipt,
+  upstreamOf,
+  type VerifiedExchange,
+  verifyReceipt,
+  verifySealedExchange,
+} from '../../receipt/index.ts'
+import { checkTransport, type SealedTransport } from '../../receipt/sealed/transport.ts'
 import { ehbpKeyOf } from '../../seal/ehbp/index.ts'
 import type { Service } from '../establish.ts'
 import { receiptKeyOf, rememberPromises } from '../inclusion/promised.ts'
@@ -11,6 +22,7 @@ import { checksOf, provenEnclave, provenModel, provenReceipt } from '../proof/fa
 import type { Proof, ProofStatus, ProvenEnclave } from '../proof/proof.ts'
 import { fetchSealedReceipt } from '../sealed/worker-receipt.ts'
 import { type GetDocument, type KnownSessions, proveExchange, type Records, receiptIdOf, type Seeing, type SeenDocuments } from './documents.ts'
+import type { Failed, Tools } from './failing.ts'
 import type { Receiving } from './receiving.ts'
 import type { Sent } from './sending.ts'
 
@@ -44,53 +56,58 @@ export interface Proving {
   readonly authorization: { readonly [name: string]: string }
 }
 
-/** Verifies an answer that has been received, and says what came of it. Never throws for what is wrong with the answer. */
-export async function judge(sent: Sent, receiving: Receiving, complete: boolean, proving: Proving): Promise<Judged> {
-  const seen = seeing(sent)
-  try {
-    if (!complete && !receiving.hasPrefix) throw fail('service_unavailable', `the answer broke off after ${receiving.length} bytes`)
-    const { proof, records } = await verify(sent, receiving, complete, proving, seen)
-    if (seen.receiptKey !== null) await checkReceiptKey((proof.worker ?? proof).receipt, seen.receiptKey)
-    return result(sent, receiving, complete, { proof, records, seen }, null)
-  } catch (error) {
-    return result(sent, receiving, complete, { seen }, { error })
-  }
-}
+const tools: Tools = [fail, sha256Digest, parseReceipt, upstreamOf, eventOf, verifyReceipt, checkTransport, maxReceiptBytes]
 
-/** A proof that there is none, of an answer that was not received to its end. */
-export function unproven(sent: Sent, receiving: Receiving, error: unknown): Promise<Judged> {
-  return result(sent, receiving, false, { seen: seeing(sent) }, { error })
+/**
+ * Verifies an answer that has been received, or that the service signed its refusal, and says what came of it. `fault` is why nothing of what came is judged, undefined for none; `fails` is told
+ * at once why there is no proof, before what else there is to see of the exchange is fetched. Never throws for what is wrong with the answer.
+ */
+export async function judge(
+  sent: Sent,
+  receiving: Receiving,
+  complete: boolean,
+  proving: Proving,
+  fault: unknown,
+  fails: (error: unknown) => void,
+): Promise<Judged> {
+  const seen = seeing(sent)
+  const { status } = sent.response
+  const isAnswer = status >= 200 && status <= 299
+  const get = documentsOf(sent, receiving, proving)
+  const transport = transportOf(sent)
+  let error = fault
+  try {
+    if (error === undefined && isAnswer) {
+      if (!complete && !receiving.hasPrefix) throw fail('service_unavailable', `the answer broke off after ${receiving.length} bytes`)
+      const { proof, records } = await verify(sent, receiving, complete, proving, get, transport, seen)
+      if (seen.receiptKey !== null) await checkReceiptKey((proof.worker ?? proof).receipt, seen.receiptKey)
+      return result(sent, receiving, complete, { proof, records, seen }, null)
+    }
+  } catch (thrown) {
+    error = thrown
+  }
+  fails(error)
+  // Read where there is no answer that verifies, and not before: browsers are spared the code otherwise.
+  const { failedBy } = await import('./failing.ts')
+  const failed = await failedBy({ sent, receiving, complete, transport, get, sessions: proving.sessions, seen, error }, tools)
+  return result(sent, receiving, complete, { seen, failed }, failed)
 }
 
 async function verify(
   sent: Sent,
   receiving: Receiving,
   complete: boolean,
-  { get, sessions, signal, authorization }: Proving,
+  { sessions, signal, authorization }: Proving,
+  get: GetDocument,
+  transport: SealedTransport | null,
   seen: Seeing,
 ): Promise<{ readonly proof: VerifiedExchange; readonly records: Records }> {
   const { service, sealed, requestBody, clientNonce, response } = sent
   const receiptId = receiptIdOf(response.headers)
-  const transport = sealed === null ? null : { enc: sealed.request.enc, responseNonce: sealed.opening.sealed.responseNonce }
   const exchange: Exchange = { requestBody, responseHash: await receiving.digest(), stream: receiving.stream, complete, clientNonce, transport }
-  if (sealed === null || transport === null) return proveExchange(get, receiptId, exchange, service, sessions, seen)
-  const credential = sealed.opening.sealed.receiptCredential
-  if (sealed.worker === null) {
-    if (service.report.descriptor.role !== 'worker') return proveExchange(get, receiptId, exchange, service, sessions, seen)
-    const own = { key: ehbpKeyOf(service.report), sessionId: null }
-    // A worker gives the receipt of a sealed exchange to whoever knows its secret.
-    const sealedGet: GetDocument = (path) =>
-      fetchSealedReceipt(
-        service,
-        own,
-        { receiptId, credential, prefix: path.includes('?prefix=') ? eventsOf(receiving) : null },
-        authorization,
-        signal,
-      )
-    return proveExchange(sealedGet, receiptId, exchange, service, sessions, seen)
-  }
+  if (sealed === null || transport === null || sealed.worker === null) return proveExchange(get, receiptId, exchange, service, sessions, seen)
   const { worker } = sealed
-  const question = { receiptId: receiptIdOf(response.headers, 'x-veritee-worker-receipt-id'), credential }
+  const question = { receiptId: receiptIdOf(response.headers, 'x-veritee-worker-receipt-id'), credential: sealed.opening.sealed.receiptCredential }
   const ask = (prefix: number | null): Promise<string> => fetchSealedReceipt(service, worker, { ...question, prefix }, authorization, signal)
   const noted = async (name: 'receipt' | 'workerReceipt', came: Promise<string>): Promise<string> => {
     const text = await came
@@ -119,6 +136,22 @@ async function verify(
   return { proof, records: { receipt, session: worker.sessionText, workerReceipt } }
 }
 
+/** What a service that opened an encrypted body says of that in its receipt; null where nothing was encrypted. */
+function transportOf({ sealed }: Sent): SealedTransport | null {
+  return sealed === null ? null : { enc: sealed.request.enc, responseNonce: sealed.opening.sealed.responseNonce }
+}
+
+/** A worker that opened a body itself gives the receipt of that exchange to whoever knows its secret. */
+function documentsOf({ service, sealed, response }: Sent, receiving: Receiving, { get, authorization, signal }: Proving): GetDocument {
+  if (sealed === null || sealed.worker !== null || service.report.descriptor.role !== 'worker') return get
+  const own = { key: ehbpKeyOf(service.report), sessionId: null }
+  const { receiptCredential: credential } = sealed.opening.sealed
+  return async (path) => {
+    const prefix = path.includes('?prefix=') ? eventsOf(receiving) : null
+    return fetchSealedReceipt(service, own, { receiptId: receiptIdOf(response.headers), credential, prefix }, authorization, signal)
+  }
+}
+
 function seeing(sent: Sent): Seeing {
   const worker = sent.sealed?.worker ?? null
   return {
@@ -142,7 +175,13 @@ async function result(
     proof: found = null,
     records = null,
     seen,
-  }: { readonly proof?: VerifiedExchange | null; readonly records?: Records | null; readonly seen: SeenDocuments },
+    failed = null,
+  }: {
+    readonly proof?: VerifiedExchange | null
+    readonly records?: Records | null
+    readonly seen: SeenDocuments
+    readonly failed?: Failed | null
+  },
   failure: Judged['failure'],
 ): Promise<Judged> {
   const { service, sealed } = sent
@@ -151,8 +190,9 @@ async function result(
   const checks = [
     ...checksOf('service', service.verdict.checks),
     ...checksOf('worker', found?.worker?.verdict.checks ?? []),
-    ...checksOf('answer', found?.checks ?? []),
+    ...checksOf('answer', (found ?? failed)?.checks ?? []),
   ]
+  const receipt = found?.receipt ?? failed?.refusal ?? null
   const responseBody = receiving.body
   const proof: Proof = {
     version: 'veritee.proof.v1',
@@ -174,7 +214,7 @@ async function result(
     },
     outcome: found?.inferenceOutcome ?? null,
     receipts: {
-      service: found === null ? null : await provenReceipt(found.receipt),
+      service: receipt === null ? null : await provenReceipt(receipt),
       worker: found?.worker == null ? null : await provenReceipt(found.worker.receipt),
     },
     session: found?.session?.id ?? null,
