@@ -4,6 +4,7 @@ import { type Json, jcs } from 'veritee/bytes'
 import { fail, VeriteeError } from 'veritee/errors'
 import { type Silent, workerId } from './audit/audit.ts'
 import { type KnownWorker, openPath, type Path } from './audit/path.ts'
+import type { Clients } from './clients.ts'
 import type { Probe } from './probes/probe.ts'
 import type { ValidatorOptions } from './service.ts'
 import type { EpochStore } from './store/epoch-store.ts'
@@ -56,9 +57,12 @@ function pathTo(
   { url, silent }: { readonly url: string; readonly silent: Silent | null },
   client: Pick<Parameters<typeof openPath>[1], 'apiKey' | 'encryptTo'>,
 ): Promise<Path> {
+  return openPath(url, { ...evidence, now, ...standingOf(silent), ...client })
+}
+
+function standingOf(silent: Silent | null): Pick<Path, 'operators' | 'known'> {
   const operators = silent !== null && 'operator' in silent ? [silent.operator] : []
-  const known = silent !== null && 'worker' in silent ? silent : null
-  return openPath(url, { ...evidence, now, operators, known, ...client })
+  return { operators, known: silent !== null && 'worker' in silent ? silent : null }
 }
 
 /**
@@ -89,32 +93,39 @@ export async function accountsAhead(
 const accountPrefix = 'account '
 const accountName = (key: string): string => `${accountPrefix}${createHash('sha256').update(key).digest('hex')}`
 
-/** Connections to those who are asked, each verified when it is first needed. */
-export class Paths {
-  readonly #setting: Setting & { readonly apiKeys: readonly string[] }
-  readonly #targets: readonly Target[]
-  readonly #open = new Map<number, Promise<Path>>()
+type PathsSetting = Setting & {
+  /** Of the accounts that serve in one epoch. */
+  readonly apiKeys: readonly string[]
+  readonly clients: Clients
+  /** In which they serve: clients without an account are others in each. */
+  readonly epoch: number
+}
 
-  constructor(setting: Setting & { readonly apiKeys: readonly string[] }, targets: readonly Target[]) {
+/** How the clients of one epoch get to those whom they ask; each is verified when it is first needed. */
+export class Paths {
+  readonly #setting: PathsSetting
+  readonly #targets: readonly Target[]
+
+  constructor(setting: PathsSetting, targets: readonly Target[]) {
     this.#setting = setting
     this.#targets = targets
   }
 
   /** For the client of a probe: whom it asks, and with which of the keys. Tries a few times; then why it is none. */
   async of({ account, encryptTo }: Pick<Probe, 'account' | 'encryptTo'>): Promise<Path | { readonly silent: Silent; readonly code: string }> {
-    const { apiKeys, signal, report } = this.#setting
+    const { apiKeys, clients, epoch, signal, report } = this.#setting
     const target = this.#targets[account % this.#targets.length]
     if (target === undefined) throw fail('usage', 'expected a controller or a worker')
     const apiKey = apiKeys.length === 0 ? null : (apiKeys[Math.floor(account / this.#targets.length) % apiKeys.length] ?? null)
+    // A client of its own each: two programs of one account are two to whoever looks on.
+    const name = JSON.stringify([target.url, account, encryptTo, apiKey ?? epoch])
     let code = ''
     for (const pauseMs of [1000, 5000, 0]) {
-      // A client of its own each: two programs of one account are two to whoever looks on.
-      const opening = this.#open.get(account) ?? pathTo(this.#setting, target, { apiKey, encryptTo })
-      this.#open.set(account, opening)
       try {
-        return await opening
+        const path = await clients.of(name, () => pathTo(this.#setting, target, { apiKey, encryptTo }))
+        // A direct worker may have shown other keys since it was opened.
+        return { ...path, ...standingOf(target.silent) }
       } catch (error) {
-        this.#open.delete(account)
         if (!(error instanceof VeriteeError)) throw error
         code = error.code
         await sleep(pauseMs, undefined, { signal })
@@ -122,9 +133,5 @@ export class Paths {
     }
     report(`${target.url}: ${code}`)
     return { silent: target.silent, code }
-  }
-
-  close(): void {
-    for (const opening of this.#open.values()) void opening.then(({ connection }) => connection.close()).catch(() => undefined)
   }
 }

@@ -12,6 +12,7 @@ import { type AuditContext, auditProbe, sendProbe, unreachable } from './audit/a
 import { findFraud } from './audit/fraud.ts'
 import { namingOperators } from './audit/naming.ts'
 import { calibrationFor, type NamedCalibration } from './calibrations.ts'
+import { Clients } from './clients.ts'
 import { proofJudge } from './combine/judging.ts'
 import { keepOutcome, markForSettling, settleOpenEpochs, shownFrom, stateBefore } from './combine/open-epochs.ts'
 import type { Peers } from './combine/settle.ts'
@@ -96,6 +97,7 @@ interface Running extends ValidatorOptions {
   readonly access: LogAccess | null
   /** Of the engines. */
   readonly turn: InTurn
+  readonly clients: Clients
 }
 
 const timeoutMs = 120_000
@@ -123,7 +125,13 @@ export async function runValidator(options: ValidatorOptions, epochs: number): P
   if (options.models.size === 0) throw fail('usage', 'expected the weights of a model at least: answers that cannot be run again are never passes')
   await settleOpen(options)
   const failed = new AbortController()
-  const all: Running = { ...options, access, turn: new InTurn(), signal: AbortSignal.any([options.signal, failed.signal]) }
+  const all: Running = {
+    ...options,
+    access,
+    turn: new InTurn(),
+    clients: new Clients(options.now),
+    signal: AbortSignal.any([options.signal, failed.signal]),
+  }
   const running = new Set<Promise<void>>()
   // Scores follow from those of the epoch before.
   let before = Promise.resolve()
@@ -144,6 +152,8 @@ export async function runValidator(options: ValidatorOptions, epochs: number): P
     await Promise.allSettled(running)
     // The first that failed is why the others were ended.
     throw failed.signal.reason
+  } finally {
+    all.clients.close()
   }
 }
 
@@ -262,7 +272,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   const seedProof = await logged(options, { epoch, purpose: 'seed', commitment }, timeOfRound(options.beacon.chain, number))
   report(`epoch ${epoch}: begins ${new Date(opens * 1000).toISOString()}, committed to ${commitment}`)
   const targets = await targetsOf(options, epoch)
-  const paths = new Paths({ ...options, apiKeys: accounts }, targets)
+  const paths = new Paths({ ...options, apiKeys: accounts, epoch }, targets)
   const clients = targets.length * Math.max(accounts.length, fewClients)
   const secret = await personsSecret(options.key)
   const plan = {
@@ -302,7 +312,6 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
       leaseMs: 2 * timeoutMs,
     })
   } finally {
-    paths.close()
     await warm.end()
   }
   if (access !== null && records.log !== null && options.traffic === null) await keepGlimpses(store, epoch, access, records.log, records.records)
@@ -351,7 +360,7 @@ async function warming(
 ): Promise<{ readonly end: () => Promise<void> }> {
   const { store, models, now, clockMs, accountsPerEpoch, warmEpochs } = options
   const ahead = warmEpochs === 0 ? [] : await accountsAhead(store, await options.apiKeys(), accountsPerEpoch, warmEpochs)
-  const paths = ahead.map((apiKeys) => new Paths({ ...options, apiKeys }, targets))
+  const paths = ahead.map((apiKeys, i) => new Paths({ ...options, apiKeys, epoch: of.epoch + 1 + i }, targets))
   const names = [...models.values()].map(({ name }) => name)
   const stop = new AbortController()
   const send: Warming['send'] = async (generation, planned, earlier) => {
@@ -369,7 +378,6 @@ async function warming(
   running.catch(() => undefined)
   const end = async (): Promise<void> => {
     stop.abort()
-    for (const one of paths) one.close()
     await running.catch((error: unknown) => {
       if (error !== stop.signal.reason) throw error
     })

@@ -8,6 +8,7 @@ import { afterAll, expect, test } from 'vitest'
 import { loadModel, policyOf, simulateMachine, startWorker } from '../../src/demo/system.ts'
 import { resolveModel } from '../../src/models/locate.ts'
 import { type AuditContext, unreachable } from '../../src/validator/audit/audit.ts'
+import { Clients } from '../../src/validator/clients.ts'
 import { accountsAhead, accountsOf, Paths, targetsOf } from '../../src/validator/paths.ts'
 import type { Probe } from '../../src/validator/probes/probe.ts'
 import { openSqliteEpochStore } from '../../src/validator/store/sqlite-store.ts'
@@ -44,15 +45,16 @@ test('S5, S19: a worker of the list is asked directly; once known, it is charged
     const targets = await targetsOf(setting, 4)
     expect(targets).toMatchObject([{ url, silent: { worker: { operator: toHex(operator.publicKey), slot: 0 } } }])
     expect(said.at(-1)).toBe(`${nobody}: left out of epoch 4: it has never shown which operator's worker it is`)
-    const paths = new Paths(setting, targets)
+    const clients = new Clients(now)
+    const paths = new Paths({ ...setting, clients, epoch: 4 }, targets)
     expect(await paths.of(client)).toMatchObject({ operators: [], connection: { service: { report: { descriptor: { role: 'worker' } } } } })
-    paths.close()
+    clients.close()
     await expect(targetsOf({ ...setting, workers: [nobody] }, 4)).rejects.toMatchObject({ code: 'usage' })
 
     await worker.server.close()
     const later = await targetsOf(setting, 5)
     expect(later).toEqual(targets)
-    const silent = await new Paths(setting, later).of(client)
+    const silent = await new Paths({ ...setting, clients, epoch: 5 }, later).of(client)
     if (!('code' in silent)) throw new Error('expected no path to a worker that is gone')
     expect(silent).toMatchObject({ silent: targets[0]?.silent, code: 'service_unavailable' })
     const context = { network: 'test', salt, validator: toHex(key.publicKey), epoch: 5, now } as unknown as AuditContext
