@@ -173,6 +173,7 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
     confirmations: null,
     parallel: 3,
     leaseMs: 60_000,
+    report: () => undefined,
   })
   clock.putForward(begins + 1)
   const options = await untilAllSeen(setting, optionsOf)

@@ -13,10 +13,11 @@ import { Sequencer } from '../log/sequencer.ts'
 import { Submissions } from '../log/submission.ts'
 import { TileFiles } from '../log/tile-files.ts'
 import { Witness } from '../log/witness.ts'
+import type { WitnessPeer } from '../log/witness-client.ts'
 import { witnessRoutes } from '../log/witness-routes.ts'
 import type { LogPlace } from '../validator/log/access.ts'
 
-/** The demo's transparency log and its witness: real ones, in this process, which is why the witness vouches for nothing. */
+/** The demo's transparency log and its witness (or witnesses): real ones, in this process, which is why the witness vouches for nothing. */
 export interface DemoLog {
   /** As a scoring policy names it. */
   readonly policy: LogPolicy
@@ -31,22 +32,26 @@ const loopback = { host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKe
 /** How often the witness is asked for a new head. */
 const intervalMs = 25
 
-/** `now` is the clock of the witness, and so of all times in the log. */
-export async function startDemoLog(now: () => Date, closing: (() => Promise<unknown>)[]): Promise<DemoLog> {
+/** `now` is the clock of the witnesses, and so of all times in the log; of several, more than half are the quorum. */
+export async function startDemoLog(now: () => Date, closing: (() => Promise<unknown>)[], count = 1): Promise<DemoLog> {
   const directory = await mkdtemp(join(tmpdir(), 'veritee-log-'))
   closing.push(() => rm(directory, { recursive: true, force: true }))
   const [files, state] = [new TileFiles(join(directory, 'public')), new TileFiles(join(directory, 'state'))]
   const signer = await noteSigner(origin, 'ed25519', await generateEd25519())
-  const own = await noteSigner('veritee-demo/witness', 'cosignature', await generateEd25519())
   const limit = new RateLimit({ perSecond: 1000, burst: 4000, now })
   const logs = [{ origin, key: signer.verifier }]
-  const witness = await Witness.open({ files: new TileFiles(join(directory, 'witness')), signer: own, logs, now })
-  const witnessing = await listen(loopback, witnessRoutes(witness, limit))
-  closing.push(() => witnessing.close())
+  const witnesses: WitnessPeer[] = []
+  for (let i = 0; i < count; i++) {
+    const own = await noteSigner(i === 0 ? 'veritee-demo/witness' : `veritee-demo/witness-${i + 1}`, 'cosignature', await generateEd25519())
+    const witness = await Witness.open({ files: new TileFiles(join(directory, `witness-${i}`)), signer: own, logs, now })
+    const witnessing = await listen(loopback, witnessRoutes(witness, limit))
+    closing.push(() => witnessing.close())
+    witnesses.push({ key: own.verifier, url: witnessing.url })
+  }
+  const quorum = Math.floor(count / 2) + 1
   const sequencer = await Sequencer.open({ files, state, signer })
   closing.push(() => sequencer.close())
-  const witnesses = [{ key: own.verifier, url: witnessing.url }]
-  const publisher = await Publisher.open({ sequencer, files, signer, witnesses, quorum: 1, intervalMs, renewMs: 60_000, now })
+  const publisher = await Publisher.open({ sequencer, files, signer, witnesses, quorum, intervalMs, renewMs: 60_000, now })
   publisher.start()
   closing.push(() => publisher.stop())
   const [writeToken, viewsToken] = [randomBytes(32).toString('hex'), randomBytes(32).toString('hex')]
@@ -55,7 +60,7 @@ export async function startDemoLog(now: () => Date, closing: (() => Promise<unkn
   const serving = await listen(loopback, routes)
   closing.push(() => serving.close())
   return {
-    policy: { origin, key: verifierKeyText(signer.verifier), witnesses: [verifierKeyText(own.verifier)], quorum: 1 },
+    policy: { origin, key: verifierKeyText(signer.verifier), witnesses: witnesses.map(({ key }) => verifierKeyText(key)), quorum },
     place: { url: serving.url, writeToken, viewsToken },
     link: {
       origin,

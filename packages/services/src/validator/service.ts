@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { timeOfRound } from 'veritee/beacon'
 import { toHex } from 'veritee/bytes'
@@ -7,8 +8,7 @@ import type { FraudContext } from 'veritee/fraud'
 import { parseLogTrust } from 'veritee/log'
 import { eventOf, parseReceipt } from 'veritee/receipt'
 import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, type ScoringPolicy } from 'veritee/scoring'
-import { type ReplayModel, replayWith } from '../replay/index.ts'
-import { type AuditContext, auditProbe, sendProbe, unreachable } from './audit/audit.ts'
+import { type AuditContext, auditProbe, sendProbe, unjudged, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
 import { namingOperators } from './audit/naming.ts'
 import { calibrationFor, type NamedCalibration } from './calibrations.ts'
@@ -22,7 +22,7 @@ import type { BeaconSource } from './epoch/beacon-source.ts'
 import { type Concluded, commitmentTo, concludeEpoch } from './epoch/conclude.ts'
 import type { LoggedEpoch } from './epoch/logged.ts'
 import { keepForOpening, openDueCanaries } from './epoch/openings.ts'
-import { type ConfirmingEpoch, commitToEpoch, type EpochRecords, runEpoch } from './epoch/run.ts'
+import { type ConfirmingEpoch, commitToEpoch, type EpochRecords, endsAll, runEpoch } from './epoch/run.ts'
 import { InTurn } from './in-turn.ts'
 import { LogAccess, type LogPlace } from './log/access.ts'
 import { logCommitment } from './log/commitment.ts'
@@ -35,6 +35,7 @@ import { makeCanaries } from './probes/canaries.ts'
 import { goneOn, inConversation } from './probes/conversation.ts'
 import type { Probe, ProbePlan } from './probes/probe.ts'
 import type { Traffic } from './probes/traffic.ts'
+import { nameOf, type OwnEngines, type OwnModels, runAgain } from './replays.ts'
 import type { EpochStore } from './store/epoch-store.ts'
 import { personsOf, personsSecret, type Warming, warmUp } from './warming.ts'
 
@@ -58,8 +59,7 @@ export interface ValidatorOptions {
   readonly accountsPerEpoch: number
   /** For how many epochs before its own an account asks without being audited; see `warmUp`. Needs keys. */
   readonly warmEpochs: number
-  /** Engines of its own, by the SHA-256 of a model's file (`sha256:` and hex), and the name under which the network serves it. */
-  readonly models: ReadonlyMap<string, { readonly name: string; readonly replay: ReplayModel }>
+  readonly models: OwnModels
   /** By which answers of other engines count at level 2; see `namedCalibrations`. */
   readonly calibrations: readonly NamedCalibration[]
   /** Where the log of the scoring policy is; null exactly where it names none. */
@@ -93,10 +93,8 @@ export interface ValidatorOptions {
 }
 
 /** What epochs that overlap share. */
-interface Running extends ValidatorOptions {
+interface Running extends ValidatorOptions, Pick<OwnEngines, 'turn' | 'processId'> {
   readonly access: LogAccess | null
-  /** Of the engines. */
-  readonly turn: InTurn
   readonly clients: Clients
 }
 
@@ -104,7 +102,7 @@ const timeoutMs = 120_000
 /** Characters. */
 const maxPrompt = 8000
 /** For which validators show each other the checkpoints that they took: within it, their clocks may differ, and the log may be slow. */
-const agreeMs = 20_000
+const agreeSeconds = 20
 /** Most answers end by themselves before that. */
 const maxTokens = 1024
 /** Clients at each target, where there are no accounts or fewer. */
@@ -129,6 +127,7 @@ export async function runValidator(options: ValidatorOptions, epochs: number): P
     ...options,
     access,
     turn: new InTurn(),
+    processId: randomUUID(),
     clients: new Clients(options.now),
     signal: AbortSignal.any([options.signal, failed.signal]),
   }
@@ -343,7 +342,9 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
   if (options.peers === null) await keepOutcome(store, epoch, concluded.written.bundle)
   // Kept first: a process that is killed while it waits for others goes on with that.
   else await markForSettling(store, epoch)
-  for (const { duty, detail } of concluded.written.missed.values()) report(`epoch ${epoch}: a duty was not done: ${duty}: ${detail}`)
+  // Of the others there is nothing in it yet.
+  const missed = concluded.written.missed.get(toHex(options.key.publicKey))
+  if (missed !== undefined) report(`epoch ${epoch}: a duty was not done: ${missed.duty}: ${missed.detail}`)
   report(`epoch ${epoch}: ${records.records.length} records, ${concluded.frauds.length} fraud proofs, published`)
   await settleOpen(options)
   await openDueCanaries(options)
@@ -420,31 +421,31 @@ function logOf(options: Running, access: LogAccess, epoch: number): LoggedEpoch 
     evidence,
     store,
     controllers: controllers.map(({ url }) => url),
-    contents: contents === null ? null : { held: contents, replay: replayerOf(options), isOver },
-    agreeing: peers === null ? null : { access, peers, chain: beacon.chain, now, signal, report, pause: () => sleep(agreeMs, undefined, { signal }) },
+    contents: contents === null ? null : { held: contents, replay: replayerOf(options, epoch), isOver },
+    agreeing:
+      peers === null
+        ? null
+        : { access, peers, chain: beacon.chain, now, signal, report, pause: (from) => until(options, from.getTime() / 1000 + agreeSeconds) },
   })
 }
 
-/** Runs answers again, one at a time, with the weights that the receipt names and the calibration for its engine. */
-function replayerOf({ models, turn, calibrations }: Running): NonNullable<AuditContext['replay']> {
+/** Runs answers again, with the weights that the receipt names and the calibration for its engine. */
+function replayerOf(options: Running, epoch: number): NonNullable<AuditContext['replay']> {
   return async (record, { files }) => {
     const model = files.map(({ sha256 }) => sha256).join()
-    const own = models.get(model)
+    const own = options.models.get(model)
     const there = eventOf(parseReceipt(record.receipt), 'veritee.inference')?.engine
     if (own === undefined || there === undefined) return null
-    const named = calibrationFor(calibrations, { model, there, here: own.replay.facts })
-    const report = await turn.run(() => replayWith(record, own.replay, named?.calibration ?? null))
-    return { report, calibration: named?.digest ?? null }
+    const named = calibrationFor(options.calibrations, { model, there, here: own.replay.facts })
+    const report = await runAgain(options, epoch, record, model, named?.calibration ?? null)
+    return report === null ? null : { report, calibration: named?.digest ?? null }
   }
 }
 
 function confirmationsOf(options: Running, epoch: number): ConfirmingEpoch | null {
-  const { confirmers: urls, models, turn, scoring, roster } = options
+  const { confirmers: urls, scoring, roster } = options
   if (urls === null || scoring.policy.confirmations === 0) return null
-  const replay: ConfirmingOptions['replay'] = async (record, { files }) => {
-    const own = models.get(files.map(({ sha256 }) => sha256).join())
-    return own === undefined ? null : turn.run(() => replayWith(record, own.replay))
-  }
+  const replay: ConfirmingOptions['replay'] = (record, { files }) => runAgain(options, epoch, record, files.map(({ sha256 }) => sha256).join(), null)
   return confirmingEpoch({ ...options, urls, policy: scoring.policy, salt: roster.salt, replay }, epoch)
 }
 
@@ -459,7 +460,7 @@ async function auditOne(options: Running, paths: Paths, named: NamedReports, epo
     trust: evidence.trust,
     now,
     clockMs,
-    replay: replayerOf(options),
+    replay: replayerOf(options, epoch),
     findInLog: null,
     named,
     timeoutMs,
@@ -467,5 +468,12 @@ async function auditOne(options: Running, paths: Paths, named: NamedReports, epo
   const names = [...models.values()].map(({ name }) => name)
   const model = probe.canary?.model ?? names[probe.model % names.length] ?? ''
   const path = await paths.of(probe)
-  return 'code' in path ? unreachable(context, path.silent, probe, path.code) : auditProbe(context, path, model, probe)
+  if ('code' in path) return unreachable(context, path.silent, probe, path.code)
+  try {
+    return await auditProbe(context, path, model, probe)
+  } catch (error) {
+    if (endsAll(options.signal, error)) throw error
+    options.report(`epoch ${epoch}: audit ${probe.index} came to no end: ${nameOf(error)}`)
+    return unjudged(context, path, probe)
+  }
 }

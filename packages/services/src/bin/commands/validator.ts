@@ -7,9 +7,16 @@ import { beaconChainFromJson } from 'veritee/beacon'
 import { jcs, toHex } from 'veritee/bytes'
 import { epochFilesAt, isLoopbackHost, type SiteBounds } from 'veritee/client'
 import { fail } from 'veritee/errors'
-import type { Policy } from 'veritee/policy'
 import { eventOf, parseReceipt } from 'veritee/receipt'
-import { parseAuditRecord, parseScoringPolicy, type Roster, type ScoringPolicy, signScoringPolicy, verifyScoringPolicy } from 'veritee/scoring'
+import {
+  parseAuditRecord,
+  parseScoringPolicy,
+  type Roster,
+  rosterOf,
+  type ScoringPolicy,
+  signScoringPolicy,
+  verifyScoringPolicy,
+} from 'veritee/scoring'
 import { validatorFile } from '../../config/validator-file.ts'
 import { type Listening, listen } from '../../http/listen.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
@@ -297,12 +304,10 @@ async function run(values: Values): Promise<number> {
   const { policy: scoring } = await verifyScoringPolicy(scoringText, trust, now())
   const roots = await rootsOf(values)
   const policy = manifestPolicy(manifest.manifest)
-  const roster: Roster = {
-    manifest: manifest.digest,
-    salt: manifest.manifest.platforms.salt,
-    operators: operatorsOf(policy),
-    shared: [...manifest.manifest.platforms.shared].sort(),
-  }
+  const { operators, ...named } = rosterOf(manifest)
+  if (operators === null)
+    throw fail('usage', '--manifest: expected a section worker that lists operators; where anybody is one, a score bounds nobody')
+  const roster: Roster = { ...named, operators, shared: [...named.shared].sort() }
   const out = required(values.out, '--out')
   const key = await readPublisherKey(required(values.key, '--key'))
   const keyFile = values['api-key-file']
@@ -423,14 +428,6 @@ function peersOf(values: Values, out: string, { epoch }: ScoringPolicy): Peers |
     publish: async (name, bundle) => void (await replaceBundle(join(out, name), bundle)),
     read: (name) => readBundle(join(out, name)),
   }
-}
-
-/** Operators by the manifest: the keys that its sections list (rule S17). */
-function operatorsOf({ roles }: Policy): string[] {
-  const lists = [roles.worker?.operator, roles.controller?.operator].filter((one) => one !== undefined)
-  if (lists.length === 0 || roles.worker?.operator === 'any')
-    throw fail('usage', '--manifest: expected a section worker that lists operators; where anybody is one, a score bounds nobody')
-  return [...new Set(lists.flatMap((one) => (one === 'any' ? [] : one)))].sort()
 }
 
 async function openModel(text: string) {

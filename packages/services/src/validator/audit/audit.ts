@@ -25,6 +25,7 @@ import { type Exchanged, exchange } from './exchange.ts'
 import type { KnownWorker, Path } from './path.ts'
 import { faultOf, replayReasonOf } from './reasons.ts'
 import { look, type Seen, signedFault } from './seen.ts'
+import { undecided } from './undecided.ts'
 
 export interface AuditContext {
   readonly network: string
@@ -293,6 +294,28 @@ function sha256(text: string): string {
   return `sha256:${createHash('sha256').update(text).digest('hex')}`
 }
 
+/** The record of an audit that came to no end, by what nobody foresaw: nothing was established. */
+export function unjudged(context: AuditContext, { operators, known }: Path, probe: Probe): Audited {
+  const record: UnsignedAuditRecord = {
+    ...headOf(context, probe),
+    worker: known?.worker ?? null,
+    keyset: known?.keyset ?? null,
+    model: null,
+    path: operators,
+    attestation: null,
+    view: null,
+    replay: null,
+    timings: null,
+    output_tokens: 0,
+    verdict: 'inconclusive',
+    reason: 'replay_unavailable',
+    charged: null,
+  }
+  return { record: undecided(record), evidence: nothingKept }
+}
+
+const nothingKept: AuditEvidence = { request: '', response: '', contentType: '', report: null, workerReceipt: null, receiptKey: null, replay: null }
+
 /** Who did not show what it is: a controller by its operator, or a worker that was asked directly and is known from before. */
 export type Silent = { readonly operator: string } | KnownWorker
 
@@ -314,5 +337,5 @@ export function unreachable(context: AuditContext, silent: Silent, probe: Probe,
     reason: 'attestation_unavailable',
     charged: known === null ? 'controller' : 'worker',
   }
-  return { record, evidence: { request: '', response: '', contentType: '', report: null, workerReceipt: null, receiptKey: null, replay: null } }
+  return { record, evidence: nothingKept }
 }

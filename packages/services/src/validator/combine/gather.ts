@@ -29,12 +29,13 @@ export async function gather(sites: readonly Source[], gathering: Gathering): Pr
 
 async function whole({ name, read }: Source, { until, maxBytes, own, now, signal, report }: Gathering): Promise<Source | null> {
   for (let pauseMs = 250; ; pauseMs = Math.min(2 * pauseMs, 15_000)) {
+    // The last try begins when the time is over, so that what is there by then is found.
+    const leftMs = until * 1000 - now().getTime()
     try {
       return { name, read: await download(read, own, maxBytes) }
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof VeriteeError)) throw error
-      const leftMs = until * 1000 - now().getTime()
       // What is too large once is so the next time.
       if (error.kind === 'unavailable' && error.code !== 'response_too_large' && leftMs > 0)
         await sleep(Math.min(pauseMs, leftMs), undefined, { signal })

@@ -31,17 +31,44 @@ export interface ConfirmContext extends HandedOverContext {
  * The request was verified when it was kept, and is again: what no longer verifies, since another manifest came into force, is not run, nor is any from the time on when records have to be complete.
  */
 export async function confirmAnswer(context: ConfirmContext, index: number, text: string): Promise<Audited> {
-  const { policy, validator, now, replay } = context
+  const { policy, now, replay } = context
   const request = parseConfirmationRequest(text)
-  const { epoch, worker, keyset, view, exchange } = request
   const handed = await verifyHandedOver(request, context).catch(ofOthers)
-  const receipt = handed?.receipt ?? parseReceipt(exchange.receipt)
-  const model = handed?.model ?? eventOf(receipt, 'veritee.model')
-  if (model === undefined) throw new TypeError('confirmAnswer: expected a request that was verified when it was kept')
-  const late = now().getTime() / 1000 >= confirmedUntil(policy, epoch)
-  const report = late || handed === null ? null : await replay(handed.exchange, handed.model)
-  const found = report === null ? null : await auditedReplay({ report, calibration: null }, receipt)
+  if (handed === null) return unconfirmed(context, index, text)
+  const late = now().getTime() / 1000 >= confirmedUntil(policy, request.epoch)
+  const report = late ? null : await replay(handed.exchange, handed.model)
+  const found = report === null ? null : await auditedReplay({ report, calibration: null }, handed.receipt)
   const record: UnsignedAuditRecord = {
+    ...(await headOf(context, index, request, handed.weights)),
+    attestation: { verdict: 'accepted', code: null, ...evidenceDigests(request.exchange.report) },
+    replay: found?.level === 1 ? found : null,
+    ...verdictOf(report, found?.level === 1),
+  }
+  return { record, evidence: kept(request.exchange, report) }
+}
+
+/** The record of a request of which nothing came. */
+export async function unconfirmed(context: ConfirmContext, index: number, text: string): Promise<Audited> {
+  const request = parseConfirmationRequest(text)
+  const record: UnsignedAuditRecord = {
+    ...(await headOf(context, index, request, null)),
+    attestation: null,
+    replay: null,
+    ...nothing('not_confirmable'),
+  }
+  return { record, evidence: kept(request.exchange, null) }
+}
+
+async function headOf(
+  { policy, validator, now }: ConfirmContext,
+  index: number,
+  { epoch, worker, keyset, view, exchange }: ConfirmationRequest,
+  weights: string | null,
+): Promise<Omit<UnsignedAuditRecord, 'attestation' | 'replay' | 'verdict' | 'reason' | 'charged'>> {
+  const receipt = parseReceipt(exchange.receipt)
+  const model = eventOf(receipt, 'veritee.model')
+  if (model === undefined) throw new TypeError('confirmAnswer: expected a request that was verified when it was kept')
+  return {
     version: auditVersion,
     network: policy.network,
     validator,
@@ -51,17 +78,13 @@ export async function confirmAnswer(context: ConfirmContext, index: number, text
     kind: 'confirmation',
     worker,
     keyset,
-    model: { name: model.name, weights: handed?.weights ?? (await jcsDigest(model.files as unknown as Json)) },
+    model: { name: model.name, weights: weights ?? (await jcsDigest(model.files as unknown as Json)) },
     path: [],
-    attestation: handed === null ? null : { verdict: 'accepted', code: null, ...evidenceDigests(exchange.report) },
     view: { digest: view, log: null },
-    replay: found?.level === 1 ? found : null,
     timings: null,
     output_tokens: toldTokens(eventOf(receipt, 'veritee.inference')?.completion_tokens),
     canary: null,
-    ...(handed === null ? nothing('not_confirmable') : verdictOf(report, found?.level === 1)),
   }
-  return { record, evidence: kept(exchange, report) }
 }
 
 const nothing = (why: UnsignedAuditRecord['reason']) => ({ verdict: 'inconclusive', reason: why, charged: null }) as const

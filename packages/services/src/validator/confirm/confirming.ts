@@ -4,7 +4,7 @@ import type { ConfirmingEpoch } from '../epoch/run.ts'
 import type { Clock } from '../log/patience.ts'
 import type { EpochStore } from '../store/epoch-store.ts'
 import { askedUntil } from './accept.ts'
-import { type ConfirmContext, confirmAnswer } from './answer.ts'
+import { type ConfirmContext, confirmAnswer, unconfirmed } from './answer.ts'
 import { handOver } from './hand-over.ts'
 
 export interface ConfirmingOptions extends Omit<ConfirmContext, 'validator'>, Clock {
@@ -23,5 +23,6 @@ export function confirmingEpoch(options: ConfirmingOptions, epoch: number): Conf
     until,
     handOver: () => handOver({ ...options, epoch, until }),
     confirm: (index, request) => confirmAnswer(context, index, request),
+    giveUp: (index, request) => unconfirmed(context, index, request),
   }
 }

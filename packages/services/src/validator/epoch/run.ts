@@ -7,11 +7,13 @@ import { fail, VeriteeError } from 'veritee/errors'
 import { type Canaries, type CanaryOpening, canaryCommitment, seedOfCanaries, signAuditRecord } from 'veritee/scoring'
 import type { Audited } from '../audit/audit.ts'
 import { type FoundFraud, seenReceiptOf } from '../audit/fraud.ts'
+import { undecided } from '../audit/undecided.ts'
 import { type ConfirmTask, confirmationTasks, requestOf } from '../confirm/queue.ts'
 import type { EpochRange } from '../log/range.ts'
 import { settle } from '../log/settle.ts'
 import { placeCanaries } from '../probes/canaries.ts'
 import { type Probe, type ProbePlan, planProbes } from '../probes/probe.ts'
+import { nameOf } from '../replays.ts'
 import type { EpochStore, Job, SeenReceipt, Taken } from '../store/epoch-store.ts'
 import type { BeaconSource } from './beacon-source.ts'
 import { keptRound } from './kept-round.ts'
@@ -43,6 +45,7 @@ export interface EpochOptions {
   readonly confirmations: ConfirmingEpoch | null
   /** How long a task is its taker's. Whoever takes longer may find it done by another. */
   readonly leaseMs: number
+  readonly report: (line: string) => void
   readonly onRecord?: (record: string) => void
 }
 
@@ -54,6 +57,8 @@ export interface ConfirmingEpoch {
   readonly handOver: () => Promise<void>
   /** Runs an answer again that another one handed over: the text of its request. */
   readonly confirm: (index: number, request: string) => Promise<Audited>
+  /** The record of one that came to no end. */
+  readonly giveUp: (index: number, request: string) => Promise<Audited>
 }
 
 /** What an epoch came to, before it is scored. */
@@ -227,11 +232,13 @@ async function finish(options: EpochOptions, job: Taken): Promise<void> {
       await store.postpone(epoch, job.index, JSON.stringify(audited), options.now().getTime() + pauseMs(options, audited))
       return
     }
-    const seen = await seenReceiptOf(settled.evidence)
+    const seen = await orElse(options, job, () => seenReceiptOf(settled.evidence), null)
     const rivals = seen === null ? [] : await store.rivals(seen)
     // Before the record: a crash between the two finds them again.
-    for (const { digest, text } of await options.findFraud(settled, rivals)) await store.keep(epoch, `fraud ${digest}`, text)
-    const record = await signAuditRecord(settled.record, key)
+    for (const { digest, text } of await orElse(options, job, () => options.findFraud(settled, rivals), []))
+      await store.keep(epoch, `fraud ${digest}`, text)
+    const record =
+      (await orElse(options, job, () => signAuditRecord(settled.record, key), null)) ?? (await signAuditRecord(undecided(settled.record), key))
     const done = { record, evidence: JSON.stringify(settled.evidence) }
     if (await store.finish(epoch, job.index, done, seen === null ? [] : [seen])) options.onRecord?.(record)
   } catch (error) {
@@ -240,31 +247,54 @@ async function finish(options: EpochOptions, job: Taken): Promise<void> {
   }
 }
 
+const ending: ReadonlySet<string> = new Set(['validator_store_unavailable', 'log_fork', 'log_consistency_invalid'])
+
+/**
+ * What ends an epoch or a validator, and not one audit: it is stopped, its memory is gone, or the log shows two histories. Whatever else goes wrong within an audit, those may have brought about of whom it is.
+ */
+export function endsAll(signal: AbortSignal, error: unknown): boolean {
+  return signal.aborted || (error instanceof VeriteeError && ending.has(error.code))
+}
+
+/** What an audit's step gives, or `other` where it fails as it should not, which is told. */
+async function orElse<T>({ signal, report, epoch }: EpochOptions, { index }: Taken, step: () => Promise<T>, other: T): Promise<T> {
+  try {
+    return await step()
+  } catch (error) {
+    if (endsAll(signal, error)) throw error
+    report(`epoch ${epoch}: of audit ${index} something was left out: ${nameOf(error)}`)
+    return other
+  }
+}
+
 /** What an audit came to, and that with its place in the log; null where that is not to be told yet, and there as nothing of what may be asked again. */
-async function auditOf(
-  options: EpochOptions,
-  { index, task, draft }: Taken,
-): Promise<{ readonly audited: Audited | null; readonly settled: Audited | null }> {
+async function auditOf(options: EpochOptions, job: Taken): Promise<{ readonly audited: Audited | null; readonly settled: Audited | null }> {
   const { log, now } = options
+  const { index, task, draft } = job
   const what = JSON.parse(task) as Probe | OrganicTask | ConfirmTask
-  if ('confirm' in what) return { audited: null, settled: await confirmed(options, index, what) }
+  if ('confirm' in what) return { audited: null, settled: await confirmed(options, job, what) }
   if (!('organic' in what)) {
     const audited = (draft === null ? null : (JSON.parse(draft) as Audited | null)) ?? (await options.audit(what))
-    return { audited, settled: log === null ? audited : await settle(audited, log.access, now(), log.settleBy) }
+    const undone = { ...audited, record: undecided(audited.record) }
+    return { audited, settled: log === null ? audited : await orElse(options, job, () => settle(audited, log.access, now(), log.settleBy), undone) }
   }
   if (log === null) throw new TypeError('runEpoch: expected the log of the epoch, whose leaf is to be audited')
   try {
     return { audited: null, settled: await log.audit(index, what.organic) }
   } catch (error) {
-    if (!(error instanceof VeriteeError) || error.kind !== 'unavailable' || error.code === 'validator_store_unavailable') throw error
+    if (endsAll(options.signal, error)) throw error
+    if (!(error instanceof VeriteeError) || error.kind !== 'unavailable')
+      return { audited: null, settled: await orElse(options, job, () => Promise.reject(error), log.giveUp(index, what.organic)) }
     return { audited: null, settled: now().getTime() < log.until * 1000 ? null : log.giveUp(index, what.organic) }
   }
 }
 
-async function confirmed({ confirmations, store, epoch }: EpochOptions, index: number, { confirm }: ConfirmTask): Promise<Audited> {
+async function confirmed(options: EpochOptions, job: Taken, { confirm }: ConfirmTask): Promise<Audited> {
+  const { confirmations, store, epoch } = options
   const request = await requestOf(store, epoch, confirm)
   if (confirmations === null || request === null) throw new TypeError('runEpoch: expected the request of another validator, and how to confirm it')
-  return confirmations.confirm(index, request)
+  const found = await orElse(options, job, () => confirmations.confirm(job.index, request), null)
+  return found ?? confirmations.giveUp(job.index, request)
 }
 
 /** Soon at first, since most receipts are in the log within seconds; later less often. */

@@ -12,8 +12,8 @@ export interface Agreeing {
   readonly now: () => Date
   readonly signal: AbortSignal
   readonly report: (line: string) => void
-  /** Until the others have shown theirs: shorter than the minute after which the closing round is known. */
-  readonly pause: () => Promise<void>
+  /** Until the others have shown theirs, from when this one took its own: shorter than the minute after which the closing round is known. */
+  readonly pause: (from: Date) => Promise<void>
 }
 
 /** Whether it opens an epoch or closes it. */
@@ -32,10 +32,11 @@ export async function agreeOn(
   { epoch, name, own, from }: { readonly epoch: number; readonly name: Boundary; readonly own: VerifiedCheckpoint; readonly from: number },
   agreeing: Agreeing,
 ): Promise<string> {
-  const { peers, signal, pause } = agreeing
+  const { peers, now, signal, pause } = agreeing
+  const began = now()
   const show = (note: string): Promise<void> => peers.publish(`${name}-${epoch}`, new Map([[file, note]]))
   await show(own.note)
-  await pause()
+  await pause(began)
   const found = await Promise.all(peers.urls.map((url) => shownBy(`${url.replace(/\/$/, '')}/${name}-${epoch}/`, { name, from }, agreeing)))
   signal.throwIfAborted()
   const [first = own] = [own, ...found.filter((one) => one !== null)].sort((a, b) => a.size - b.size || (a.note < b.note ? -1 : 1))

@@ -236,6 +236,7 @@ export async function epochOf(
     }),
     parallel: 2,
     leaseMs: 600_000,
+    report: () => undefined,
   })
 }
 

@@ -76,6 +76,10 @@ export const confirmations: ConfirmingEpoch = {
     const about = { digest: digest(request), log: null }
     return { record: { ...record, kind: 'confirmation', path: [], timings: null, view: view === null ? null : about }, evidence }
   },
+  giveUp: async (index, request) => {
+    const { record } = await confirmations.confirm(index, request)
+    return { record: { ...record, attestation: null, replay: null, verdict: 'inconclusive', reason: 'not_confirmable', charged: null }, evidence }
+  },
 }
 
 export interface Imitated {
@@ -114,6 +118,7 @@ export async function imitateEpoch({ store, auditMs = 0, onAudit = () => undefin
     confirmations: null,
     parallel: 3,
     leaseMs: 60_000,
+    report: () => undefined,
     ...changes,
   })
 }
