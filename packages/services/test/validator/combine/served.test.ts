@@ -1,15 +1,13 @@
-import { createReadStream, mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream'
 import { epochFilesAt } from 'veritee/client'
 import { verifyEpoch } from 'veritee/scoring'
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Peers } from '../../../src/validator/combine/settle.ts'
 import { settleWithPeers } from '../../../src/validator/combine/settle.ts'
 import { readBundle, replaceBundle, writeBundle } from '../../../src/validator/publish/directory.ts'
+import { closeSite, type Site, serveSite } from './site.ts'
 import { type Combining, combining, type Files } from './world.ts'
 
 // Pairings for each bundle, on machines that others use too.
@@ -22,46 +20,16 @@ beforeAll(async () => {
   solos = await Promise.all([0, 1, 2].map((i) => setting.solo(i)))
 }, 180_000)
 
-/** A validator's `--out`, served as plain files. */
-interface Site {
-  readonly out: string
-  readonly url: string
-  readonly server: Server
-  readonly asked: string[]
-  /** What is done with a request instead; true where it was. */
-  instead: (path: string, cut: () => void) => boolean
-}
 let sites: Site[]
 let folder: string
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'veritee-served-'))
-  sites = await Promise.all([0, 1, 2].map((i) => serve(join(folder, `out-${i}`))))
+  sites = await Promise.all([0, 1, 2].map((i) => serveSite(join(folder, `out-${i}`))))
 })
 afterEach(() => {
-  for (const { server } of sites) {
-    server.closeAllConnections()
-    server.close()
-  }
+  for (const site of sites) closeSite(site)
   rmSync(folder, { recursive: true, force: true })
 })
-
-async function serve(out: string): Promise<Site> {
-  const asked: string[] = []
-  const server = createServer((request, response) => {
-    const path = (request.url ?? '').replace(/\.\./g, '')
-    asked.push(path)
-    if (site.instead(path, () => void response.writeHead(200, { 'content-length': 10_000 }).write('x', () => response.destroy()))) return
-    const file = createReadStream(join(out, path))
-    file.once('open', () => {
-      response.writeHead(200)
-      pipeline(file, response, () => undefined)
-    })
-    file.once('error', () => void response.writeHead(404).end())
-  })
-  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
-  const site: Site = { out, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server, asked, instead: () => false }
-  return site
-}
 
 /** As `veriteed validator run --peer` does it. */
 async function run(i: number, reports: string[] = []): Promise<ReadonlyMap<string, string>> {

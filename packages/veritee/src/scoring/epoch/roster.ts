@@ -3,7 +3,7 @@ import type { EpochContext } from './verify.ts'
 
 /**
  * What an admission manifest says of an epoch's roster (spec/epoch.md, "Files"): operators are those that its sections of workers and controllers list, together;
- * null where a section accepts any. The caller has verified the manifest.
+ * null where anybody may be a worker's. A section for controllers that accepts any lists none: they need not show whose they are. The caller has verified the manifest.
  */
 export function rosterOf({
   manifest: { roles, platforms },
@@ -11,6 +11,6 @@ export function rosterOf({
 }: Pick<SignedAdmissionManifest, 'manifest' | 'digest'>): NonNullable<EpochContext['roster']> {
   const lists = [roles.worker, roles.controller].flatMap((section) => (section === undefined ? [] : [section.operator]))
   const listed = lists.flatMap((list) => (list === 'any' ? [] : list))
-  const operators = lists.includes('any') || lists.length === 0 ? null : [...new Set(listed)].sort()
+  const operators = (roles.worker?.operator ?? 'any') === 'any' ? null : [...new Set(listed)].sort()
   return { manifest: digest, salt: platforms.salt, operators, shared: platforms.shared }
 }
