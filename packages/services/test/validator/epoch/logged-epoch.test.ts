@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createLocalBeacon } from 'veritee/beacon'
 import { utf8 } from 'veritee/bytes'
 import { generateEd25519 } from 'veritee/crypto'
+import { fail } from 'veritee/errors'
 import { checkpointText, cosign, noteSigner, noteText, parseLogTrust, parseNote, signCheckpoint, verifierKeyText, verifyFork } from 'veritee/log'
 import { parseAuditRecord, verifyAuditRecord } from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -71,7 +72,7 @@ describe('S16: organic audits of an epoch', () => {
       store,
       probability: half,
       onAudit: () => {
-        if (left-- <= 0) throw new Error('ended here')
+        if (left-- <= 0) throw fail('validator_store_unavailable', 'ended here')
       },
     })
     await expect(killed).rejects.toThrow('ended here')

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { probeSeed, seedCommitment, verifyBeaconRound } from 'veritee/beacon'
 import { fromHex, toHex } from 'veritee/bytes'
+import { fail } from 'veritee/errors'
 import { type Canaries, type CanaryOpening, canaryCommitment, seedOfCanaries } from 'veritee/scoring'
 import { afterAll, expect, test } from 'vitest'
 import { keepRequest } from '../../../src/validator/confirm/queue.ts'
@@ -69,7 +70,7 @@ test('S18: what others hand over is run again after all else, once, also by seve
     },
   }
   // Killed at the second one.
-  const killed = { ...confirming, confirm: async () => Promise.reject(new Error('killed')) }
+  const killed = { ...confirming, confirm: async () => Promise.reject(fail('validator_store_unavailable', 'killed')) }
   await expect(imitateEpoch({ store, changes: { confirmations: killed } })).rejects.toThrow('killed')
   expect(order).toEqual([`handed over after ${probes}`])
   expect(await keepRequest(store, asked(5), 'request 5')).toBe('closed')

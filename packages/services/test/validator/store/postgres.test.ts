@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fail } from 'veritee/errors'
 import { verifyAuditRecord } from 'veritee/scoring'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { command } from '../../../src/bin/commands/validator.ts'
@@ -74,7 +75,7 @@ describe.skipIf(leftOut !== null)(`the memory of a validator in PostgreSQL${left
         store: first,
         probability: half,
         onAudit: () => {
-          if (left-- <= 0) throw new Error('ended here')
+          if (left-- <= 0) throw fail('validator_store_unavailable', 'ended here')
         },
       })
       await expect(ended).rejects.toThrow('ended here')
