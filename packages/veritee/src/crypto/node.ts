@@ -97,7 +97,10 @@ function ecdsaSigValue(signature: Uint8Array): Uint8Array {
 
 export function importEd25519(publicKey: Uint8Array): Ed25519Key | null {
   const key = publicKey.length === 32 ? importSpki(spkiEd25519, publicKey) : null
-  return key === null ? null : { verify: (signature, message) => signature.length === 64 && verify(null, message, key, signature) }
+  if (key === null) return null
+  // The bytes of a text come from Node's pool: nobody sees them, and memory of their own for each message would cost more than to write them.
+  const bytesOf = (message: Uint8Array | string): Uint8Array => (typeof message === 'string' ? Buffer.from(message) : message)
+  return { verify: (signature, message) => signature.length === 64 && verify(null, bytesOf(message), key, signature) }
 }
 
 export function verifyEd25519(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): MaybePromise<boolean> {

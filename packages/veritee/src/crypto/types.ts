@@ -50,8 +50,8 @@ export interface P256Key {
 
 /** An Ed25519 public key, ready to verify. */
 export interface Ed25519Key {
-  /** Ed25519 (RFC 8032). `signature` is 64 bytes. False for any wrong input; never throws. */
-  verify(signature: Uint8Array, message: Uint8Array): MaybePromise<boolean>
+  /** Ed25519 (RFC 8032). `signature` is 64 bytes; a message that is a text is taken in UTF-8. False for any wrong input; never throws. */
+  verify(signature: Uint8Array, message: Uint8Array | string): MaybePromise<boolean>
 }
 
 /** A private key that never leaves its holder. */

@@ -11,12 +11,14 @@ const ed25519: Algorithm = { name: 'Ed25519' }
 // WebCrypto's types demand an ArrayBuffer behind each view; ours never sit on shared memory.
 const view = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => bytes as Uint8Array<ArrayBuffer>
 
+const bytesOf = (content: Uint8Array | string): Uint8Array => (typeof content === 'string' ? new TextEncoder().encode(content) : content)
+
 export async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
   return new Uint8Array(await crypto.subtle.digest('SHA-256', view(bytes)))
 }
 
 export async function sha256Hex(content: Uint8Array | string): Promise<string> {
-  return encodeHex(await sha256(typeof content === 'string' ? new TextEncoder().encode(content) : content))
+  return encodeHex(await sha256(bytesOf(content)))
 }
 
 export async function sha256Behind(first: number, bytes: Uint8Array): Promise<Uint8Array> {
@@ -60,7 +62,9 @@ export async function importP256(publicKey: Uint8Array): Promise<P256Key | null>
 
 export async function importEd25519(publicKey: Uint8Array): Promise<Ed25519Key | null> {
   const key = publicKey.length === 32 ? await importRaw(publicKey, ed25519) : null
-  return key === null ? null : { verify: async (signature, message) => signature.length === 64 && verifyWith(key, ed25519, signature, message) }
+  return key === null
+    ? null
+    : { verify: async (signature, message) => signature.length === 64 && verifyWith(key, ed25519, signature, bytesOf(message)) }
 }
 
 export async function verifyEd25519(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): Promise<boolean> {

@@ -98,8 +98,8 @@ export class ReceiptKeys {
     this.keyset = keyset
   }
 
-  /** True for a signature of 64 bytes by the key of that id. Throws `receipt_key_unknown`, see {@link receiptKey}. */
-  async verify(keyId: string, signature: Uint8Array, message: Uint8Array): Promise<boolean> {
+  /** True for a signature of 64 bytes, over bytes or over a text in UTF-8, by the key of that id. Throws `receipt_key_unknown`, see {@link receiptKey}. */
+  async verify(keyId: string, signature: Uint8Array, message: Uint8Array | string): Promise<boolean> {
     let key = this.#taken.get(keyId)
     if (key === undefined) {
       key = await crypto.importEd25519(fromHex(receiptKey(this.keyset, keyId)))

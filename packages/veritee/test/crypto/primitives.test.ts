@@ -144,6 +144,15 @@ describe.each(implementations)('%s: the primitives', (_, crypto) => {
     for (let bit = 0; bit < 256; bit += 7) expect(await crypto.verifyEd25519(flip(publicKey, bit), signature, rfc8032.message)).toBe(false)
     expect(await crypto.verifyEd25519(publicKey, signature, new Uint8Array(0))).toBe(false)
   })
+  it('Ed25519: a message that is a text is taken in UTF-8', async () => {
+    const text = 'signed: \u00e9\u{1f600}'
+    const { publicKey, sign } = await crypto.generateEd25519()
+    const signature = await sign(new TextEncoder().encode(text))
+    const key = await crypto.importEd25519(publicKey)
+    expect(await key?.verify(signature, text)).toBe(true)
+    expect(await key?.verify(signature, text.slice(1))).toBe(false)
+    expect(await key?.verify(signature.subarray(1), text)).toBe(false)
+  })
   it('Ed25519: s plus the group order, which would be a second form of one signature, is refused', async () => {
     const order = 2n ** 252n + 27742317777372353535851937790883648493n
     const s = bigint(rfc8032.signature.slice(32).reverse()) + order
