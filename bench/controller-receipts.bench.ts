@@ -96,8 +96,8 @@ export async function run(): Promise<Figure[]> {
   const own = Array.from({ length: count }, (_, i) => ownReceipt(i))
   const reader = new ReceiptReader(keyset)
   for (const { text, forwarded } of theirs) {
-    const { receipt, known } = reader.read(text)
-    if (!known) reader.learn(receipt)
+    const { receipt, strict } = reader.read(text)
+    if (strict !== null) reader.learn(strict)
     const { event } = await checkUpstream(worker, receipt.receiptId, forwarded)
     if (event.result !== 'match') throw new Error(`a receipt that matches was found to be a ${event.result}: ${event.reason}`)
   }

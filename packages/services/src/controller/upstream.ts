@@ -5,12 +5,11 @@ import {
   type Keyset,
   maxReceiptBytes,
   parsePrefixProof,
-  type Receipt,
   receiptDigest,
   type StreamTree,
   type UpstreamReceiptEvent,
   verifyPrefix,
-  verifyReceipt,
+  verifyReceiptCore,
   type WeightFile,
 } from 'veritee/receipt'
 import type { UpstreamReceipt } from '../enclave/runtime/ledger.ts'
@@ -79,12 +78,6 @@ function sameFiles(bound: readonly WeightFile[], told: readonly WeightFile[]): b
   return true
 }
 
-/** The token counts that a worker signed, of whichever engine; null where its receipt has none. */
-export function usageOf(receipt: Receipt): Usage | null {
-  const counts = eventOf(receipt, 'veritee.inference') ?? eventOf(receipt, 'veritee.external_engine')
-  return counts === undefined ? null : { promptTokens: counts.prompt_tokens ?? 0, completionTokens: counts.completion_tokens ?? 0 }
-}
-
 /** Of what did not match, for everybody but the requester, whose receipt says it all: digests of what he asked and was answered tell it to whoever guesses (rule S6). */
 export function told({ result, reason }: UpstreamReceiptEvent): string {
   return (reason ?? result).replace(/(?:sha256:)?[0-9a-f]{64}/g, '(a digest)')
@@ -131,8 +124,8 @@ export async function checkUpstream(
     const { report } = worker.service
     const { requestHash, clientNonce, responseHash, complete, stream, receiptKey } = forwarded
     const reader = readerOf(report.keyset)
-    const { receipt: parsed, known } = reader.read(text)
-    const receipt = await verifyReceipt(parsed, reader.keys, report.keysetDigest, {
+    const { receipt, strict } = reader.read(text)
+    await verifyReceiptCore(receipt, reader.keys, report.keysetDigest, {
       requestHash,
       responseHash: complete ? responseHash : null,
       clientNonce,
@@ -156,11 +149,11 @@ export async function checkUpstream(
     const digest = await receiptDigest(receipt)
     if (offered !== null && 'digest' in offered && offered.digest !== digest)
       return failed('mismatch', "the worker's receipt is not the one that it announced with its answer")
-    if (!known) reader.learn(parsed)
+    if (strict !== null) reader.learn(strict)
     return {
       event: { type: 'veritee.upstream_receipt', digest, result: 'match', reason: null },
       receipt: kept,
-      usage: usageOf(receipt),
+      usage: receipt.usage,
     }
   } catch (error) {
     if (error instanceof VeriteeError && error.code !== 'channel_mismatch') return failed('mismatch', `${error.code}: ${error.message}`)

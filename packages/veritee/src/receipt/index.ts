@@ -37,11 +37,13 @@ export {
   maxReceiptBytes,
   parseReceipt,
   type Receipt,
+  type ReceiptCore,
   type ReceiptExpectation,
   receiptDigest,
   type UnsignedReceipt,
   upstreamOf,
   verifyReceipt,
+  verifyReceiptCore,
 } from './receipt.ts'
 export { checkReceiptKey, receiptKeyCommitment } from './receipt-key.ts'
 export { maxReportBytes, parseReport, type Report, reportFromJson, type VerifiedReport, verifyReport } from './report.ts'

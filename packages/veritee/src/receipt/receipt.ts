@@ -1,5 +1,4 @@
 import type { Verified } from '../attestation/claims.ts'
-import { utf8 } from '../bytes/bytes.ts'
 import { textDigest } from '../bytes/digest.ts'
 import { fromHex } from '../bytes/hex.ts'
 import { type Json, jcs } from '../bytes/jcs.ts'
@@ -40,6 +39,9 @@ export interface Receipt {
   /** 64 bytes. */
   readonly signature: Uint8Array
 }
+
+/** What {@link verifyReceiptCore} looks at; of the events, those that are compared. */
+export type ReceiptCore = Pick<Receipt, 'canonical' | 'receiptId' | 'keysetDigest' | 'servedAt' | 'events' | 'keyId' | 'signature'>
 
 export const maxReceiptBytes: number = 1 << 18
 const shape = new Shape('receipt_malformed')
@@ -144,7 +146,7 @@ export function upstreamOf(receipt: Receipt): UpstreamVerified | UpstreamFailed 
 }
 
 /** Digest of a receipt for citing it: `sha256:` over the JCS form of the whole document, signature included. */
-export function receiptDigest(receipt: Receipt): Promise<string> {
+export function receiptDigest(receipt: Pick<Receipt, 'canonical'>): Promise<string> {
   return textDigest(receipt.canonical)
 }
 
@@ -173,22 +175,26 @@ export async function verifyReceipt(
   keysetDigest: string,
   expected: ReceiptExpectation,
 ): Promise<Verified<Receipt>> {
-  const receiptKeys = keys instanceof ReceiptKeys ? keys : new ReceiptKeys(keys)
-  const { keyset } = receiptKeys
-  if (!(await receiptKeys.verify(receipt.keyId, receipt.signature, utf8(unsignedForm(receipt.canonical)))))
+  await verifyReceiptCore(receipt, keys instanceof ReceiptKeys ? keys : new ReceiptKeys(keys), keysetDigest, expected)
+  return receipt as Verified<Receipt>
+}
+
+/** All that {@link verifyReceipt} verifies, for who has read no more of a receipt. Resolves where it holds, and throws as that does. */
+export async function verifyReceiptCore(receipt: ReceiptCore, keys: ReceiptKeys, keysetDigest: string, expected: ReceiptExpectation): Promise<void> {
+  const { keyset } = keys
+  if (!(await keys.verify(receipt.keyId, receipt.signature, unsignedForm(receipt.canonical))))
     throw fail('receipt_signature_invalid', `receipt ${receipt.receiptId}: the signature does not verify under key ${receipt.keyId}`)
   if (receipt.keysetDigest !== keysetDigest) throw fail('receipt_keyset_mismatch', `expected ${keysetDigest}, found ${receipt.keysetDigest}`)
   if (receipt.servedAt >= keyset.not_after)
     throw fail('keyset_expired', `expected a receipt served before ${keyset.not_after}, found ${receipt.servedAt}`)
   compareReceipt(receipt, expected)
-  return receipt as Verified<Receipt>
 }
 
 /**
  * What {@link verifyReceipt} compares, of a receipt whose signature was verified before. Throws `receipt_request_mismatch`, `receipt_response_mismatch`,
  * `receipt_nonce_mismatch`.
  */
-export function compareReceipt(receipt: Receipt, { requestHash, responseHash, clientNonce }: ReceiptExpectation): void {
+export function compareReceipt(receipt: Pick<Receipt, 'events'>, { requestHash, responseHash, clientNonce }: ReceiptExpectation): void {
   same('receipt_request_mismatch', requestHash, eventOf(receipt, 'request.received')?.body_hash)
   same('receipt_response_mismatch', responseHash, eventOf(receipt, 'response.returned')?.body_hash)
   same('receipt_nonce_mismatch', clientNonce, eventOf(receipt, 'veritee.request')?.client_nonce)

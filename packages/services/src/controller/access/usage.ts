@@ -2,7 +2,7 @@ import { eventOf, parseReceipt, parseStatement, receiptDigest } from 'veritee/re
 import type { ReceiptArchive } from '../../enclave/runtime/receipts/archive.ts'
 import type { ReceiptRecord } from '../../enclave/runtime/receipts/record.ts'
 import type { Usage } from '../stages/access.ts'
-import { usageOf } from '../upstream.ts'
+import { usageOf } from '../worker-receipts/worker-receipt.ts'
 
 /** One charge: where to find the receipts that it follows from, and what a worker signed. */
 export interface Charge {

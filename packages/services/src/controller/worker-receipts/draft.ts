@@ -12,9 +12,19 @@ export class Draft {
   /** One more than there are slots. */
   readonly segments: string[] = []
   readonly kinds: SlotKind[] = []
+  /** What makes the values that are looked at, and the events that are, in their order. */
+  readonly told = new Map<string, Made>()
+  readonly events: Made[] = []
   /** False from the first value on of which it is not known what it may be. */
   fits = true
   #segment = ''
+
+  /** Refuses a second value of one name: which of them counts is for the strict reader to say. */
+  tell(name: string, made: Made): Made {
+    if (this.told.has(name)) return this.refuse()
+    this.told.set(name, made)
+    return made
+  }
 
   constant(value: Json): Made {
     this.#segment += JSON.stringify(value)

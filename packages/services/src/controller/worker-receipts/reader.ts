@@ -1,5 +1,6 @@
 import { type Keyset, parseReceipt, type Receipt, ReceiptKeys } from 'veritee/receipt'
 import { Template } from './template.ts'
+import { type WorkerReceipt, workerReceiptOf } from './worker-receipt.ts'
 
 /** Forms that the receipts of a worker have at a time: plain answers and streams, of each model, with these parameters or those. */
 const maxTemplates = 8
@@ -17,8 +18,11 @@ export class ReceiptReader {
     this.keys = new ReceiptKeys(keyset)
   }
 
-  /** What {@link parseReceipt} gives, or throws, for the same text. `known`: a template had its form. */
-  read(text: string): { readonly receipt: Receipt; readonly known: boolean } {
+  /**
+   * What {@link parseReceipt} gives, or throws, for the same text, as far as it is looked at. `strict`: all of it, where no template had its form; to be given
+   * to {@link learn} once the receipt was verified and matched.
+   */
+  read(text: string): { readonly receipt: WorkerReceipt; readonly strict: Receipt | null } {
     const templates = this.#templates
     for (let i = 0; i < templates.length; i++) {
       const template = templates[i] as Template
@@ -26,13 +30,14 @@ export class ReceiptReader {
       if (receipt === null) continue
       if (i > 0) templates.unshift(...templates.splice(i, 1))
       this.counts.template++
-      return { receipt, known: true }
+      return { receipt, strict: null }
     }
     this.counts.strict++
-    return { receipt: parseReceipt(text), known: false }
+    const strict = parseReceipt(text)
+    return { receipt: workerReceiptOf(strict), strict }
   }
 
-  /** Of a receipt that no template knew, and that was verified and matched: what others have in common with it need not be read again. */
+  /** What others have in common with this receipt need not be read again. */
   learn(receipt: Receipt): void {
     const template = Template.of(receipt)
     if (template === null) return

@@ -1,7 +1,8 @@
 import type { Json } from 'veritee/bytes'
-import { outcomes } from 'veritee/receipt'
+import { outcomes, type ReceiptEvent } from 'veritee/receipt'
 import type { Draft, Made } from './draft.ts'
 import { digest, hex, integer, type SlotKind, seed, string, strings, word } from './slots.ts'
+import { compared } from './worker-receipt.ts'
 
 /** What of a value may differ from receipt to receipt: takes the value into a draft, and gives what makes it again. */
 export type Free = (value: Json, draft: Draft) => Made
@@ -12,6 +13,10 @@ const slot =
   (value, draft) =>
     // Null and false are of no kind; they are as good a constant as any.
     value === null || typeof value === 'boolean' ? draft.constant(value) : draft.slot(kind)
+const told =
+  (name: string, free: Free): Free =>
+  (value, draft) =>
+    draft.tell(name, free(value, draft))
 const each =
   (free: Free): Free =>
   (value, draft) =>
@@ -44,8 +49,8 @@ const count = slot(integer)
 const keyed = slot(hex(32))
 const outcome = slot(word(outcomes))
 const inference = {
-  prompt_tokens: count,
-  completion_tokens: count,
+  prompt_tokens: told('promptTokens', count),
+  completion_tokens: told('completionTokens', count),
   prompt_tokens_hmac: keyed,
   completion_tokens_hmac: keyed,
   parameters: members({}, parameter),
@@ -77,14 +82,16 @@ const events = new Map<Json | undefined, Free>(
 
 const event: Free = (value, draft) => {
   const { type } = value as { readonly type?: Json }
-  return (events.get(type) ?? (() => draft.refuse()))(value, draft)
+  const made = (events.get(type) ?? (() => draft.refuse()))(value, draft)
+  if (compared.has(type as ReceiptEvent['type'])) draft.events.push(made)
+  return made
 }
 
 /** A receipt of a worker. */
 export const receipt: Free = members({
-  receipt_id: slot(string(128)),
+  receipt_id: told('receiptId', slot(string(128))),
   chat_id: slot(string(256)),
-  served_at: count,
+  served_at: told('servedAt', count),
   event_log: each(event),
-  signature: slot(hex(64)),
+  signature: told('signature', slot(hex(64))),
 })

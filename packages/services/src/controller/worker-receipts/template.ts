@@ -1,19 +1,12 @@
-import { fromHex, type Json } from 'veritee/bytes'
+import { fromHex } from 'veritee/bytes'
 import { maxReceiptBytes, type Receipt, type ReceiptEvent } from 'veritee/receipt'
 import { Draft, type Made } from './draft.ts'
 import { receipt as schema } from './schema.ts'
 import type { SlotKind } from './slots.ts'
+import type { WorkerReceipt } from './worker-receipt.ts'
 
 /** Longer receipts are rare, and a template is as long as its receipt. */
 const maxLength = 16_384
-
-type Fields = {
-  readonly receipt_id: string
-  readonly chat_id: string | null
-  readonly served_at: number
-  readonly event_log: readonly ReceiptEvent[]
-  readonly signature: string
-}
 
 /**
  * The form that receipts of one worker share: the parts of the canonical text that are the same in all of them, and between those what may differ, by the
@@ -25,47 +18,57 @@ type Fields = {
 export class Template {
   readonly #segments: readonly string[]
   readonly #kinds: readonly SlotKind[]
-  readonly #make: Made
-  readonly #of: Receipt
+  readonly #events: readonly Made[]
+  readonly #receiptId: Made
+  readonly #servedAt: Made
+  readonly #signature: Made
+  /** Null where no event has token counts. */
+  readonly #tokens: { readonly prompt: Made; readonly completion: Made } | null
+  readonly #keysetDigest: string
+  readonly #keyId: string
 
-  private constructor(of: Receipt, { segments, kinds }: Draft, make: Made) {
-    this.#of = of
+  private constructor({ keysetDigest, keyId }: Receipt, { segments, kinds, events, told }: Draft) {
+    const made = (name: string): Made => told.get(name) ?? (() => null)
     this.#segments = segments
     this.#kinds = kinds
-    this.#make = make
+    this.#events = events
+    this.#receiptId = made('receiptId')
+    this.#servedAt = made('servedAt')
+    this.#signature = made('signature')
+    this.#tokens = told.has('promptTokens') ? { prompt: made('promptTokens'), completion: made('completionTokens') } : null
+    this.#keysetDigest = keysetDigest
+    this.#keyId = keyId
   }
 
-  /** Of a receipt that the strict reader gave; null where it has something that may differ and is of no kind known here, or was in another form than the canonical one. */
+  /** Of a receipt that the strict reader gave; null where it has something of which it is not known how it may differ, or was in another form than the canonical one. */
   static of(receipt: Receipt): Template | null {
     if (receipt.canonical.length > maxLength) return null
     const draft = new Draft()
-    const make = schema(receipt.document, draft)
+    schema(receipt.document, draft)
     if (!draft.fits) return null
     draft.end()
-    const template = new Template(receipt, draft, make)
+    const template = new Template(receipt, draft)
     // It does not read it where a value is of no kind that its place may have.
     return template.read(receipt.canonical) === null ? null : template
   }
 
-  /** What {@link parseReceipt} gives for the text; null for a text of another form. */
-  read(text: string): Receipt | null {
+  /** What is looked at of the receipt that {@link parseReceipt} gives for the text; null for a text of another form. */
+  read(text: string): WorkerReceipt | null {
     const places = this.#find(text)
     if (places === null) return null
-    const document = this.#make(text, places) as { readonly [name: string]: Json }
-    const { receipt_id, chat_id, served_at, event_log, signature } = document as unknown as Fields
-    const { model, keysetDigest, endpoint, keyId } = this.#of
+    const events: ReceiptEvent[] = []
+    for (let i = 0; i < this.#events.length; i++) events.push((this.#events[i] as Made)(text, places) as unknown as ReceiptEvent)
+    const tokens = this.#tokens
+    const count = (made: Made): number => (made(text, places) ?? 0) as number
     return {
-      document,
       canonical: text,
-      receiptId: receipt_id,
-      chatId: chat_id,
-      model,
-      keysetDigest,
-      endpoint,
-      servedAt: served_at,
-      events: event_log,
-      keyId,
-      signature: fromHex(signature),
+      receiptId: this.#receiptId(text, places) as string,
+      keysetDigest: this.#keysetDigest,
+      servedAt: this.#servedAt(text, places) as number,
+      keyId: this.#keyId,
+      signature: fromHex(this.#signature(text, places) as string),
+      events,
+      usage: tokens === null ? null : { promptTokens: count(tokens.prompt), completionTokens: count(tokens.completion) },
     }
   }
 

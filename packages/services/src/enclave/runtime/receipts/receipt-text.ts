@@ -52,8 +52,19 @@ function eventText(event: ReceiptEvent): string {
 }
 
 function text(value: string | null): string {
-  if (value?.isWellFormed() === false) throw new TypeError('receiptText: a string holds a lone surrogate')
+  if (value === null) return 'null'
+  if (isPlain(value)) return `"${value}"`
+  if (!value.isWellFormed()) throw new TypeError('receiptText: a string holds a lone surrogate')
   return JSON.stringify(value)
+}
+
+/** True for printable ASCII without a quotation mark or a backslash, which JSON has as it is: nearly all are digests. */
+function isPlain(value: string): boolean {
+  for (let i = 0; i < value.length; i++) {
+    const code = value.charCodeAt(i)
+    if (code < 0x20 || code > 0x7e || code === 0x22 || code === 0x5c) return false
+  }
+  return true
 }
 
 function integer(value: number): string {
