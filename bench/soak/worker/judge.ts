@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { toHex } from 'veritee/bytes'
+import { leavesOf, toHex } from 'veritee/bytes'
 import { eventOf, type Keyset, parseReceipt, type Receipt, receiptDigest, verifyReceipt } from 'veritee/receipt'
 import { BoxSeal } from '../../../packages/services/src/enclave/runtime/receipts/box.ts'
 import { decodeRecord, type ReceiptRecord } from '../../../packages/services/src/enclave/runtime/receipts/record.ts'
@@ -87,7 +87,7 @@ function mismatch(request: Sent, record: ReceiptRecord, receipt: Receipt, killed
   if (request.end === 'refused') return 'it was refused and has a receipt'
   if (request.end === 'broken' && !killed) return 'it broke off although nobody killed the worker'
   if (eventOf(receipt, 'request.received')?.body_hash !== request.requestHash) return 'the receipt is over another request'
-  const leaves = (record.leaves ?? []).map(toHex)
+  const leaves = leavesOf(record.leaves ?? new Uint8Array(0)).map(toHex)
   if (request.events.some((event, i) => event !== leaves[i])) return 'the events received are no prefix of the events signed'
   if (request.end === 'left') return ['aborted', 'complete', 'length'].includes(outcome ?? '') ? null : `outcome ${outcome} after the requester left`
   if (request.end !== 'whole') return null

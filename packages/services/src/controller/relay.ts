@@ -97,7 +97,7 @@ export async function relayStream(
     }
   if (passing.last !== null) response.write(passing.last)
   const returned = tree.fork()
-  const event = form.failure(broken, tree.leaves.length)
+  const event = form.failure(broken, tree.events)
   running.update(event)
   await returned.append(event)
   response.write(event)
@@ -147,7 +147,7 @@ class Passing {
     this.last = null
     for (const event of events) {
       // One more is left for the error event.
-      if (this.tree.leaves.length === maxStreamEvents - 1) throw brokenStream('the worker sent more events than an answer has')
+      if (this.tree.events === maxStreamEvents - 1) throw brokenStream('the worker sent more events than an answer has')
       this.chatId ??= this.#form.idOf(event)
       this.hash.update(event)
       void this.tree.append(event)

@@ -133,11 +133,11 @@ export async function checkUpstream(
     if (receipt.receiptId !== receiptId) return failed('mismatch', "the worker's receipt has another id than it announced")
     await checkReceiptKey(receipt, receiptKey)
     const signed = eventOf(receipt, 'veritee.stream')
-    if (stream !== null && stream.leaves.length > 0) {
+    if (stream !== null && stream.events > 0) {
       if (signed === undefined) return failed('mismatch', "the worker's receipt does not commit to the stream it sent")
       const proof = complete
         ? { prefix: signed.events, consistency: [] }
-        : parsePrefixProof(await fetchFromWorker(worker, `${path}?prefix=${stream.leaves.length}`, timeoutMs))
+        : parsePrefixProof(await fetchFromWorker(worker, `${path}?prefix=${stream.events}`, timeoutMs))
       await verifyPrefix(stream, signed, proof)
     }
     const kept = { text, events: signed?.events ?? null, prefixProof: proofOf(worker, path) }

@@ -12,6 +12,11 @@ export function leafHash(data: Uint8Array): MaybePromise<Uint8Array> {
   return crypto.sha256Behind(leafPrefix, data)
 }
 
+/** Leaf hashes that lie one behind the other, each by itself; they share its memory. */
+export function leavesOf(packed: Uint8Array): Uint8Array[] {
+  return Array.from({ length: packed.length / 32 }, (_, i) => packed.subarray(32 * i, 32 * i + 32))
+}
+
 function nodeHash(left: Uint8Array, right: Uint8Array): MaybePromise<Uint8Array> {
   return crypto.sha256(concat(nodePrefix, left, right))
 }

@@ -3,6 +3,7 @@ import { concatAll } from '../bytes/bytes.ts'
 import { fromHex, toHex } from '../bytes/hex.ts'
 import type { Json } from '../bytes/jcs.ts'
 import { parseDocument } from '../bytes/json.ts'
+import { leavesOf } from '../bytes/merkle.ts'
 import { Shape } from '../bytes/shape.ts'
 import { maxNoteLength } from '../log/note.ts'
 import { type LogRange, maxRangeLeaves } from '../log/range.ts'
@@ -116,7 +117,7 @@ function logFromJson(value: unknown): ShownLog {
     range: {
       checkpoint: shape.string(o.checkpoint, 'log.checkpoint', maxNoteLength),
       before: { size, roots: roots.map((root, i) => fromHex(shape.hex(root, `log.before.roots[${i}]`, 32))) },
-      leaves: Array.from({ length: bytes.length / 32 }, (_, i) => bytes.subarray(32 * i, 32 * i + 32)),
+      leaves: leavesOf(bytes),
     },
     salt: before === null ? null : fromHex(shape.hex(before.salt, 'log.before.salt', 32)),
     receiptKey: o.receipt_key === null ? null : fromHex(shape.hex(o.receipt_key, 'log.receipt_key', 32)),

@@ -1,6 +1,6 @@
 import { fromHex, toHex } from '../bytes/hex.ts'
 import { parseJson } from '../bytes/json.ts'
-import { leafHash, merkleRoot, verifyConsistency } from '../bytes/merkle.ts'
+import { leafHash, leavesOf, merkleRoot, verifyConsistency } from '../bytes/merkle.ts'
 import { Shape } from '../bytes/shape.ts'
 import type { MaybePromise } from '../crypto/types.ts'
 import { fail } from '../errors.ts'
@@ -93,44 +93,64 @@ function tooLarge(): Error {
 
 /** Leaf hashes of a stream, for its root and for prefix proofs. */
 export class StreamTree {
-  readonly leaves: Uint8Array[] = []
+  /** One behind the other, with room for more: an array each would take ten times the memory, of thousands of events in each of a thousand streams. */
+  #leaves: Uint8Array = new Uint8Array(256)
+  #events = 0
   #bytes = 0
   #root: { readonly events: number; readonly hash: Uint8Array } | null = null
+
+  /** How many there are. */
+  get events(): number {
+    return this.#events
+  }
 
   /** Of all events. */
   get bytes(): number {
     return this.#bytes
   }
 
+  /** 32 bytes for each event, one behind the other. */
+  get leaves(): Uint8Array {
+    return this.#leaves.subarray(0, 32 * this.#events)
+  }
+
   /** Done at once where hashing is, as under Node: there is then no promise for each event. Throws `response_too_large` past {@link maxStreamEvents}. */
   append(event: Uint8Array): MaybePromise<void> {
-    if (this.leaves.length >= maxStreamEvents) throw fail('response_too_large', `expected streams of at most ${maxStreamEvents} events`)
+    if (this.#events >= maxStreamEvents) throw fail('response_too_large', `expected streams of at most ${maxStreamEvents} events`)
     this.#bytes += event.length
     const leaf = leafHash(event)
-    if (leaf instanceof Promise)
-      return leaf.then((hash) => {
-        this.leaves.push(hash)
-      })
-    this.leaves.push(leaf)
+    if (leaf instanceof Promise) return leaf.then((hash) => this.#keep(hash))
+    this.#keep(leaf)
+  }
+
+  #keep(leaf: Uint8Array): void {
+    const at = 32 * this.#events++
+    if (at === this.#leaves.length) {
+      const larger = new Uint8Array(2 * at)
+      larger.set(this.#leaves)
+      this.#leaves = larger
+    }
+    this.#leaves.set(leaf, at)
   }
 
   /** Of the events so far; computed once for as many. */
   async root(): Promise<Uint8Array> {
-    const events = this.leaves.length
-    if (this.#root?.events !== events) this.#root = { events, hash: await merkleRoot(this.leaves, 0, events) }
+    const events = this.#events
+    if (this.#root?.events !== events) this.#root = { events, hash: await merkleRoot(leavesOf(this.leaves)) }
     return this.#root.hash
   }
 
   /** A tree that goes on from here on its own. */
   fork(): StreamTree {
     const copy = new StreamTree()
-    for (const leaf of this.leaves) copy.leaves.push(leaf)
+    copy.#leaves = this.#leaves.slice()
+    copy.#events = this.#events
     copy.#bytes = this.#bytes
     return copy
   }
 
   async event(): Promise<StreamEvent> {
-    return { type: 'veritee.stream', events: this.leaves.length, bytes: this.#bytes, root: `sha256:${toHex(await this.root())}` }
+    return { type: 'veritee.stream', events: this.#events, bytes: this.#bytes, root: `sha256:${toHex(await this.root())}` }
   }
 }
 
@@ -156,7 +176,7 @@ export function parsePrefixProof(text: string): PrefixProof {
  * The caller has verified the receipt. Throws `receipt_stream_mismatch`, also for an empty prefix: nothing received is nothing proven.
  */
 export async function verifyPrefix(received: StreamTree, signed: StreamEvent, proof: PrefixProof): Promise<void> {
-  const count = received.leaves.length
+  const count = received.events
   const root = await received.root()
   const signedRoot = fromHex(signed.root.slice(7), 32)
   const consistency = proof.consistency.map((hash) => fromHex(hash, 32))

@@ -52,7 +52,7 @@ describe('what is held back, however the network cuts it', () => {
           const { before, after, receiving } = await receive(cut(utf8(whole), places), mode, true)
           expect(before + after).toBe(whole)
           expect([fromUtf8(receiving.body), await receiving.digest()]).toEqual([whole, sha(whole)])
-          expect(receiving.stream?.leaves.length).toBe(whole.split('\n\n').length - 1)
+          expect(receiving.stream?.events).toBe(whole.split('\n\n').length - 1)
           if (mode === 'buffered') expect(before).toBe('')
           if (mode === 'report') expect(after).toBe(rest)
           // Up to the first event that ends the answer, and no further.

@@ -1,4 +1,4 @@
-import { consistencyProof, type Json, jcs, toHex, utf8 } from '../../src/bytes/index.ts'
+import { consistencyProof, type Json, jcs, leavesOf, toHex, utf8 } from '../../src/bytes/index.ts'
 import type { EvidencePolicy, Policy } from '../../src/policy/index.ts'
 import {
   type Exchange,
@@ -64,7 +64,7 @@ export async function treeOf(events: readonly string[]): Promise<StreamTree> {
 }
 
 export async function prefixText(events: readonly string[], prefix: number): Promise<string> {
-  return jcs({ prefix, consistency: (await consistencyProof((await treeOf(events)).leaves, prefix)).map(toHex) })
+  return jcs({ prefix, consistency: (await consistencyProof(leavesOf((await treeOf(events)).leaves), prefix)).map(toHex) })
 }
 
 /** What the controller publishes of its verification of the worker. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { concat, consistencyProof, fromUtf8, toHex, utf8 } from '../../src/bytes/index.ts'
+import { concat, consistencyProof, fromUtf8, leafHash, leavesOf, merkleRoot, toHex, utf8 } from '../../src/bytes/index.ts'
 import {
   EventSplitter,
   maxEventBytes,
@@ -96,7 +96,7 @@ describe('cutting a stream into events', () => {
 describe('prefix proofs', () => {
   const proofOf = async (tree: StreamTree, prefix: number): Promise<PrefixProof> => ({
     prefix,
-    consistency: (await consistencyProof(tree.leaves, prefix)).map(toHex),
+    consistency: (await consistencyProof(leavesOf(tree.leaves), prefix)).map(toHex),
   })
   const outcome = (received: StreamTree, signed: StreamEvent, proof: PrefixProof): Promise<string> =>
     refusal(() => verifyPrefix(received, signed, proof))
@@ -144,11 +144,24 @@ describe('prefix proofs', () => {
     const signed = await (await treeOf(numbered(3))).event()
     expect(await outcome(await treeOf(numbered(4)), signed, { prefix: 4, consistency: [] })).toBe('receipt_stream_mismatch')
   })
-  it('a fork goes on alone', async () => {
-    const tree = await treeOf(numbered(2))
+  it.each([2, 8, 16])('a fork after %i events goes on alone, and so does the tree', async (count) => {
+    const tree = await treeOf(numbered(count))
     const fork = tree.fork()
-    await fork.append(utf8('data: 2\n\n'))
-    expect([tree.leaves.length, await fork.event()]).toEqual([2, await (await treeOf(numbered(3))).event()])
+    await fork.append(utf8(`data: ${count}\n\n`))
+    expect([tree.events, await fork.event()]).toEqual([count, await (await treeOf(numbered(count + 1))).event()])
+    await tree.append(utf8('data: other\n\n'))
+    expect(await tree.event()).toEqual(await (await treeOf([...numbered(count), 'data: other\n\n'])).event())
+    expect(await fork.event()).toEqual(await (await treeOf(numbered(count + 1))).event())
+  })
+  it('has the leaves of all events, one behind the other, however many there are', async () => {
+    const tree = new StreamTree()
+    const leaves: Uint8Array[] = []
+    for (const event of numbered(100)) {
+      await tree.append(utf8(event))
+      leaves.push(await leafHash(utf8(event)))
+      expect(toHex(tree.leaves)).toBe(leaves.map(toHex).join(''))
+      expect((await tree.event()).root).toBe(`sha256:${toHex(await merkleRoot(leaves))}`)
+    }
   })
   it.each([
     ['', 'malformed_json'],

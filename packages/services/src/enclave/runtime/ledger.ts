@@ -1,5 +1,5 @@
 import { hash, timingSafeEqual } from 'node:crypto'
-import { consistencyProof, jcs, toHex } from 'veritee/bytes'
+import { consistencyProof, jcs, leavesOf, toHex } from 'veritee/bytes'
 import { fail } from 'veritee/errors'
 import type { ReceiptEvent, StreamTree, UnsignedReceipt } from 'veritee/receipt'
 import type { Identity } from './identity.ts'
@@ -52,9 +52,9 @@ export interface PendingReceipt {
   abandon(): void
 }
 
-/** Leaf hashes of a stream. */
+/** Leaf hashes of a stream, one behind the other. */
 interface Leaves {
-  readonly leaves: readonly Uint8Array[]
+  readonly leaves: Uint8Array
 }
 
 export type Lookup =
@@ -301,7 +301,7 @@ export class Ledger {
     this.#open.remove(entry)
     this.#signed.add(entry)
     const { upstream = null, session = null, stream } = facts
-    if (upstream !== null && upstream.events !== null && upstream.events > (stream?.leaves.length ?? 0)) this.#ask(id, upstream.prefixProof)
+    if (upstream !== null && upstream.events !== null && upstream.events > (stream?.events ?? 0)) this.#ask(id, upstream.prefixProof)
     const record: ReceiptRecord = {
       id,
       chatId: facts.chatId,
@@ -368,7 +368,7 @@ export class Ledger {
   async #upstreamProof({ id, leaves, upstream }: ReceiptRecord, prefix: number): Promise<string | null> {
     const events = upstream?.events ?? null
     if (events === null) return null
-    if (leaves !== null && leaves.length >= events) return prefixProofText({ leaves: leaves.slice(0, events) }, prefix)
+    if (leaves !== null && leaves.length >= 32 * events) return prefixProofText({ leaves: leaves.subarray(0, 32 * events) }, prefix)
     return (await this.#asked.get(id)?.(prefix)) ?? null
   }
 
@@ -392,6 +392,7 @@ async function guarded<T>(result: Promise<T>): Promise<T> {
 
 /** The body of `GET /v1/aci/receipts/{id}?prefix=k`; null where k is no prefix of the stream. */
 export async function prefixProofText(stream: Leaves | null, prefix: number): Promise<string | null> {
-  if (stream === null || prefix < 1 || prefix > stream.leaves.length) return null
-  return jcs({ prefix, consistency: (await consistencyProof(stream.leaves, prefix)).map(toHex) })
+  const leaves = leavesOf(stream?.leaves ?? new Uint8Array(0))
+  if (prefix < 1 || prefix > leaves.length) return null
+  return jcs({ prefix, consistency: (await consistencyProof(leaves, prefix)).map(toHex) })
 }

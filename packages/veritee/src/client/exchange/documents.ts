@@ -88,7 +88,7 @@ export async function proveExchange(
   sessions: KnownSessions = new KnownSessions(),
   seen: Partial<Seeing> = {},
 ): Promise<{ readonly records: Records; readonly proof: VerifiedExchange }> {
-  const prefix = exchange.complete || exchange.stream === null ? null : exchange.stream.leaves.length
+  const prefix = exchange.complete || exchange.stream === null ? null : exchange.stream.events
   const path = `/v1/aci/receipts/${receiptId}`
   const workerPath = `/v1/veritee/receipts/${receiptId}/upstream`
   const proofOf = (of: string): Promise<string | null> => (prefix === null ? Promise.resolve(null) : get(`${of}?prefix=${prefix}`, maxReceiptBytes))

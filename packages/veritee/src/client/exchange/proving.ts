@@ -164,7 +164,7 @@ function seeing(sent: Sent): Seeing {
 }
 
 function eventsOf({ stream }: Receiving): number | null {
-  return stream?.leaves.length ?? null
+  return stream?.events ?? null
 }
 
 async function result(

@@ -49,7 +49,7 @@ export class Receiving {
 
   /** True where what came of a body that broke off can still be verified, as a prefix. */
   get hasPrefix(): boolean {
-    return this.stream !== null && this.stream.leaves.length > 0
+    return this.stream !== null && this.stream.events > 0
   }
 
   /** What came: all bytes of an ended body, the whole events of one that was not. To be asked for once nothing more comes. */

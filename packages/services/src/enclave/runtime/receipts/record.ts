@@ -13,8 +13,8 @@ export interface ReceiptRecord {
   readonly sessionId: string | null
   /** The document, exactly as served. */
   readonly text: string
-  /** Leaf hashes of its stream, 32 bytes each; null where the answer was no stream. */
-  readonly leaves: readonly Uint8Array[] | null
+  /** Leaf hashes of its stream, 32 bytes each, one behind the other; null where the answer was no stream. */
+  readonly leaves: Uint8Array | null
   /** At a controller: the worker's receipt that it cites, and of how many events that one's stream is. */
   readonly upstream: { readonly text: string; readonly events: number | null } | null
 }
@@ -28,13 +28,10 @@ export function encodeRecord({ text, leaves, upstream, ...rest }: ReceiptRecord)
   const theirs = upstream === null ? null : Buffer.byteLength(upstream.text)
   const json = JSON.stringify({ ...rest, events: upstream?.events ?? null, lengths: [own, theirs], stream: leaves !== null })
   const jsonLength = Buffer.byteLength(json)
-  const bytes = Buffer.allocUnsafe(4 + jsonLength + own + (theirs ?? 0) + 32 * (leaves?.length ?? 0))
+  const bytes = Buffer.allocUnsafe(4 + jsonLength + own + (theirs ?? 0) + (leaves?.length ?? 0))
   let at = bytes.writeUInt32BE(jsonLength)
   for (const part of [json, text, upstream?.text ?? '']) at += bytes.write(part, at)
-  for (const leaf of leaves ?? []) {
-    bytes.set(leaf, at)
-    at += 32
-  }
+  if (leaves !== null) bytes.set(leaves, at)
   return bytes
 }
 
@@ -55,8 +52,5 @@ export function decodeRecord(bytes: Buffer): ReceiptRecord {
   const [own, theirs] = lengths
   const text = next(own)
   const upstream = theirs === null ? null : { text: next(theirs), events }
-  if (!stream) return { ...rest, text, leaves: null, upstream }
-  const leaves: Uint8Array[] = []
-  for (; at < bytes.length; at += 32) leaves.push(new Uint8Array(bytes.subarray(at, at + 32)))
-  return { ...rest, text, leaves, upstream }
+  return { ...rest, text, leaves: stream ? new Uint8Array(bytes.subarray(at)) : null, upstream }
 }
