@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import type { TLSSocket } from 'node:tls'
+import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
 import { buildConnector, Pool } from 'undici'
 import { spkiOf } from 'veritee/client'
 import { fail } from 'veritee/errors'
@@ -10,13 +10,25 @@ export interface TlsKey {
   readonly cert: string
 }
 
+/** By the key that the other side is shown; OpenSSL takes some 20 KB for each. None is kept for a key that is no longer in force. */
+const contexts = new WeakMap<object, SecureContext>()
+const noKey = {}
+
+function contextOf(own: TlsKey | null): SecureContext {
+  const known = contexts.get(own ?? noKey)
+  if (known !== undefined) return known
+  const context = createSecureContext({ ...own, minVersion: 'TLSv1.3' })
+  contexts.set(own ?? noKey, context)
+  return context
+}
+
 /**
  * Opens connections that certificates and authorities play no part in: `demanded` is told of the key (SHA-256 of its SubjectPublicKeyInfo, hex) that the other side has proven to hold, and gives the one it has to be; with another one the
  * connection is closed before a byte of a request is written (`channel_mismatch`). `own` is the key by which the other side knows this one.
  */
 export function keyedConnector(own: TlsKey | null, demanded: (found: string) => string): buildConnector.connector {
-  // A resumed session shows no certificate to check, so none is kept.
-  const connect = buildConnector({ ...own, maxCachedSessions: 0, rejectUnauthorized: false, minVersion: 'TLSv1.3', timeout: 10_000 })
+  // One for all connections: without it each would have its own. A resumed session shows no certificate to check, so none is kept.
+  const connect = buildConnector({ secureContext: contextOf(own), maxCachedSessions: 0, rejectUnauthorized: false, timeout: 10_000 })
   return (options, callback) => {
     const servername = options.servername ?? options.hostname
     connect({ ...options, ...(isIP(servername) === 0 ? { servername } : {}) }, (error, socket) => {
