@@ -9,10 +9,10 @@ import type { Asker } from './routing/router.ts'
 import type { Access } from './stages/access.ts'
 import { relay } from './stages/answer.ts'
 import { dispatch } from './stages/dispatch.ts'
-import { withTurn } from './stages/exchange.ts'
-import { readRequest } from './stages/read-request.ts'
+import { type Outcome, type Turn, withTurn } from './stages/exchange.ts'
+import { type InferenceRequest, readRequest } from './stages/read-request.ts'
 import { absent, refusalOf, refuse, refuseAfter } from './stages/refuse.ts'
-import { Unanswered } from './stages/served.ts'
+import { type Served, Unanswered } from './stages/served.ts'
 
 export interface ForwardDeps {
   readonly ledger: Ledger
@@ -30,15 +30,11 @@ export interface ForwardDeps {
 export function handleForward(endpoint: string, deps: ForwardDeps, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
   const { registry } = deps
   const arrived = performance.now()
-  return withTurn(deps, incoming, response, async ({ receipt, signal, admit }) => {
-    const request = await readRequest(endpoint, incoming)
-    const grant = await admit(request.model, request.bytes)
-    const unattested = isUnattested(request.model) ? (deps.unattested?.() ?? null) : null
-    if (unattested !== null) {
-      receipt.abandon()
-      return { outcome: await passUnattested(unattested, request, response, signal), usage: null }
-    }
-    const served = await dispatch(registry, request, grant === null ? askerOf(incoming) : { tenant: grant.tenant, salt: grant.tenant }, signal)
+  return withTurn(deps, incoming, response, async (turn) => {
+    const { receipt, signal } = turn
+    const begun = await begin(endpoint, deps, incoming, response, turn)
+    if ('outcome' in begun) return begun
+    const { request, served } = begun
     if (served instanceof HttpError) {
       await refuse(request, served, receipt, response)
       return { outcome: 'refused', usage: null }
@@ -54,6 +50,34 @@ export function handleForward(endpoint: string, deps: ForwardDeps, incoming: Inc
       served.lease.end()
     }
   })
+}
+
+interface Begun {
+  readonly request: InferenceRequest
+  readonly served: Served | Unanswered | HttpError
+}
+
+/**
+ * Reads a request, asks who may, and routes it; where unattested workers serve the model, all of it. The content ends with this: an answer may take long, and there may be
+ * thousands.
+ */
+async function begin(
+  endpoint: string,
+  { registry, unattested: others }: ForwardDeps,
+  incoming: IncomingMessage,
+  response: ServerResponse,
+  { receipt, signal, admit }: Turn,
+): Promise<Begun | Outcome> {
+  const read = await readRequest(endpoint, incoming)
+  const { request } = read
+  const grant = await admit(request.model, request.bytes)
+  const unattested = isUnattested(request.model) ? (others?.() ?? null) : null
+  if (unattested !== null) {
+    receipt.abandon()
+    return { outcome: await passUnattested(unattested, read, response, signal), usage: null }
+  }
+  const asker = grant === null ? askerOf(incoming) : { tenant: grant.tenant, salt: grant.tenant }
+  return { request, served: await dispatch(registry, read, asker, signal) }
 }
 
 /**

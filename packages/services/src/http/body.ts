@@ -25,6 +25,8 @@ export function readRequestBody(request: IncomingMessage, maxBytes: number): Pro
   const end = (): void => {
     request.off('close', breakOff)
     resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts))
+    // The request, and with it its listeners, is there as long as its answer.
+    parts.length = 0
   }
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) reject(tooLarge(maxBytes))
   // Listeners, since an iterator makes promises for each part: it would cost as much as the request's JSON.

@@ -14,9 +14,8 @@ export interface UnattestedModels {
 }
 
 export interface UnattestedRequest {
-  readonly endpoint: string
-  readonly model: string
-  readonly spliced: Pick<SplicedRequest, 'constraints' | 'forwarded'>
+  readonly request: { readonly endpoint: string; readonly model: string }
+  readonly content: Pick<SplicedRequest, 'constraints' | 'forwarded'>
 }
 
 /** FastChat's API server gives up after 100 s of silence of a worker. */
@@ -35,16 +34,15 @@ export function isUnattested(model: string): boolean {
  */
 export async function passUnattested(
   { models, api }: UnattestedModels,
-  request: UnattestedRequest,
+  { request: { endpoint, model }, content }: UnattestedRequest,
   response: ServerResponse,
   signal: CancelSignal,
 ): Promise<'complete' | 'error'> {
-  const { endpoint, model, spliced } = request
-  if (spliced.constraints.verified === true || spliced.constraints.sessionIds !== null)
+  if (content.constraints.verified === true || content.constraints.sessionIds !== null)
     throw new HttpError(503, 'upstream_verification_failed', 'this model is served by unattested workers only, and the request demands verified ones')
   if (api === null || !models().includes(model))
     throw new HttpError(404, 'not_found', 'no unattested worker serves this model', { code: 'model_not_found' })
-  const answer = await answerOf(`${api}${endpoint}`, spliced.forwarded, abortSignalOf(signal))
+  const answer = await answerOf(`${api}${endpoint}`, content.forwarded, abortSignalOf(signal))
   const { statusCode = 502, headers } = answer
   response.setHeader(unattestedHeader, '1')
   // It does not get to redirect anybody, nor to set other headers.

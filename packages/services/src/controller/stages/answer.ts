@@ -108,7 +108,7 @@ function judge({ request, signal }: Exchange, { lease }: Served, relayed: Relaye
   if (relayed.outcome !== 'complete') return
   lease.succeeded()
   const received = relayed.held?.length ?? relayed.received?.bytes ?? 0
-  if (check.usage !== null && seconds !== null) lease.measured(check.usage, { sent: request.spliced.forwarded.length, received }, seconds)
+  if (check.usage !== null && seconds !== null) lease.measured(check.usage, { sent: request.forwardedBytes, received }, seconds)
 }
 
 /** The check of rule S10; whatever is not a match ends the worker's service. */

@@ -9,7 +9,7 @@ import type { Retry } from '../routing/figures.ts'
 import type { Lease } from '../routing/lease.ts'
 import { type Asker, type Lacking, unverified, type Wanted } from '../routing/router.ts'
 import { callWorker, readWhole } from '../worker-answer.ts'
-import type { InferenceRequest } from './read-request.ts'
+import type { ReadRequest } from './read-request.ts'
 import { type Served, Unanswered } from './served.ts'
 import { turnedAway } from './turned-away.ts'
 
@@ -28,14 +28,9 @@ const maxRefusalBytes = 65_536
  * Gives the refusal of aci/1 section 5.3 where nobody may serve the request; throws where no worker at all has the model, and what
  * {@link Router.wait} throws.
  */
-export async function dispatch(
-  registry: Registry,
-  request: InferenceRequest,
-  asker: Asker,
-  signal: CancelSignal,
-): Promise<Served | Unanswered | HttpError> {
+export async function dispatch(registry: Registry, read: ReadRequest, asker: Asker, signal: CancelSignal): Promise<Served | Unanswered | HttpError> {
   const { routing } = registry
-  const wanted = wantedBy(request, asker)
+  const wanted = wantedBy(read, asker)
   const tried: AdmittedWorker[] = []
   const failed: Lease[] = []
   let refused: Served | null = null
@@ -47,7 +42,7 @@ export async function dispatch(
     }
     const lease = taken === 'busy' ? await routing.wait(wanted, tried, signal).catch(instead(refused)) : taken
     if (lease === null) break
-    const attempted = await attempt(registry, lease, request, signal)
+    const attempted = await attempt(registry, lease, read, signal)
     if (attempted instanceof Unanswered) return attempted
     if (typeof attempted === 'string') {
       routing.figures.retried(attempted)
@@ -68,14 +63,14 @@ export async function dispatch(
   return refused ?? new HttpError(503, 'upstream_verification_failed', 'no verified worker could be reached', { headers: { 'retry-after': '5' } })
 }
 
-function wantedBy({ endpoint, model, spliced, bytes }: InferenceRequest, asker: Asker): Wanted {
-  const { max_tokens: old, max_completion_tokens: chat = old, max_output_tokens: most = chat } = spliced.value
+function wantedBy({ request: { endpoint, model, bytes }, content }: ReadRequest, asker: Asker): Wanted {
+  const { max_tokens: old, max_completion_tokens: chat = old, max_output_tokens: most = chat } = content.value
   return {
     model,
-    sessionIds: spliced.constraints.sessionIds,
+    sessionIds: content.constraints.sessionIds,
     ...asker,
     // Nothing of an embedding is kept for the next one.
-    body: endpoint === embeddingsEndpoint ? null : spliced.value,
+    body: endpoint === embeddingsEndpoint ? null : content.value,
     promptBytes: bytes,
     maxTokens: endpoint === embeddingsEndpoint ? 0 : typeof most === 'number' && most >= 0 ? most : null,
   }
@@ -101,17 +96,23 @@ function instead(refused: Served | null): (error: unknown) => null {
 }
 
 /** The answer, or why there is none. Throws where the requester left. */
-async function attempt(registry: Registry, lease: Lease, request: InferenceRequest, signal: CancelSignal): Promise<Served | Unanswered | Retry> {
+async function attempt(
+  registry: Registry,
+  lease: Lease,
+  { request, content }: ReadRequest,
+  signal: CancelSignal,
+): Promise<Served | Unanswered | Retry> {
   const { worker } = lease
   const { firstByteMs, answerMs } = registry.routing.limits
   const upstreamNonce = request.clientNonce ?? randomBytes(32).toString('hex')
   const began = performance.now()
-  const headersTimeout = request.spliced.value.stream === true ? firstByteMs : answerMs
+  const asksStream = content.value.stream === true
+  const headersTimeout = asksStream ? firstByteMs : answerMs
   if (request.span !== undefined) request.span.sessionId = worker.session.id
   try {
     const traced = request.traceparent === null ? {} : { traceparent: request.traceparent }
     const headers = { 'content-type': 'application/json', 'x-veritee-nonce': upstreamNonce, ...acceptsTrailers, ...traced }
-    const sent = { method: 'POST', path: request.endpoint, headers, body: request.spliced.forwarded, headersTimeout } as const
+    const sent = { method: 'POST', path: request.endpoint, headers, body: content.forwarded, headersTimeout } as const
     const answer = await callWorker(worker.pool, sent, signal)
     const served = { lease, answer, upstreamNonce, began, refusal: null }
     if (answer.statusCode === 200) {
@@ -142,7 +143,7 @@ async function attempt(registry: Registry, lease: Lease, request: InferenceReque
     else if (!(error instanceof errors.HeadersTimeoutError)) lease.failed()
     else {
       // How long a plain answer takes is the requester's choice too.
-      if (request.spliced.value.stream === true) lease.failed()
+      if (asksStream) lease.failed()
       const message = `the worker did not begin to answer within ${headersTimeout / 1000} s`
       return new Unanswered(worker, new HttpError(504, 'server_error', message, { code: 'first_byte_timeout', cause: error }))
     }

@@ -8,11 +8,10 @@ import { HttpError } from '../../http/errors.ts'
 import { type Span, spanOf, traceparentFor } from '../../http/trace-context.ts'
 import { bodyHash } from '../relay.ts'
 
-/** A request that runs a model, read and not yet routed. */
+/** What is kept of a request that runs a model until its answer is over. It leads to nothing of its content, which may be long. */
 export interface InferenceRequest {
   /** One of those that run a model. */
   readonly endpoint: string
-  readonly spliced: SplicedRequest
   readonly model: string
   readonly clientNonce: string | null
   /** Of the body as it came. */
@@ -20,30 +19,39 @@ export interface InferenceRequest {
   /** What every receipt of this request begins with. */
   readonly events: readonly ReceiptEvent[]
   readonly forwardedHash: string
+  readonly forwardedBytes: number
   /** The header for the worker; null where there is no trace. */
   readonly traceparent: string | null
   /** Told of the session that the request goes to; there only where requests are logged. */
   readonly span: Span | undefined
 }
 
+/** A request that was read and not yet routed, with its content. */
+export interface ReadRequest {
+  readonly request: InferenceRequest
+  readonly content: SplicedRequest
+}
+
 /** Reads and bounds a request. Throws 400 and 413 as {@link HttpError}, and what the splice throws. */
-export async function readRequest(endpoint: string, incoming: IncomingMessage): Promise<InferenceRequest> {
+export async function readRequest(endpoint: string, incoming: IncomingMessage): Promise<ReadRequest> {
   const clientNonce = nonceHeader(incoming)
   const body = await readRequestBody(incoming, requestLimits.maxLength)
-  const spliced = spliceConstraints(body, requestLimits)
-  const { model } = spliced.value
+  const content = spliceConstraints(body, requestLimits)
+  const { forwarded } = content
+  const { model } = content.value
   if (typeof model !== 'string' || model.length > 256)
     throw new HttpError(400, 'invalid_request_error', 'model: expected the name of a model', { param: 'model' })
   checkExchangeModel(incoming, model)
   const receivedHash = bodyHash(body)
-  return {
+  const request = {
     endpoint,
-    spliced,
-    model,
+    // A string that was cut out of the body's text would keep all of that.
+    model: Buffer.from(model).toString(),
     clientNonce,
     bytes: body.length,
     // Where nothing was cut out, the bytes are the same.
-    forwardedHash: spliced.forwarded === body ? receivedHash : bodyHash(spliced.forwarded),
+    forwardedHash: forwarded === body ? receivedHash : bodyHash(forwarded),
+    forwardedBytes: forwarded.length,
     traceparent: traceparentFor(incoming),
     span: spanOf(incoming),
     events: [
@@ -51,5 +59,6 @@ export async function readRequest(endpoint: string, incoming: IncomingMessage): 
       { type: 'veritee.request', client_nonce: clientNonce },
       ...transportEvents(incoming, clientNonce),
     ],
-  }
+  } satisfies InferenceRequest
+  return { request, content }
 }
