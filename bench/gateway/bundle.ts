@@ -1,9 +1,11 @@
 // A program of this folder as one JavaScript file, as what runs in an enclave is: from its sources a process also holds the compiler that takes their types away,
 // some 20 MB, and what that leaves behind.
+import { writeFile } from 'node:fs/promises'
 import { builtinModules } from 'node:module'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { rolldown } from 'rolldown'
+import { narrow } from '../../tools/bundle/narrow.ts'
 
 const made = new Map<string, Promise<string>>()
 
@@ -23,7 +25,8 @@ async function bundle(input: string, file: string): Promise<string> {
     resolve: { conditionNames: ['@veritee/source', 'node', 'default'] },
     logLevel: 'warn',
   })
-  await build.write({ file, format: 'esm', codeSplitting: false })
+  const { output } = await build.generate({ format: 'esm', codeSplitting: false })
   await build.close()
+  await writeFile(file, narrow(output[0].code))
   return file
 }

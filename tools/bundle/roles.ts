@@ -3,6 +3,7 @@ import { builtinModules } from 'node:module'
 import { join, relative } from 'node:path'
 import { type OutputChunk, rolldown } from 'rolldown'
 import { bundledRoles, importsOf, root } from '../layers.ts'
+import { narrow } from './narrow.ts'
 
 export interface BundledRole {
   readonly name: string
@@ -49,7 +50,7 @@ export async function bundleRole(name: keyof typeof bundledRoles, allowed: reado
   const imports = [...chunk.imports].sort()
   return {
     name,
-    code: chunk.code,
+    code: narrow(chunk.code),
     builtins: imports.filter((from) => from.startsWith('node:')),
     packages,
     externals: imports.filter((from) => !from.startsWith('node:')),
