@@ -11,6 +11,7 @@ import {
   requestLimits,
   spliceConstraints,
 } from 'veritee/receipt'
+import { withExactSeed } from '../enclave/worker/engine/index.ts'
 import { responsesEndpoint } from '../http/chat-request.ts'
 import { type Answer, parseAnswers } from './answer.ts'
 import { type Asked, readAsked } from './asked.ts'
@@ -123,7 +124,7 @@ async function checkRequest(bytes: Uint8Array, received: string | undefined): Pr
   const digest = await sha256Digest(bytes)
   try {
     const { forwarded, value } = spliceConstraints(bytes, requestLimits)
-    if (received === digest || received === (await sha256Digest(forwarded))) return value
+    if (received === digest || received === (await sha256Digest(forwarded))) return withExactSeed(value, bytes)
   } catch (error) {
     if (!(error instanceof VeriteeError)) throw error
     if (received === digest) throw new Ended('request_unknown', 'replay.request', `the request cannot be read: ${error.code}`)

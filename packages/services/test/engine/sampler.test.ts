@@ -29,6 +29,7 @@ describe('S23: randomness', () => {
     expect([...seedBytes(2 ** 53 - 1)]).toEqual([0, 0x1f, 255, 255, 255, 255, 255, 255])
     expect(() => seedBytes(0.5)).toThrow(TypeError)
     expect(() => seedBytes(2 ** 53)).toThrow(TypeError)
+    expect(() => seedBytes(2n ** 63n)).toThrow(TypeError)
   })
 })
 

@@ -145,7 +145,7 @@ describe('what is changed of a request', () => {
 
   test('S23: a seed drawn here is in the range that the engine keeps whole', () => {
     const ones = (length: number): Uint8Array => new Uint8Array(length).fill(0xff)
-    const seed = (kind: 'vllm' | 'sglang' | 'llama-server' | 'ollama'): number => rewriteRequest(base, { ...facts, kind }, ones).seed
+    const seed = (kind: 'vllm' | 'sglang' | 'llama-server' | 'ollama'): number | bigint => rewriteRequest(base, { ...facts, kind }, ones).seed
     expect([seed('vllm'), seed('sglang'), seed('llama-server'), seed('ollama')]).toEqual([2 ** 48 - 1, 2 ** 48 - 1, 2 ** 31 - 1, 2 ** 31 - 1])
   })
 })

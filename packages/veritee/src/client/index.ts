@@ -1,6 +1,7 @@
 export * from './browser.ts'
 export * from './collateral/index.ts'
 export { type HandOverOptions, handOver } from './content/hand-over.ts'
+export { withSeed } from './exchange/seed.ts'
 export { diskSeen } from './inclusion/disk-seen.ts'
 export { isLoopbackHost, nodeTransport, spkiOf } from './node-transport.ts'
 export { defaultReportDirectory } from './platform/disk-reports.ts'

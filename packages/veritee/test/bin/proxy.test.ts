@@ -38,7 +38,9 @@ async function proxied(
 ): Promise<Proxied> {
   const recent = new RecentProofs(3)
   const passed: Passed[] = []
-  const verified = await connect(fake.url, { policy: policyOf(), trust: await trust(), onProof: (proof) => recent.add(proof), ...connection })
+  const onProof = (proof: Proof): void => recent.add(proof)
+  // Bodies as they are, so that their digests are known here.
+  const verified = await connect(fake.url, { policy: policyOf(), trust: await trust(), freshSeed: false, onProof, ...connection })
   const log = (entry: Passed): void => void passed.push(entry)
   const running = await startProxy({ connection: verified, recent, host: '127.0.0.1', port: 0, open: false, apiKey: null, log, ...options })
   onTestFinished(async () => {

@@ -10,7 +10,7 @@ import { transportEvents } from '../runtime/ehbp/exchange.ts'
 import { paddedJson } from '../runtime/ehbp/padding.ts'
 import type { PendingReceipt } from '../runtime/ledger.ts'
 import { drawBytes } from '../runtime/random.ts'
-import { type Completion, type CompletionDelta, type CompletionResult, RequestError } from './engine/index.ts'
+import { type Completion, type CompletionDelta, type CompletionResult, RequestError, withExactSeed } from './engine/index.ts'
 import { EventStream } from './event-stream.ts'
 import { openReceipt, type ReceiptDeps } from './sealed/open-receipt.ts'
 import { choicesEvents, inferenceEvent, type ServedModel } from './served-model.ts'
@@ -123,7 +123,8 @@ export async function prepare<R extends { readonly model: string }>(
 async function receive(incoming: IncomingMessage): Promise<Received> {
   const clientNonce = nonceHeader(incoming)
   const body = await readRequestBody(incoming, requestLimits.maxLength)
-  const spliced = spliceConstraints(body, requestLimits)
+  const read = spliceConstraints(body, requestLimits)
+  const spliced = { ...read, value: withExactSeed(read.value, body) }
   if (spliced.constraints.sessionIds !== null)
     throw new HttpError(412, 'session_not_accepted', 'this service runs the model itself and has no sessions to pin')
   checkExchangeModel(incoming, spliced.value.model)

@@ -32,6 +32,11 @@ export const linkOptions = {
     default: 'none',
     help: 'encrypt bodies to an attested key, beyond TLS (spec/ehbp-binding.md)',
   },
+  'no-seed': {
+    type: 'boolean',
+    default: false,
+    help: 'send chats without a seed as they are; else each gets one that is drawn here, so that its answer can be replayed',
+  },
   'hand-over': {
     type: 'string',
     value: 'URL',
@@ -47,6 +52,7 @@ export interface LinkValues {
   readonly role: string
   readonly mode: string
   readonly 'encrypt-to': string
+  readonly 'no-seed': boolean
   readonly 'hand-over'?: string | undefined
   readonly 'hand-over-token-file'?: string | undefined
 }
@@ -71,6 +77,7 @@ export async function link(url: string, values: LinkValues, more: Pick<Connectio
     role,
     mode,
     encryptTo,
+    freshSeed: !values['no-seed'],
     ...apiKeyFromEnvironment(),
     ...more,
   })

@@ -68,7 +68,7 @@ function baseOf(url: string | URL): string {
   const text = String(url)
   if (!URL.canParse(text)) throw fail('usage', `expected an http or https URL, found ${JSON.stringify(text.slice(0, 200))}`)
   const parsed = new URL(text)
-  if (parsed.search !== '' || parsed.hash !== '') throw fail('usage', 'expected a URL without query and fragment')
+  if (parsed.search !== '' || parsed.hash !== '') throw fail('usage', 'expected no query and no fragment')
   parsed.pathname = parsed.pathname.replace(/\/+$/, '').replace(/\/v1$/, '')
   return parsed.href.replace(/\/$/, '')
 }
@@ -93,7 +93,7 @@ class OpenConnection implements Connection {
 
   get service(): Service {
     const { last } = this.#keeper
-    if (last === null) throw new TypeError('a connection begins with a verified service')
+    if (last === null) throw new TypeError('a connection has a service')
     return last
   }
 
@@ -102,7 +102,9 @@ class OpenConnection implements Connection {
     try {
       const call = await readCall(input, init, this.#base)
       signal = call.signal
-      return call.method === 'GET' ? await this.#get(call) : await this.#post(call)
+      if (call.method === 'GET') return await this.#get(call)
+      // Browsers read it where something is asked, not before the service is verified.
+      return await this.#post(this.#settled.freshSeed ? (await import('../exchange/seed.ts')).seeded(call) : call)
     } catch (error) {
       // Callers know their own abort by its reason.
       if (signal?.aborted === true) throw signal.reason
@@ -112,7 +114,7 @@ class OpenConnection implements Connection {
 
   async proofOf(response: Response): Promise<Proof> {
     const answering = this.#answers.get(response)
-    if (answering === undefined) throw typedError(fail('usage', 'expected a response that the fetch of this connection gave to a POST'))
+    if (answering === undefined) throw typedError(fail('usage', 'expected the response to a POST of this connection'))
     answering.hurry()
     return (await answering.judged).proof
   }

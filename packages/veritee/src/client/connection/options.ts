@@ -28,6 +28,11 @@ export interface ConnectionOptions {
    * Default: `none` under Node, where TLS ends in the attested key; `controller` in browsers, which cannot see that key.
    */
   readonly encryptTo?: 'none' | 'controller' | 'worker'
+  /**
+   * Gives a request to `/v1/chat/completions` without a member `seed` 64 random bits as one, its first member, so that whoever has what was sent can replay the answer, and no machine of
+   * others chose the randomness (rule S23). False: bodies are sent as they are, and the enclave draws. Default: true.
+   */
+  readonly freshSeed?: boolean
   /** Fetches receipts where a request brought no `Authorization` of its own. */
   readonly apiKey?: string
   /** Directory where the service's report is kept between processes (Node only). What is kept is verified again at each use. Default: none. */
@@ -52,6 +57,7 @@ export interface Settled {
   readonly connect: ConnectOptions
   readonly mode: Mode
   readonly encryptTo: 'none' | 'controller' | 'worker'
+  readonly freshSeed: boolean
   readonly apiKey: string | null
   readonly proofTimeoutMs: number
 }
@@ -67,8 +73,8 @@ export function settle(options: ConnectionOptions, defaultEncryptTo: 'none' | 'c
   if (!['none', 'controller', 'worker'].includes(encryptTo))
     throw fail('usage', `encryptTo: expected none, controller or worker, found ${JSON.stringify(encryptTo)}`)
   if (role === 'worker' && encryptTo === 'controller')
-    throw fail('usage', 'encryptTo: expected none or worker where the service is a worker, found controller')
-  const { apiKey, collateral, now = () => new Date(), proofTimeoutMs = 30_000 } = options
+    throw fail('usage', 'encryptTo: expected none or worker for a worker, found controller')
+  const { apiKey, collateral, now = () => new Date(), proofTimeoutMs = 30_000, freshSeed = true } = options
   if (apiKey !== undefined && !/^[\x21-\x7e]{1,512}$/.test(apiKey)) throw fail('usage', 'apiKey: expected 1 to 512 visible ASCII characters')
   return {
     connect: {
@@ -84,6 +90,7 @@ export function settle(options: ConnectionOptions, defaultEncryptTo: 'none' | 'c
     },
     mode,
     encryptTo,
+    freshSeed,
     apiKey: apiKey ?? null,
     proofTimeoutMs,
   }

@@ -13,18 +13,7 @@ export interface Call {
 }
 
 /** Of the connection, or of this library: callers do not set them. */
-const ofTheConnection = new Set([
-  'connection',
-  'content-length',
-  'expect',
-  'host',
-  'keep-alive',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'accept-encoding',
-])
+const ofTheConnection = /^(?:accept-encoding|connection|content-length|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade)$/
 const ofThisLibrary = /^(?:x-veritee-|ehbp-)/
 
 /**
@@ -37,14 +26,14 @@ export async function readCall(input: Request | URL | string, init: RequestInit 
   const base = new URL(service)
   const prefix = base.pathname.replace(/\/$/, '')
   if (url.origin !== base.origin || !url.pathname.startsWith(`${prefix}/`))
-    throw fail('usage', `expected a URL of the verified service ${base.origin}${prefix}, found ${url.origin}${url.pathname.slice(0, 100)}`)
+    throw fail('usage', `expected a URL of ${base.origin}${prefix}, found ${url.origin}${url.pathname.slice(0, 100)}`)
   const method = request.method
   if (method !== 'GET' && method !== 'POST') throw fail('usage', `expected GET or POST, found ${method.slice(0, 20)}`)
   const headers: Record<string, string> = {}
   for (const [name, value] of request.headers) {
     const lower = name.toLowerCase()
     if (ofThisLibrary.test(lower)) throw fail('usage', `expected no header ${lower}: the client sets it`)
-    if (!ofTheConnection.has(lower)) headers[lower] = value
+    if (!ofTheConnection.test(lower)) headers[lower] = value
   }
   const body = method === 'GET' ? null : await readBounded(request)
   return { method, path: url.pathname.slice(prefix.length) + url.search, headers, body, signal: request.signal }
@@ -53,7 +42,7 @@ export async function readCall(input: Request | URL | string, init: RequestInit 
 async function readBounded(request: Request): Promise<Uint8Array> {
   const bytes = new Uint8Array(await request.arrayBuffer())
   if (bytes.length > requestLimits.maxLength)
-    throw fail('usage', `expected a request body of at most ${requestLimits.maxLength} bytes, found ${bytes.length}`)
+    throw fail('usage', `expected at most ${requestLimits.maxLength} bytes of a body, found ${bytes.length}`)
   return bytes
 }
 

@@ -11,5 +11,5 @@ export const platform: Platform = {
 }
 
 function noDirectory(): never {
-  throw fail('usage', 'cache: a directory is for Node; here the service is verified once for each page')
+  throw fail('usage', 'cache: a directory is for Node')
 }

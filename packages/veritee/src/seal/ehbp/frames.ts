@@ -70,7 +70,7 @@ export class FrameOpener {
 
   /** The plain text of the frames that a part completes. Throws `ehbp_malformed` past a bound and for a frame shorter than its tag, `ehbp_not_authentic`. */
   async push(part: Uint8Array): Promise<Uint8Array[]> {
-    if (this.#failed) throw new TypeError('FrameOpener: it has refused these frames already')
+    if (this.#failed) throw new TypeError('FrameOpener: these frames were refused')
     const plain: Uint8Array[] = []
     let at = 0
     try {

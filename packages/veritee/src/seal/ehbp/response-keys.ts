@@ -20,7 +20,7 @@ export async function responseKeys(context: HpkeContext, responseNonce: Uint8Arr
 
 /** {@link responseKeys} from what the context exports, as published vectors have it. All three are of 32 bytes. */
 export async function deriveResponseKeys(secret: Uint8Array, enc: Uint8Array, responseNonce: Uint8Array): Promise<ResponseKeys> {
-  if (secret.length !== 32 || enc.length !== 32 || responseNonce.length !== 32) throw new TypeError('deriveResponseKeys: expected 32 bytes each')
+  if (secret.length !== 32 || enc.length !== 32 || responseNonce.length !== 32) throw new TypeError('deriveResponseKeys: expected 32 bytes')
   const prk = await extract(concat(enc, responseNonce), secret)
   const derive = (label: string, length: number): Promise<Uint8Array> => expand(prk, utf8(label), length)
   return {

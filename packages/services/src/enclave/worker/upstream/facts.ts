@@ -1,6 +1,6 @@
 import { toHex } from 'veritee/bytes'
 import type { ExternalEngineEvent, Outcome } from 'veritee/receipt'
-import { decimal } from '../engine/index.ts'
+import { decimal, seedBytes } from '../engine/index.ts'
 import { tokensHmac } from '../served-model.ts'
 import type { EngineAnswer } from './chunk.ts'
 import type { Rewrite } from './kinds/rewrite.ts'
@@ -40,14 +40,7 @@ export function externalEngineEvent({ placed, request, rewrite, answer, outcome,
       seed_source: rewrite.seedSource,
     },
     passed_parameters: request.passed,
-    seed: seedBytes(rewrite.seed),
+    seed: toHex(seedBytes(rewrite.seed)),
     outcome,
   }
-}
-
-/** 64-bit two's complement, most significant byte first, as the seed of a request is written everywhere. */
-function seedBytes(seed: number): string {
-  const bytes = new Uint8Array(8)
-  new DataView(bytes.buffer).setBigInt64(0, BigInt(seed))
-  return toHex(bytes)
 }

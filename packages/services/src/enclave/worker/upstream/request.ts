@@ -1,5 +1,5 @@
 import type { Capability } from 'veritee/receipt'
-import { RequestError } from '../engine/index.ts'
+import { RequestError, readSeed } from '../engine/index.ts'
 
 /** What the worker must know of a request that an engine of another process answers. Everything else is for the engine to judge. */
 export interface UpstreamRequest {
@@ -8,7 +8,7 @@ export interface UpstreamRequest {
   /** The client wants the ids itself. */
   readonly wantsTokenIds: boolean
   readonly wantsPromptLogprobs: boolean
-  readonly seed: number | null
+  readonly seed: number | bigint | null
   /** Sampling parameters that the request sets, with their values. */
   readonly sampling: { readonly [name: string]: number }
   readonly stop: readonly string[]
@@ -97,7 +97,7 @@ export function readUpstreamRequest(body: { readonly [name: string]: unknown }, 
     includeUsage: includesUsage(value('stream_options'), stream),
     wantsTokenIds: boolean('return_token_ids', value('return_token_ids')),
     wantsPromptLogprobs: value('prompt_logprobs') !== undefined,
-    seed: integer('seed', value('seed')),
+    seed: readSeed(value('seed')),
     sampling: Object.fromEntries(numbers.flatMap((name) => (value(name) === undefined ? [] : [[name, finite(name, value(name))]]))),
     stop: stopStrings(value('stop')),
     passed: passedNames(Object.keys(body).filter((name) => !read.includes(name))),
@@ -147,13 +147,6 @@ function stopStrings(value: unknown): string[] {
 function finite(param: string, value: unknown): number {
   if (typeof value !== 'number') throw new RequestError(`${param} must be a number`, { param })
   return value
-}
-
-function integer(param: string, value: unknown): number | null {
-  if (value === undefined) return null
-  const found = finite(param, value)
-  if (!Number.isSafeInteger(found)) throw new RequestError(`${param} must be an integer`, { param })
-  return found
 }
 
 function boolean(param: string, value: unknown): boolean {

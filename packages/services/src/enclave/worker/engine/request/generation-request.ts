@@ -3,6 +3,7 @@ import { RequestError } from '../request-error.ts'
 import { type Adjustments, maxLogitBias } from '../sampling/adjustments.ts'
 import { type AnswerFormat, readAnswerFormat } from './answer-format.ts'
 import { isEmptyArray, isObject, type Members, readBoolean } from './members.ts'
+import { readSeed } from './seed.ts'
 
 /** What every request for generated text has. Everything that changes the answer is in here, with its default filled in. */
 export interface GenerationRequest {
@@ -18,7 +19,8 @@ export interface GenerationRequest {
   readonly stop: readonly string[]
   readonly stream: boolean
   readonly includeUsage: boolean
-  readonly seed: number | null
+  /** Exact: beyond the safe integers a `bigint`. */
+  readonly seed: number | bigint | null
   readonly logprobs: boolean
   readonly topLogprobs: number
   /** Names of members that had no effect, sorted: they belong into the receipt, so that nothing is dropped silently. */
@@ -86,7 +88,7 @@ export function readGeneration(members: Members): Omit<GenerationRequest, 'maxTo
     stop: parseStop(members.take('stop')),
     stream,
     includeUsage: parseStreamOptions(members.take('stream_options'), stream),
-    seed: members.integer('seed', Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
+    seed: readSeed(members.take('seed')),
   }
 }
 

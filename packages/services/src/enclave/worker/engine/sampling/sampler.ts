@@ -89,10 +89,11 @@ export function uniform(seed: Uint8Array): (choice: number, position: number) =>
 
 /**
  * Seed bytes of an OpenAI `seed`: the integer as 64-bit two's complement, most significant byte first.
- * Throws `TypeError` for anything but a safe integer.
+ * Throws `TypeError` for anything but a safe integer, or one of 64 bits as a `bigint`.
  */
-export function seedBytes(seed: number): Uint8Array {
-  if (!Number.isSafeInteger(seed)) throw new TypeError('seedBytes: expected a safe integer')
+export function seedBytes(seed: number | bigint): Uint8Array {
+  if (typeof seed === 'bigint' ? BigInt.asIntN(64, seed) !== seed : !Number.isSafeInteger(seed))
+    throw new TypeError('seedBytes: expected an integer of 64 bits')
   const bytes = new Uint8Array(8)
   new DataView(bytes.buffer).setBigInt64(0, BigInt(seed))
   return bytes

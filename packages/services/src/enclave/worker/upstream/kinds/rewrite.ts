@@ -11,7 +11,7 @@ export interface RewriteFacts {
 export interface Rewrite {
   readonly patch: readonly RewriteOperation[]
   /** The integer that the engine gets. */
-  readonly seed: number
+  readonly seed: number | bigint
   readonly seedSource: 'client' | 'enclave'
 }
 
@@ -31,9 +31,9 @@ export function rewriteRequest(
     void patch.push({ op: Object.hasOwn(request, path.slice(1)) ? 'replace' : 'add', path, value })
   if (request.model !== engineModel) set('/model', engineModel)
   for (const [path, value] of defaults) if (isAbsent(request[path.slice(1)])) set(path, value)
-  const fromClient = typeof request.seed === 'number'
-  const seed = fromClient ? (request.seed as number) : drawSeed(seedBits, random)
-  if (!fromClient) set('/seed', seed)
+  const fromClient = typeof request.seed === 'number' || typeof request.seed === 'bigint'
+  const seed = fromClient ? (request.seed as number | bigint) : drawSeed(seedBits, random)
+  if (!fromClient) set('/seed', Number(seed))
   if (request.stream === true) patch.push(...usageOperations(request.stream_options))
   if (capabilities.includes('tokenIds') && request.return_token_ids !== true) set('/return_token_ids', true)
   if (kind === 'llama-server' && request.cache_prompt !== false) set('/cache_prompt', false)
