@@ -101,21 +101,38 @@ function cutsOf(values: readonly number[]): readonly number[] {
   return middles.length <= cuts ? middles : Array.from({ length: cuts }, (_, i) => middles[Math.floor(((i + 0.5) * middles.length) / cuts)] ?? 0)
 }
 
-/** Log odds of a text by its words and pairs of words, and the part of them that no text had before. */
-export function learnWords(
-  texts: readonly string[],
-  labels: readonly boolean[],
-): (text: string) => { readonly odds: number; readonly unknown: number } {
+/** What is known of a text by the words of others. */
+interface ByWords {
+  /** Log odds by its words and pairs of words. */
+  readonly odds: number
+  /** The parts of its words and pairs, and of its triples, that nobody wrote before. */
+  readonly unknown: number
+  readonly unknownTriples: number
+  /** Bits a word under a model of pairs of words in the texts of users. */
+  readonly surprise: number
+}
+
+export function learnWords(texts: readonly string[], labels: readonly boolean[]): (text: string) => ByWords {
   const counts = new Map<string, [number, number]>()
   const totals: [number, number] = [0, 0]
+  const triples = new Set<string>()
+  const pairs = new Map<string, number>()
+  const firsts = new Map<string, number>()
   for (const [i, text] of texts.entries()) {
-    const side = labels[i] === true ? 1 : 0
+    const isProbe = labels[i] === true
+    const side = isProbe ? 1 : 0
     for (const token of new Set(tokensOf(text))) {
       const count = counts.get(token) ?? [0, 0]
       count[side]++
       counts.set(token, count)
     }
     totals[side]++
+    if (isProbe) continue
+    for (const triple of triplesOf(text)) triples.add(triple)
+    for (const [first, second] of pairsOf(text)) {
+      pairs.set(`${first} ${second}`, (pairs.get(`${first} ${second}`) ?? 0) + 1)
+      firsts.set(first, (firsts.get(first) ?? 0) + 1)
+    }
   }
   return (text) => {
     const tokens = new Set(tokensOf(text))
@@ -126,13 +143,32 @@ export function learnWords(
       const [no, yes] = count ?? [0, 0]
       odds += Math.log((yes + 0.5) / (totals[1] + 1)) - Math.log((no + 0.5) / (totals[0] + 1))
     }
-    return { odds, unknown: unknown / Math.max(1, tokens.size) }
+    const three = triplesOf(text)
+    const two = pairsOf(text)
+    const bits = two.map(([first, second]) => -Math.log2(((pairs.get(`${first} ${second}`) ?? 0) + 0.1) / ((firsts.get(first) ?? 0) + 100)))
+    return {
+      odds,
+      unknown: unknown / Math.max(1, tokens.size),
+      unknownTriples: three.filter((triple) => !triples.has(triple)).length / Math.max(1, three.length),
+      surprise: bits.reduce((sum, value) => sum + value, 0) / Math.max(1, bits.length),
+    }
   }
 }
 
 function tokensOf(text: string): readonly string[] {
   const words = wordsOf(text)
   return [...words, ...words.slice(1).map((word, i) => `${words[i]} ${word}`)]
+}
+
+function triplesOf(text: string): readonly string[] {
+  const words = wordsOf(text)
+  return words.slice(2).map((word, i) => `${words[i]} ${words[i + 1]} ${word}`)
+}
+
+/** Each word with the one before it, and the last with what ends a text. */
+function pairsOf(text: string): readonly (readonly [string, string])[] {
+  const words = ['', ...wordsOf(text), '']
+  return words.slice(1).map((word, i) => [words[i] ?? '', word])
 }
 
 export interface Told {
@@ -226,9 +262,11 @@ function addWords(
   const [all, ofFirst, ofSecond] = [by(() => true), by((name) => first.has(name)), by((name) => !first.has(name))]
   for (const [i, one] of sightings.entries()) {
     const judge = !training.has(one.account) ? all : first.has(one.account) ? ofSecond : ofFirst
-    const { odds, unknown } = judge(textOf(one))
+    const { odds, unknown, unknownTriples, surprise } = judge(textOf(one))
     chosen[i]?.set('text: odds of the words', odds)
     chosen[i]?.set('text: words nobody wrote before', unknown)
+    chosen[i]?.set('text: triples of words no user wrote before', unknownTriples)
+    chosen[i]?.set('text: bits a word among users', surprise)
   }
 }
 

@@ -37,6 +37,7 @@ const textOf = ({ body }: Sighting): string =>
 /** Features of all sightings, which are in the order of time. */
 export function featuresOf(sightings: readonly Sighting[], epochSeconds = 3600): readonly Features[] {
   const history = new Map<string, Sighting[]>()
+  const said = new Map<string, Set<string>>()
   let last = 0
   return sightings.map((one) => {
     const earlier = history.get(one.account) ?? []
@@ -48,6 +49,7 @@ export function featuresOf(sightings: readonly Sighting[], epochSeconds = 3600):
     times(one, earlier, last, epochSeconds, put)
     fetches(one, put)
     text(textOf(one), put)
+    repeated(one, earlier, said, put)
     history.set(one.account, [...earlier, one])
     last = one.at
     return found
@@ -76,9 +78,22 @@ function parameters({ body, order }: Sighting, put: Put): void {
     if (typeof value === 'number') put('parameters', name, value)
     else if (typeof value === 'string' || typeof value === 'boolean') put('parameters', `${name}=${value}`, 1)
   }
+  const { seed } = body
+  if (typeof seed === 'number') {
+    put('parameters', 'digits of the seed', Math.floor(Math.log10(1 + Math.abs(seed))))
+    put('parameters', 'bits of the seed', bitsOf(seed))
+  }
   const messages = (body.messages as readonly Message[] | undefined) ?? []
   put('parameters', 'messages', messages.length)
   put('parameters', 'has a system message', messages[0]?.role === 'system' ? 1 : 0)
+}
+
+/** How many of the lower 16 bits are set, and whether it is below 0. */
+function bitsOf(seed: number): number {
+  let left = Math.abs(seed) % 65_536
+  let count = seed < 0 ? 32 : 0
+  for (; left > 0; left >>>= 1) count += left & 1
+  return count
 }
 
 function sizes(one: Sighting, put: Put): void {
@@ -128,6 +143,23 @@ function text(all: string, put: Put): void {
   const words = wordsOf(all)
   put('text', 'length of words', words.reduce((sum, { length }) => sum + length, 0) / Math.max(1, words.length))
   put('text', 'different words', new Set(words).size / Math.max(1, words.length))
+}
+
+/** What was said before, word by word, by this account and by others; and how much of the words of this account it has. */
+function repeated(one: Sighting, earlier: readonly Sighting[], said: Map<string, Set<string>>, put: Put): void {
+  const last = lastOf(one)
+  const by = said.get(last) ?? new Set()
+  put('text', 'others said the same before', by.size - (by.has(one.account) ? 1 : 0))
+  put('text', 'said the same before', by.has(one.account) ? 1 : 0)
+  said.set(last, by.add(one.account))
+  // A conversation sends along what was said: only what is said now is compared.
+  const own = new Set(earlier.slice(-20).flatMap((other) => wordsOf(lastOf(other))))
+  const words = wordsOf(last)
+  put('text', 'words of the account', own.size === 0 ? -1 : words.filter((word) => own.has(word)).length / Math.max(1, words.length))
+}
+
+function lastOf({ body }: Sighting): string {
+  return String((body.messages as readonly Message[] | undefined)?.at(-1)?.content ?? '')
 }
 
 /** Words in small letters, numbers as their number of digits. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { conversationOf, goneTo } from './conversations.ts'
 import type { Sighting } from './exchange.ts'
+import { asSent } from './library.ts'
 import type { Observed } from './observe.ts'
 import type { plannedFor } from './scene.ts'
 
@@ -55,7 +56,7 @@ export async function imagine({ probes, questions }: Awaited<ReturnType<typeof p
   }
   for (const { account, at, age, ask } of questions) {
     const fetch = imaginedAnswer(
-      (body) => void found.push(sightingOf({ account, at, age, isProbe: false, isHistory: false }, body, answerTo(body).text.length)),
+      (body) => void found.push(sightingOf({ account, at, age, isProbe: false, isHistory: false }, asSent(body, at), answerTo(body).text.length)),
     )
     await ask({ baseURL: 'http://127.0.0.1:1/v1', apiKey: 'sk-x', model: 'm', fetch })
   }

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { planProbes } from '../../packages/services/src/validator/probes/probe.ts'
 import { readTemplates } from '../../packages/services/src/validator/probes/templates.ts'
 import { boundOf, learn, type Told, tell } from './classify.ts'
-import { featuresOf, type Group, groups, type Sighting } from './exchange.ts'
+import { type Features, featuresOf, type Group, groups, type Sighting } from './exchange.ts'
 import { fingerprints } from './fingerprint.ts'
 import { imagine } from './imagined.ts'
 import { plannedFor, type Scene } from './scene.ts'
@@ -18,18 +18,35 @@ export interface Distinguished {
   readonly told: Told
 }
 
+/** Whose answer the library's seed does not change: by what the body says, as everybody can see. */
+function isGreedy({ body: { temperature, top_k: topK, seed } }: Sighting): boolean {
+  return temperature === 0 || topK === 1 || Math.abs(Number(seed)) < 2 ** 32
+}
+
 /** What each look tells at the sightings of some scenes, each learned from and judged by itself. */
 export function distinguish(scenes: readonly (readonly Sighting[])[], epochSeconds = 3600): readonly Distinguished[] {
   const features = scenes.map((sightings) => featuresOf(sightings, epochSeconds))
-  const look = (name: string, only: readonly Group[], words: boolean): Distinguished => {
-    const answers = scenes.map((sightings, i) => tell(sightings, features[i] ?? [], { only, words }))
+  const look = (name: string, only: readonly Group[], words: boolean, of: (one: Sighting) => boolean = () => true): Distinguished => {
+    const answers = scenes.map((sightings, i) => {
+      const places = sightings.flatMap((one, at) => (of(one) ? [at] : []))
+      const [some, theirs] = [places.map((at) => sightings[at] as Sighting), places.map((at) => features[i]?.[at] as Features)]
+      return tell(some, theirs, { only, words })
+    })
     const told = answers.flatMap(({ told: ofOne }, i) => ofOne.map((one) => ({ ...one, account: `${i} ${one.account}` })))
     return { name, told: { ...boundOf(told), by: answers[0]?.by ?? [] } }
   }
+  const byText = (name: string, of: (one: Sighting) => boolean): readonly Distinguished[] => [
+    look(`text alone, ${name}`, ['text'], false, of),
+    look(`words alone, ${name}`, [], true, of),
+    look(`text, words, parameters and sizes, ${name}`, ['text', 'parameters', 'sizes'], true, of),
+  ]
   const behaviour = groups.filter((group) => group !== 'text' && group !== 'account')
   return [
     ...groups.map((group) => look(`${group} alone`, [group], false)),
     look('words alone', [], true),
+    look('text, words, parameters and sizes', ['text', 'parameters', 'sizes'], true),
+    ...byText('sampled', (one) => !isGreedy(one)),
+    ...byText('greedy or with a seed', isGreedy),
     look('all but account and text', behaviour, false),
     look('all but the words', groups, false),
     look('everything', groups, true),
@@ -81,11 +98,12 @@ export async function soakDistinguisher(args: readonly string[], commit: object)
       questions: { type: 'string' },
       scenes: { type: 'string' },
       network: { type: 'string' },
+      recorded: { type: 'string' },
       trace: { type: 'string' },
       texts: { type: 'string' },
     },
   })
-  const whole = (name: 'seed' | 'questions' | 'scenes' | 'network', usual: number): number => Number(values[name] ?? usual)
+  const whole = (name: 'seed' | 'questions' | 'scenes' | 'network' | 'recorded', usual: number): number => Number(values[name] ?? usual)
   const [seed, questions, scenes, network] = [whole('seed', 1), whole('questions', 3200), whole('scenes', 3), whole('network', 400)]
   const progress = (line: string): void => void process.stderr.write(`soak: ${line}\n`)
   const found: { readonly scene: string; readonly looks: readonly Distinguished[] }[] = []
@@ -108,6 +126,7 @@ export async function soakDistinguisher(args: readonly string[], commit: object)
       users,
       questions,
       shape: 'recording',
+      recorded: whole('recorded', 10),
       ...changes,
     }
   }

@@ -7,6 +7,7 @@ import { readTraffic, type Traffic } from '../../packages/services/src/validator
 import { glimpsesOf, usualTraffic } from '../../packages/services/src/validator/probes/usual.ts'
 import { population, type Question, type User } from '../../packages/services/test/distinguisher/organic.ts'
 import { imaginedAnswer } from './imagined.ts'
+import { asSent } from './library.ts'
 
 /** After what probes are shaped: nothing but what is believed beforehand, what views of a log show of users like these, or a recording of such. */
 export const shapes = ['nothing', 'views', 'recording'] as const
@@ -25,6 +26,8 @@ export interface Scene {
   readonly users: number
   readonly questions: number
   readonly shape: Shape
+  /** Of a recording, how many times as many others have been recorded, each over as long a time. */
+  readonly recorded: number
   /** In the place of those of the repository, where texts are not recorded. */
   readonly templates?: readonly string[]
 }
@@ -72,7 +75,7 @@ export async function plannedFor(
   const probes = Array.from({ length: epochs }, (_, epoch) =>
     Array.from({ length: Math.min(warm, epoch) + 1 }, (_, early) => {
       const begins = (epoch - early) * seconds
-      return planProbes(planOf(epoch, `${epoch} ${early}`)).map(
+      return planProbes({ ...planOf(epoch, `${epoch} ${early}`), part: { index: early, of: warm + 1 } }).map(
         (probe): PlannedProbe => ({
           name: `${epoch} ${early}`,
           account: `probe ${epoch} ${probe.account}`,
@@ -95,12 +98,12 @@ function hashOf(text: string): Uint8Array {
   return new Uint8Array(createHash('sha256').update(text).digest())
 }
 
-async function trafficFor({ shape, seed, users, questions, epochs, seconds }: Scene): Promise<Traffic> {
+async function trafficFor({ shape, seed, users, questions, recorded: times, epochs, seconds }: Scene): Promise<Traffic> {
   const draws = new Draws(hashOf(`traffic ${seed}`), 'bench')
   if (shape === 'nothing') return usualTraffic(draws, [])
-  // Neither is of the users that are judged: views of as many others, a recording of twice as many.
-  const of = shape === 'views' ? { seed: seed + 1_000_003, users } : { seed: seed + 2_000_003, users: 2 * users }
-  const lines = await recorded({ ...of, count: shape === 'views' ? questions : 2 * questions, seconds: epochs * seconds })
+  // Neither is of the users that are judged: views of as many others, a recording of more.
+  const of = shape === 'views' ? { seed: seed + 1_000_003, users } : { seed: seed + 2_000_003, users: times * users }
+  const lines = await recorded({ ...of, count: shape === 'views' ? questions : times * questions, seconds: epochs * seconds })
   if (shape === 'recording') return readTraffic(lines.map((line) => JSON.stringify(line)).join('\n'))
   return usualTraffic(draws, glimpsesOf(lines.map(viewOf)))
 }
@@ -117,7 +120,7 @@ export async function recorded(options: Parameters<typeof population>[0]): Promi
   const lines: RecordedLine[] = []
   for (const { user, at, ask } of population(options).questions) {
     const fetch = imaginedAnswer(
-      (body, headers) => void lines.push({ account: `recorded ${user}`, at, program: programOf(headers), body: JSON.parse(body) }),
+      (body, headers) => void lines.push({ account: `recorded ${user}`, at, program: programOf(headers), body: JSON.parse(asSent(body, at)) }),
     )
     await ask({ baseURL: 'http://127.0.0.1:1/v1', apiKey: 'sk-x', model: 'm', fetch })
   }
@@ -139,7 +142,7 @@ function viewOf({ body }: RecordedLine, i: number): AuditView {
     top_p: decimal('top_p', '1'),
     frequency_penalty: decimal('frequency_penalty', '0'),
     presence_penalty: decimal('presence_penalty', '0'),
-    seed_source: body.seed === undefined ? 'enclave' : 'client',
+    seed_source: 'client',
   }
   const tokens = { prompt: 2 ** Math.ceil(Math.log2(8 + characters / 4)), completion: null }
   return { parameters, tokens, upstream: null, engine: {}, workload_keyset_digest: String(i % 4) } as unknown as AuditView

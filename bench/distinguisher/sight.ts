@@ -5,6 +5,7 @@ import { openPath, type Path } from '../../packages/services/src/validator/audit
 import { type Network, now, startNetwork } from '../../packages/services/test/e2e/network.ts'
 import { conversationOf, goneTo } from './conversations.ts'
 import type { Sighting } from './exchange.ts'
+import { asSent } from './library.ts'
 import { Observer } from './observe.ts'
 import { type PlannedProbe, type PlannedQuestion, plannedFor, type Scene } from './scene.ts'
 
@@ -109,8 +110,9 @@ function userEvents(asked: readonly PlannedQuestion[], { policy, machine, model 
         let body: string | null = null
         const answers: Response[] = []
         const spying: typeof fetch = async (input, init) => {
-          body = String(init?.body ?? '')
-          const response = await connection.fetch(input as string, init)
+          // What the library would put in, so that it is known here; the library then leaves it.
+          body = asSent(String(init?.body ?? ''), at)
+          const response = await connection.fetch(input as string, { ...init, body })
           answers.push(response)
           return response
         }

@@ -295,7 +295,9 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
         ...plan,
         clients,
         // Without keys nobody can tell an account, and each epoch has others.
-        ...(accounts.length === 0 ? {} : { persons: { secret, ...personsOf(accounts, targets.length, clients) } }),
+        ...(accounts.length === 0
+          ? {}
+          : { persons: { secret, ...personsOf(accounts, targets.length, clients) }, part: { index: 0, of: options.warmEpochs + 1 } }),
       },
       canaries,
       // It went out above.
@@ -374,7 +376,7 @@ async function warming(
     return answer === null ? null : { request: text(request), response: text(answer.body), contentType: answer.contentType }
   }
   const generations = ahead.map((keys) => personsOf(keys, targets.length, clients))
-  const running = warmUp({ ...of, store, generations, send, now, signal: AbortSignal.any([options.signal, stop.signal]) })
+  const running = warmUp({ ...of, store, generations, parts: warmEpochs + 1, send, now, signal: AbortSignal.any([options.signal, stop.signal]) })
   // Looked at when it is ended.
   running.catch(() => undefined)
   const end = async (): Promise<void> => {

@@ -15,6 +15,8 @@ export interface Warming {
   /** For each epoch to come, the first of them the next, its clients. */
   readonly generations: readonly Persons[]
   readonly secret: Uint8Array
+  /** Epochs in which an account asks, the one in which it serves included. */
+  readonly parts: number
   /** Asks one thing, and gives what came of it; null where nothing did. Whatever it is, nobody is charged with it. */
   readonly send: (generation: number, probe: Probe, earlier: Earlier | null) => Promise<Earlier | null>
   readonly now: () => Date
@@ -55,14 +57,14 @@ interface Due {
  * Asks until the epoch is over or the signal comes. Each request is made once, by whichever process claims it; what was missed while none ran is left out. Throws what the
  * store throws, and what `send` does.
  */
-export async function warmUp({ store, epoch, begins, plan, generations, secret, send, now, signal }: Warming): Promise<void> {
+export async function warmUp({ store, epoch, begins, plan, generations, secret, parts, send, now, signal }: Warming): Promise<void> {
   const own = randomUUID()
   const startMs = now().getTime()
   const failed = new AbortController()
   const either = AbortSignal.any([signal, failed.signal])
   const said = new Map<string, Promise<Earlier | null>>()
   const running: Promise<unknown>[] = []
-  for (const { atMs, generation, probe } of duesOf({ epoch, begins, plan, generations, secret })) {
+  for (const { atMs, generation, probe } of duesOf({ epoch, begins, plan, generations, secret, parts })) {
     if (atMs < startMs) continue
     while (now().getTime() < atMs) await sleep(Math.min(500, Math.max(1, atMs - now().getTime())), undefined, { signal: either })
     either.throwIfAborted()
@@ -77,11 +79,21 @@ export async function warmUp({ store, epoch, begins, plan, generations, secret, 
   await Promise.all(running)
 }
 
-function duesOf({ epoch, begins, plan, generations, secret }: Pick<Warming, 'epoch' | 'begins' | 'plan' | 'generations' | 'secret'>): readonly Due[] {
+function duesOf({
+  epoch,
+  begins,
+  plan,
+  generations,
+  secret,
+  parts,
+}: Pick<Warming, 'epoch' | 'begins' | 'plan' | 'generations' | 'secret' | 'parts'>): readonly Due[] {
   return generations
     .flatMap(({ names }, generation) => {
       const seed = new Uint8Array(createHmac('sha256', secret).update(`warm ${epoch} ${generation}`).digest())
-      const probes = names.length === 0 ? [] : planProbes({ ...plan, seed, clients: names.length, persons: { secret, names } })
+      const probes =
+        names.length === 0
+          ? []
+          : planProbes({ ...plan, seed, clients: names.length, persons: { secret, names }, part: { index: generation + 1, of: parts } })
       return probes.map((probe) => ({ atMs: Math.round((begins + probe.after) * 1000), generation, probe }))
     })
     .sort((a, b) => a.atMs - b.atMs)

@@ -101,7 +101,7 @@ test('S20: probes after a recording of other users are told less by times, param
   timeout: 300_000,
 }, async () => {
   const of = async (shape: Shape): Promise<(name: string) => number> => {
-    const plan = { seed: 5, epochs: 4, probes: 80, accounts: 80, warm: 3, seconds: 14_400, users: 80, questions: 320, shape }
+    const plan = { seed: 5, epochs: 4, probes: 80, accounts: 80, warm: 3, seconds: 14_400, users: 80, questions: 320, shape, recorded: 2 }
     const looks = distinguish([await imagine(await plannedFor(plan))], plan.seconds)
     return (name) => looks.find((look) => look.name === `${name} alone`)?.told.accuracy ?? Number.NaN
   }
@@ -122,7 +122,7 @@ test('S20: over a real controller, probes ask for nothing that users of the same
   timeout: 300_000,
 }, async () => {
   const sightings = await sight(
-    { seed: 3, epochs: 2, probes: 12, accounts: 3, warm: 0, seconds: 600, users: 8, questions: 24, shape: 'nothing' },
+    { seed: 3, epochs: 2, probes: 12, accounts: 3, warm: 0, seconds: 600, users: 8, questions: 24, shape: 'nothing', recorded: 2 },
     () => undefined,
   )
   const kinds = (isProbe: boolean): Set<string> =>
@@ -137,9 +137,12 @@ test('S20: over a real controller, probes ask for nothing that users of the same
   expect(found.map(({ name }) => name)).toEqual([
     ...groups.map((group) => `${group} alone`),
     'words alone',
+    'text, words, parameters and sizes',
+    ...['sampled', 'greedy or with a seed'].flatMap((of) => [`text alone, ${of}`, `words alone, ${of}`, `text, words, parameters and sizes, ${of}`]),
     'all but account and text',
     'all but the words',
     'everything',
   ])
-  for (const { told } of found) expect(told.upper).toBeGreaterThanOrEqual(told.accuracy)
+  // So few that none of them may be greedy.
+  for (const { told } of found) if (told.questions > 0) expect(told.upper).toBeGreaterThanOrEqual(told.accuracy)
 })

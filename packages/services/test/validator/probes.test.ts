@@ -7,7 +7,7 @@ import { goneOn, inConversation } from '../../src/validator/probes/conversation.
 import { templates } from '../../src/validator/probes/corpus.ts'
 import { Draws } from '../../src/validator/probes/draws.ts'
 import { Phrases } from '../../src/validator/probes/phrases.ts'
-import { type Probe, planProbes, probeBody } from '../../src/validator/probes/probe.ts'
+import { bitsOfSeed, type Probe, planProbes, probeBody } from '../../src/validator/probes/probe.ts'
 import { bitsOf, readTemplates } from '../../src/validator/probes/templates.ts'
 import { readTraffic } from '../../src/validator/probes/traffic.ts'
 import { glimpsesOf, usualTraffic } from '../../src/validator/probes/usual.ts'
@@ -27,11 +27,13 @@ test('S20: the same seed gives the same probes, another seed shares none of its 
   expect(new Set(probes.map(({ messages }) => JSON.stringify(messages))).size).toBe(plan.count)
 })
 
-test('S20: a body says what common clients say, and nothing of sessions, seeds or proofs', () => {
+test('S20: a body says what common clients say over the library, and nothing of sessions or proofs', () => {
   for (const probe of planProbes({ ...plan, seed: seedOf('c') })) {
     const body = JSON.parse(new TextDecoder().decode(probeBody('m', probe.program, probe))) as Record<string, unknown>
     for (const name of Object.keys(body))
-      expect(['model', 'messages', 'stream', 'stream_options', 'temperature', 'top_p', 'max_tokens']).toContain(name)
+      expect(['seed', 'model', 'messages', 'stream', 'stream_options', 'temperature', 'top_p', 'max_tokens']).toContain(name)
+    // As the library puts it there for everybody.
+    expect(Object.keys(body)[0]).toBe('seed')
     // Many leave it out; who gives one gives one that fits.
     if (body.max_tokens !== undefined) expect(Math.abs(Number(body.max_tokens) - plan.maxTokens / 2)).toBeLessThanOrEqual(plan.maxTokens / 2)
   }
@@ -119,6 +121,53 @@ describe('S20: after a recording', () => {
     expect(traffic.habits[0]?.sittings[0]?.[1]?.before).toEqual([{ role: 'system', content: 'Be kind.' }])
   })
 
+  test('S20: a sampled probe has a recorded text as it is, and the 64 bits in its seed; one that names a seed, or is greedy, has them in its text', () => {
+    const texts = new Set([question, other])
+    const saidIn = (changes: object, name: string): readonly Probe[] => {
+      const changed = lines.map((line) => ({ ...line, body: { ...(line as { body: object }).body, ...changes } }))
+      return planProbes({ ...plan, seed: seedOf(name), traffic: readTraffic(recording(changed)), count: 40 })
+    }
+    const isRecorded = ({ messages }: Probe): boolean => texts.has(messages.at(-1)?.content ?? '')
+    const sampled = saidIn({ seed: undefined, temperature: 0.7 }, 'l')
+    expect(sampled.every(isRecorded)).toBe(true)
+    expect(sampled.every(({ options }) => bitsOfSeed({ options }) === 64)).toBe(true)
+    expect(new Set(sampled.map(({ seed }) => seed)).size).toBe(40)
+    // Twice the same text is not twice the same request, nor what another seed of the epoch asks.
+    const bodies = (probes: readonly Probe[]) => probes.map((probe) => new TextDecoder().decode(probeBody('m', probe.program, probe)))
+    expect(new Set([...bodies(sampled), ...bodies(saidIn({ seed: undefined, temperature: 0.7 }, 'm'))]).size).toBe(80)
+    for (const changes of [{ seed: undefined, temperature: 0 }, { seed: 5 }, { seed: undefined, top_k: 1 }]) {
+      const varied = saidIn(changes, 'n')
+      expect(varied.some(isRecorded)).toBe(false)
+      expect(varied.every(({ seed }) => (seed === null) === Object.hasOwn(changes, 'seed') || changes.seed === undefined)).toBe(true)
+    }
+  })
+
+  test('S20: what the library drew for those who were recorded is not taken for a seed that they named', () => {
+    const drawn = lines.map((line) => ({ ...line, body: { seed: -7_046_029_254_386_353_000, ...(line as { body: object }).body } }))
+    const { habits } = readTraffic(recording(drawn.slice(0, 2)))
+    expect(habits.flatMap(({ sittings }) => sittings.flat()).some(({ options, order }) => 'seed' in options || order?.includes('seed'))).toBe(false)
+    const named = readTraffic(recording([{ ...drawn[0], body: { seed: 42, messages: [user(question)], model: 'theirs' } }]))
+    expect(named.habits[0]?.sittings[0]?.[0]).toMatchObject({ options: { seed: 42 }, order: ['seed', 'messages', 'model'] })
+  })
+
+  test('S20: no sitting comes twice before all have come, and in the epochs of an account each sitting has its place', () => {
+    const accounts = Array.from({ length: 30 }, (_, i) => `account ${i}`)
+    const many = accounts.flatMap((account, i) =>
+      Array.from({ length: 4 }, (_, k) => chat(account, 10_000 * k, [user(`question ${k} of ${i}, which nobody else asks`)])),
+    )
+    const large = readTraffic(recording(many))
+    const persons = { secret: seedOf('secret'), names: accounts }
+    const textsOf = (index: number, count: number) =>
+      planProbes({ ...plan, seed: seedOf(`part ${index}`), traffic: large, clients: 30, count, persons, part: { index, of: 4 } }).map(
+        ({ account, messages }) => `${account} ${messages.at(-1)?.content}`,
+      )
+    const all = planProbes({ ...plan, seed: seedOf('o'), traffic: large, clients: 30, count: 120, persons })
+    expect(new Set(all.map(({ account, messages }) => `${account} ${messages.at(-1)?.content}`)).size).toBe(120)
+    // Some 30 sittings belong to each of the four; 15 of them surely do.
+    const parts = [0, 1, 2, 3].flatMap((index) => textsOf(index, 15))
+    expect(new Set(parts).size).toBe(60)
+  })
+
   test('probes have its members in their order, pauses and conversations, and 64 bits of the seed each', () => {
     const probes = planProbes({ ...plan, seed: seedOf('h'), traffic, count: 60 })
     const followers = probes.filter(({ follows }) => follows !== null)
@@ -131,13 +180,13 @@ describe('S20: after a recording', () => {
     for (const probe of probes) {
       const body = JSON.parse(new TextDecoder().decode(probeBody('m', probe.program, probe))) as Record<string, unknown>
       expect([
-        ['messages', 'model', 'max_tokens', 'stop'],
+        ['seed', 'messages', 'model', 'max_tokens', 'stop'],
         ['messages', 'model', 'seed'],
       ]).toContainEqual(Object.keys(body))
       expect(body.model).toBe('m')
     }
     const texts = probes.map(({ messages }) => messages.at(-1)?.content ?? '')
-    expect(new Set(texts).size).toBe(60)
+    expect(new Set(probes.map((probe) => new TextDecoder().decode(probeBody('m', probe.program, probe)))).size).toBe(60)
     // By itself each is a question, also one that goes on with another.
     expect(texts.every((text) => text.length > 40)).toBe(true)
   })
@@ -240,7 +289,7 @@ test('S20: sampling parameters are those of the views, the more the more views t
     const like = habits.filter(({ sittings }) => sittings[0]?.[0]?.options.temperature === 0.35)
     for (const { sittings } of like) {
       const [first] = sittings[0] ?? []
-      expect(first?.options.seed).toBeDefined()
+      expect(first?.options.seed).toBeUndefined()
       expect(Number(first?.said)).toBeGreaterThan(256 * 3)
       expect(Number(first?.said)).toBeLessThanOrEqual(512 * 4)
     }
@@ -262,7 +311,5 @@ test('S20: parameters that a worker puts into its views alone are nothing to sha
     }) as unknown as AuditView
   const own = Array.from({ length: 500 }, () => view('x', '1.3'))
   const others = ['a', 'b', 'c'].map((keyset, i) => view(keyset, `0.7${i}1`))
-  expect(glimpsesOf([...own, ...others])).toEqual(
-    Array.from({ length: 3 }, () => ({ parameters: { temperature: '0.7', top_p: '1', seed_source: 'enclave' }, prompt: 64 })),
-  )
+  expect(glimpsesOf([...own, ...others])).toEqual(Array.from({ length: 3 }, () => ({ parameters: { temperature: '0.7', top_p: '1' }, prompt: 64 })))
 })

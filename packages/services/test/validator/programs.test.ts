@@ -18,6 +18,7 @@ const requestOf = (stream: boolean): ProbeRequest => ({
   ],
   options: { ...options, stream },
   order: null,
+  seed: null,
 })
 
 interface Sent {

@@ -61,6 +61,7 @@ async function warmed(changes: Partial<Warming>): Promise<{ readonly sent: reado
       begins,
       plan,
       generations: [personsOf(['a', 'b'], 2, 8), personsOf(['c', 'd'], 2, 8)],
+      parts: 3,
       secret,
       send,
       now: laterClock(),

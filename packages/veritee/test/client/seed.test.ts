@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { connect } from '../../src/client/index.ts'
 import type { Call } from '../../src/client/exchange/call.ts'
 import { drawSeed, mostBytes, seeded, withSeed } from '../../src/client/exchange/seed.ts'
+import { connect } from '../../src/client/index.ts'
 import { requestLimits } from '../../src/receipt/index.ts'
 import { trust } from '../receipt/enclaves.ts'
 import { policyOf } from '../receipt/scenario.ts'
@@ -61,12 +61,16 @@ test('endpoints without a seed, requests without a body, and bodies that would b
 
 test('any object with members stays the object that it was, with the seed', () => {
   fc.assert(
-    fc.property(fc.dictionary(fc.string(), fc.jsonValue(), { minKeys: 1 }), fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), (members, seed) => {
-      fc.pre(!Object.hasOwn(members, 'seed') && !Object.hasOwn(members, '__proto__'))
-      const { seed: found, ...rest } = JSON.parse(new TextDecoder().decode(withSeed(new TextEncoder().encode(JSON.stringify(members)), seed)))
-      expect(found).toBe(Number(seed))
-      expect(rest).toEqual(JSON.parse(JSON.stringify(members)))
-    }),
+    fc.property(
+      fc.dictionary(fc.string(), fc.jsonValue(), { minKeys: 1 }),
+      fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+      (members, seed) => {
+        fc.pre(!Object.hasOwn(members, 'seed') && !Object.hasOwn(members, '__proto__'))
+        const { seed: found, ...rest } = JSON.parse(new TextDecoder().decode(withSeed(new TextEncoder().encode(JSON.stringify(members)), seed)))
+        expect(found).toBe(Number(seed))
+        expect(rest).toEqual(JSON.parse(JSON.stringify(members)))
+      },
+    ),
     { numRuns: 200, seed: 23 },
   )
 })

@@ -42,6 +42,7 @@ import { openEpochStore, type StatePlace } from '../../validator/store/open.ts'
 import type { Command } from '../command.ts'
 import { table } from '../operator/table.ts'
 import { combine } from './combine.ts'
+import { count, readProbeOptions } from './probe-options.ts'
 
 const help = `veriteed validator: asks the workers of a network as anybody would, verifies every answer, runs it again, and scores what it found
 
@@ -80,6 +81,8 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --templates FILE        what probes ask, one a line, with {placeholders} (default: templates that everybody can read)
       --traffic FILE          a recording of requests after which probes are shaped: times, conversations, parameters, lengths, texts
                               (docs/validator.md; default: what the log shows, and what is believed beforehand)
+      --publish-recorded      with --traffic and canaries: those are made of recorded texts too, and published an epoch later;
+                              an argument only, never of --config
       --canaries N            of these, how many have an answer that is committed to before (default: one in twenty)
       --encrypt-to-controller PERCENT, --encrypt-to-worker PERCENT
                               of its clients, how many encrypt bodies to the controller, and to a worker behind it (default: 20 each)
@@ -139,6 +142,7 @@ const options = {
   probes: { type: 'string' },
   templates: { type: 'string' },
   traffic: { type: 'string' },
+  'publish-recorded': { type: 'boolean', default: false },
   canaries: { type: 'string' },
   'encrypt-to-controller': { type: 'string' },
   'encrypt-to-worker': { type: 'string' },
@@ -298,6 +302,7 @@ async function run(values: Values): Promise<number> {
   if (trust.threshold > new Set(trust.keys).size) throw fail('usage', '--threshold: expected no more than there are signers')
   const confirmAt = confirmBind(values)
   const confirmers = values.confirmer.map(confirmerOf)
+  const { probes, canaries, encrypted } = readProbeOptions(values)
   const manifestText = await nodeFiles.readText(required(values.manifest, '--manifest'))
   const manifest = await verifyAdmissionManifest(manifestText, trust, now())
   const scoringText = await nodeFiles.readText(required(values['scoring-policy'], '--scoring-policy'))
@@ -315,16 +320,9 @@ async function run(values: Values): Promise<number> {
     keyFile === undefined ? [] : (await nodeFiles.readText(keyFile)).split(/\r?\n/).filter((line) => line !== '')
   // A file that cannot be read shows now.
   await apiKeys()
-  const probes = count(values.probes ?? '200', '--probes', 1)
-  const canaries = values.canaries === undefined ? Math.floor(probes / 20) : count(values.canaries, '--canaries', 0)
-  if (canaries > probes) throw fail('usage', `--canaries: expected at most ${probes}, as many as there are probes, found ${canaries}`)
   const calibrations = await namedCalibrations(await Promise.all(values.calibration.map((path) => nodeFiles.readText(path))), scoring)
   for (const { digest, convicts } of calibrations)
     if (!convicts) process.stderr.write(`calibration ${digest}: its p0 may be too large; answers under it are scored, and convict nobody\n`)
-  const percent = (name: 'encrypt-to-controller' | 'encrypt-to-worker'): number => count(values[name] ?? '20', `--${name}`, 0) / 100
-  const encrypted = { controller: percent('encrypt-to-controller'), worker: percent('encrypt-to-worker') }
-  if (encrypted.controller + encrypted.worker > 1)
-    throw fail('usage', '--encrypt-to-controller, --encrypt-to-worker: expected at most 100 percent together')
   const beacon = httpBeacon(values.beacon.length === 0 ? ['https://api.drand.sh'] : values.beacon, await beaconChainFromJson(scoring.beacon))
   const place = await placeOf(values)
   if ('directory' in place) await mkdir(place.directory, { recursive: true, mode: 0o700 })
@@ -484,11 +482,5 @@ async function logOf(values: Values): Promise<LogPlace | null> {
 
 function required(value: string | undefined, option: string): string {
   if (value === undefined) throw fail('usage', `expected ${option}; see veriteed validator --help`)
-  return value
-}
-
-function count(text: string, option: string, least: number): number {
-  const value = /^[0-9]{1,9}$/.test(text) ? Number(text) : Number.NaN
-  if (!(value >= least)) throw fail('usage', `${option}: expected a whole number from ${least}, found ${JSON.stringify(text)}`)
   return value
 }

@@ -32,7 +32,7 @@ export async function makeCanaries(plan: CanaryPlan): Promise<readonly CanaryOpe
     if (model === undefined || plan.signal.aborted) break
     const { messages, options } = lonelyRequest({ ...plan, seed: plan.secret }, index)
     const asked = { temperature: 0, max_tokens: options.max_tokens ?? Math.min(plan.maxTokens, 256), stream: options.stream ?? false }
-    const body = probeBody(model.name, 'script', { messages, options: asked, order: null })
+    const body = probeBody(model.name, 'script', { messages, options: asked, order: null, seed: null })
     const expected = await plan.turn.run(() => expectedAnswer(body, model.replay, plan.signal))
     if (expected === null) continue
     const salt = createHmac('sha256', plan.secret).update(`${label} ${index}`).digest('hex')

@@ -26,6 +26,12 @@ export class Draws {
     return value
   }
 
+  /** From -2^63 to 2^63 - 1, each as likely. */
+  int64(): bigint {
+    const [high, low] = [BigInt(this.bits48()), BigInt(this.below(2 ** 16))]
+    return BigInt.asIntN(64, (high << 16n) | low)
+  }
+
   /** A whole number from 0 to below `count`, each as likely; `count` up to 2^32. */
   below(count: number): number {
     const limit = 2 ** 48 - (2 ** 48 % count)
@@ -55,4 +61,16 @@ export class Draws {
   pause(perSecond: number): number {
     return -Math.log(this.unit()) / perSecond
   }
+}
+
+/** In another order, each as likely. */
+export function shuffled<T>(list: readonly T[], draws: Draws): T[] {
+  const order = [...list]
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = draws.below(i + 1)
+    const held = order[i] as T
+    order[i] = order[j] as T
+    order[j] = held
+  }
+  return order
 }

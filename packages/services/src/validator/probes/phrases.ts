@@ -1,4 +1,4 @@
-import type { Draws } from './draws.ts'
+import { type Draws, shuffled } from './draws.ts'
 import { leastBits } from './templates.ts'
 
 /** A text and how many bits of the seed decided what stands in it. */
@@ -75,11 +75,11 @@ export class Phrases {
     const gaps = text.match(new RegExp(pieceEnd, 'g')) ?? []
     let found = before
     // What is asked for stands first or last.
-    for (const at of shuffled(pieces.length - 2, draws)) {
+    for (const at of shuffled([...pieces.keys()].slice(1, -1), draws)) {
       if (found >= bits) break
-      const others = [...this.#piecesLike(pieces[at + 1] ?? '')]
+      const others = [...this.#piecesLike(pieces[at] ?? '')]
       if (others.length < 2) continue
-      pieces[at + 1] = draws.of(others)
+      pieces[at] = draws.of(others)
       found += Math.log2(others.length)
     }
     return { text: pieces.map((piece, i) => `${piece}${gaps[i] ?? ''}`).join(''), bits: found }
@@ -88,7 +88,7 @@ export class Phrases {
   #exchangedWords(text: string, bits: number, draws: Draws): Varied {
     const words = wordsOf(text)
     const gaps = text.split(wordOrNumber)
-    const order = shuffled(words.length, draws)
+    const order = shuffled([...words.keys()], draws)
     let found = 0
     for (const at of order) {
       if (found >= bits) break
@@ -121,17 +121,6 @@ function placeOf(words: readonly string[], at: number): string {
 /** Capitals stay where they are. */
 function shapeOf(word: string): string {
   return /^\p{Lu}/u.test(word) ? (word.length > 1 && word === word.toUpperCase() ? 'all' : 'first') : 'none'
-}
-
-function shuffled(count: number, draws: Draws): number[] {
-  const order = Array.from({ length: Math.max(0, count) }, (_, i) => i)
-  for (let i = order.length - 1; i > 0; i--) {
-    const j = draws.below(i + 1)
-    const held = order[i] as number
-    order[i] = order[j] as number
-    order[j] = held
-  }
-  return order
 }
 
 const references = [' #{}', ' {}', '\n{}', ' ({})', ' id {}'] as const

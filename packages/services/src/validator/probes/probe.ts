@@ -1,6 +1,7 @@
+import { withSeed } from 'veritee/client'
 import type { EncryptTo } from '../audit/path.ts'
 import { templates } from './corpus.ts'
-import { Draws } from './draws.ts'
+import { Draws, shuffled } from './draws.ts'
 import { bodyOf, type Program } from './programs.ts'
 import { leastBits, textOfLength } from './templates.ts'
 import type { Asked, Habit, Message, ProbeOptions, Traffic } from './traffic.ts'
@@ -13,6 +14,8 @@ export interface ProbeRequest {
   readonly options: ProbeOptions
   /** Members of the body in their order; null: as the program writes them. */
   readonly order: readonly string[] | null
+  /** What the library that everybody has puts first into a body that names no seed, here drawn from the seed of the epoch: an integer in decimal. Null where the body names one of its own. */
+  readonly seed: string | null
 }
 
 /** How a probe goes on with a conversation; see `goneOn`. */
@@ -71,6 +74,8 @@ export interface ProbePlan {
    * that nobody has seen before.
    */
   readonly persons?: { readonly secret: Uint8Array; readonly names: readonly string[] }
+  /** Of so many epochs in which these clients ask, which one this is: each sitting of a habit belongs to one of them. Default: there is no other. */
+  readonly part?: { readonly index: number; readonly of: number }
   /** Which part of them encrypts bodies to the service that it asks, and which to a worker; each from 0 to 1, and so their sum. */
   readonly encrypted: { readonly controller: number; readonly worker: number }
 }
@@ -78,6 +83,8 @@ export interface ProbePlan {
 /** What stays the same of a client through an epoch. */
 interface Client extends Pick<Probe, 'account' | 'encryptTo' | 'model'> {
   readonly habit: Habit
+  /** Of each sitting of the habit, in which of the epochs of this client it is. */
+  readonly parts: readonly number[]
 }
 
 /** One request of a client, before it has a number. */
@@ -92,20 +99,33 @@ interface Planned {
 /**
  * The probes of an epoch: a function of the seed and the plan. The same times and texts for whoever has both. Each client has the habit of one account of the traffic;
  * sittings of such accounts are drawn until there are enough probes, each at a time of its own, with the pauses, parameters, lengths and conversations that it has there. A client
- * comes the more often the more sittings its habit has.
+ * comes the more often the more sittings its habit has. None comes twice before all have come, those of this part of the client's life first: who asks the same again and again is known by that.
  */
 export function planProbes(plan: ProbePlan): Probe[] {
   const { seed, count, seconds } = plan
   const traffic = trafficOf(plan)
   const clients = Array.from({ length: plan.clients }, (_, account) => clientOf(plan, traffic, account))
-  const weights = clients.map(({ habit }) => habit.sittings.length)
-  const times = new Draws(seed, 'veritee.probe-times.v2')
+  const { index: part } = plan.part ?? { index: 0 }
+  const times = new Draws(seed, 'veritee.probe-times.v3')
   const planned: Planned[] = []
+  const left: Sitting[] = []
   while (planned.length < count) {
-    const client = weighted(clients, weights, times)
+    if (left.length === 0) {
+      const all = clients.flatMap((client) => client.habit.sittings.map((asked, i) => ({ client, asked, isOfPart: client.parts[i] === part })))
+      const [others, own] = [false, true].map((isOwn) =>
+        shuffled(
+          all.filter(({ isOfPart }) => isOfPart === isOwn),
+          times,
+        ),
+      )
+      // Taken from the end.
+      left.push(...(others ?? []), ...(own ?? []))
+      if (left.length === 0) throw new TypeError('planProbes: expected a client at least')
+    }
+    const { client, asked: sitting } = left.pop() as Sitting
     let after = times.unit() * seconds
     let previous: Planned | null = null
-    for (const asked of times.of(client.habit.sittings)) {
+    for (const asked of sitting) {
       after += asked.after
       if (planned.length === count || after >= seconds) break
       const one: Planned = { client, after, asked, previous: asked.kept > 0 ? previous : null }
@@ -117,6 +137,11 @@ export function planProbes(plan: ProbePlan): Probe[] {
   return numbered(plan, traffic, ordered)
 }
 
+interface Sitting {
+  readonly client: Client
+  readonly asked: readonly Asked[]
+}
+
 function numbered(plan: ProbePlan, traffic: Traffic, ordered: readonly Planned[]): Probe[] {
   const numbers = new Map(ordered.map((one, index) => [one, index]))
   const followed = new Set(ordered.map(({ previous }) => previous))
@@ -124,14 +149,15 @@ function numbered(plan: ProbePlan, traffic: Traffic, ordered: readonly Planned[]
   return ordered.map((one, index) => {
     const { client, after, asked, previous } = one
     const { account, encryptTo, model, habit } = client
-    const draws = new Draws(plan.seed, `veritee.probe.v2 ${index}`)
-    const alone = saidBy(plan, traffic, { asked: asBeginning(asked, habit, draws), habit }, leastBits, draws)
+    const draws = new Draws(plan.seed, `veritee.probe.v3 ${index}`)
+    const inText = leastBits - bitsOfSeed(asked)
+    const alone = saidBy(plan, traffic, { asked: asBeginning(asked, habit, draws), habit }, inText, draws)
     const before = previous === null ? 0 : bitsBefore(bits, one)
-    const inTurn = previous === null ? alone : saidBy(plan, traffic, { asked, habit }, leastBits - before, draws)
+    const inTurn = previous === null ? alone : saidBy(plan, traffic, { asked, habit }, inText - before, draws)
     bits.set(one, inTurn.bits)
     const follows =
       previous === null ? null : { index: numbers.get(previous) ?? 0, kept: asked.kept, cut: habit.cut, most: plan.maxPrompt, said: inTurn.text }
-    const request = requestOf(plan, asked, alone.text)
+    const request = requestOf(plan, asked, alone.text, draws)
     return { index, after, account, encryptTo, model, program: habit.program, ...request, follows, isFollowed: followed.has(one), canary: null }
   })
 }
@@ -141,6 +167,21 @@ function asBeginning(asked: Asked, { sittings }: Habit, draws: Draws): Asked {
   if (asked.kept === 0) return asked
   const beginnings = sittings.flat().filter(({ kept }) => kept === 0)
   return beginnings.length === 0 ? { ...asked, kept: 0 } : { ...asked, kept: 0, said: draws.of(beginnings).said }
+}
+
+/**
+ * Bits of the epoch's seed that are in the seed of the request, which decides each token that is sampled: 64, where tokens are sampled and the body names no seed of its own. Greedily the
+ * likeliest token comes whatever the seed.
+ */
+export function bitsOfSeed({ options }: Pick<Asked, 'options'>): 0 | 64 {
+  const { temperature = 1, top_k: topK = null } = options
+  const isGreedy = temperature === 0 || topK === 1
+  return namesSeed(options) || isGreedy ? 0 : 64
+}
+
+/** Also as null: the library looks for the member alone. */
+function namesSeed(options: ProbeOptions): boolean {
+  return Object.hasOwn(options, 'seed')
 }
 
 /** Bits in what comes along of a conversation: of the messages of its user, every second one. */
@@ -154,30 +195,35 @@ function trafficOf({ seed, traffic, glimpses = [], persons }: Pick<ProbePlan, 's
   return traffic ?? usualTraffic(new Draws(persons?.secret ?? seed, 'veritee.probe-habits.v1'), glimpses)
 }
 
-function weighted(clients: readonly Client[], weights: readonly number[], draws: Draws): Client {
-  let left = draws.below(weights.reduce((sum, weight) => sum + weight, 0))
-  const found = clients.find((_, i) => {
-    left -= weights[i] ?? 0
-    return left < 0
-  })
-  if (found === undefined) throw new TypeError('planProbes: expected a client at least')
-  return found
-}
-
 function clientOf(
   {
     seed,
     encrypted: { controller, worker },
     persons = null,
-  }: Pick<ProbePlan, 'seed' | 'encrypted'> & { readonly persons?: ProbePlan['persons'] | null },
+    part = { index: 0, of: 1 },
+  }: Pick<ProbePlan, 'seed' | 'encrypted' | 'part'> & { readonly persons?: ProbePlan['persons'] | null },
   traffic: Traffic,
   account: number,
 ): Client {
   const [secret, name] = persons === null ? [seed, account] : [persons.secret, persons.names[account] ?? '']
-  const draws = new Draws(secret, `veritee.probe-client.v2 ${name}`)
+  const draws = new Draws(secret, `veritee.probe-client.v3 ${name}`)
   const drawn = draws.unit()
   const encryptTo = drawn <= controller ? 'controller' : drawn <= controller + worker ? 'worker' : 'none'
-  return { account, encryptTo, model: draws.below(1 << 20), habit: draws.of(traffic.habits) }
+  const [model, own] = [draws.below(1 << 20), draws.of(traffic.habits)]
+  // Who is new in this epoch, and gone after it, has a habit that no other has, as long as there are such.
+  const habit = persons === null ? (shuffledHabits(seed, traffic)[account % traffic.habits.length] ?? own) : own
+  return { account, encryptTo, model, habit, parts: habit.sittings.map(() => draws.below(part.of)) }
+}
+
+const orders = new WeakMap<Traffic, { readonly seed: Uint8Array; readonly habits: readonly Habit[] }>()
+
+/** Made once for all clients of a plan. */
+function shuffledHabits(seed: Uint8Array, traffic: Traffic): readonly Habit[] {
+  const known = orders.get(traffic)
+  if (known?.seed === seed) return known.habits
+  const habits = shuffled(traffic.habits, new Draws(seed, 'veritee.probe-habits-order.v1'))
+  orders.set(traffic, { seed, habits })
+  return habits
 }
 
 /** What canaries ask, which have no client before they are placed. */
@@ -187,9 +233,9 @@ export function lonelyRequest(
 ): ProbeRequest {
   const traffic = trafficOf(plan)
   const { habit } = clientOf({ ...plan, encrypted: { controller: 0, worker: 0 } }, traffic, index)
-  const draws = new Draws(plan.seed, `veritee.probe.v2 ${index}`)
+  const draws = new Draws(plan.seed, `veritee.probe.v3 ${index}`)
   const asked = asBeginning(draws.of(draws.of(habit.sittings)), habit, draws)
-  return requestOf(plan, asked, saidBy(plan, traffic, { asked, habit }, leastBits, draws).text)
+  return requestOf(plan, asked, saidBy(plan, traffic, { asked, habit }, leastBits, draws).text, draws)
 }
 
 type Limits = Pick<ProbePlan, 'maxTokens' | 'maxPrompt' | 'templates'>
@@ -204,7 +250,7 @@ function saidBy(
   const { said } = asked
   const room = maxPrompt - asked.before.reduce((sum, { content }) => sum + content.length, 0)
   if (typeof said === 'number') return textOfLength(own, Math.min(said, room), draws)
-  if (bits <= 0) return { text: said, bits: 0 }
+  if (bits <= 0) return { text: whole(said, room), bits: 0 }
   // An imagined follow-up has no recording to be varied by.
   if (phrases === null) return textOfLength(own, said.length, draws)
   const alike = habit.sittings.flatMap((sitting) =>
@@ -213,13 +259,20 @@ function saidBy(
   return phrases.vary(said.slice(0, Math.max(64, room - 24)), bits, draws, alike)
 }
 
-function requestOf({ maxTokens, maxPrompt }: Limits, { options, order, before }: Asked, text: string): ProbeRequest {
-  const limited = typeof options.max_tokens === 'number' ? { ...options, max_tokens: Math.min(options.max_tokens, maxTokens) } : options
-  const fits = before.reduce((sum, { content }) => sum + content.length, 0) + text.length <= maxPrompt
-  return { messages: [...(fits ? before : []), { role: 'user', content: text }], options: limited, order }
+/** As much of a recorded text as there is room for; half of a pair is no JSON that a service takes. */
+function whole(said: string, room: number): string {
+  return said.slice(0, Math.max(64, room)).replace(/[\ud800-\udbff]$/, '')
 }
 
-/** The body of a probe, as the program of its client writes it. */
+function requestOf({ maxTokens, maxPrompt }: Limits, { options, order, before }: Asked, text: string, draws: Draws): ProbeRequest {
+  const limited = typeof options.max_tokens === 'number' ? { ...options, max_tokens: Math.min(options.max_tokens, maxTokens) } : options
+  const fits = before.reduce((sum, { content }) => sum + content.length, 0) + text.length <= maxPrompt
+  const seed = namesSeed(options) ? null : String(draws.int64())
+  return { messages: [...(fits ? before : []), { role: 'user', content: text }], options: limited, order, seed }
+}
+
+/** The body of a probe, as the program of its client writes it, and the library sends it. */
 export function probeBody(model: string, program: Program, request: ProbeRequest): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(bodyOf(program, model, request)))
+  const body = new TextEncoder().encode(JSON.stringify(bodyOf(program, model, request)))
+  return request.seed === null ? body : withSeed(body, BigInt(request.seed))
 }

@@ -132,7 +132,14 @@ function habitOf(lines: readonly Line[]): Habit {
   return { program: inOrder[0]?.program ?? 'script', sittings, cut: cutOf(inOrder) }
 }
 
-function askedOf({ body, messages }: Line, after: number, said: ReadonlySet<string>): Asked {
+/** A seed that is the first member, and none that a person writes, is one that the library drew: each request has another one. */
+function withoutDrawnSeed(body: Line['body']): Line['body'] {
+  const { seed, ...rest } = body
+  return Object.keys(body)[0] === 'seed' && Number.isInteger(seed) && Math.abs(seed as number) > 2 ** 32 ? rest : body
+}
+
+function askedOf({ body: sent, messages }: Line, after: number, said: ReadonlySet<string>): Asked {
+  const body = withoutDrawnSeed(sent)
   const { model, messages: _, ...options } = body
   const leading = messages.findIndex(({ role }) => role === 'user' || role === 'assistant')
   const earlier = messages.slice(leading, -1)

@@ -37,10 +37,10 @@ function roughly(parameters: AuditView['parameters']): Glimpse['parameters'] {
     const value = Math.round(Number(parameters[name]) * steps) / steps
     return typeof parameters[name] === 'string' && Number.isFinite(value) ? [[name, String(value)] as const] : []
   })
-  const { seed_source: source, constraint } = parameters
+  const { constraint } = parameters
+  // Whose the seed is tells nothing: the library gives one to whoever names none.
   return {
     ...Object.fromEntries(numbers),
-    seed_source: source === 'client' ? 'client' : 'enclave',
     ...(constraint === 'json_object' ? { constraint } : {}),
   }
 }
@@ -63,7 +63,7 @@ function habitOf(draws: Draws, glimpses: readonly Glimpse[]): Habit {
   const alike = glimpse === null ? [] : glimpses.filter(({ parameters }) => keyOf(parameters) === keyOf(glimpse.parameters))
   const system = draws.below(10) < 4 ? draws.of(systems) : null
   const before = system === null ? [] : [{ role: 'system' as const, content: system }]
-  const sampling = glimpse === null ? believedSampling(draws) : samplingOf(glimpse.parameters, draws)
+  const sampling = glimpse === null ? believedSampling(draws) : samplingOf(glimpse.parameters)
   const limit = draws.below(2) === 0 ? null : draws.of(usualLimits)
   const options = { ...sampling, ...(limit === null ? {} : { max_tokens: limit }), stream: draws.below(2) === 0 }
   const talks = draws.below(3) === 0
@@ -105,14 +105,13 @@ const defaults: Readonly<Record<string, string>> = {
   presence_penalty: '0',
 }
 
-function samplingOf(parameters: Glimpse['parameters'], draws: Draws): Readonly<Record<string, unknown>> {
+function samplingOf(parameters: Glimpse['parameters']): Readonly<Record<string, unknown>> {
   const given = Object.entries(defaults).flatMap(([name, usual]) => {
     const value = parameters[name]
     return value !== undefined && value !== usual ? [[name, Number(value)] as const] : []
   })
   return {
     ...Object.fromEntries(given),
-    ...(parameters.seed_source === 'client' ? { seed: draws.of([0, 1, 1, 7, 42, 42, 42, 123, 1234]) } : {}),
     ...(parameters.constraint === 'json_object' ? { response_format: { type: 'json_object' } } : {}),
   }
 }

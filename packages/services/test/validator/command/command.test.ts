@@ -87,6 +87,14 @@ const wrong: readonly (readonly [string, readonly string[], string, RegExp])[] =
     'usage',
     /--confirm-port: expected a whole number from 0, found "x"/,
   ],
+  [
+    'S20: canaries of a recording that nobody said to publish',
+    [...running, '--traffic', 'x'],
+    'usage',
+    /expected --publish-recorded, or --canaries 0/,
+  ],
+  ['a recording, and no canaries', [...running, '--traffic', 'x', '--canaries', '0'], 'usage', /expected --manifest/],
+  ['a recording that may be published', [...running, '--traffic', 'x', '--publish-recorded'], 'usage', /expected --manifest/],
   ['run with a signer, but without a manifest', running, 'usage', /expected --manifest/],
 ]
 

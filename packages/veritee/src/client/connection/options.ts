@@ -72,8 +72,7 @@ export function settle(options: ConnectionOptions, defaultEncryptTo: 'none' | 'c
   if (!modes.includes(mode)) throw fail('usage', `mode: expected ${modes.join(', ')}, found ${JSON.stringify(mode)}`)
   if (!['none', 'controller', 'worker'].includes(encryptTo))
     throw fail('usage', `encryptTo: expected none, controller or worker, found ${JSON.stringify(encryptTo)}`)
-  if (role === 'worker' && encryptTo === 'controller')
-    throw fail('usage', 'encryptTo: expected none or worker for a worker, found controller')
+  if (role === 'worker' && encryptTo === 'controller') throw fail('usage', 'encryptTo: expected none or worker for a worker, found controller')
   const { apiKey, collateral, now = () => new Date(), proofTimeoutMs = 30_000, freshSeed = true } = options
   if (apiKey !== undefined && !/^[\x21-\x7e]{1,512}$/.test(apiKey)) throw fail('usage', 'apiKey: expected 1 to 512 visible ASCII characters')
   return {
