@@ -127,7 +127,8 @@ class Passing {
   last: Uint8Array | null = null
   readonly #response: ServerResponse
   readonly #form: StreamForm
-  readonly #splitter = new EventSplitter()
+  /** Nobody writes into what came over a connection; to copy each event would take as long as to hash it. */
+  readonly #splitter = new EventSplitter({ shares: true })
 
   constructor(response: ServerResponse, form: StreamForm) {
     this.#response = response

@@ -20,6 +20,12 @@ export class EventSplitter {
   /** The bytes after the last whole event, at its start; it grows by doubling, so that many small chunks of one long event cost linear time. */
   #buffer: Uint8Array = new Uint8Array(0)
   #length = 0
+  readonly #shares: boolean
+
+  /** `shares`: an event that lies whole within a chunk shares its memory, for who knows that nobody writes there again. Without it, events are copies. */
+  constructor({ shares = false }: { readonly shares?: boolean } = {}) {
+    this.#shares = shares
+  }
 
   /** Whole events that end in this chunk. Throws `response_too_large` where one event exceeds {@link maxEventBytes}. */
   push(chunk: Uint8Array): Uint8Array[] {
@@ -36,8 +42,9 @@ export class EventSplitter {
         continue
       }
       if (at + 2 - start > maxEventBytes) throw tooLarge()
-      // A copy: the chunk is its owner's, and may be much larger.
-      events.push(new Uint8Array(chunk.subarray(start, at + 2)))
+      const event = chunk.subarray(start, at + 2)
+      // The chunk is its owner's, and may be much larger.
+      events.push(this.#shares ? event : new Uint8Array(event))
       start = at + 2
       at = start
     }

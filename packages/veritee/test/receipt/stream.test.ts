@@ -13,8 +13,8 @@ import {
 import { refusal } from '../bytes/refusal.ts'
 
 /** Feeds text in pieces that end at the given places. */
-function split(bytes: Uint8Array, cuts: readonly number[]): { events: string[]; rest: string } {
-  const splitter = new EventSplitter()
+function split(bytes: Uint8Array, cuts: readonly number[], shares = false): { events: string[]; rest: string } {
+  const splitter = new EventSplitter({ shares })
   const events: string[] = []
   const ends = [...cuts].map((cut) => cut % (bytes.length + 1)).sort((a, b) => a - b)
   let from = 0
@@ -47,13 +47,23 @@ describe('cutting a stream into events', () => {
   ])('%s', (_, text, events, rest) => {
     expect(whole(text)).toEqual({ events, rest })
   })
+  it('gives copies, unless its user shares the memory of the chunks', () => {
+    const eventsAfterWriting = (shares: boolean): string[] => {
+      const chunk = utf8('data: 1\n\ndata: 2\n\n')
+      const events = new EventSplitter({ shares }).push(chunk)
+      chunk.fill(0x78)
+      return events.map(fromUtf8)
+    }
+    expect(eventsAfterWriting(false)).toEqual(['data: 1\n\n', 'data: 2\n\n'])
+    expect(eventsAfterWriting(true)).toEqual(['xxxxxxxxx', 'xxxxxxxxx'])
+  })
   it('gives the same events for every chunking, and loses no byte', () => {
     const text = fc.array(fc.constantFrom('\n', '\n\n', 'data: ', 'é', '\r\n', 'x', ''), { maxLength: 30 }).map((parts) => parts.join(''))
     fc.assert(
-      fc.property(text, fc.array(fc.nat(200), { maxLength: 10 }), (stream, cuts) => {
+      fc.property(text, fc.array(fc.nat(200), { maxLength: 10 }), fc.boolean(), (stream, cuts, shares) => {
         const bytes = utf8(stream)
         // Cuts inside a character are cuts too: the splitter works on bytes.
-        const { events, rest } = split(bytes, cuts)
+        const { events, rest } = split(bytes, cuts, shares)
         expect({ events, rest }).toEqual(whole(stream))
         expect(events.join('') + rest).toBe(stream)
         for (const event of events) expect(event.indexOf('\n\n')).toBe(event.length - 2)
