@@ -3,7 +3,7 @@ import { utf8 } from 'veritee/bytes'
 import { connect, type Service, type Transport } from 'veritee/client'
 import type { Policy, Role, Verdict } from 'veritee/policy'
 import { type ReceiptEvent, type ServiceDescriptor, StreamTree, sessionId } from 'veritee/receipt'
-import { responseEvents } from '../../packages/services/src/controller/relay.ts'
+import { streamEvents } from '../../packages/services/src/controller/relay.ts'
 import { sessionDocument } from '../../packages/services/src/controller/session.ts'
 import { demoPolicy } from '../../packages/services/src/demo/policy.ts'
 import { createIdentity, type Identity } from '../../packages/services/src/enclave/runtime/identity.ts'
@@ -199,12 +199,12 @@ async function makeReceipts(controller: Identity, worker: Identity, session: str
     controller: await sign(atController, [
       ...upstream,
       { type: 'veritee.upstream_receipt', digest: digestOf('6'), result: 'match', reason: null },
-      ...(await responseEvents({ ...relayed, complete: true, returned: stream, appended: false, outcome: 'complete' })),
+      ...(await streamEvents({ ...relayed, complete: true, returned: stream, appended: false, outcome: 'complete' })),
     ]),
     broken: await sign(atController, [
       ...upstream,
       { type: 'veritee.upstream_receipt', digest: null, result: 'absent', reason: 'the worker announced no receipt' },
-      ...(await responseEvents({ ...relayed, complete: false, returned: longer, appended: true, outcome: 'error' })),
+      ...(await streamEvents({ ...relayed, complete: false, returned: longer, appended: true, outcome: 'error' })),
     ]),
     refusal: await sign(atController, [
       { type: 'request.received', body_hash: digestOf('1') },

@@ -70,7 +70,7 @@ async function begin(
 ): Promise<Begun | Outcome> {
   const read = await readRequest(endpoint, incoming)
   const { request } = read
-  const grant = await admit(request.model, request.bytes)
+  const grant = admit === null ? null : await admit(request.model, request.bytes)
   const unattested = isUnattested(request.model) ? (others?.() ?? null) : null
   if (unattested !== null) {
     receipt.abandon()

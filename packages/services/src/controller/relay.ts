@@ -163,17 +163,24 @@ class Passing {
   }
 }
 
-/** The events that describe the answer, `response.returned` last. */
-export async function responseEvents(relayed: Relayed): Promise<ReceiptEvent[]> {
+/** The events that describe a stream, `response.returned` last. */
+export async function streamEvents(relayed: Relayed): Promise<readonly ReceiptEvent[]> {
   const events: ReceiptEvent[] = []
   if (relayed.appended && relayed.received !== null) {
     const received = await relayed.received.event()
     events.push({ type: 'veritee.response.received', body_hash: relayed.receivedHash, events: received.events, root: received.root })
   }
   if (relayed.returned !== null) events.push(await relayed.returned.event())
-  events.push({ type: 'veritee.outcome', outcome: relayed.outcome })
-  events.push({ type: 'response.returned', body_hash: relayed.returnedHash })
+  events.push(...plainEvents(relayed))
   return events
+}
+
+/** Those that describe a plain answer. */
+export function plainEvents({ outcome, returnedHash }: Relayed): readonly ReceiptEvent[] {
+  return [
+    { type: 'veritee.outcome', outcome },
+    { type: 'response.returned', body_hash: returnedHash },
+  ]
 }
 
 export function digestOf(running: { digest(encoding: 'hex'): string }): string {

@@ -1,12 +1,13 @@
 import type { ServerResponse } from 'node:http'
 import { fromHex, isHex } from 'veritee/bytes'
+import type { ReceiptEvent } from 'veritee/receipt'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
 import { HttpError } from '../../http/errors.ts'
 import { holdBytes } from '../../http/held-bytes.ts'
 import { receiptOfTrailers } from '../../http/receipt-trailer.ts'
 import type { CancelSignal } from '../cancellation.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
-import { holdPlain, type Relayed, relayStream, responseEvents } from '../relay.ts'
+import { holdPlain, plainEvents, type Relayed, relayStream, streamEvents } from '../relay.ts'
 import { checkUpstream, told, type UpstreamCheck } from '../upstream.ts'
 import { header } from './answer-header.ts'
 import type { Outcome } from './exchange.ts'
@@ -58,13 +59,13 @@ export async function relay(registry: Registry, exchange: Exchange, served: Serv
     return { outcome: 'error', usage: null }
   }
   judge(exchange, served, relayed, check, took)
-  await sign(request, lease.worker, relayed, check, receipt)
+  await sign(exchange, lease.worker, relayed, check, plainEvents(relayed))
   response.writeHead(200, { 'content-type': 'application/json', 'content-length': relayed.held?.length ?? 0 }).end(relayed.held)
   return { outcome: relayed.outcome, usage: check.usage }
 }
 
 async function passStream(registry: Registry, exchange: Exchange, served: Served): Promise<Outcome> {
-  const { request, receipt, response } = exchange
+  const { request, response } = exchange
   const { lease, answer } = served
   // How long an answer took says nothing of the worker where it had to wait for its reader.
   let readerIsSlow = false
@@ -80,7 +81,7 @@ async function passStream(registry: Registry, exchange: Exchange, served: Served
   const check = await checkReceipt(registry, request, served, relayed)
   judge(exchange, served, relayed, check, took)
   const firstMs = firstAt === null ? null : firstAt - exchange.arrived
-  await sign(request, lease.worker, relayed, check, receipt, firstMs)
+  await sign(exchange, lease.worker, relayed, check, await streamEvents(relayed), firstMs)
   response.end(relayed.last ?? undefined)
   return { outcome: relayed.outcome, usage: check.usage }
 }
@@ -133,23 +134,24 @@ async function checkReceipt(
   return check
 }
 
-async function sign(
-  request: InferenceRequest,
+/** `events`: those that describe the answer. */
+function sign(
+  { request, receipt }: Exchange,
   worker: AdmittedWorker,
   relayed: Relayed,
   check: UpstreamCheck,
-  receipt: PendingReceipt,
+  events: readonly ReceiptEvent[],
   firstMs: number | null = null,
-): Promise<void> {
-  await receipt.finish({
-    ...(firstMs !== null && { firstMs }),
+): Promise<string> {
+  return receipt.finish({
+    firstMs: firstMs ?? undefined,
     chatId: relayed.chatId,
     model: request.model,
     endpoint: request.endpoint,
     stream: relayed.returned,
-    ...(check.receipt === null ? {} : { upstream: check.receipt }),
-    ...(check.usage === null ? {} : { usage: check.usage }),
+    upstream: check.receipt ?? undefined,
+    usage: check.usage ?? undefined,
     session: worker.session,
-    events: [...upstreamEvents(request, worker), check.event, ...(await responseEvents(relayed))],
+    events: [...upstreamEvents(request, worker), check.event, ...events],
   })
 }

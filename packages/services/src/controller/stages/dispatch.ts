@@ -110,8 +110,8 @@ async function attempt(
   const headersTimeout = asksStream ? firstByteMs : answerMs
   if (request.span !== undefined) request.span.sessionId = worker.session.id
   try {
-    const traced = request.traceparent === null ? {} : { traceparent: request.traceparent }
-    const headers = { 'content-type': 'application/json', 'x-veritee-nonce': upstreamNonce, ...acceptsTrailers, ...traced }
+    const plain = { 'content-type': 'application/json', 'x-veritee-nonce': upstreamNonce, te: acceptsTrailers.te }
+    const headers = request.traceparent === null ? plain : { ...plain, traceparent: request.traceparent }
     const sent = { method: 'POST', path: request.endpoint, headers, body: content.forwarded, headersTimeout } as const
     const answer = await callWorker(worker.pool, sent, signal)
     const served = { lease, answer, upstreamNonce, began, refusal: null }

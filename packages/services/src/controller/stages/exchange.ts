@@ -15,7 +15,7 @@ export interface Turn {
   /** Aborted when the requester leaves, or when its time is up. */
   readonly signal: CancelSignal
   /** Asks for the right to a model; null where everybody is served. What is granted is settled at the end. Throws the refusal. */
-  admit(model: string, promptBytes: number): Promise<Grant | null>
+  readonly admit: ((model: string, promptBytes: number) => Promise<Grant>) | null
 }
 
 /** Asks who may, runs the request within its time, and settles its account. Answers for whatever is thrown, without a receipt. Never throws. */
@@ -38,17 +38,20 @@ export async function withTurn(
     // Throws where receipts cannot be kept: nobody is answered without one.
     const opened = ledger.open(bearer(incoming))
     receipt = opened
-    const admit = async (model: string, promptBytes: number): Promise<Grant | null> => {
-      const grant = (await access?.admit(incoming, model, promptBytes)) ?? null
-      if (grant instanceof HttpError) throw grant
-      if (grant === null) return null
-      for (const [name, value] of Object.entries(grant.headers ?? {})) response.setHeader(name, value)
-      settle = (facts) => grant.settle({ receiptId: opened.id, model, ...facts })
-      return grant
+    const turn = { receipt: opened, signal: cancellation }
+    if (access === undefined) outcome = await run({ ...turn, admit: null })
+    else {
+      const refusal = (await access.authenticate?.(incoming)) ?? null
+      if (refusal !== null) throw refusal
+      const admit = async (model: string, promptBytes: number): Promise<Grant> => {
+        const grant = await access.admit(incoming, model, promptBytes)
+        if (grant instanceof HttpError) throw grant
+        for (const [name, value] of Object.entries(grant.headers ?? {})) response.setHeader(name, value)
+        settle = (facts) => grant.settle({ receiptId: opened.id, model, ...facts })
+        return grant
+      }
+      outcome = await run({ ...turn, admit })
     }
-    const refusal = (await access?.authenticate?.(incoming)) ?? null
-    if (refusal !== null) throw refusal
-    outcome = await run({ receipt: opened, signal: cancellation, admit })
   } catch (error) {
     receipt?.abandon()
     response.removeHeader('x-receipt-id')

@@ -23,11 +23,11 @@ export interface ReceiptFacts {
   /** The key that went out with the answer, 32 bytes: the receipt commits to it, and content digests of the audit view are keyed with it (rule S6). Absent where there was none. */
   readonly receiptKey?: Uint8Array
   /** At a controller: the worker's receipt that this one cites. */
-  readonly upstream?: UpstreamReceipt
+  readonly upstream?: UpstreamReceipt | undefined
   /** At a controller: the token counts that the worker signed; absent where there are none. For figures: no receipt has them twice. */
-  readonly usage?: { readonly promptTokens: number; readonly completionTokens: number }
+  readonly usage?: { readonly promptTokens: number; readonly completionTokens: number } | undefined
   /** At a controller: milliseconds from the arrival of the request to the first bytes of its stream. For figures, too. */
-  readonly firstMs?: number
+  readonly firstMs?: number | undefined
   /** At a controller: the session that this one cites, kept as long as it. */
   readonly session?: { readonly id: string; readonly text: string }
 }
@@ -177,7 +177,11 @@ export class Ledger {
       finish: async (facts) => {
         const { record, toLog } = this.#sign(id, entry, facts)
         this.#options.onReceipt?.(facts, performance.now() - opened, id)
-        await guarded(this.#commits.add({ entry, record, session: facts.session, toLog }))
+        try {
+          await this.#commits.add({ entry, record, session: facts.session, toLog })
+        } catch (cause) {
+          throw unavailable(cause)
+        }
         return record.text
       },
       abandon: () => {
