@@ -137,6 +137,21 @@ const of = (found: readonly Audited[], { operator }: FleetWorker): readonly Audi
 const [honestAt, cheatAt] = [0, 1]
 const proofsOf = (audited: Audited) => findFraud(audited.evidence, [], { trust: machine.trust, policy, at: now() }, null)
 
+test.each([
+  [-400, 'receipt_malformed'],
+  [400, 'receipt_malformed'],
+  [-200, null],
+])('S18, S19: a worker whose clock is %i seconds off: %s', async (seconds, reason) => {
+  const operator = await generateEd25519()
+  // Its keys are of now: with others nobody connects.
+  let off = 0
+  const running = await startWorker(machine, [model.served], 0, () => new Date(Date.now() + off), undefined, { operator, log })
+  closing.push(() => running.server.close())
+  off = seconds * 1000
+  for (const { record } of await audits(2, nodeTransport(running.server.url), 30, []))
+    expect(record).toMatchObject({ reason, ...(reason === null ? { verdict: 'pass' } : { verdict: 'fail', charged: 'worker' }) })
+})
+
 describe('through a controller', () => {
   let found: readonly Audited[]
   beforeAll(async () => {

@@ -37,11 +37,10 @@ import { runValidator, type ValidatorOptions } from '../../src/validator/service
 import type { EpochStore } from '../../src/validator/store/epoch-store.ts'
 import { openSqliteEpochStore } from '../../src/validator/store/sqlite-store.ts'
 
-// A network, its log and witness, and a validator, in one process. The clock of the validator, log and witness is put forward where an epoch would have to be waited for; that of enclaves goes by itself.
+// A network, its log and witness, and a validator, in one process. Their clock is put forward where an epoch would have to be waited for.
 
 let ahead = 0
 const now = (): Date => new Date(Date.now() + ahead)
-const realNow = (): Date => new Date()
 const putForward = (unixSeconds: number): void => {
   ahead = Math.max(ahead, unixSeconds * 1000 - Date.now())
 }
@@ -60,13 +59,13 @@ const withheld = new Set<string>()
 
 beforeAll(async () => {
   log = await startDemoLog(now, closing)
-  machine = await simulateMachine(realNow)
+  machine = await simulateMachine(now)
   const found = await resolveModel('demo')
   model = await loadModel(found)
   closing.push(async () => model.engine.dispose())
   policy = policyOf(machine, [model])
   const rules = async () => policyRules(async () => ({ policy, trust: machine.trust }))
-  controller = await startController(machine, policy, { api: 0, control: 0 }, realNow)
+  controller = await startController(machine, policy, { api: 0, control: 0 }, now)
   closing.push(
     async () => controller.controller.close(),
     () => controller.control.close(),
@@ -77,7 +76,7 @@ beforeAll(async () => {
     promiseSeconds: 30,
     keep: async (identity, statements) => (withheld.has(identity.keysetDigest) ? undefined : log.link.keep(identity, statements)),
   }
-  const setting = { machine, rules, controller, model, path: found.path, memoryDirectory: tmpdir(), log: link, now: realNow, closing }
+  const setting = { machine, rules, controller, model, path: found.path, memoryDirectory: tmpdir(), log: link, now, closing }
   fleet = await startFleet(setting)
   replay = await replayModelOf(setting)
 }, 240_000)
@@ -194,7 +193,7 @@ function hurry({ scoring, store, beacon: { chain } }: Network, probes: number, o
 /** What users ask, until so many answers verified: who gets one of the cheat, or none since the controller has found it out, asks again. */
 async function users(count: number): Promise<void> {
   const transport = nodeTransport(controller.api.url)
-  const service = await establish(transport, { policy, trust: machine.trust, role: 'controller', now: realNow })
+  const service = await establish(transport, { policy, trust: machine.trust, role: 'controller', now })
   for (let i = 0, verified = 0; verified < count; i++) {
     if (i > 20 * count) throw new Error('users got no answers')
     const body = chatBody(model.served.name, `How are you, for the time number ${i}?`, { stream: false, maxTokens: 3, temperature: 0 })
@@ -212,7 +211,7 @@ async function users(count: number): Promise<void> {
 async function handing(url: string, count: number): Promise<void> {
   const told: ((took: boolean) => void)[] = []
   const onProof = handOver({ url, onResult: (_, error) => void told.shift()?.(error === null) })
-  const c = await connect(controller.api.url, { policy, trust: machine.trust, now: realNow, onProof })
+  const c = await connect(controller.api.url, { policy, trust: machine.trust, now, onProof })
   for (let i = 0, done = 0; done < count; i++) {
     if (i > 20 * count) throw new Error('no answer was handed over')
     const body = chatBody(model.served.name, `What of it, for the time number ${i}?`, { stream: false, maxTokens: 3, temperature: 0 })

@@ -21,6 +21,7 @@ import { type ExchangeRecord, type ReplayReport, textOfAnswer } from '../../repl
 import type { NamedReports } from '../named-reports.ts'
 import { type Probe, probeBody } from '../probes/probe.ts'
 import { headersOf } from '../probes/programs.ts'
+import { signedExcess, signedTime } from './bounds.ts'
 import { type Exchanged, exchange } from './exchange.ts'
 import type { KnownWorker, Path } from './path.ts'
 import { faultOf, replayReasonOf } from './reasons.ts'
@@ -84,9 +85,12 @@ export interface AuditEvidence {
  * delivered the answer.
  */
 export async function auditProbe(context: AuditContext, path: Path, model: string, probe: Probe): Promise<Audited> {
+  const seconds = (): number => context.now().getTime() / 1000
+  const sent = seconds()
   const { exchanged, timedOut } = await sendProbe(path, model, probe, context)
+  const ended = seconds()
   const seen = await look(exchanged, path.operators, context)
-  return recordOf(context, path, model, probe, seen, await found(context, { exchanged, timedOut, canary: probe.canary }, seen))
+  return recordOf(context, path, model, probe, seen, await found(context, { exchanged, timedOut, canary: probe.canary, sent, ended }, seen))
 }
 
 /** Asks as the program of the probe's client asks. */
@@ -104,12 +108,20 @@ export async function sendProbe(
 
 async function found(
   context: AuditContext,
-  { exchanged, timedOut, canary }: Pick<Probe, 'canary'> & { readonly exchanged: Exchanged; readonly timedOut: boolean },
+  {
+    exchanged,
+    timedOut,
+    canary,
+    sent,
+    ended,
+  }: Pick<Probe, 'canary'> & { readonly exchanged: Exchanged; readonly timedOut: boolean; readonly sent: number; readonly ended: number },
   seen: Seen,
 ): Promise<Found> {
   const { proof, failure: error } = exchanged
   const signed = await signedFault(seen)
   if (signed !== null) return { reason: signed, error, shown: true }
+  const untimely = proof?.status === 'verified' ? signedTime(seen, sent, ended) : null
+  if (untimely !== null) return { reason: untimely, error, shown: true }
   if (error !== null) return { reason: timedOut ? 'timeout' : faultOf(error), error, shown: error instanceof WorkerFault }
   return proof === null ? { reason: 'answer_malformed', error, shown: false } : judge(context, proof, canary, seen)
 }
@@ -129,6 +141,8 @@ async function judge(context: AuditContext, proof: Proof, canary: Probe['canary'
   if (proof.outcome === 'error') return { reason: 'answer_error', error: null, shown: true }
   const model = receipt === null ? undefined : eventOf(receipt, 'veritee.model')
   if (receipt === null || worker === null || answer === null || model === undefined) return { reason: 'upstream_mismatch', error: null, shown: false }
+  const excess = signedExcess(seen)
+  if (excess !== null) return { reason: excess, error: null, shown: true }
   const record: ExchangeRecord = {
     receipt: JSON.stringify(receipt.document),
     request,

@@ -7,6 +7,7 @@ import { evaluateReport, eventOf, type ModelEvent, parseReceipt, parseReport, ty
 import { type ConfirmationRequest, epochWindow, type ScoringPolicy } from 'veritee/scoring'
 import type { ExchangeRecord } from '../../replay/index.ts'
 import { workerId } from '../audit/audit.ts'
+import { maxSkewSeconds } from '../audit/bounds.ts'
 
 /** What a request hands over, as the worker signed it. */
 export interface HandedOver {
@@ -53,7 +54,7 @@ export async function verifyHandedOver(request: ConfirmationRequest, { policy, s
   const receiptKey = exchange.receipt_key === null ? null : fromHex(exchange.receipt_key)
   const view = await auditViewOf(receipt, receiptKey)
   need((await jcsDigest(view as unknown as Json)) === request.view, 'the receipt that is named')
-  need(view.served_at >= opens && view.served_at < closes, 'a receipt of the epoch')
+  need(view.served_at >= opens - maxSkewSeconds && view.served_at < closes + maxSkewSeconds, 'a receipt of the epoch')
   const model = eventOf(receipt, 'veritee.model')
   const announced = report.descriptor.models.find(({ name }) => name === model?.name)
   if (model === undefined || announced === undefined) throw fail('confirmation_request_malformed', 'expected the answer of a model that is announced')
