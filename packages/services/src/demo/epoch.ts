@@ -160,6 +160,8 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
       findFraud(evidence, rivals, { ...proofs, at: now() }, record.reason === 'log_omitted' ? access : null),
     log: loggedEpoch({
       access,
+      seedProof: validator.seedProof,
+      clock: { now, signal },
       policy: scoring,
       epoch,
       salt,

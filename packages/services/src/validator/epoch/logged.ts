@@ -6,7 +6,9 @@ import { maxRecordsPerEpoch, parseAuditRecord } from 'veritee/scoring'
 import type { Audited } from '../audit/audit.ts'
 import type { LogAccess } from '../log/access.ts'
 import type { Boundary } from '../log/agree.ts'
+import type { Clock } from '../log/patience.ts'
 import { checkpointFrom, type EpochRange, readRange } from '../log/range.ts'
+import type { SettlingLog } from '../log/settle.ts'
 import { chosenLeaves, type OrganicLeaf } from '../organic/choose.ts'
 import type { Job } from '../store/epoch-store.ts'
 import { keptRound, type RoundSetting } from './kept-round.ts'
@@ -14,6 +16,8 @@ import { keptRound, type RoundSetting } from './kept-round.ts'
 /** What an epoch under a scoring policy with a log does with it. */
 export interface LoggedEpoch {
   readonly access: LogAccess
+  /** By which receipts of own traffic are settled. */
+  readonly settling: SettlingLog
   /** The first second after the epoch. */
   readonly closes: number
   /** Which checkpoint the validators of the network count from, or to, given the one that this one took first; null where there are no others. */
@@ -38,6 +42,30 @@ export interface OrganicTask {
 interface Setting extends RoundSetting {
   /** Unix seconds. */
   readonly begins: number
+}
+
+/**
+ * The log of an epoch, by which receipts of own traffic are settled. `before`: a checkpoint (signed note) from before anybody knew what this validator would ask, that of the proof of its seed: every receipt of its own came
+ * after it. Leaves are read once for a checkpoint.
+ */
+export function settlingLog(access: LogAccess, before: string, clock: Clock): SettlingLog {
+  let read: { readonly note: string; readonly found: ReturnType<SettlingLog['leaves']> } | null = null
+  return {
+    trust: access.trust,
+    find: (entry) => access.find(entry),
+    checkpoint: () => access.checkpoint(),
+    views: (bundle) => access.views(bundle),
+    leaves: ({ note }) => {
+      if (read?.note === note) return read.found
+      // Now or not at all: the audit is asked for again where there is time.
+      const found = readRange(access, { opens: before, closes: note }, 0, clock)
+      read = { note, found }
+      found.catch(() => {
+        read = null
+      })
+      return found
+    },
+  }
 }
 
 /** The checkpoint from which the leaves of the epoch are counted: the first that was seen, by whichever process. */

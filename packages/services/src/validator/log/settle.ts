@@ -1,6 +1,6 @@
 import { fromHex, leafHash, toHex } from 'veritee/bytes'
 import { VeriteeError } from 'veritee/errors'
-import { type AuditView, auditViewOf, logEntry } from 'veritee/log'
+import { type AuditView, auditViewOf, logEntry, type VerifiedCheckpoint } from 'veritee/log'
 import { parseReceipt } from 'veritee/receipt'
 import type { AuditedView, Obstacle, UnsignedAuditRecord } from 'veritee/scoring'
 import type { AuditEvidence, Audited } from '../audit/audit.ts'
@@ -11,12 +11,16 @@ import { laterView } from './later.ts'
 const graceSeconds = 60
 
 /** What is asked of the log that a receipt promised. */
-export type SettlingLog = Pick<LogAccess, 'trust' | 'find' | 'checkpoint' | 'views'>
+export interface SettlingLog extends Pick<LogAccess, 'trust' | 'find' | 'checkpoint' | 'views'> {
+  /** All leaves that stand behind a checkpoint which every own receipt came after, until this one, verified under both. `from` is the index of the first. */
+  readonly leaves: (head: VerifiedCheckpoint) => Promise<{ readonly from: number; readonly leaves: readonly Uint8Array[] }>
+}
 
 /**
  * Looks for the receipt of an audit of own traffic in the log that it promised (rule S21), and says in the record where it stands. Null where it is not there yet and the time, `until` (Unix seconds), is not over.
  * Then it is judged, once: `log_omitted`, and the worker at fault, where its promise is due and the log has a later view of the same keyset, whose signature and place hold, and not this one. An enclave sends its
  * views in their order and goes on when the log has the one before, so no outage of the log, of the way to it or of this validator brings that about. Absent alone it is an obstacle, and such an audit no pass.
+ * That it is absent the log's word does not show: all leaves are read that may be it, and make up the tree that the witnesses have signed. One that is there, whatever the log says, is in its place.
  * A log that shows two histories throws `log_fork`.
  *
  * What must stand in the log follows from the receipt and the key that it commits to. Another key is none of it, and there is nothing to look for then; what came of such an audit stays.
@@ -31,11 +35,8 @@ export async function settle(audited: Audited, log: SettlingLog, now: Date, unti
     // Without its key the view is not known, as where an answer was withheld: there is nothing to wait for.
     if (audited.evidence.receiptKey === null) return audited
     if (now.getTime() < until * 1000) return null
-    if (await passedOver(log, view, audited.evidence)) {
-      // It may have come between the two.
-      const late = await placeOf(log, view)
-      return late === null ? omitted(audited) : placed(audited, late)
-    }
+    const found = await judged(log, view, audited.evidence)
+    if (found !== 'pending') return found === 'omitted' ? omitted(audited) : placed(audited, found)
     why = 'log_pending'
   } catch (error) {
     if (!(error instanceof VeriteeError) || error.code === 'log_fork') throw error
@@ -46,12 +47,26 @@ export async function settle(audited: Audited, log: SettlingLog, now: Date, unti
   return verdict === 'pass' ? changed(audited, { verdict: 'inconclusive', reason: why }) : audited
 }
 
-/** Its promise is due by what the witnesses say, and a later view of its keyset has a place in the log. */
-async function passedOver(log: SettlingLog, view: AuditView, { report }: AuditEvidence): Promise<boolean> {
+/** Where it stands in one tree of the log, by its leaves; `omitted` where it does not, its promise is due by what the witnesses of that tree say, and a later view of its keyset stands there. */
+async function judged(
+  log: SettlingLog,
+  view: AuditView,
+  { report }: AuditEvidence,
+): Promise<NonNullable<AuditedView['log']> | 'omitted' | 'pending'> {
   const head = await log.checkpoint()
-  if (report === null || head.witnessedAt <= view.log.promised_by + graceSeconds) return false
+  if (report === null || head.witnessedAt <= view.log.promised_by + graceSeconds) return 'pending'
+  // First: of a tree in which nothing comes later, the leaves need not be read.
   const later = await laterView((bundle) => log.views(bundle), report, view.sequence, head.size)
-  return later !== null && (await placeOf(log, later.view)) !== null
+  if (later === null) return 'pending'
+  const { from, leaves } = await log.leaves(head)
+  const placeIn = async (one: AuditView): Promise<NonNullable<AuditedView['log']> | null> => {
+    const leaf = toHex(await leafHash(await logEntry(one)))
+    const at = leaves.findIndex((other) => toHex(other) === leaf)
+    return at === -1 ? null : { origin: log.trust.origin, index: from + at, leaf }
+  }
+  const there = await placeIn(view)
+  if (there !== null) return there
+  return (await placeIn(later.view)) === null ? 'pending' : 'omitted'
 }
 
 async function placeOf(log: SettlingLog, view: AuditView): Promise<AuditedView['log']> {

@@ -1,9 +1,11 @@
 import type { FraudContext } from 'veritee/fraud'
+import { parseTlogProof } from 'veritee/log'
 import { epochWindow, type ScoringPolicy } from 'veritee/scoring'
 import type { ContentAudits } from '../content/replay.ts'
-import type { LoggedEpoch } from '../epoch/logged.ts'
+import { type LoggedEpoch, settlingLog } from '../epoch/logged.ts'
 import type { LogAccess } from '../log/access.ts'
 import { type Agreeing, agreeOn } from '../log/agree.ts'
+import type { Clock } from '../log/patience.ts'
 import { NamedReports } from '../named-reports.ts'
 import type { EpochStore } from '../store/epoch-store.ts'
 import { auditOrganic, hidden, type OrganicContext } from './audit.ts'
@@ -12,6 +14,9 @@ import { Window } from './window.ts'
 
 export interface LoggedEpochOptions {
   readonly access: LogAccess
+  /** Of the proof of the seed, a tlog-proof. */
+  readonly seedProof: string
+  readonly clock: Clock
   readonly policy: ScoringPolicy
   readonly epoch: number
   /** Of the admission manifest. */
@@ -32,6 +37,8 @@ export interface LoggedEpochOptions {
 /** What an epoch does with the log of its policy. Its receipts are looked for until the middle of the next epoch, leaves audited a quarter longer: the commitment to the records is due at its end. */
 export function loggedEpoch({
   access,
+  seedProof,
+  clock,
   policy,
   epoch,
   salt,
@@ -58,6 +65,7 @@ export function loggedEpoch({
   }
   return {
     access,
+    settling: settlingLog(access, parseTlogProof(seedProof).checkpoint, clock),
     closes: window.closes,
     agree: agreeing === null ? null : (name, own, from) => agreeOn({ epoch, name, own, from }, agreeing),
     settleBy: window.closes + length / 2,

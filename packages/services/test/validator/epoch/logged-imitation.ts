@@ -4,6 +4,7 @@ import { parseLogTrust, verifyCheckpoint } from 'veritee/log'
 import { expect } from 'vitest'
 import { type DemoLog, startDemoLog } from '../../../src/demo/log.ts'
 import type { Audited } from '../../../src/validator/audit/audit.ts'
+import { settlingLog } from '../../../src/validator/epoch/logged.ts'
 import type { ConfirmingEpoch, EpochRecords } from '../../../src/validator/epoch/run.ts'
 import { LogAccess } from '../../../src/validator/log/access.ts'
 import { checkpointFrom } from '../../../src/validator/log/range.ts'
@@ -86,6 +87,7 @@ export async function runLogged(
       },
       log: {
         access,
+        settling: settlingLog(access, notes.opens, { now: () => new Date(), signal: new AbortController().signal }),
         closes,
         agree: null,
         settleBy: begins + 40_000,

@@ -47,6 +47,10 @@ function log(changes: Partial<SettlingLog> = {}): SettlingLog {
       up()
       return { witnessedAt, size: logged.length } as Awaited<ReturnType<SettlingLog['checkpoint']>>
     },
+    leaves: async () => {
+      up()
+      return { from: 0, leaves: logged.map(({ leaf }) => leaf) }
+    },
     views: async (bundle) => logged.slice(256 * bundle, 256 * bundle + 256).map(({ view }) => view),
     ...changes,
   }
@@ -115,6 +119,23 @@ describe('S21: a receipt of own traffic in the log that it promised', () => {
     })
     logged = [receipt(0), receipt(2)]
     expect((await settled(audited(1), until, from))?.record).toMatchObject({ verdict: 'pass', view: { log: { index: 1 } } })
+  })
+
+  it('is in its place where its leaf stands in the tree, though the log says that it has none', async () => {
+    logged = [receipt(0), receipt(1), receipt(2)]
+    const lying = log({ find: async () => null })
+    expect((await settled(audited(1), until, lying))?.record).toMatchObject({
+      verdict: 'pass',
+      view: { log: { index: 1, leaf: toHex(receipt(1).leaf) } },
+    })
+    const shifted = log({ find: async () => null, leaves: async () => ({ from: 4096, leaves: logged.map(({ leaf }) => leaf) }) })
+    expect((await settled(audited(1), until, shifted))?.record).toMatchObject({ verdict: 'pass', view: { log: { index: 4097 } } })
+  })
+
+  it('charges nobody where the leaves do not make up the tree that the witnesses have signed', async () => {
+    logged = [receipt(0), receipt(2)]
+    const lying = log({ leaves: async () => Promise.reject(fail('epoch_log_invalid', 'another root')) })
+    expect((await settled(audited(1), until, lying))?.record).toMatchObject({ verdict: 'inconclusive', reason: 'log_unavailable', charged: null })
   })
 
   it('nothing is looked for under another key than the receipt commits to', async () => {
