@@ -17,6 +17,7 @@ import { proofJudge } from './combine/judging.ts'
 import { keepOutcome, markForSettling, settleOpenEpochs, shownFrom, stateBefore } from './combine/open-epochs.ts'
 import type { Peers } from './combine/settle.ts'
 import { type ConfirmingOptions, confirmingEpoch } from './confirm/confirming.ts'
+import { pruneRequests } from './confirm/queue.ts'
 import type { HeldContents } from './content/held.ts'
 import type { BeaconSource } from './epoch/beacon-source.ts'
 import { type Concluded, commitmentTo, concludeEpoch } from './epoch/conclude.ts'
@@ -262,6 +263,7 @@ function leavesOut({ code }: VeriteeError): boolean {
 async function auditedEpoch(options: Running, epoch: number, before: Promise<void>): Promise<void> {
   const { store, scoring, access, now, report } = options
   const { opens, closes } = epochWindow(scoring.policy, epoch)
+  await pruneRequests(store, epoch)
   const accounts = await accountsOf(store, epoch, await options.apiKeys(), options.accountsPerEpoch)
   if (accounts === null) return leaveOut(options, epoch, "every account has served in an epoch before, and may be known for this validator's")
   const shape = await shapeOf(store, epoch, options.traffic)
@@ -308,7 +310,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
         const omittedFrom = record.reason === 'log_omitted' ? options.access : null
         return findFraud(evidence, rivals, { ...options.evidence, at: now() }, omittedFrom, known === null ? [] : [known])
       },
-      log: access === null ? null : logOf(options, access, epoch),
+      log: access === null || seedProof === null ? null : logOf(options, access, epoch, seedProof),
       confirmations: confirmationsOf(options, epoch),
       leaseMs: 2 * timeoutMs,
     })
@@ -410,12 +412,14 @@ async function loggedOrLate(options: Running, of: Commitment): Promise<string | 
   }
 }
 
-function logOf(options: Running, access: LogAccess, epoch: number): LoggedEpoch {
+function logOf(options: Running, access: LogAccess, epoch: number, seedProof: string): LoggedEpoch {
   const { scoring, roster, evidence, key, store, controllers, contents, peers, beacon, now, signal, report } = options
   // As long as receipts of own traffic are looked for: then there is time for the rest.
   const isOver = (): boolean => now().getTime() / 1000 >= epochWindow(scoring.policy, epoch).closes + scoring.policy.epoch.length / 2
   return loggedEpoch({
     access,
+    seedProof,
+    clock: options,
     policy: scoring.policy,
     epoch,
     salt: roster.salt,

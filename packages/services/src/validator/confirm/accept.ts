@@ -39,9 +39,10 @@ export async function acceptRequest(desk: ConfirmationDesk, text: string): Promi
     throw refused('expected a worker that takes part, of another operator than the validators')
   await checkTime(desk, request)
   await asked(() => verifyHandedOver(request, { ...desk, salt: roster.salt }))
-  const kept = await keepRequest(store, request, text)
+  const kept = await keepRequest(store, request, text, policy.validators.length - 1)
   if (kept === 'closed') throw over(request)
-  if (kept === 'full') throw new HttpError(429, 'rate_limit_error', 'this validator has asked for as many as it may in this epoch')
+  if (kept === 'full')
+    throw new HttpError(429, 'rate_limit_error', 'this validator has asked for as much as it may in this epoch', { code: 'confirmations_full' })
 }
 
 async function checkTime({ policy, store, now }: ConfirmationDesk, request: ConfirmationRequest): Promise<void> {

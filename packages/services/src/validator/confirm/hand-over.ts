@@ -8,6 +8,7 @@ import type { AuditEvidence } from '../audit/audit.ts'
 import { type Clock, patiently } from '../log/patience.ts'
 import { NamedReports } from '../named-reports.ts'
 import type { EpochStore } from '../store/epoch-store.ts'
+import { announcementHeader, announcementOf } from './lanes.ts'
 import { maxAskedOfOne } from './queue.ts'
 
 /** One confirmed mismatch is enough; a second one is for what cannot be confirmed. */
@@ -39,7 +40,7 @@ export async function handOver({ store, epoch, key, urls, until, report, now, si
           const refusal = await patiently(
             until,
             { now, signal },
-            () => post(url, request),
+            () => post(url, request, key),
             (last) => last ?? fail('service_unavailable', 'no answer in time'),
           )
           if (refusal !== '') report(`${url}: not handed over: ${refusal}`)
@@ -53,11 +54,12 @@ export async function handOver({ store, epoch, key, urls, until, report, now, si
 }
 
 /** Empty where it was taken, why it was refused for good, or null where it may be taken later. */
-async function post(url: string, request: string): Promise<string | null> {
+async function post(url: string, request: string, key: SigningKey): Promise<string | null> {
+  const body = utf8(request)
   const { status, bytes } = await requestBytes(`${url.replace(/\/$/, '')}/confirmations`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: utf8(request),
+    headers: { 'content-type': 'application/json', [announcementHeader]: await announcementOf(await sha256Digest(body), key) },
+    body,
     timeoutMs,
     maxBytes: 1 << 16,
   })

@@ -10,26 +10,54 @@ export interface ConfirmTask {
 
 /** Of one validator and epoch. */
 export const maxAskedOfOne = 32
+/** Bytes of what all others of a policy have handed over for one epoch, each an equal part, so that none takes the room of another; and as much as one may have of it. */
+const heldBytes = 1 << 28
+const mostOfOne = 1 << 25
+/** For how many epochs a request is kept as evidence of its record, for appeals. */
+const keptEpochs = 16
 
 const listed = 'ask '
 const frozen = 'asked closed'
 const textOf = (name: string): string => `request ${name}`
 
-/** Keeps a request that was verified, once. `closed` where the tasks of the epoch are planned already, `full` where that validator has asked for as many as it may. */
+/**
+ * Keeps a request that was verified, once. `closed` where the tasks of the epoch are planned already, `full` where that validator, one of `others`, has asked for as many as it may, or they take as many bytes as are its part.
+ * In turn: two at once would both find room.
+ */
 export async function keepRequest(
   store: EpochStore,
   { epoch, validator, view }: Pick<ConfirmationRequest, 'epoch' | 'validator' | 'view'>,
   text: string,
+  others: number,
 ): Promise<'kept' | 'closed' | 'full'> {
   if ((await store.fact(epoch, frozen)) !== null) return 'closed'
   const name = `${validator} ${view}`
   const known = await store.facts(epoch, `${listed}${validator} `)
   if (known.some((one) => one.name === `${listed}${name}`)) return 'kept'
-  if (known.length >= maxAskedOfOne) return 'full'
+  const bytes = Buffer.byteLength(text)
+  const held = known.reduce((sum, one) => sum + Number(one.text), bytes)
+  if (known.length >= maxAskedOfOne || held > Math.min(mostOfOne, heldBytes / others)) return 'full'
   // Listed last: what is listed has its text, also after a crash.
   await store.keep(epoch, textOf(name), text)
-  await store.keep(epoch, `${listed}${name}`, '')
+  await store.keep(epoch, `${listed}${name}`, String(bytes))
   return 'kept'
+}
+
+/** When all of them have their records, which hold them as evidence. */
+export function forgetRequests(store: EpochStore, epoch: number): Promise<void> {
+  return store.forget(epoch, textOf(''))
+}
+
+/** Ends the keeping of what others handed over for epochs long past, also for those that were left out: nothing of them grows without end. Of the records nothing is removed. */
+export async function pruneRequests(store: EpochStore, now: number): Promise<void> {
+  for (const epoch of (await store.epochs()).filter((one) => one <= now - keptEpochs)) {
+    if ((await store.facts(epoch, listed)).length === 0) continue
+    const kept = await store.fact(epoch, frozen)
+    if (kept !== null) await store.clearEvidence(epoch, (JSON.parse(kept) as Awaited<ReturnType<typeof listOf>>).from)
+    await forgetRequests(store, epoch)
+    // Last: what is listed is pruned again after a crash.
+    await store.forget(epoch, listed)
+  }
 }
 
 /** The text of a request by the name that its task has; null where there is none. */

@@ -8,7 +8,7 @@ import { type Canaries, type CanaryOpening, canaryCommitment, seedOfCanaries, si
 import type { Audited } from '../audit/audit.ts'
 import { type FoundFraud, seenReceiptOf } from '../audit/fraud.ts'
 import { undecided } from '../audit/undecided.ts'
-import { type ConfirmTask, confirmationTasks, requestOf } from '../confirm/queue.ts'
+import { type ConfirmTask, confirmationTasks, forgetRequests, requestOf } from '../confirm/queue.ts'
 import type { EpochRange } from '../log/range.ts'
 import { settle } from '../log/settle.ts'
 import { placeCanaries } from '../probes/canaries.ts'
@@ -193,6 +193,7 @@ async function confirmAll(options: EpochOptions): Promise<void> {
   }
   await store.plan(await confirmationTasks(store, epoch))
   await workAll(options)
+  await forgetRequests(store, epoch)
 }
 
 function workAll(options: EpochOptions): Promise<unknown> {
@@ -276,7 +277,7 @@ async function auditOf(options: EpochOptions, job: Taken): Promise<{ readonly au
   if (!('organic' in what)) {
     const audited = (draft === null ? null : (JSON.parse(draft) as Audited | null)) ?? (await options.audit(what))
     const undone = { ...audited, record: undecided(audited.record) }
-    return { audited, settled: log === null ? audited : await orElse(options, job, () => settle(audited, log.access, now(), log.settleBy), undone) }
+    return { audited, settled: log === null ? audited : await orElse(options, job, () => settle(audited, log.settling, now(), log.settleBy), undone) }
   }
   if (log === null) throw new TypeError('runEpoch: expected the log of the epoch, whose leaf is to be audited')
   try {
@@ -289,10 +290,12 @@ async function auditOf(options: EpochOptions, job: Taken): Promise<{ readonly au
   }
 }
 
-async function confirmed(options: EpochOptions, job: Taken, { confirm }: ConfirmTask): Promise<Audited> {
+async function confirmed(options: EpochOptions, job: Taken, { confirm }: ConfirmTask): Promise<Audited | null> {
   const { confirmations, store, epoch } = options
   const request = await requestOf(store, epoch, confirm)
-  if (confirmations === null || request === null) throw new TypeError('runEpoch: expected the request of another validator, and how to confirm it')
+  if (confirmations === null) throw new TypeError('runEpoch: expected how to confirm the request of another validator')
+  // Another process has done all of them meanwhile.
+  if (request === null) return null
   const found = await orElse(options, job, () => confirmations.confirm(job.index, request), null)
   return found ?? confirmations.giveUp(job.index, request)
 }

@@ -47,6 +47,8 @@ export interface EpochStore {
   fact(epoch: number, name: string): Promise<string | null>
   /** Those whose name begins with `prefix`, in the order of their names. */
   facts(epoch: number, prefix: string): Promise<readonly { readonly name: string; readonly text: string }[]>
+  /** Removes those whose name begins with `prefix`. */
+  forget(epoch: number, prefix: string): Promise<void>
   /** Epochs with any fact, rising. */
   epochs(): Promise<readonly number[]>
   plan(jobs: readonly Job[]): Promise<void>
@@ -67,6 +69,8 @@ export interface EpochStore {
   records(epoch: number): Promise<readonly string[]>
   /** Of a task with a record. */
   evidence(epoch: number, index: number): Promise<string | null>
+  /** Removes the evidence of tasks with a record from `from` on; the records stay. */
+  clearEvidence(epoch: number, from: number): Promise<void>
   /** Receipts of one keyset that share the number or the predecessor of this one, itself left out. */
   rivals(receipt: Pick<SeenReceipt, 'keyset' | 'sequence' | 'previous' | 'digest'>): Promise<readonly SeenReceipt[]>
   /** A report that binds a keyset of which a receipt was seen, in any epoch; null for others. */

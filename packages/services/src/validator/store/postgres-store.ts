@@ -52,6 +52,10 @@ class PostgresEpochStore implements EpochStore {
     return rows.map(({ name, text }) => ({ name: String(name), text: String(text) }))
   }
 
+  async forget(epoch: number, prefix: string): Promise<void> {
+    await this.#query('DELETE FROM veritee_validator.fact WHERE epoch = $1 AND left(name, $2) = $3', epoch, prefix.length, prefix)
+  }
+
   async epochs(): Promise<readonly number[]> {
     return (await this.#query('SELECT DISTINCT epoch FROM veritee_validator.fact ORDER BY epoch')).map(({ epoch }) => Number(epoch))
   }
@@ -141,6 +145,10 @@ class PostgresEpochStore implements EpochStore {
       index,
     )
     return typeof row?.evidence === 'string' ? row.evidence : null
+  }
+
+  async clearEvidence(epoch: number, from: number): Promise<void> {
+    await this.#query('UPDATE veritee_validator.job SET evidence = NULL WHERE epoch = $1 AND position >= $2 AND record IS NOT NULL', epoch, from)
   }
 
   async rivals({

@@ -60,6 +60,10 @@ class SqliteEpochStore implements EpochStore {
     return rows.map(({ name, text }) => ({ name: String(name), text: String(text) }))
   }
 
+  async forget(epoch: number, prefix: string): Promise<void> {
+    this.#run('DELETE FROM fact WHERE epoch = ? AND substr(name, 1, ?) = ?', epoch, prefix.length, prefix)
+  }
+
   async epochs(): Promise<readonly number[]> {
     return this.#all('SELECT DISTINCT epoch FROM fact ORDER BY epoch').map(({ epoch }) => Number(epoch))
   }
@@ -127,6 +131,10 @@ class SqliteEpochStore implements EpochStore {
   async evidence(epoch: number, index: number): Promise<string | null> {
     const text = this.#get('SELECT evidence FROM job WHERE epoch = ? AND position = ? AND record IS NOT NULL', epoch, index)?.evidence
     return typeof text === 'string' ? text : null
+  }
+
+  async clearEvidence(epoch: number, from: number): Promise<void> {
+    this.#run('UPDATE job SET evidence = NULL WHERE epoch = ? AND position >= ? AND record IS NOT NULL', epoch, from)
   }
 
   async rivals({

@@ -56,7 +56,7 @@ describe('S16: organic audits of an epoch', () => {
   test('S18: what others hand over comes after them, and changes no place when the epoch is gone on with', async () => {
     const { store } = await open()
     const alone = await runLogged(world, { store: (await open()).store, probability: half })
-    await keepRequest(store, { epoch: 5, validator: 'ee'.repeat(32), view: `sha256:${'0'.repeat(64)}` }, 'a request')
+    await keepRequest(store, { epoch: 5, validator: 'ee'.repeat(32), view: `sha256:${'0'.repeat(64)}` }, 'a request', 3)
     const first = await runLogged(world, { store, probability: half, confirmations })
     const again = await runLogged(world, { store, probability: half, confirmations })
     expect(first.records.slice(0, -1)).toEqual(alone.records)

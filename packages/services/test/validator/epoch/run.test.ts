@@ -56,13 +56,13 @@ test('S18: what others hand over is run again after all else, once, also by seve
   const store = await open()
   const order: string[] = []
   const asked = (n: number) => ({ epoch: 5, validator: 'ee'.repeat(32), view: `sha256:${String(n).padStart(64, '0')}` })
-  for (const n of [1, 2, 3]) await keepRequest(store, asked(n), `request ${n}`)
+  for (const n of [1, 2, 3]) await keepRequest(store, asked(n), `request ${n}`, 3)
   const confirming: ConfirmingEpoch = {
     ...confirmations,
     handOver: async () => {
       order.push(`handed over after ${(await store.records(5)).length}`)
       // Before the time is over; after it there is another time.
-      expect(await keepRequest(store, asked(4), 'request 4')).toBe('kept')
+      expect(await keepRequest(store, asked(4), 'request 4', 3)).toBe('kept')
     },
     confirm: async (index, request) => {
       order.push(request)
@@ -73,7 +73,7 @@ test('S18: what others hand over is run again after all else, once, also by seve
   const killed = { ...confirming, confirm: async () => Promise.reject(fail('validator_store_unavailable', 'killed')) }
   await expect(imitateEpoch({ store, changes: { confirmations: killed } })).rejects.toThrow('killed')
   expect(order).toEqual([`handed over after ${probes}`])
-  expect(await keepRequest(store, asked(5), 'request 5')).toBe('closed')
+  expect(await keepRequest(store, asked(5), 'request 5', 3)).toBe('closed')
   const again = { ...confirming, handOver: async () => undefined }
   const [one, other] = await Promise.all([1, 2].map(() => imitateEpoch({ store, changes: { confirmations: again } })))
   expect(order.slice(1).sort()).toEqual([1, 2, 3, 4].map((n) => `request ${n}`))

@@ -117,6 +117,21 @@ export function conformance(open: () => Promise<{ readonly store: EpochStore; re
     await store.close()
   })
 
+  test('facts are forgotten by the beginning of their names, and evidence from a task on; records stay', async () => {
+    const { store } = await open()
+    for (const name of ['request a', 'request b', 'requests', 'other']) await store.keep(5, name, name)
+    await store.keep(6, 'request a', 'of another epoch')
+    await store.forget(5, 'request ')
+    expect((await store.facts(5, '')).map(({ name }) => name)).toEqual(['other', 'requests'])
+    expect(await store.fact(6, 'request a')).toBe('of another epoch')
+    await store.plan([job(0), job(1), job(2)])
+    for (const index of [0, 1]) await store.finish(5, index, done(String(index)), [])
+    await store.clearEvidence(5, 1)
+    expect([(await store.evidence(5, 0)) === null, await store.evidence(5, 1), (await store.records(5)).length]).toEqual([false, null, 2])
+    expect(await store.open(5)).toBe(1)
+    await store.close()
+  })
+
   test('what is closed says that it is not available', async () => {
     const { store } = await open()
     await store.close()
