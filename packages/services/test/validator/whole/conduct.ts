@@ -40,15 +40,18 @@ export async function conduct(
 
   // They commit five minutes before the epoch at most.
   clock.to(opens - 240)
+  clock.go('hardly')
   await know('seed proof')
   clock.to(opens + 4)
   await show('opens-0/checkpoint')
   forward(21)
   await know('log opens')
+  clock.go('as usual')
   await system.users(6)
   alive = await midway(validators)
   await until(async ({ store }) => (await store.records(0)).length >= probes)
   await until(async ({ store, name }) => (await askedOf(alive, name)) === (await store.facts(0, 'ask ')).length)
+  clock.go('hardly')
   clock.to(closes + 1)
   await show('closes-0/checkpoint')
   forward(21)

@@ -99,7 +99,7 @@ describe('S16, S18, S19, S21: validators of several operators under one log', ()
       },
     })
     const found = await oneResult(alive)
-    expect(found.signers).toEqual(alive.map(({ name }) => name))
+    expect(found.signers, alive.map(({ name, lines }) => [name, ...lines].join('\n')).join('\n')).toEqual(alive.map(({ name }) => name))
     expect(found.missed.map(({ validator, duty }) => [validator, duty])).toEqual([[nameOf(network, killed), 'seed_opened']])
     expect(convicted(found)).toEqual([[system.cheat, ['level1']]])
     // It did accuse them, and was not confirmed.
