@@ -5,7 +5,7 @@ import { builtinModules } from 'node:module'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { rolldown } from 'rolldown'
-import { narrow } from '../../tools/bundle/narrow.ts'
+import { inAscii } from '../../tools/bundle/in-ascii.ts'
 
 const made = new Map<string, Promise<string>>()
 
@@ -27,6 +27,6 @@ async function bundle(input: string, file: string): Promise<string> {
   })
   const { output } = await build.generate({ format: 'esm', codeSplitting: false })
   await build.close()
-  await writeFile(file, narrow(output[0].code))
+  await writeFile(file, inAscii(output[0].code))
   return file
 }

@@ -3,7 +3,7 @@ import { builtinModules } from 'node:module'
 import { join, relative } from 'node:path'
 import { type OutputChunk, rolldown } from 'rolldown'
 import { bundledRoles, importsOf, root } from '../layers.ts'
-import { narrow } from './narrow.ts'
+import { inAscii } from './in-ascii.ts'
 
 export interface BundledRole {
   readonly name: string
@@ -50,7 +50,7 @@ export async function bundleRole(name: keyof typeof bundledRoles, allowed: reado
   const imports = [...chunk.imports].sort()
   return {
     name,
-    code: narrow(chunk.code),
+    code: inAscii(chunk.code),
     builtins: imports.filter((from) => from.startsWith('node:')),
     packages,
     externals: imports.filter((from) => !from.startsWith('node:')),

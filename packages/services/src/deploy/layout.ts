@@ -61,8 +61,8 @@ export const descriptors: { readonly [R in Role]: number } = { controller: 16_38
 
 /**
  * V8's heap. Each request leaves some 80 KB behind, and buffers outside of the heap. Where V8 may let those lie until its young generation of twice 64 MiB is full, it goes
- * through the whole heap for the sake of the buffers instead, again and again: of 8 MiB it takes less time, and 100 MB less memory, and of 4 MiB 7 MB less again and no more time
- * (bench/results/gateway.md).
+ * through the whole heap for the sake of the buffers instead, again and again: of 8 MiB it takes less time, and 100 MB less memory, and of 4 MiB a few MB less again and no more
+ * time (bench/results/gateway.md).
  */
 export function heapArguments(role: Role, heapMegabytes: number): readonly string[] {
   return [`--max-old-space-size=${heapMegabytes}`, ...(role === 'controller' ? ['--max-semi-space-size=4'] : [])]

@@ -53,9 +53,9 @@ async function hashes(path: string): Promise<{ [file: string]: string }> {
 }
 
 describe('the bundle', () => {
-  it('V8 keeps the text of every role in one byte for each character', async () => {
+  it('the text of every role is ASCII, so that V8 keeps it in one byte for each character', async () => {
     for (const role of Object.keys(list.roles))
-      expect((await readFile(join(directory, 'one', `${role}.mjs`), 'utf8')).search(/[^\0-\xff]/), role).toBe(-1)
+      expect((await readFile(join(directory, 'one', `${role}.mjs`), 'utf8')).search(/[^\0-\x7f]/), role).toBe(-1)
   })
 
   it('lists every file with its hash, and there is nothing else', async () => {
