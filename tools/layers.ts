@@ -28,6 +28,7 @@ const library: Layers = {
     'fraud',
     'scoring',
     'seal',
+    'tokens',
     'index.ts',
     'client',
     'bin',

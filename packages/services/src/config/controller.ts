@@ -94,6 +94,17 @@ const sections = {
       about:
         'the lowest version of the list of API keys that counts, as veriteed keys shows it: a store that was rolled back to an earlier one admits nobody',
     }),
+    tokens: onSwitch({
+      flag: 'access-tokens',
+      about: 'with API keys: who has one with the right to them gets one-time tokens that cannot be linked to it, and asks with those',
+    }),
+    request_tokens: integer({
+      flag: 'access-token-size',
+      min: 16,
+      max: 100_000_000,
+      fallback: 4096,
+      about: 'tokens of prompt and answer that one access token pays for, and is charged with when it is issued, whatever it is then used for',
+    }),
   },
   admin: {
     host: address('admin-host', 'address of the admin interface, TLS with the key of the keyset; there only with a credential'),

@@ -1,8 +1,9 @@
 import type { Hono } from 'hono'
+import { tokenDirectoryPath } from 'veritee/tokens'
 import { HttpError } from '../http/errors.ts'
 import { addModelRoutes } from '../http/model-routes.ts'
 import { openApi } from '../http/openapi/document.ts'
-import { bearerOf, createProofRoutes, demandFound, demandProof, type Env, type ProofDeps, parsePrefix, text } from '../http/proof-routes.ts'
+import { createProofRoutes, demandFound, demandProof, type Env, type ProofDeps, parsePrefix, requesterOf, text } from '../http/proof-routes.ts'
 import type { AdmittedWorker, Registry } from './registry.ts'
 import { addWorkerReports } from './sealed/worker-report.ts'
 
@@ -12,6 +13,8 @@ export interface ApiDeps extends ProofDeps {
   readonly replicas: () => readonly string[]
   /** Names of models that unattested workers serve, each with its suffix. */
   readonly unattested: () => readonly string[]
+  /** Of the keys for access tokens; null where there are none. */
+  readonly tokenDirectory: string | null
 }
 
 /** Port 8000 without the data plane: models, sessions, and the worker receipts that this controller's receipts cite. */
@@ -37,10 +40,14 @@ export function createApiRoutes(deps: ApiDeps): Hono<Env> {
     return text(c, session)
   })
   app.get('/v1/veritee/receipts/:id/upstream', async (c) => {
-    const { upstream } = demandFound(await deps.kept().find(c.req.param('id'), bearerOf(c)))
+    const { upstream } = demandFound(await deps.kept().find(c.req.param('id'), requesterOf(c)))
     if (upstream === null) throw new HttpError(404, 'not_found', 'this receipt cites no worker receipt')
     const prefix = c.req.query('prefix')
     return text(c, prefix === undefined ? upstream.text : demandProof(await upstream.prefixProof(parsePrefix(prefix))))
+  })
+  app.get(tokenDirectoryPath, (c) => {
+    if (deps.tokenDirectory === null) throw new HttpError(404, 'not_found', 'this controller issues no access tokens')
+    return c.body(deps.tokenDirectory, 200, { 'content-type': 'application/private-token-issuer-directory', 'cache-control': 'no-store' })
   })
   // Hints (rule S8): whoever goes there verifies the replica that it finds.
   app.get('/v1/veritee/replicas', (c) => c.json({ version: 'veritee.replicas.v1', replicas: deps.replicas().map((url) => ({ url })) }))

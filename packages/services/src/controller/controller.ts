@@ -3,6 +3,7 @@ import { getRequestListener } from '@hono/node-server'
 import type { Collateral } from 'veritee/attestation'
 import type { Json } from 'veritee/bytes'
 import type { ServiceDescriptor } from 'veritee/receipt'
+import { tokenIssuePath } from 'veritee/tokens'
 import type { AdmissionRules } from '../enclave/runtime/admission/rules.ts'
 import { type Generation, Generations } from '../enclave/runtime/generations.ts'
 import { configurationDigest, createIdentity, type Identity } from '../enclave/runtime/identity.ts'
@@ -14,6 +15,9 @@ import { inferenceEndpoints } from '../http/chat-request.ts'
 import type { KeysetDigestOf } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import { release } from '../release.ts'
+import type { KeyAccess } from './access/key-access.ts'
+import type { AccessTokens } from './access/tokens/access-tokens.ts'
+import { issueTokens } from './access/tokens/issue.ts'
 import { RegistrationNonces } from './admission/nonces.ts'
 import { keepVerified } from './admission/reverify.ts'
 import { createApiRoutes } from './api-routes.ts'
@@ -25,7 +29,11 @@ import { withSealedBodies } from './sealed/listener.ts'
 import type { Access } from './stages/access.ts'
 
 /** What a controller says of itself beside its keys (rule S7). */
-export async function controllerDescriptor(configuration: Json, admission: ServiceDescriptor['admission']): Promise<ServiceDescriptor> {
+export async function controllerDescriptor(
+  configuration: Json,
+  admission: ServiceDescriptor['admission'],
+  extensions: ServiceDescriptor['extensions'] = {},
+): Promise<ServiceDescriptor> {
   return {
     version: 'veritee.descriptor.v1',
     role: 'controller',
@@ -35,7 +43,7 @@ export async function controllerDescriptor(configuration: Json, admission: Servi
     operator_key: null,
     admission,
     release,
-    extensions: {},
+    extensions,
   }
 }
 
@@ -59,6 +67,8 @@ export interface ControllerOptions {
   readonly unattested?: ForwardDeps['unattested']
   /** API keys and limits; without it everybody is served. */
   readonly access?: Access
+  /** Issues access tokens; none without it. */
+  readonly tokens?: TokenService
   /** Bounds of routing that are not the usual ones. */
   readonly routing?: Pick<RouterOptions, 'limits' | 'onWaited'>
   /** Where receipts, and the sessions they cite, are kept beyond the process; without one, in memory. Closed with the controller. */
@@ -75,6 +85,12 @@ export interface ControllerOptions {
   readonly onStore?: LedgerOptions['onStore']
   /** See {@link LedgerOptions.log}. */
   readonly log?: LedgerOptions['log']
+}
+
+/** What issues access tokens, and to whom. Redeeming them is {@link ControllerOptions.access}. */
+export interface TokenService {
+  readonly tokens: AccessTokens
+  readonly keys: KeyAccess
 }
 
 export interface Controller {
@@ -129,9 +145,11 @@ export async function createController(options: ControllerOptions): Promise<Cont
       Promise.resolve(handle(request, response)).catch((error: unknown) => sendError(response, error))
     }
   const generation = async (): Promise<Generation> => {
+    const tokens = options.tokens === undefined ? null : { ...options.tokens, issuer: await options.tokens.tokens.next() }
     const descriptor = await controllerDescriptor(
       typeof options.configuration === 'function' ? options.configuration() : options.configuration,
       rules.described,
+      tokens?.tokens.extension(tokens.issuer),
     )
     const identity = await createIdentity({
       descriptor,
@@ -149,6 +167,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
       ...(options.onStore !== undefined && { onStore: options.onStore }),
       ...(options.log !== undefined && { log: options.log }),
     })
+    tokens?.tokens.follow(tokens.issuer, identity.keyset.not_after)
     const { access, unattested } = options
     const forward = { ledger, registry, ...(access !== undefined && { access }), ...(unattested !== undefined && { unattested }) }
     const routes = getRequestListener(
@@ -160,12 +179,15 @@ export async function createController(options: ControllerOptions): Promise<Cont
         ...shown,
         replicas: options.replicas ?? (() => []),
         unattested: () => namesOf(options),
+        tokenDirectory: tokens?.tokens.directory(tokens.issuer) ?? null,
       }).fetch,
     )
     const handle: RequestListener = (request, response) =>
       request.method === 'POST' && request.url !== undefined && inferenceEndpoints.has(request.url)
         ? handleForward(request.url, forward, request, response)
-        : routes(request, response)
+        : tokens !== null && request.method === 'POST' && request.url === tokenIssuePath
+          ? issueTokens(tokens.keys, tokens.tokens, tokens.issuer, request, response)
+          : routes(request, response)
     const sealed = identity.ehbp === null ? handle : withSealedBodies(identity.ehbp, forward, () => generations, handle)
     return { identity, ledger, handler: named(() => identity.keysetDigest, sealed) }
   }

@@ -10,7 +10,7 @@ import type { Access } from './stages/access.ts'
 import { relay } from './stages/answer.ts'
 import { dispatch } from './stages/dispatch.ts'
 import { type Outcome, type Turn, withTurn } from './stages/exchange.ts'
-import { type InferenceRequest, readRequest } from './stages/read-request.ts'
+import { answerTokensOf, type InferenceRequest, readRequest } from './stages/read-request.ts'
 import { absent, refusalOf, refuse, refuseAfter } from './stages/refuse.ts'
 import { type Served, Unanswered } from './stages/served.ts'
 
@@ -70,7 +70,7 @@ async function begin(
 ): Promise<Begun | Outcome> {
   const read = await readRequest(endpoint, incoming)
   const { request } = read
-  const grant = admit === null ? null : await admit(request.model, request.bytes)
+  const grant = admit === null ? null : await admit(request.model, request.bytes, answerTokensOf(read))
   const unattested = isUnattested(request.model) ? (others?.() ?? null) : null
   if (unattested !== null) {
     receipt.abandon()

@@ -1,4 +1,6 @@
+import { hash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { tokenOfAuthorization } from 'veritee/tokens'
 import { sealedBody } from './ehbp/expect-sealed.ts'
 import { errorBody, HttpError, toHttpError } from './errors.ts'
 import { holdBytes } from './held-bytes.ts'
@@ -88,8 +90,25 @@ async function drained(response: ServerResponse, stalledMs: number): Promise<boo
   return !response.destroyed
 }
 
+/** The part of a request that says who asks. */
+interface Asking {
+  readonly headers: { readonly authorization?: string | undefined }
+}
+
+/**
+ * What a receipt is bound to, and given out for: the bearer token of a request, or the digest of its access token, told apart by a space, which no bearer token has. Null where there is neither.
+ * Whether either is good for anything is not asked here.
+ */
+export function credentialOf(request: Asking): string | null {
+  const found = bearer(request)
+  const { authorization } = request.headers
+  if (found !== null || authorization === undefined) return found
+  const token = tokenOfAuthorization(authorization)
+  return token === null ? null : `PrivateToken ${hash('sha256', token, 'hex')}`
+}
+
 /** The bearer token of a request, or null. */
-export function bearer(request: IncomingMessage): string | null {
+export function bearer(request: Asking): string | null {
   const found = /^Bearer ([\x21-\x7e]{1,512})$/.exec(request.headers.authorization ?? '')
   return found?.[1] ?? null
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { ehbpHeaders } from 'veritee/ehbp'
+import { tokenIssuePath } from 'veritee/tokens'
 import { drainingHeader, sealedReceiptsPath, unverifiedHeader } from './chat-request.ts'
 import { operations } from './openapi/operations.ts'
 
@@ -52,7 +53,10 @@ const notForPages = /^\/(?:healthz|readyz|openapi\.json|v1\/veritee\/statements\
 
 /** The methods of a path that pages may use: those of the API and of proofs; null for every other path. */
 function routesOf(surface: 'api' | 'worker'): (path: string) => readonly string[] | null {
-  const exact = new Map<string, string[]>([[sealedReceiptsPath, ['POST']]])
+  const exact = new Map<string, string[]>([
+    [sealedReceiptsPath, ['POST']],
+    [tokenIssuePath, ['POST']],
+  ])
   const patterns: (readonly [RegExp, readonly string[]])[] = []
   for (const { method, path, on } of operations) {
     if (!on.includes(surface) || notForPages.test(path)) continue

@@ -4,6 +4,7 @@ import { type Context, Hono } from 'hono'
 import type { Identity } from '../enclave/runtime/identity.ts'
 import { type Lookup, prefixProofText } from '../enclave/runtime/ledger.ts'
 import type { DocumentKind } from '../enclave/runtime/receipts/archive.ts'
+import { credentialOf } from './body.ts'
 import { errorBody, HttpError, toHttpError } from './errors.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { Tickets } from './tickets.ts'
@@ -35,7 +36,7 @@ export function createProofRoutes(deps: ProofDeps): Hono<Env> {
   const app = new Hono<Env>()
   addAttestation(app, { ...deps, identity: () => deps.identity })
   app.get('/v1/aci/receipts/:id', async (c) => {
-    const found = demandFound(await deps.kept().find(c.req.param('id'), bearerOf(c)))
+    const found = demandFound(await deps.kept().find(c.req.param('id'), requesterOf(c)))
     const prefix = c.req.query('prefix')
     if (prefix === undefined) return text(c, found.text)
     return text(c, demandProof(await prefixProofText(found.stream, parsePrefix(prefix))))
@@ -102,8 +103,8 @@ export function demandProof(proof: string | null): string {
   return proof
 }
 
-export function bearerOf(c: Context<Env>): string | null {
-  return /^Bearer ([\x21-\x7e]{1,512})$/.exec(c.req.header('authorization') ?? '')?.[1] ?? null
+export function requesterOf(c: Context<Env>): string | null {
+  return credentialOf({ headers: { authorization: c.req.header('authorization') } })
 }
 
 export function text(c: Context<Env>, body: string): Response {

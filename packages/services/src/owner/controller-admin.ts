@@ -12,6 +12,8 @@ export interface KeySummary {
   readonly created: number
   readonly expires: number | null
   readonly revoked: number | null
+  /** Whether it may have access tokens. */
+  readonly access_tokens: boolean
 }
 
 /** One answer that was paid for: its receipts by their digests, and the token counts that a worker signed. */
@@ -146,6 +148,7 @@ function summaryOf(value: unknown): KeySummary {
     created: shape.integer(o.created, 'created'),
     expires: optional('expires', o),
     revoked: optional('revoked', o),
+    access_tokens: o.access_tokens === true,
   }
 }
 

@@ -1,5 +1,7 @@
+import { fail } from 'veritee/errors'
 import { type AccessControl, openAccessControl } from '../controller/access/index.ts'
-import type { Controller } from '../controller/controller.ts'
+import { AccessTokens } from '../controller/access/tokens/access-tokens.ts'
+import type { Controller, TokenService } from '../controller/controller.ts'
 import type { BanTrail } from '../controller/replicas/ban-trail.ts'
 import type { SharedBans } from '../controller/replicas/shared-bans.ts'
 import type { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
@@ -9,7 +11,7 @@ import type { Metrics } from './metrics.ts'
 import type { Readiness } from './readiness.ts'
 
 export interface AccessConfig {
-  readonly access: { readonly keys: boolean; readonly minimum_version: number }
+  readonly access: { readonly keys: boolean; readonly minimum_version: number; readonly tokens: boolean; readonly request_tokens: number }
 }
 
 /**
@@ -27,6 +29,28 @@ export async function openAccess(
   report(`${control.ring.keys.length} API keys, list of version ${control.ring.version}${access.keys ? '' : ', not asked for'}`)
   if (archive.source === 'memory') report('the API keys are in memory only: they end with this process')
   return control
+}
+
+/**
+ * Access tokens of a controller; null where they are off. `name` stands in their challenge. Throws `usage` where nobody is asked for an API key: there would be nothing to hide, and nothing to pay with.
+ */
+export function openTokens({ access }: AccessConfig, keys: AccessControl | null, name: string, now: () => Date): TokenService | null {
+  if (!access.tokens) return null
+  if (!access.keys || keys === null) throw fail('usage', '--access-tokens goes with --api-keys')
+  return { keys: keys.access, tokens: new AccessTokens({ name, requestTokens: access.request_tokens, now }) }
+}
+
+/** Totals alone: figures of single tokens would tell what they are for not to tell. */
+export function tokenMetrics(metrics: Metrics, service: TokenService | null): void {
+  if (service === null) return
+  const { totals } = service.tokens
+  metrics.total('veritee_access_tokens_total', 'access tokens that were issued, and that were spent', () => [
+    [{ event: 'issued' }, totals.issued],
+    [{ event: 'spent' }, totals.spent],
+  ])
+  metrics.total('veritee_access_token_usage_total', 'tokens of prompts and answers that workers signed for requests with access tokens', () => [
+    [{}, totals.usedTokens],
+  ])
 }
 
 /** The admin interface on its own listener; null without a credential. Throws `usage`, `port_unavailable`. */

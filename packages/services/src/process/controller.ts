@@ -7,6 +7,7 @@ import type { Policy } from 'veritee/policy'
 import type { ReleaseDocument } from 'veritee/release'
 import type { ControllerConfig, controllerSchema } from '../config/controller.ts'
 import type { Configuration } from '../config/schema.ts'
+import { TokenAccess } from '../controller/access/tokens/token-access.ts'
 import { controllerDescriptor, createController } from '../controller/controller.ts'
 import { BanTrail } from '../controller/replicas/ban-trail.ts'
 import { SharedBans } from '../controller/replicas/shared-bans.ts'
@@ -21,7 +22,7 @@ import { crossOrigin } from '../http/cross-origin.ts'
 import { createLegacyAttest } from '../http/legacy-attest.ts'
 import { type Bind, checkBind, listen } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
-import { accessMetrics, accessReasons, listenAdmin, openAccess } from './access.ts'
+import { accessMetrics, accessReasons, listenAdmin, openAccess, openTokens, tokenMetrics } from './access.ts'
 import { bindOf, controlBindOf, controlNotices, noticesOf } from './bind.ts'
 import { publish } from './files.ts'
 import { keepFloors, refuseOlderManifest } from './floors.ts'
@@ -110,6 +111,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     const access = { ...config.access, minimum_version }
     const keys = await openAccess({ access }, adminToken, { archive, now, report })
     closing.push(() => keys?.close())
+    const tokens = openTokens({ access }, keys, config.api.names[0] ?? 'localhost', now)
     let replicas: RunningReplicas | null = null
     let fastchat: UnattestedListening | null = null
     const spans = openTraces(config.traces, 'controller', metrics, report)
@@ -151,7 +153,8 @@ export async function startControllerProcess(options: StartOptions<Configuration
       onWorker: reportWorkers(report),
       onBan: (bans, reason) => trail.made(bans, reason),
       ...(log !== null && { log }),
-      ...(config.access.keys && keys !== null && { access: keys.access }),
+      ...(config.access.keys && keys !== null && { access: tokens === null ? keys.access : new TokenAccess(keys.access, tokens.tokens) }),
+      ...(tokens !== null && { tokens }),
     })
     // Which closes the archive, after what is signed is in it.
     closing[0] = async () => {
@@ -168,6 +171,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     }
     storeMetrics(metrics, () => controller.ledger.figures)
     accessMetrics(metrics, keys, archive)
+    tokenMetrics(metrics, tokens)
     routingMetrics(metrics, controller.registry.routing)
     const gate = new Gate()
     const readiness = new Readiness([
@@ -230,7 +234,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     }
     const renewal = keepRenewed({
       notAfter: () => controller.identity.keyset.not_after,
-      worn: () => controller.identity.ehbp?.worn === true,
+      worn: () => controller.identity.ehbp?.worn === true || tokens?.tokens.worn === true,
       now,
       renew,
       refresh: platform.refresh,

@@ -15,7 +15,7 @@ export interface Target {
   readonly silent: Silent
 }
 
-type Setting = Pick<ValidatorOptions, 'store' | 'controllers' | 'workers' | 'evidence' | 'roster' | 'now' | 'signal' | 'report'>
+type Setting = Pick<ValidatorOptions, 'store' | 'controllers' | 'workers' | 'evidence' | 'roster' | 'now' | 'signal' | 'report' | 'accessTokens'>
 
 /**
  * Controllers and workers of a static list, for one epoch. A worker is known by the evidence that it shows now, or showed in an epoch before; without either
@@ -53,11 +53,11 @@ async function knownWorker(setting: Setting, epoch: number, url: string): Promis
 }
 
 function pathTo(
-  { evidence, now }: Setting,
+  { evidence, now, accessTokens = false }: Setting,
   { url, silent }: { readonly url: string; readonly silent: Silent | null },
   client: Pick<Parameters<typeof openPath>[1], 'apiKey' | 'encryptTo'>,
 ): Promise<Path> {
-  return openPath(url, { ...evidence, now, ...standingOf(silent), ...client })
+  return openPath(url, { ...evidence, now, accessTokens, ...standingOf(silent), ...client })
 }
 
 function standingOf(silent: Silent | null): Pick<Path, 'operators' | 'known'> {

@@ -56,6 +56,8 @@ export interface ValidatorOptions {
   readonly workers: readonly string[]
   /** Of ordinary accounts; none where the controllers ask for none. Asked before each epoch. */
   readonly apiKeys: () => Promise<readonly string[]>
+  /** Whether controllers are asked with access tokens, which those accounts only pay for. Default: with the accounts themselves. */
+  readonly accessTokens?: boolean
   /** How many of them one epoch uses at most; see `accountsOf`. */
   readonly accountsPerEpoch: number
   /** For how many epochs before its own an account asks without being audited; see `warmUp`. Needs keys. */

@@ -12,6 +12,8 @@ describe('the file of a validator', () => {
       model: ['m=/m.gguf'],
       'scoring-policy': '/s.json',
     })
+    expect(validatorFile('{"access-tokens":true}')).toEqual({ 'access-tokens': true })
+    expect(() => validatorFile('{"access-tokens":"yes"}')).toThrow(expect.objectContaining({ code: 'config_invalid' }))
     expect(validatorFile('{}')).toEqual({})
   })
 

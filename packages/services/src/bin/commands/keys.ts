@@ -9,6 +9,7 @@ const help = `veriteed keys: API keys of a controller, over its admin interface 
   veriteed keys create --name NAME CONTROLLER   a new key; it is shown once and kept nowhere
       --model MODEL ...                         the models it may use; every one where not given
       --expires-days N
+      --access-tokens                           it may have access tokens (docs/access-tokens.md); not together with --model
       --requests-per-minute N  --tokens-per-minute N  --tokens-per-month N
   veriteed keys list CONTROLLER
   veriteed keys revoke ID CONTROLLER
@@ -19,7 +20,7 @@ ${controllerHelp}`
 
 const common = Object.keys(controllerOptions)
 const own = {
-  create: ['name', 'model', 'expires-days', 'requests-per-minute', 'tokens-per-minute', 'tokens-per-month'],
+  create: ['name', 'model', 'access-tokens', 'expires-days', 'requests-per-minute', 'tokens-per-minute', 'tokens-per-month'],
   list: [],
   revoke: [],
   limit: ['requests-per-minute', 'tokens-per-minute', 'tokens-per-month'],
@@ -31,6 +32,7 @@ const options = {
   ...controllerOptions,
   name: { type: 'string' },
   model: { type: 'string', multiple: true },
+  'access-tokens': { type: 'boolean' },
   'expires-days': { type: 'string' },
   'requests-per-minute': { type: 'string' },
   'tokens-per-minute': { type: 'string' },
@@ -78,6 +80,7 @@ async function run(action: Action, admin: ControllerAdmin, values: Values, id: s
     const { key, summary, version } = await admin.create({
       name: values.name ?? '',
       models: values.model ?? null,
+      ...(values['access-tokens'] === true && { access_tokens: true }),
       expires: values['expires-days'] === undefined ? null : Math.floor(Date.now() / 1000) + number(values, 'expires-days', 36_500) * 86_400,
       limits: limitsOf(values),
     })
@@ -130,7 +133,7 @@ function usageOf(id: string, charges: readonly KeyCharge[]): Result {
 
 function table(keys: readonly KeySummary[]): string {
   const day = (seconds: number | null): string => (seconds === null ? '-' : new Date(seconds * 1000).toISOString().slice(0, 10))
-  const rows = keys.map(({ id, name, models, limits, created, expires, revoked }) => [
+  const rows = keys.map(({ id, name, models, limits, created, expires, revoked, access_tokens: tokens }) => [
     id,
     name,
     revoked === null ? 'in force' : 'revoked',
@@ -140,8 +143,9 @@ function table(keys: readonly KeySummary[]): string {
     Object.values(limits)
       .map((value) => value ?? '-')
       .join('/'),
+    tokens ? 'yes' : '-',
   ])
-  const lines = [['id', 'name', 'state', 'created', 'expires', 'models', 'requests/min, tokens/min, tokens/month'], ...rows]
+  const lines = [['id', 'name', 'state', 'created', 'expires', 'models', 'requests/min, tokens/min, tokens/month', 'access tokens'], ...rows]
   const widths = lines[0]?.map((_, i) => Math.max(...lines.map((line) => line[i]?.length ?? 0))) ?? []
   return lines
     .map((line) =>
@@ -170,6 +174,7 @@ function read(action: Action, args: readonly string[]): { readonly values: Value
     for (const name of Object.keys(values)) if (!allowed.includes(name)) throw new TypeError(`--${name} is not an option of keys ${action}`)
     const wanted = action === 'create' || action === 'list' ? 0 : 1
     if (positionals.length !== wanted) throw new TypeError(`keys ${action}: expected ${wanted === 1 ? 'the id of one key' : 'no argument'}`)
+    if (values['access-tokens'] === true && values.model !== undefined) throw new TypeError('--access-tokens: expected no --model beside it')
     if (action === 'create' && values.name === undefined) throw new TypeError('keys create: expected --name')
     return { values, id: positionals[0] ?? '' }
   } catch (cause) {

@@ -59,6 +59,8 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --controller URL=HEX    where it asks, and the operator key of whoever runs that; several for rule S19
       --worker URL            workers that are asked directly, beside the controllers or without any
       --api-key-file FILE     keys of ordinary accounts, one a line, read before each epoch; each serves in one epoch
+      --access-tokens         controllers are asked with one-time tokens that the keys of --api-key-file pay for (docs/access-tokens.md), as anybody
+                              can: in a request is then no account to tell a validator by
       --accounts N            how many of them one epoch uses at most (default: 4)
       --warm-epochs N         for how many epochs before its own an account asks without being audited, so that it is no new one then (default: 0);
                               costs as many requests as the probes of so many epochs, and needs as many keys
@@ -125,6 +127,7 @@ const options = {
   controller: { type: 'string', multiple: true, default: [] as string[] },
   worker: { type: 'string', multiple: true, default: [] as string[] },
   'api-key-file': { type: 'string' },
+  'access-tokens': { type: 'boolean', default: false },
   model: { type: 'string', multiple: true, default: [] as string[] },
   calibration: { type: 'string', multiple: true, default: [] as string[] },
   beacon: { type: 'string', multiple: true, default: [] as string[] },
@@ -285,7 +288,7 @@ async function sign(file: string, values: Values): Promise<number> {
 async function withFile(values: Values): Promise<Values> {
   if (values.config === undefined) return values
   const read = validatorFile(await nodeFiles.readText(values.config))
-  const said = Object.entries(values).filter(([, value]) => value !== undefined && !(Array.isArray(value) && value.length === 0))
+  const said = Object.entries(values).filter(([, value]) => value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0))
   return { ...values, ...read, ...Object.fromEntries(said) }
 }
 
@@ -318,6 +321,7 @@ async function run(values: Values): Promise<number> {
   const keyFile = values['api-key-file']
   const apiKeys = async (): Promise<string[]> =>
     keyFile === undefined ? [] : (await nodeFiles.readText(keyFile)).split(/\r?\n/).filter((line) => line !== '')
+  if (values['access-tokens'] && keyFile === undefined) throw fail('usage', '--access-tokens goes with --api-key-file: keys pay for them')
   // A file that cannot be read shows now.
   await apiKeys()
   const calibrations = await namedCalibrations(await Promise.all(values.calibration.map((path) => nodeFiles.readText(path))), scoring)
@@ -346,6 +350,7 @@ async function run(values: Values): Promise<number> {
         controllers: values.controller.map(controllerOf),
         workers: values.worker.map(urlOf),
         apiKeys,
+        accessTokens: values['access-tokens'],
         accountsPerEpoch: count(values.accounts ?? '4', '--accounts', 1),
         warmEpochs: count(values['warm-epochs'] ?? '0', '--warm-epochs', 0),
         log: await logOf(values),

@@ -24,6 +24,8 @@ export interface ApiKey {
   readonly created: number
   readonly expires: number | null
   readonly revoked: number | null
+  /** Whether it may have access tokens (spec/access-tokens.md); absent where not, as in lists that were written before there were any. */
+  readonly access_tokens?: true
 }
 
 export const maxKeys = 10_000
@@ -41,21 +43,22 @@ export function newKeyId(): string {
 }
 
 /** What somebody wants a new key to be. */
-export type Wanted = Pick<ApiKey, 'name' | 'models' | 'limits' | 'expires'>
+export type Wanted = Pick<ApiKey, 'name' | 'models' | 'limits' | 'expires' | 'access_tokens'>
 
 const members = ['name', 'models', 'limits', 'expires'] as const
+const optional = ['access_tokens'] as const
 const limitNames = ['requests_per_minute', 'tokens_per_minute', 'tokens_per_month'] as const
 
 /** Reads what is wanted of a key: closed, bounded, complete. Throws the code of `shape`. */
 export function parseWanted(value: unknown, where: string, shape: Shape): Wanted {
-  return wantedOf(shape.object(value, where, members), where, shape)
+  return wantedOf(shape.object(value, where, members, optional), where, shape)
 }
 
 const shape = new Shape('malformed_document')
 
 /** Reads a key as it was kept. Throws `malformed_document`. */
 export function parseApiKey(value: unknown, where: string): ApiKey {
-  const o = shape.object(value, where, [...members, 'id', 'tag', 'created', 'revoked'])
+  const o = shape.object(value, where, [...members, 'id', 'tag', 'created', 'revoked'], optional)
   const id = shape.string(o.id, `${where}.id`, 20)
   if (!/^key_[0-9a-f]{16}$/.test(id)) throw shape.refuse(`${where}.id`, 'key_ and 16 hex digits')
   return {
@@ -71,7 +74,11 @@ function wantedOf(o: Record<string, unknown>, where: string, reader: Shape): Wan
   const name = reader.string(o.name, `${where}.name`, 100)
   // It is shown in tables.
   if (!/^[\x20-\x7e]{1,100}$/.test(name)) throw reader.refuse(`${where}.name`, '1 to 100 visible ASCII characters')
+  // One key for all of them: with a key for each choice of models its holders would be few, and known by it.
+  if (o.access_tokens !== undefined && (o.access_tokens !== true || o.models !== null))
+    throw reader.refuse(`${where}.access_tokens`, 'true, and no choice of models')
   return {
+    ...(o.access_tokens === true && { access_tokens: true }),
     name,
     models: o.models === null ? null : modelsOf(reader.array(o.models, `${where}.models`, maxModels), `${where}.models`, reader),
     limits: parseLimits(o.limits, `${where}.limits`, reader),

@@ -1,7 +1,6 @@
 import type { RequestListener } from 'node:http'
 import type { ReceiptArchive } from '../../enclave/runtime/receipts/archive.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
-import type { Access } from '../stages/access.ts'
 import { type BanDesk, createAdmin } from './admin.ts'
 import { KeyAccess } from './key-access.ts'
 import { KeyRing } from './key-ring.ts'
@@ -19,7 +18,7 @@ export interface AccessControlOptions {
 
 /** API keys, limits and budgets of a controller. */
 export interface AccessControl {
-  readonly access: Access
+  readonly access: KeyAccess
   readonly ring: KeyRing
   readonly spending: Spending
   /** Handles the admin interface; `proof` answers for the report of this enclave. */

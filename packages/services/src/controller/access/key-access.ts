@@ -15,7 +15,7 @@ export interface KeyAccessOptions {
 }
 
 /** A token of a prompt has about this many bytes; what it was is settled when the worker has signed it. */
-const bytesPerToken = 4
+export const bytesPerToken = 4
 
 /**
  * Serves who has an API key (rule S22), each within its models and limits. 401: none, unknown, revoked or expired. 403: another model. 429: a limit or the
@@ -33,12 +33,33 @@ export class KeyAccess implements Access {
   }
 
   authenticate(incoming: IncomingMessage): HttpError | null {
+    const key = this.identify(incoming)
+    if (key instanceof HttpError) return key
+    this.#found.set(incoming, key)
+    return null
+  }
+
+  /** The key of a request, which counts now; or the refusal. */
+  identify(incoming: IncomingMessage): ApiKey | HttpError {
     const credential = bearer(incoming)
     if (credential === null) return unauthorized('expected an API key: Authorization: Bearer vk-...')
     const key = keyPattern.test(credential) ? this.#options.ring.find(credential) : undefined
-    const refusal = this.#refusalOf(key)
-    if (refusal === null && key !== undefined) this.#found.set(incoming, key)
-    return refusal
+    return this.#refusalOf(key) ?? key ?? unauthorized('expected an API key')
+  }
+
+  /** Charges what is paid ahead, and is not given back; or gives the refusal, and charges nothing. */
+  charge(key: ApiKey, requests: number, tokens: number): HttpError | null {
+    const { meters, spending } = this.#options
+    const { requests_per_minute: perMinute, tokens_per_minute: tokensPerMinute } = key.limits
+    if ((perMinute !== null && requests > perMinute) || (tokensPerMinute !== null && tokens > tokensPerMinute))
+      return new HttpError(400, 'invalid_request_error', 'more at a time than this key may use in a minute', { code: 'access_token_batch_too_large' })
+    const spent = spending.of(key.id)
+    // What it costs is known, so a budget is not overdrawn: it is refused where this is more than is left.
+    const limited = meters.take(key, tokens, { ...spent, tokens: spent.tokens + tokens - 1 }, requests)
+    if (limited !== null) return limited
+    meters.settle(key, tokens, tokens)
+    spending.add(key.id, { requests, tokens })
+    return null
   }
 
   admit(incoming: IncomingMessage, model: string, promptBytes: number): Grant | HttpError {

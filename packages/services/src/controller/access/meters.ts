@@ -26,8 +26,8 @@ export class Meters {
     this.#seconds = seconds
   }
 
-  /** Takes a request and the tokens that it may cost; `spent` is what the key has used this month. Gives the refusal (429), or null. */
-  take(key: ApiKey, tokens: number, spent: Spent): HttpError | null {
+  /** Takes a request, or `requests` of them, and the tokens that it may cost; `spent` is what the key has used this month. Gives the refusal (429), or null. */
+  take(key: ApiKey, tokens: number, spent: Spent, requests = 1): HttpError | null {
     const at = this.#seconds()
     const meter = this.#of(key, at)
     const { tokens_per_month: budget } = key.limits
@@ -38,7 +38,7 @@ export class Meters {
         headers: { ...this.headers(key), 'x-should-retry': 'false' },
       })
     for (const [kind, bucket, amount] of [
-      ['requests', meter.requests, 1],
+      ['requests', meter.requests, requests],
       ['tokens', meter.tokens, tokens],
     ] as const) {
       const wait = bucket?.wait(amount, at) ?? 0
@@ -49,7 +49,7 @@ export class Meters {
         headers: { ...this.headers(key), 'retry-after': String(seconds) },
       })
     }
-    meter.requests?.take(1, at)
+    meter.requests?.take(requests, at)
     meter.tokens?.take(tokens, at)
     meter.reserved += tokens
     return null

@@ -26,7 +26,7 @@ export function forwardSealed(endpoint: string, deps: ForwardDeps, incoming: Inc
   const { registry } = deps
   return withTurn(deps, incoming, response, async ({ receipt, signal, admit }) => {
     const request = await readOpaque(endpoint, incoming)
-    if (admit !== null) await admit(modelsOf(registry, request), request.body.length)
+    if (admit !== null) await admit(modelsOf(registry, request), request.body.length, null)
     return await relayTo(registry, request, signal, receipt, response)
   })
 }

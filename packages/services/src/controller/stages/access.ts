@@ -9,13 +9,13 @@ import type { HttpError } from '../../http/errors.ts'
 export interface Access {
   /** Before a byte of the body is read, so that nobody holds memory here without a right to it. Gives the refusal, or null. */
   authenticate?(incoming: IncomingMessage): HttpError | null | Promise<HttpError | null>
-  /** Once model and length of the body are known, before anything is routed. */
-  admit(incoming: IncomingMessage, model: string, promptBytes: number): Grant | HttpError | Promise<Grant | HttpError>
+  /** Once model and length of the body are known, before anything is routed. `answerTokens`: the most that is asked for, of all choices; null where nothing is said, or it cannot be read. */
+  admit(incoming: IncomingMessage, model: string, promptBytes: number, answerTokens: number | null): Grant | HttpError | Promise<Grant | HttpError>
 }
 
 /** One admitted request. */
 export interface Grant {
-  /** Whose request it is: never sent or shown. Requests of different tenants share no place in routing. */
+  /** Whose request it is, or of an access token that there is no other of the same: never sent or shown. Requests of different tenants share no place in routing. */
   readonly tenant: string
   /** For the response: what is left of the limits. */
   readonly headers?: { readonly [name: string]: string }

@@ -9,7 +9,7 @@ import type { Retry } from '../routing/figures.ts'
 import type { Lease } from '../routing/lease.ts'
 import { type Asker, type Lacking, unverified, type Wanted } from '../routing/router.ts'
 import { callWorker, readWhole } from '../worker-answer.ts'
-import type { ReadRequest } from './read-request.ts'
+import { maximumOf, type ReadRequest } from './read-request.ts'
 import { type Served, Unanswered } from './served.ts'
 import { turnedAway } from './turned-away.ts'
 
@@ -63,8 +63,9 @@ export async function dispatch(registry: Registry, read: ReadRequest, asker: Ask
   return refused ?? new HttpError(503, 'upstream_verification_failed', 'no verified worker could be reached', { headers: { 'retry-after': '5' } })
 }
 
-function wantedBy({ request: { endpoint, model, bytes }, content }: ReadRequest, asker: Asker): Wanted {
-  const { max_tokens: old, max_completion_tokens: chat = old, max_output_tokens: most = chat } = content.value
+function wantedBy(read: ReadRequest, asker: Asker): Wanted {
+  const { endpoint, model, bytes } = read.request
+  const { content } = read
   return {
     model,
     sessionIds: content.constraints.sessionIds,
@@ -72,7 +73,7 @@ function wantedBy({ request: { endpoint, model, bytes }, content }: ReadRequest,
     // Nothing of an embedding is kept for the next one.
     body: endpoint === embeddingsEndpoint ? null : content.value,
     promptBytes: bytes,
-    maxTokens: endpoint === embeddingsEndpoint ? 0 : typeof most === 'number' && most >= 0 ? most : null,
+    maxTokens: maximumOf(read),
   }
 }
 

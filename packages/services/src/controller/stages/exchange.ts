@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
-import { bearer, sendError } from '../../http/body.ts'
+import { credentialOf, sendError } from '../../http/body.ts'
 import { HttpError } from '../../http/errors.ts'
 import { Cancellation, type CancelSignal } from '../cancellation.ts'
 import type { ForwardDeps } from '../forward.ts'
@@ -15,7 +15,7 @@ export interface Turn {
   /** Aborted when the requester leaves, or when its time is up. */
   readonly signal: CancelSignal
   /** Asks for the right to a model; null where everybody is served. What is granted is settled at the end. Throws the refusal. */
-  readonly admit: ((model: string, promptBytes: number) => Promise<Grant>) | null
+  readonly admit: ((model: string, promptBytes: number, answerTokens: number | null) => Promise<Grant>) | null
 }
 
 /** Asks who may, runs the request within its time, and settles its account. Answers for whatever is thrown, without a receipt. Never throws. */
@@ -36,15 +36,15 @@ export async function withTurn(
   let outcome: Outcome = { outcome: 'error', usage: null }
   try {
     // Throws where receipts cannot be kept: nobody is answered without one.
-    const opened = ledger.open(bearer(incoming))
+    const opened = ledger.open(credentialOf(incoming))
     receipt = opened
     const turn = { receipt: opened, signal: cancellation }
     if (access === undefined) outcome = await run({ ...turn, admit: null })
     else {
       const refusal = (await access.authenticate?.(incoming)) ?? null
       if (refusal !== null) throw refusal
-      const admit = async (model: string, promptBytes: number): Promise<Grant> => {
-        const grant = await access.admit(incoming, model, promptBytes)
+      const admit = async (model: string, promptBytes: number, answerTokens: number | null): Promise<Grant> => {
+        const grant = await access.admit(incoming, model, promptBytes, answerTokens)
         if (grant instanceof HttpError) throw grant
         for (const [name, value] of Object.entries(grant.headers ?? {})) response.setHeader(name, value)
         settle = (facts) => grant.settle({ receiptId: opened.id, model, ...facts })

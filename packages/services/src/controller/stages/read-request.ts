@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
 import { transportEvents } from '../../enclave/runtime/ehbp/exchange.ts'
 import { readRequestBody } from '../../http/body.ts'
-import { nonceHeader } from '../../http/chat-request.ts'
+import { embeddingsEndpoint, nonceHeader } from '../../http/chat-request.ts'
 import { checkExchangeModel } from '../../http/ehbp/open-body.ts'
 import { HttpError } from '../../http/errors.ts'
 import { type Span, spanOf, traceparentFor } from '../../http/trace-context.ts'
@@ -30,6 +30,20 @@ export interface InferenceRequest {
 export interface ReadRequest {
   readonly request: InferenceRequest
   readonly content: SplicedRequest
+}
+
+/** The most that an answer may have, of one choice, as the request says; null where it does not. */
+export function maximumOf({ request, content }: ReadRequest): number | null {
+  if (request.endpoint === embeddingsEndpoint) return 0
+  const { max_tokens: old, max_completion_tokens: chat = old, max_output_tokens: most = chat } = content.value
+  return typeof most === 'number' && most >= 0 ? most : null
+}
+
+/** The same of all choices together. */
+export function answerTokensOf(read: ReadRequest): number | null {
+  const most = maximumOf(read)
+  const { n, best_of: of = n } = read.content.value
+  return most === null ? null : most * Math.max(1, typeof n === 'number' ? n : 1, typeof of === 'number' ? of : 1)
 }
 
 /** Reads and bounds a request. Throws 400 and 413 as {@link HttpError}, and what the splice throws. */

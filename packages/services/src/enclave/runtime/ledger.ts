@@ -165,7 +165,7 @@ export class Ledger {
     this.#heads.unref()
   }
 
-  /** `credential` is the bearer token of the request, or null; only a keyed tag of it is kept. Throws `receipt_store_unavailable` while commits fail. */
+  /** `credential` is what the request came with (`credentialOf`), or null; only a keyed tag of it is kept. Throws `receipt_store_unavailable` while commits fail. */
   open(credential: string | null): PendingReceipt {
     if (this.#commits.failing) throw unavailable()
     const id = `rcpt-${drawBytes(16).toString('hex')}`

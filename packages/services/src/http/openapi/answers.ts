@@ -220,6 +220,10 @@ export const answers: { readonly [name: string]: Schema } = {
     version: { const: 'veritee.releases.v1' },
     statements: list(closed({ statement: { type: 'object' }, proof: orNull(text) })),
   }),
+  TokenDirectory: closed({
+    'issuer-request-uri': text,
+    'token-keys': list(closed({ 'token-type': { const: 2 }, 'token-key': text })),
+  }),
   ReplicaList: closed({
     version: { const: 'veritee.replicas.v1' },
     replicas: list(closed({ url: text })),

@@ -1,3 +1,4 @@
+import { tokenDirectoryPath } from 'veritee/tokens'
 import { chatEndpoint, completionsEndpoint, embeddingsEndpoint, responsesEndpoint } from '../chat-request.ts'
 import { ref, type Schema } from './schema.ts'
 
@@ -120,6 +121,9 @@ export const operations: readonly Operation[] = [
     query: { model: 'of workers that have this model', upstream_name: 'of the worker of this name' },
   }),
   read('/v1/aci/sessions/{id}', ['api'], 'One session, with its evidence', ref('Session'), { errors: { 404: 'no such session' } }),
+  read(tokenDirectoryPath, ['api'], 'The keys of access tokens (RFC 9578 section 4); a key counts where the quote binds it', ref('TokenDirectory'), {
+    errors: { 404: 'there are none' },
+  }),
   read('/v1/veritee/replicas', ['api'], 'Where replicas of this controller are; each is verified before use', ref('ReplicaList')),
   {
     method: 'post',

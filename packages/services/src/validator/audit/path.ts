@@ -32,6 +32,8 @@ export interface PathOptions {
   readonly known?: KnownWorker | null
   readonly encryptTo: EncryptTo
   readonly apiKey: string | null
+  /** Asks a controller with access tokens, which the API key pays for; see the option of that name of a connection. A worker that is asked directly has none. */
+  readonly accessTokens?: boolean
   /** In the place of this platform's. */
   readonly openTransport?: (url: string, pin: string | null) => Transport
 }
@@ -40,7 +42,10 @@ export interface PathOptions {
  * Verifies whom to ask. What a service sees of it is what it sees of any program that uses the library (rule S20): the same requests, in the same order, for reports,
  * sessions, receipts and, where bodies are sealed to a worker, for that worker's evidence over a nonce of this machine. Throws what `connect` throws.
  */
-export async function openPath(url: string, { operators, known = null, apiKey, encryptTo, ...options }: PathOptions): Promise<Path> {
+export async function openPath(
+  url: string,
+  { operators, known = null, apiKey, accessTokens = false, encryptTo, ...options }: PathOptions,
+): Promise<Path> {
   const evidence = new WeakMap<Proof, ProofEvidence>()
   const direct = operators.length === 0
   const connection = await connect(url, {
@@ -50,6 +55,7 @@ export async function openPath(url: string, { operators, known = null, apiKey, e
     encryptTo: direct && encryptTo === 'controller' ? 'worker' : encryptTo,
     mode: 'report',
     ...(apiKey === null ? {} : { apiKey }),
+    accessTokens: accessTokens && !direct,
     onProof: (proof, found) => void evidence.set(proof, found),
   })
   return { connection, evidence, operators, known, apiKey }

@@ -48,7 +48,7 @@ export const proxy: Command = command({
   options,
   notes: [
     'Applications take http://127.0.0.1:8787/v1 as their base URL. --upstream and --policy are required. Nothing is listened for before the service is verified.',
-    'Where VERITEE_API_KEY is set it replaces what applications send as API key. GET /proofs tells the last proofs, as JSON or as a page.',
+    'Where VERITEE_API_KEY is set it replaces what applications send as API key. With --access-tokens it is needed; it pays for tokens, and goes into no request. GET /proofs tells the last proofs, as JSON or as a page.',
     'One line for each request goes to standard error: verdict, model, weights, worker. Prompts and answers are in none of it.',
   ],
   exits: { 0: 'stopped by a signal', 1: 'the service is rejected', 3: 'the service or the port was unavailable' },

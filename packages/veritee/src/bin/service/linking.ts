@@ -37,6 +37,11 @@ export const linkOptions = {
     default: false,
     help: 'send chats without a seed as they are; else each gets one that is drawn here, so that its answer can be replayed',
   },
+  'access-tokens': {
+    type: 'boolean',
+    default: false,
+    help: 'ask with one-time tokens that the API key pays for: which key, and which requests belong together, is in none of them',
+  },
   'hand-over': {
     type: 'string',
     value: 'URL',
@@ -53,6 +58,7 @@ export interface LinkValues {
   readonly mode: string
   readonly 'encrypt-to': string
   readonly 'no-seed': boolean
+  readonly 'access-tokens': boolean
   readonly 'hand-over'?: string | undefined
   readonly 'hand-over-token-file'?: string | undefined
 }
@@ -78,6 +84,7 @@ export async function link(url: string, values: LinkValues, more: Pick<Connectio
     mode,
     encryptTo,
     freshSeed: !values['no-seed'],
+    accessTokens: values['access-tokens'],
     ...apiKeyFromEnvironment(),
     ...more,
   })

@@ -13,11 +13,15 @@ export interface Carried<T> {
 }
 
 /** Sends over a service that is verified, once more where it turned out to have other keys, or to be gone: nobody has read anything then. */
-export async function sendVerified<T>(keeper: ServiceKeeper, signal: AbortSignal, send: (service: Service) => Promise<T>): Promise<Carried<T>> {
+export async function sendVerified<T>(
+  keeper: ServiceKeeper,
+  signal: AbortSignal,
+  send: (service: Service, held: Held) => Promise<T>,
+): Promise<Carried<T>> {
   const attempt = async (held: Held): Promise<Carried<T>> => {
     const release = keeper.acquire(held)
     try {
-      return { result: await send(held.service), held, release }
+      return { result: await send(held.service, held), held, release }
     } catch (error) {
       release()
       if (!signal.aborted && isGone(error)) keeper.suspect(held)
@@ -87,5 +91,5 @@ function isUnreached(error: unknown): boolean {
 
 /** Verifying the service again may help: it has other keys than those it was verified with, and read nothing. */
 function isStale(error: unknown): boolean {
-  return error instanceof VeriteeError && (error.code === 'channel_mismatch' || error.code === 'ehbp_stale_key')
+  return error instanceof VeriteeError && ['channel_mismatch', 'ehbp_stale_key', 'access_token_invalid'].includes(error.code)
 }

@@ -11,6 +11,7 @@ import { PlainRefusal, type Recipient, type Sent, sendCall } from '../exchange/s
 import { typedError } from '../proof/errors.ts'
 import type { Proof } from '../proof/proof.ts'
 import { WorkerKeys } from '../sealed/worker-keys.ts'
+import type { TokenPurse } from '../tokens/purse.ts'
 import { documentsFrom, sendVerified } from './carrying.ts'
 import { type Held, ServiceKeeper } from './keeper.ts'
 import { type ConnectionOptions, type ProofListener, type Settled, settle } from './options.ts'
@@ -57,7 +58,20 @@ export async function openConnection(url: string | URL, options: ConnectionOptio
       keep: cache === undefined ? null : platform.keepReports(cache, settled.connect.now),
     })
     await keeper.current()
-    return new OpenConnection(base, settled, keeper, options.onProof)
+    let purse: TokenPurse | null = null
+    try {
+      if (options.accessTokens === true) {
+        const { TokenPurse } = await import('../tokens/purse.ts')
+        const opened = new TokenPurse({ apiKey: settled.apiKey, open: openTransport })
+        const { release } = await sendVerified(keeper, AbortSignal.timeout(settled.proofTimeoutMs), (_, held) => opened.ready(held))
+        release()
+        purse = opened
+      }
+    } catch (error) {
+      keeper.close()
+      throw error
+    }
+    return new OpenConnection(base, settled, keeper, purse, options.onProof)
   } catch (error) {
     throw typedError(error)
   }
@@ -78,16 +92,19 @@ class OpenConnection implements Connection {
   readonly #base: string
   readonly #settled: Settled
   readonly #keeper: ServiceKeeper
+  /** Of access tokens, where those are asked with. */
+  readonly #purse: TokenPurse | null
   readonly #answers = new WeakMap<Response, Answering>()
   readonly #listeners = new Set<ProofListener>()
   readonly #sessions = new KnownSessions()
   readonly #workers = new WorkerKeys()
 
-  constructor(base: string, settled: Settled, keeper: ServiceKeeper, onProof: ProofListener | undefined) {
+  constructor(base: string, settled: Settled, keeper: ServiceKeeper, purse: TokenPurse | null, onProof: ProofListener | undefined) {
     this.#base = base
     this.baseURL = `${base}/v1`
     this.#settled = settled
     this.#keeper = keeper
+    this.#purse = purse
     if (onProof !== undefined) this.#listeners.add(onProof)
   }
 
@@ -134,16 +151,19 @@ class OpenConnection implements Connection {
 
   close(): void {
     this.#keeper.close()
+    this.#purse?.close()
   }
 
   async #get(call: Call): Promise<Response> {
-    const { method, path, headers, signal } = call
+    const { method, path, headers, signal } = this.#purse?.unsigned(call) ?? call
     const { result, release } = await sendVerified(this.#keeper, signal, (service) => service.transport.send({ method, path, headers, signal }))
     return passedOn(result.body, result, release)
   }
 
   async #post(call: Call): Promise<Response> {
-    const outcome = await sendVerified(this.#keeper, call.signal, (service) => this.#send(service, call)).catch((error: unknown) => {
+    const outcome = await sendVerified(this.#keeper, call.signal, (service, held) =>
+      this.#purse === null ? this.#send(service, call) : this.#purse.send(held, call, (paid) => this.#send(service, paid)),
+    ).catch((error: unknown) => {
       if (error instanceof PlainRefusal) return plainRefusal(error)
       throw error
     })
@@ -156,13 +176,13 @@ class OpenConnection implements Connection {
     if (status < 200 || status > 299)
       return headers['x-receipt-id'] === undefined
         ? passedOn(result.body, { status, headers: openedHeaders(result) }, release)
-        : this.#answer(result, null, held, call, release)
+        : this.#answer(result, null, held, release)
     try {
       // A `Response` of these has no body: readers would take nothing for the whole answer, and where bodies are encrypted anybody on the way can write the status.
       if (status === 204 || status === 205) throw fail('receipt_response_mismatch', `expected an answer with a body, found status ${status}`)
       const sent = await this.#underKeyset(held, result)
       receiptIdOf(sent.response.headers)
-      return this.#answer(sent, this.#settled.mode, held, call, release)
+      return this.#answer(sent, this.#settled.mode, held, release)
     } catch (error) {
       result.abort.abort()
       release()
@@ -170,8 +190,8 @@ class OpenConnection implements Connection {
     }
   }
 
-  #answer(sent: Sent, mode: Mode | null, held: Held, call: Call, release: () => void): Response {
-    const answering = answerTo(sent, mode, () => this.#proving(held, call))
+  #answer(sent: Sent, mode: Mode | null, held: Held, release: () => void): Response {
+    const answering = answerTo(sent, mode, () => this.#proving(held, sent.call))
     this.#answers.set(answering.response, answering)
     answering.judged
       .then((judged) => this.#tell(judged))
@@ -185,7 +205,8 @@ class OpenConnection implements Connection {
     if (encryptTo === 'none') return sendCall(service, call, { to: 'none' })
     if (encryptTo === 'controller' || service.report.descriptor.role === 'worker') return sendCall(service, call, { to: 'service' })
     const model = modelOf(call.body ?? new Uint8Array(0))
-    const authorization = this.#authorization(call)
+    // Nobody needs it for that, and a token would tell that its request is of whoever asked for the worker's evidence.
+    const authorization = this.#purse === null ? this.#authorization(call) : {}
     const recipient = async (): Promise<Recipient & { to: 'worker' }> => ({
       to: 'worker',
       worker: await this.#workers.of(service, model, authorization),

@@ -35,6 +35,11 @@ export interface ConnectionOptions {
   readonly freshSeed?: boolean
   /** Fetches receipts where a request brought no `Authorization` of its own. */
   readonly apiKey?: string
+  /**
+   * Asks with access tokens (spec/access-tokens.md) that are got with `apiKey`, which is then sent nowhere else, and so is no `Authorization` of a caller: neither the service nor its host can
+   * tell from a request whose it is, or that two are of one. The service must be a controller that issues them. Default: false.
+   */
+  readonly accessTokens?: boolean
   /** Directory where the service's report is kept between processes (Node only). What is kept is verified again at each use. Default: none. */
   readonly cache?: string
   /**
@@ -84,7 +89,7 @@ export function settle(options: ConnectionOptions, defaultEncryptTo: 'none' | 'c
       releases: new HeldReleases({ now, memory }),
       verifierCache: createVerifierCache(),
       sealed: encryptTo !== 'none',
-      ...(apiKey === undefined ? {} : { apiKey }),
+      ...(apiKey === undefined || options.accessTokens === true ? {} : { apiKey }),
       ...(collateral === undefined ? {} : { collateral }),
     },
     mode,

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { utf8 } from 'veritee/bytes'
 import { type ReceiptEvent, requestLimits } from 'veritee/receipt'
-import { bearer, readRequestBody } from '../../../http/body.ts'
+import { credentialOf, readRequestBody } from '../../../http/body.ts'
 import { nonceHeader } from '../../../http/chat-request.ts'
 import type { Ledger, PendingReceipt } from '../../runtime/ledger.ts'
 import { type CompletionResult, startCompletion } from '../engine/index.ts'
@@ -43,7 +43,7 @@ export async function answer(deps: AnswerDeps, route: GenerateRoute, incoming: I
   const abort = new AbortController()
   response.once('close', () => abort.abort())
   const { ledger, keysetDigest } = deps.proofs()
-  const receipt = ledger.open(bearer(incoming))
+  const receipt = ledger.open(credentialOf(incoming))
   const streamed = route === '/worker_generate_stream'
   try {
     const clientNonce = nonceHeader(incoming)

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { bearer } from '../../../http/body.ts'
+import { credentialOf } from '../../../http/body.ts'
 import { nonceHeader } from '../../../http/chat-request.ts'
 import { sessionHeader } from '../../../http/ehbp/open-body.ts'
 import { exchangeOf } from '../../runtime/ehbp/exchange.ts'
@@ -16,6 +16,6 @@ export interface ReceiptDeps {
 /** Opens the receipt of a request: for the credential that came with it, or, where its body was encrypted, for that which only the requester has. */
 export function openReceipt({ ledger, identity, statements }: ReceiptDeps, incoming: IncomingMessage): PendingReceipt {
   const exchange = exchangeOf(incoming)
-  if (exchange === null) return ledger.open(bearer(incoming))
+  if (exchange === null) return ledger.open(credentialOf(incoming))
   return statements.open(ledger, identity, exchange, { clientNonce: nonceHeader(incoming), sessionId: sessionHeader(incoming) })
 }

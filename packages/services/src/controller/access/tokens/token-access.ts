@@ -1,0 +1,67 @@
+import type { IncomingMessage } from 'node:http'
+import { isInference } from '../../../http/chat-request.ts'
+import { HttpError } from '../../../http/errors.ts'
+import type { Access, Grant, Settlement } from '../../stages/access.ts'
+import { bytesPerToken, type KeyAccess } from '../key-access.ts'
+import type { AccessTokens, FoundToken } from './access-tokens.ts'
+
+/** Serves who has an API key, and who has an access token and is then nobody (spec/access-tokens.md). */
+export class TokenAccess implements Access {
+  readonly #keys: KeyAccess
+  readonly #tokens: AccessTokens
+  /** Found before the body was read, for when it was. */
+  readonly #found = new WeakMap<IncomingMessage, FoundToken>()
+
+  constructor(keys: KeyAccess, tokens: AccessTokens) {
+    this.#keys = keys
+    this.#tokens = tokens
+  }
+
+  authenticate(incoming: IncomingMessage): HttpError | null {
+    if (!this.#tokens.isAsked(incoming)) return this.#told(this.#keys.authenticate(incoming))
+    const found = this.#tokens.find(incoming)
+    if (found instanceof HttpError) return found
+    // A spent one may still ask for the receipt of its request. To run anything more it may not, and no body is read for it.
+    if (isInference(incoming) && found.issuer.isSpent(found.token)) return this.#spent()
+    this.#found.set(incoming, found)
+    return null
+  }
+
+  admit(incoming: IncomingMessage, model: string, promptBytes: number, answerTokens: number | null): Grant | HttpError {
+    const found = this.#found.get(incoming)
+    if (found === undefined) return this.#told(this.#keys.admit(incoming, model, promptBytes))
+    const { issuer, token } = found
+    const { request_tokens: most, models } = issuer.terms
+    if (models !== null && !models.includes(model))
+      return new HttpError(403, 'invalid_request_error', 'this access token is not good for this model', {
+        code: 'model_not_allowed',
+        param: 'model',
+      })
+    const asked = Math.ceil(promptBytes / bytesPerToken) + (answerTokens ?? 0)
+    if (asked > most)
+      return new HttpError(400, 'invalid_request_error', `an access token pays for ${most} tokens of prompt and answer, this asks for ${asked}`, {
+        code: 'access_token_limit',
+      })
+    // Not a line of its own between looking and noting: of two requests with one token one goes on.
+    if (!issuer.spend(token)) return this.#spent()
+    const { totals } = this.#tokens
+    totals.spent++
+    return {
+      // No two requests have it in common, so none goes where another went, and each waits for its own turn.
+      tenant: `token ${Buffer.from(token.nonce).toString('base64')}`,
+      settle: ({ usage }: Settlement) => {
+        if (usage !== null) totals.usedTokens += usage.promptTokens + usage.completionTokens
+      },
+    }
+  }
+
+  #spent(): HttpError {
+    return this.#tokens.refuse('access_token_spent', 'this access token was spent; each is good for one request')
+  }
+
+  /** Who is asked for a key may come with a token as well. */
+  #told<T>(refusal: T): T | HttpError {
+    if (!(refusal instanceof HttpError) || refusal.status !== 401) return refusal
+    return this.#tokens.refuse(refusal.code ?? 'invalid_api_key', refusal.message)
+  }
+}
