@@ -229,6 +229,11 @@ test('the document of control holds', async () => {
   await ok('control', 'post', '/v1/workers/leave', '/v1/workers/leave', await registration('leave'))
 })
 
+test('a controller without access tokens has no directory of their keys', async () => {
+  const path = '/.well-known/private-token-issuer-directory'
+  expect((await exchange('api', 'get', path, path)).status).toBe(404)
+})
+
 test('every operation was asked, but for readiness of a worker, which its process answers', () => {
   const all = names.flatMap((name) =>
     Object.entries(documents[name]?.paths ?? {}).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${name} ${method} ${path}`)),

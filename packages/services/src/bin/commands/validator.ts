@@ -59,8 +59,7 @@ const help = `veriteed validator: asks the workers of a network as anybody would
       --controller URL=HEX    where it asks, and the operator key of whoever runs that; several for rule S19
       --worker URL            workers that are asked directly, beside the controllers or without any
       --api-key-file FILE     keys of ordinary accounts, one a line, read before each epoch; each serves in one epoch
-      --access-tokens         controllers are asked with one-time tokens that the keys of --api-key-file pay for (docs/access-tokens.md), as anybody
-                              can: in a request is then no account to tell a validator by
+      --access-tokens         controllers are asked with one-time tokens that those keys pay for: no request shows an account (docs/access-tokens.md)
       --accounts N            how many of them one epoch uses at most (default: 4)
       --warm-epochs N         for how many epochs before its own an account asks without being audited, so that it is no new one then (default: 0);
                               costs as many requests as the probes of so many epochs, and needs as many keys
@@ -318,10 +317,9 @@ async function run(values: Values): Promise<number> {
   const roster: Roster = { ...named, operators, shared: [...named.shared].sort() }
   const out = required(values.out, '--out')
   const key = await readPublisherKey(required(values.key, '--key'))
-  const keyFile = values['api-key-file']
+  const keyFile = values['access-tokens'] ? required(values['api-key-file'], '--api-key-file with --access-tokens') : values['api-key-file']
   const apiKeys = async (): Promise<string[]> =>
     keyFile === undefined ? [] : (await nodeFiles.readText(keyFile)).split(/\r?\n/).filter((line) => line !== '')
-  if (values['access-tokens'] && keyFile === undefined) throw fail('usage', '--access-tokens goes with --api-key-file: keys pay for them')
   // A file that cannot be read shows now.
   await apiKeys()
   const calibrations = await namedCalibrations(await Promise.all(values.calibration.map((path) => nodeFiles.readText(path))), scoring)

@@ -1,5 +1,12 @@
+import * as crypto from '#crypto'
 import { platform } from '#platform'
+import { toHex } from '../../bytes/hex.ts'
+import { parseDocument } from '../../bytes/json.ts'
+import { Shape } from '../../bytes/shape.ts'
 import { fail, VeriteeError } from '../../errors.ts'
+import { policyFor } from '../../policy/index.ts'
+import { evaluateReport, maxReportBytes, maxSessionBytes, parseReport, parseSession, verifyReport } from '../../receipt/index.ts'
+import { ehbpWorkerKey } from '../../seal/ehbp/index.ts'
 import { keysetChanged, type Service } from '../establish.ts'
 import { type Answering, answerTo, openedHeaders } from '../exchange/answering.ts'
 import { type Call, modelOf, readCall } from '../exchange/call.ts'
@@ -8,9 +15,10 @@ import type { Mode } from '../exchange/holding.ts'
 import type { Judged, Proving } from '../exchange/proving.ts'
 import { passedOn, plainRefusal } from '../exchange/refusal.ts'
 import { PlainRefusal, type Recipient, type Sent, sendCall } from '../exchange/sending.ts'
-import { typedError } from '../proof/errors.ts'
+import { fetchText, readBody, serviceMessage } from '../fetch-text.ts'
+import { RejectedError, typedError } from '../proof/errors.ts'
 import type { Proof } from '../proof/proof.ts'
-import { WorkerKeys } from '../sealed/worker-keys.ts'
+import type { WorkerKeys } from '../sealed/worker-keys.ts'
 import type { TokenPurse } from '../tokens/purse.ts'
 import { documentsFrom, sendVerified } from './carrying.ts'
 import { type Held, ServiceKeeper } from './keeper.ts'
@@ -58,19 +66,9 @@ export async function openConnection(url: string | URL, options: ConnectionOptio
       keep: cache === undefined ? null : platform.keepReports(cache, settled.connect.now),
     })
     await keeper.current()
-    let purse: TokenPurse | null = null
-    try {
-      if (options.accessTokens === true) {
-        const { TokenPurse } = await import('../tokens/purse.ts')
-        const opened = new TokenPurse({ apiKey: settled.apiKey, open: openTransport })
-        const { release } = await sendVerified(keeper, AbortSignal.timeout(settled.proofTimeoutMs), (_, held) => opened.ready(held))
-        release()
-        purse = opened
-      }
-    } catch (error) {
-      keeper.close()
-      throw error
-    }
+    const purse = options.accessTokens
+      ? await (await import('../tokens/purse.ts')).openPurse(keeper, settled, openTransport, sendVerified, readBody, serviceMessage)
+      : null
     return new OpenConnection(base, settled, keeper, purse, options.onProof)
   } catch (error) {
     throw typedError(error)
@@ -97,7 +95,7 @@ class OpenConnection implements Connection {
   readonly #answers = new WeakMap<Response, Answering>()
   readonly #listeners = new Set<ProofListener>()
   readonly #sessions = new KnownSessions()
-  readonly #workers = new WorkerKeys()
+  #workers: WorkerKeys | undefined
 
   constructor(base: string, settled: Settled, keeper: ServiceKeeper, purse: TokenPurse | null, onProof: ProofListener | undefined) {
     this.#base = base
@@ -207,9 +205,10 @@ class OpenConnection implements Connection {
     const model = modelOf(call.body ?? new Uint8Array(0))
     // Nobody needs it for that, and a token would tell that its request is of whoever asked for the worker's evidence.
     const authorization = this.#purse === null ? this.#authorization(call) : {}
+    const workers = await this.#workersBehind()
     const recipient = async (): Promise<Recipient & { to: 'worker' }> => ({
       to: 'worker',
-      worker: await this.#workers.of(service, model, authorization),
+      worker: await workers.of(service, model, authorization),
     })
     const first = await recipient()
     try {
@@ -218,9 +217,32 @@ class OpenConnection implements Connection {
       // Its session has ended, or it has new keys: it read nothing. Another one, or the same one verified anew.
       const gone = error instanceof VeriteeError && (error.code === 'ehbp_stale_key' || (error instanceof PlainRefusal && error.status === 412))
       if (!gone) throw error
-      await this.#workers.drop(first.worker)
+      await workers.drop(first.worker)
       return sendCall(service, call, await recipient())
     }
+  }
+
+  /** Read where bodies are sealed to a worker, and not before; see `Tools` of `exchange/failing.ts`. */
+  async #workersBehind(): Promise<WorkerKeys> {
+    const { WorkerKeys } = await import('../sealed/worker-keys.ts')
+    this.#workers ??= new WorkerKeys([
+      fail,
+      VeriteeError,
+      RejectedError,
+      Shape,
+      parseDocument,
+      fetchText,
+      parseSession,
+      parseReport,
+      verifyReport,
+      evaluateReport,
+      policyFor,
+      ehbpWorkerKey,
+      (bytes) => toHex(crypto.randomBytes(bytes)),
+      maxReportBytes,
+      maxSessionBytes,
+    ])
+    return this.#workers
   }
 
   /**

@@ -89,7 +89,7 @@ export function settle(options: ConnectionOptions, defaultEncryptTo: 'none' | 'c
       releases: new HeldReleases({ now, memory }),
       verifierCache: createVerifierCache(),
       sealed: encryptTo !== 'none',
-      ...(apiKey === undefined || options.accessTokens === true ? {} : { apiKey }),
+      ...(apiKey === undefined || options.accessTokens ? {} : { apiKey }),
       ...(collateral === undefined ? {} : { collateral }),
     },
     mode,

@@ -1,14 +1,31 @@
-import * as crypto from '#crypto'
-import { toHex } from '../../bytes/hex.ts'
-import { parseDocument } from '../../bytes/json.ts'
-import { Shape } from '../../bytes/shape.ts'
-import { fail, VeriteeError } from '../../errors.ts'
-import { policyFor } from '../../policy/index.ts'
-import { evaluateReport, maxReportBytes, maxSessionBytes, parseReport, parseSession, type SealedWorker, verifyReport } from '../../receipt/index.ts'
-import { type EhbpKey, ehbpWorkerKey } from '../../seal/ehbp/index.ts'
+import type { parseDocument } from '../../bytes/json.ts'
+import type { Shape } from '../../bytes/shape.ts'
+import type { fail, VeriteeError } from '../../errors.ts'
+import type { policyFor } from '../../policy/index.ts'
+import type { evaluateReport, parseReport, parseSession, SealedWorker, verifyReport } from '../../receipt/index.ts'
+import type { EhbpKey, ehbpWorkerKey } from '../../seal/ehbp/index.ts'
 import type { Service } from '../establish.ts'
-import { fetchText } from '../fetch-text.ts'
-import { RejectedError } from '../proof/errors.ts'
+import type { fetchText } from '../fetch-text.ts'
+import type { RejectedError } from '../proof/errors.ts'
+
+/** What is used here of what every client has loaded; see `Tools` of `exchange/failing.ts`. */
+export type WorkerTools = readonly [
+  typeof fail,
+  typeof VeriteeError,
+  typeof RejectedError,
+  typeof Shape,
+  typeof parseDocument,
+  typeof fetchText,
+  typeof parseSession,
+  typeof parseReport,
+  typeof verifyReport,
+  typeof evaluateReport,
+  typeof policyFor,
+  typeof ehbpWorkerKey,
+  randomHex: (bytes: number) => string,
+  maxReportBytes: number,
+  maxSessionBytes: number,
+]
 
 /** A worker behind a controller that was verified here, over a nonce of this machine, and the key to seal bodies to. */
 export interface WorkerKey {
@@ -22,7 +39,6 @@ export interface WorkerKey {
   readonly key: EhbpKey
 }
 
-const shape = new Shape('service_refused')
 const maxSessions = 1024
 /** How many workers are tried before one is found that may be used. */
 const maxTries = 3
@@ -32,14 +48,19 @@ const maxTries = 3
  * again when its session or the age that the policy allows ends. What the controller lists are names to try and nothing more.
  */
 export class WorkerKeys {
+  readonly #tools: WorkerTools
   readonly #inUse = new Map<string, Promise<WorkerKey>>()
+
+  constructor(tools: WorkerTools) {
+    this.#tools = tools
+  }
 
   /** A worker for a model, the same one as long as it may serve. Throws the codes of `verifyReport`, `policy_*`, `session_mismatch`, `ehbp_key_absent`, `service_refused`. */
   async of(service: Service, model: string | null, authorization: { readonly [name: string]: string }): Promise<WorkerKey> {
     const name = JSON.stringify([service.report.keysetDigest, model])
     const known = await this.#inUse.get(name)?.catch(() => null)
     if (known !== null && known !== undefined && isGood(known, service)) return known
-    const begun = choose(service, model, authorization)
+    const begun = choose(this.#tools, service, model, authorization)
     this.#inUse.set(name, begun)
     begun.catch(() => {
       if (this.#inUse.get(name) === begun) this.#inUse.delete(name)
@@ -63,12 +84,13 @@ function isGood({ worker, expiresAt }: WorkerKey, { options }: Service): boolean
   )
 }
 
-async function choose(service: Service, model: string | null, headers: { readonly [name: string]: string }): Promise<WorkerKey> {
-  const ids = shuffled(await sessionIds(service, model, headers))
+async function choose(tools: WorkerTools, service: Service, model: string | null, headers: { readonly [name: string]: string }): Promise<WorkerKey> {
+  const [fail, VeriteeError, , , , , , , , , , , randomHex] = tools
+  const ids = shuffled(await sessionIds(tools, service, model, headers), randomHex)
   let failure: unknown = fail('service_refused', `expected a worker that serves ${model === null ? 'this' : JSON.stringify(model)}, found none`)
   for (const id of ids.slice(0, maxTries)) {
     try {
-      return await verifyWorker(service, id, headers)
+      return await verifyWorker(tools, service, id, headers)
     } catch (error) {
       if (!(error instanceof VeriteeError)) throw error
       failure = error
@@ -77,7 +99,13 @@ async function choose(service: Service, model: string | null, headers: { readonl
   throw failure
 }
 
-async function sessionIds(service: Service, model: string | null, headers: { readonly [name: string]: string }): Promise<string[]> {
+async function sessionIds(
+  [, , , Shape, parseDocument, fetchText, , , , , , , , , maxSessionBytes]: WorkerTools,
+  service: Service,
+  model: string | null,
+  headers: { readonly [name: string]: string },
+): Promise<string[]> {
+  const shape = new Shape('service_refused')
   const query = model === null ? '' : `?model=${encodeURIComponent(model)}`
   const text = await fetchText(service.transport, { method: 'GET', path: `/v1/aci/sessions${query}`, headers }, maxSessionBytes)
   const list = shape.record(parseDocument(text, { maxLength: maxSessionBytes, maxDepth: 12 }, 'service_refused', 'the list of sessions'), 'sessions')
@@ -87,17 +115,24 @@ async function sessionIds(service: Service, model: string | null, headers: { rea
 }
 
 /** By random bits of this machine, so that the controller cannot choose by the order of its list. */
-function shuffled(ids: readonly string[]): string[] {
-  const weights = new Map(ids.map((id) => [id, toHex(crypto.randomBytes(8))]))
+function shuffled(ids: readonly string[], randomHex: (bytes: number) => string): string[] {
+  const weights = new Map(ids.map((id) => [id, randomHex(8)]))
   return [...weights.keys()].sort((a, b) => ((weights.get(a) ?? '') < (weights.get(b) ?? '') ? -1 : 1))
 }
 
-async function verifyWorker(service: Service, sessionId: string, headers: { readonly [name: string]: string }): Promise<WorkerKey> {
+async function verifyWorker(
+  tools: WorkerTools,
+  service: Service,
+  sessionId: string,
+  headers: { readonly [name: string]: string },
+): Promise<WorkerKey> {
+  const [, , RejectedError, , , fetchText, parseSession, parseReport, verifyReport, evaluateReport, policyFor, ehbpWorkerKey, ...rest] = tools
+  const [randomHex, maxReportBytes, maxSessionBytes] = rest
   const { transport, options } = service
   const policy = policyFor(options.policy, 'worker')
   const sessionText = await fetchText(transport, { method: 'GET', path: `/v1/aci/sessions/${sessionId}`, headers }, maxSessionBytes)
   const session = await parseSession(sessionText, sessionId)
-  const nonce = toHex(crypto.randomBytes(32))
+  const nonce = randomHex(32)
   const attestedAt = options.now()
   const path = `/v1/veritee/workers/${sessionId}/attestation?nonce=${nonce}`
   const reportText = await fetchText(transport, { method: 'GET', path, headers }, maxReportBytes)

@@ -1,5 +1,5 @@
 import * as crypto from '#crypto'
-import { concatAll } from '../../bytes/bytes.ts'
+import { concatAll, fromUtf8 } from '../../bytes/bytes.ts'
 import { fail } from '../../errors.ts'
 import {
   accessTokenTerms,
@@ -12,13 +12,18 @@ import {
   tokenDirectoryPath,
   tokenIssuePath,
 } from '../../tokens/index.ts'
+import type { sendVerified } from '../connection/carrying.ts'
+import type { ServiceKeeper } from '../connection/keeper.ts'
+import type { Settled } from '../connection/options.ts'
 import type { Service } from '../establish.ts'
 import type { Call } from '../exchange/call.ts'
-import { PlainRefusal, type Sent } from '../exchange/sending.ts'
-import { fetchText, readBody, serviceMessage } from '../fetch-text.ts'
+import type { Sent } from '../exchange/sending.ts'
+import type { readBody, serviceMessage } from '../fetch-text.ts'
 import type { Transport } from '../transport.ts'
 
 export interface PurseOptions {
+  readonly readBody: typeof readBody
+  readonly serviceMessage: typeof serviceMessage
   readonly apiKey: string | null
   readonly open: (url: string, pin: string | null) => Transport
   /** Calls once after so many milliseconds, and keeps no process alive for it. */
@@ -43,6 +48,29 @@ interface Pool {
   batch: number
 }
 
+/**
+ * Opens a purse for a service, with the first tokens in it. The functions are handed over and not imported: of what both sides import, bundlers may make a file of its own, and every page would read
+ * that. Throws as {@link TokenPurse.ready}; the keeper is closed then.
+ */
+export async function openPurse(
+  keeper: ServiceKeeper,
+  { apiKey, proofTimeoutMs }: Pick<Settled, 'apiKey' | 'proofTimeoutMs'>,
+  open: PurseOptions['open'],
+  send: typeof sendVerified,
+  readAll: typeof readBody,
+  messageOf: typeof serviceMessage,
+): Promise<TokenPurse> {
+  try {
+    const purse = new TokenPurse({ apiKey, open, readBody: readAll, serviceMessage: messageOf })
+    const { release } = await send(keeper, AbortSignal.timeout(proofTimeoutMs), (_, held) => purse.ready(held))
+    release()
+    return purse
+  } catch (error) {
+    keeper.close()
+    throw error
+  }
+}
+
 /** A verified service, and where it is. */
 interface At {
   readonly service: Service
@@ -55,17 +83,18 @@ interface At {
  */
 export class TokenPurse {
   readonly #apiKey: string
-  readonly #open: PurseOptions['open']
+  readonly #options: PurseOptions
   readonly #later: NonNullable<PurseOptions['later']>
   readonly #pools = new Map<string, Pool>()
   readonly #receipts = new Map<string, string>()
   #closed = false
 
   /** Throws `usage` without an API key. */
-  constructor({ apiKey, open, later = wait }: PurseOptions) {
+  constructor(options: PurseOptions) {
+    const { apiKey, later = wait } = options
     if (apiKey === null) throw fail('usage', 'accessTokens: expected an apiKey to get them with')
     this.#apiKey = apiKey
-    this.#open = open
+    this.#options = options
     this.#later = later
   }
 
@@ -81,7 +110,8 @@ export class TokenPurse {
       const { terms, pool } = this.#poolOf(at.service)
       const authorization = tokenAuthorization(await this.#take(at, terms, pool))
       const sent = await send({ ...call, headers: { ...call.headers, authorization } }).catch((error: unknown) => {
-        if (left > 0 && error instanceof PlainRefusal && error.status === 401) return null
+        // A `PlainRefusal`.
+        if (left > 0 && error instanceof Error && 'status' in error && error.status === 401) return null
         throw error
       })
       if (sent !== null && (sent.response.status !== 401 || left === 0)) {
@@ -150,9 +180,12 @@ export class TokenPurse {
     if (this.#closed) throw new TypeError('the connection was closed')
     const challenge = accessTokenTerms(service.report.descriptor)
     if (challenge === null) return
-    const transport = this.#open(url, service.transport.spki)
+    const transport = this.#options.open(url, service.transport.spki)
     try {
-      const key = await keyOfDirectory(await fetchText(transport, { method: 'GET', path: tokenDirectoryPath }, maxDirectoryLength), terms)
+      const directory = await transport.send({ method: 'GET', path: tokenDirectoryPath })
+      const text = fromUtf8(await this.#options.readBody(directory, maxDirectoryLength))
+      if (directory.status !== 200) throw this.#refused(directory.status, text)
+      const key = await keyOfDirectory(text, terms)
       for (;;) {
         const pending = await Promise.all(Array.from({ length: pool.batch }, () => requestToken(key, challengeOf(challenge))))
         const signed = await this.#ask(transport, concatAll(pending.map(({ request }) => request)), pool.batch * modulusBytes)
@@ -172,12 +205,17 @@ export class TokenPurse {
   async #ask(transport: Transport, body: Uint8Array, expected: number): Promise<Uint8Array | null> {
     const headers = { authorization: `Bearer ${this.#apiKey}`, 'content-type': 'application/private-token-request' }
     const response = await transport.send({ method: 'POST', path: tokenIssuePath, headers, body })
-    const answer = await readBody(response, maxDirectoryLength)
+    const answer = await this.#options.readBody(response, maxDirectoryLength)
     if (response.status === 200 && answer.length === expected) return answer
     const text = new TextDecoder().decode(answer)
     if (response.status === 400 && text.includes('"access_token_batch_too_large"')) return null
-    const isKey = response.status === 401 || response.status === 403
-    throw fail(isKey ? 'access_tokens_unavailable' : 'service_refused', `no access tokens (${response.status}): ${serviceMessage(text)}`)
+    throw this.#refused(response.status, text)
+  }
+
+  /** 401 and 403 are about the API key. */
+  #refused(status: number, text: string): Error {
+    const code = status === 401 || status === 403 ? 'access_tokens_unavailable' : 'service_refused'
+    return fail(code, `no access tokens (${status}): ${this.#options.serviceMessage(text)}`)
   }
 
   #remember(receipt: string | undefined, authorization: string): void {
