@@ -10,6 +10,7 @@ import { eventOf, parseReceipt } from 'veritee/receipt'
 import { emptyState, epochWindow, parseAuditRecord, parseState, type Roster, type ScoringPolicy } from 'veritee/scoring'
 import { type AuditContext, auditProbe, sendProbe, unjudged, unreachable } from './audit/audit.ts'
 import { findFraud } from './audit/fraud.ts'
+import { inTime } from './audit/in-time.ts'
 import { namingOperators } from './audit/naming.ts'
 import { calibrationFor, type NamedCalibration } from './calibrations.ts'
 import { Clients } from './clients.ts'
@@ -306,7 +307,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
       canaries,
       // It went out above.
       commit: async () => undefined,
-      audit: inConversation(store, epoch, (probe) => auditOne(options, paths, named, epoch, probe)),
+      audit: inConversation(store, epoch, (probe) => inTime(closes, now, () => auditOne(options, paths, named, epoch, probe))),
       findFraud: async ({ evidence, record }, rivals) => {
         const known = record.keyset === null ? null : await named.of(record.keyset)
         const omittedFrom = record.reason === 'log_omitted' ? options.access : null

@@ -362,7 +362,8 @@ async function run(values: Values): Promise<number> {
         canariesPerEpoch: canaries,
         // Some time for the last answers; a time without any would tell probes from others.
         probingPart: Math.max(0.9, 1 - 300 / scoring.epoch.length),
-        parallel: 2,
+        // Who holds answers back as long as they may must not hold up the other probes; answers are run again one at a time.
+        parallel: 4,
         now,
         clockMs: () => performance.now(),
         signal: stop.signal,
