@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { ReceiptStore } from '../../src/store/receipt-store.ts'
-import { migrations } from '../../src/store/sqlite/schema.ts'
+import { applicationId, migrations } from '../../src/store/sqlite/schema.ts'
 import { openSqliteStore } from '../../src/store/sqlite/sqlite-store.ts'
-import { conformance, row } from './conformance.ts'
+import { conformance, roomy, row } from './conformance.ts'
 
 let directory = ''
 let count = 0
@@ -41,7 +41,7 @@ function edit(file: string, sql: string): void {
   database.close()
 }
 
-conformance(() => open(path()), 200_000)
+conformance(() => open(path()), 300_000)
 
 describe('the file', () => {
   test('holds what was put after it was closed, and is readable by its owner only', async () => {
@@ -100,6 +100,49 @@ describe('the file', () => {
     expect(store.usage).toMatchObject({ answers: 0, documents: 0 })
     await store.put([row('a')], [])
     await store.close()
+  })
+
+  test('of an earlier version is taken over as it is: every row by key, alias and account, and documents go with the last that cites them', async () => {
+    for (const version of [1, 2]) {
+      const file = path()
+      for (const statement of migrations.slice(0, version).flat()) edit(file, statement)
+      edit(file, `PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${version}`)
+      edit(
+        file,
+        `INSERT INTO receipts (number, key, alias, kind, at, keyset, session, box) VALUES (3, 'a', 'x', 0, 1, 'k', 's', 'box'), (4, 'b', NULL, 1, 1, 'k', NULL, 'box');
+         INSERT INTO documents (key, box) VALUES ('k', 'box'), ('s', 'box')`.replaceAll("'box'", "x'00'"),
+      )
+      if (version === 2) edit(file, "INSERT INTO accounts (number, account) VALUES (3, 'c'), (4, 'c')")
+      const store = await open(file)
+      expect(store.usage).toMatchObject({ answers: 1, refusals: 1, documents: 2 })
+      expect([await store.receipt('a'), await store.receipt('b')].map((box) => box?.length)).toEqual([1, 1])
+      expect((await store.receiptByAlias('x'))?.key).toBe('a')
+      const listed = async (of: ReceiptStore): Promise<unknown> => (await of.ofAccount('c', 0, 9, 1e6)).map(({ number, key }) => [number, key])
+      expect(await listed(store)).toEqual(
+        version === 1
+          ? []
+          : [
+              [3, 'a'],
+              [4, 'b'],
+            ],
+      )
+      await store.put([row('a'), row('c', { alias: 'x', account: 'c' })], [])
+      expect((await store.receiptByAlias('x'))?.key).toBe('a')
+      expect(await store.trim({ ...roomy, maxAnswers: 1, maxAgeSeconds: 1e9 }, 1000, 9)).toEqual({ receipts: 1, documents: ['s'] })
+      await store.close()
+      const again = await open(file)
+      expect(again.usage).toMatchObject({ answers: 1, refusals: 1, documents: 1 })
+      expect(await listed(again)).toEqual(
+        version === 1
+          ? [[5, 'c']]
+          : [
+              [4, 'b'],
+              [5, 'c'],
+            ],
+      )
+      expect(await again.receiptByAlias('x')).toBeNull()
+      await again.close()
+    }
   })
 
   test('does not grow beyond its bound, and takes rows again after old ones went', async () => {
@@ -165,13 +208,39 @@ describe('a file that is not what it should be is refused and left as it is', ()
     },
     'a table that lacks an index': async () => {
       const file = await made()
-      edit(file, 'DROP INDEX receipts_key')
+      edit(file, 'DROP INDEX receipts_refusals')
+      return file
+    },
+    'S3: two rows of one key': async () => {
+      const file = await made()
+      edit(
+        file,
+        'INSERT INTO receipts (number, key, alias, kind, at, keyset, session, box) SELECT 7, key, alias, kind, at, keyset, session, box FROM receipts',
+      )
+      return file
+    },
+    'S3: two rows of one alias': async () => {
+      const file = await made()
+      edit(
+        file,
+        "INSERT INTO receipts SELECT 7, 'b', 'x', kind, at, keyset, session, box, account FROM receipts; UPDATE receipts SET alias = 'x' WHERE number = 1",
+      )
+      return file
+    },
+    'S3: a number from which nobody can count on': async () => {
+      const file = await made()
+      edit(file, 'UPDATE receipts SET number = 9223372036854775807')
+      return file
+    },
+    'S3: a number below the first': async () => {
+      const file = await made()
+      edit(file, 'UPDATE receipts SET number = -9223372036854775807')
       return file
     },
     'damage in the middle': async () => {
       const file = await made()
       const bytes = await readFile(file)
-      await writeFile(file, Buffer.concat([bytes.subarray(0, 4096), Buffer.alloc(4096, 0xff), bytes.subarray(8192)]))
+      await writeFile(file, Buffer.concat([bytes.subarray(0, 16_384), Buffer.alloc(16_384, 0xff), bytes.subarray(32_768)]))
       return file
     },
     'cut in half': async () => {

@@ -153,12 +153,12 @@ export class Ledger {
     this.#archive = options.archive ?? ReceiptArchive.inMemory()
     this.#commits = new GroupCommit({
       write: (group) => this.#write(group),
-      after: () => this.#trim(),
+      after: () => this.#trim(this.#archive.trimInTurn(this.#seconds())),
       ...(options.onStore === undefined ? {} : { changed: options.onStore }),
       ...(options.retryMs === undefined ? {} : { retryMs: options.retryMs }),
     })
     // Receipts also grow old where nothing happens.
-    this.#sweep = setInterval(() => void this.#trim(), 60_000)
+    this.#sweep = setInterval(() => void this.#trim(this.#archive.trim(this.#seconds())), 60_000)
     this.#sweep.unref()
     // A head that could not be kept is followed by another.
     this.#heads = setInterval(() => void this.#logHead().catch(() => undefined), headMs)
@@ -348,8 +348,8 @@ export class Ledger {
   }
 
   /** What fails here is tried again after the next commit, and shows in the figures as what is not removed. */
-  async #trim(): Promise<void> {
-    const removed = await this.#archive.trim(this.#seconds()).catch(() => 0)
+  async #trim(removal: Promise<number>): Promise<void> {
+    const removed = await removal.catch(() => 0)
     this.#removed += removed
   }
 

@@ -3,8 +3,12 @@ import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { fail } from 'veritee/errors'
 import { sqliteFailure } from './failure.ts'
-import { applicationId, migrations } from './schema.ts'
+import { applicationId, comparable, migrations, tablesOf } from './schema.ts'
 
+/** Of new files. Rows of some KB fill four times as many pages of 4 KB, and each is a call to the kernel, twice: into the log, and from there into the file. */
+const pageBytes = 16_384
+/** Of the log, which is written over from its beginning and not cut as long as it stays below the limit: what is there already need not be allocated. */
+const [logLimit, logBytes] = [8 << 20, 7 << 20]
 const headerBytes = 100
 const magic = Buffer.from('SQLite format 3\0')
 
@@ -18,13 +22,15 @@ export async function openDatabase(path: string, maxBytes: number): Promise<Data
     await prepareFile(path)
     const database = new DatabaseSync(path, { allowExtension: false })
     try {
-      database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON')
+      database.exec(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA page_size = ${pageBytes}`)
       checkOurs(database, path)
-      database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 8388608')
+      database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = ${logLimit}`)
       migrate(database, path)
       // What no bound on rows can: a commit beyond this fails, whatever became of the removal of old rows.
       const pageSize = pragma(database, 'page_size')
-      database.exec(`PRAGMA max_page_count = ${Math.ceil((maxBytes * 1.25) / pageSize) + 64}`)
+      database.exec(
+        `PRAGMA max_page_count = ${Math.ceil((maxBytes * 1.25 + 262_144) / pageSize)}; PRAGMA wal_autocheckpoint = ${Math.floor(logBytes / pageSize)}`,
+      )
       return database
     } catch (error) {
       database.close()
@@ -72,8 +78,8 @@ function checkOurs(database: DatabaseSync, path: string): void {
   if (check !== 'ok')
     throw fail('receipt_store_invalid', `expected an undamaged file in ${path}; it is left as it is. Move it away to begin a new one`)
   const version = pragma(database, 'user_version')
-  const found = database.prepare("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY rowid").all()
-  const fresh = version === 0 && pragma(database, 'application_id') === 0 && found.length === 0
+  const found = comparable(database)
+  const fresh = version === 0 && pragma(database, 'application_id') === 0 && found === ''
   if (fresh) return
   if (pragma(database, 'application_id') !== applicationId || version < 1)
     throw fail('receipt_store_invalid', `expected a file of receipts in ${path}, found another database; it is left as it is`)
@@ -82,8 +88,7 @@ function checkOurs(database: DatabaseSync, path: string): void {
       'receipt_store_invalid',
       `expected version ${migrations.length} or an earlier one in ${path}, found ${version}: a later release wrote it`,
     )
-  const expected = migrations.slice(0, version).flat()
-  if (found.map(({ sql }) => String(sql)).join('\n') !== expected.join('\n'))
+  if (found !== tablesOf(version))
     throw fail('receipt_store_invalid', `expected the tables of version ${version} and nothing else in ${path}, found others`)
 }
 

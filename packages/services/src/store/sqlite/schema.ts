@@ -1,9 +1,11 @@
+import { DatabaseSync } from 'node:sqlite'
+
 /** "VTRE" in ASCII, in the header of the file: what tells our file from any other. */
 export const applicationId = 0x56545245
 
 /**
  * The statements that make the tables, by version; `user_version` in the header says how many ran. A version is never edited once it was released: the next
- * one is added. What stands in the file must be these very statements, since a file that somebody else wrote could hold triggers.
+ * one is added. What stands in the file must be what these very statements make, since a file that somebody else wrote could hold triggers.
  */
 export const migrations: readonly (readonly string[])[] = [
   [
@@ -46,4 +48,38 @@ export const migrations: readonly (readonly string[])[] = [
 ) STRICT`,
     'CREATE UNIQUE INDEX authority_key ON authority (name, key)',
   ],
+  [
+    // Each of them dirtied pages of its own for every row. What they found is kept in memory, and read back when the file is opened.
+    'DROP INDEX receipts_key',
+    'DROP INDEX receipts_alias',
+    'DROP INDEX receipts_kind',
+    'DROP INDEX receipts_keyset',
+    'DROP INDEX receipts_session',
+    'CREATE INDEX receipts_refusals ON receipts (kind) WHERE kind = 1',
+    // Of rows that are not in `accounts` yet.
+    'ALTER TABLE receipts ADD COLUMN account TEXT',
+  ],
 ]
+
+/** The statements that stand in the schema of a file of this version, as {@link comparable}. */
+export function tablesOf(version: number): string {
+  const database = new DatabaseSync(':memory:')
+  try {
+    for (const statement of migrations.slice(0, version).flat()) database.exec(statement)
+    return comparable(database)
+  } finally {
+    database.close()
+  }
+}
+
+/** Every statement of a schema in order, without the white space that says nothing: how SQLite writes a column that was added may change between its versions. */
+export function comparable(database: DatabaseSync): string {
+  const found = database.prepare("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY rowid").all()
+  return found
+    .map(({ sql }) =>
+      String(sql)
+        .replaceAll(/\s+/g, ' ')
+        .replaceAll(/ ?([(),]) ?/g, '$1'),
+    )
+    .join('\n')
+}

@@ -10,23 +10,27 @@ import {
   type StoreUsage,
   type Trimmed,
 } from '../receipt-store.ts'
+import { AccountRows } from './account-rows.ts'
 import { sqliteFailure } from './failure.ts'
+import { NameIndex, type NameKind } from './name-index.ts'
 import { openDatabase, pragma } from './open.ts'
 import { SqliteAuthority } from './sqlite-authority.ts'
 
 const kinds = { answer: 0, refusal: 1 } as const
+/** No number that counting reaches, and one that JavaScript can tell from the next. */
+const maxNumber = 2 ** 48
+/** The newest number, of rows that are there or were: what an account has kept of one that is gone is never said of another. */
+const numbers = `SELECT ifnull((SELECT min(number) FROM receipts), 1) > 0 AS counted,
+  min(?, max(ifnull((SELECT max(number) FROM receipts), 0), ifnull((SELECT max(number) FROM accounts), 0))) AS newest`
 
-// By place, since for each name SQLite looks through all.
-const insertReceipt = `INSERT INTO receipts (key, alias, kind, at, keyset, session, box) VALUES
-  (?1, CASE WHEN EXISTS (SELECT 1 FROM receipts WHERE alias = ?2) THEN NULL ELSE ?2 END, ?3, ?4, ?5, ?6, ?7)
-  ON CONFLICT (key) DO NOTHING`
-const removal = (which: string): string => `DELETE FROM receipts WHERE number IN (${which}) RETURNING number, kind, keyset, session`
-const removeDocument = `DELETE FROM documents WHERE key = :key
-  AND NOT EXISTS (SELECT 1 FROM receipts WHERE keyset = :key) AND NOT EXISTS (SELECT 1 FROM receipts WHERE session = :key)`
+const removal = (which: string): string => `DELETE FROM receipts WHERE number IN (${which}) RETURNING number, key, alias, kind, keyset, session`
 
 /**
  * Opens a store in a file: write-ahead log, one process, every commit synced before it resolves (`synchronous = FULL`). The calls block while the disk works,
  * as `node:sqlite` does; callers commit in groups. Throws as {@link openDatabase}.
+ *
+ * Rows go to the end of one table and into no index that is sorted by their names: which row has a name is kept in memory, as are the citations of documents,
+ * and both are read back here. So a commit writes little more than the rows themselves.
  */
 export async function openSqliteStore(path: string, options: { readonly maxBytes: number }): Promise<ReceiptStore> {
   const database = await openDatabase(path, options.maxBytes)
@@ -38,30 +42,27 @@ export async function openSqliteStore(path: string, options: { readonly maxBytes
   }
 }
 
+interface Added {
+  readonly number: number
+  readonly alias: string | null
+  readonly row: ReceiptRow
+}
+
 class SqliteStore implements ReceiptStore {
   readonly authority: SqliteAuthority
   readonly #path: string
   readonly #database: DatabaseSync
   readonly #statements: Readonly<
-    Record<
-      | 'insert'
-      | 'account'
-      | 'unaccount'
-      | 'accounted'
-      | 'document'
-      | 'there'
-      | 'find'
-      | 'alias'
-      | 'read'
-      | 'excess'
-      | 'old'
-      | 'aged'
-      | 'forget'
-      | 'pages',
-      StatementSync
-    >
+    Record<'insert' | 'document' | 'there' | 'names' | 'row' | 'read' | 'refusals' | 'answers' | 'old' | 'aged' | 'forget' | 'pages', StatementSync>
   >
   readonly #pageSize: number
+  readonly #names = new NameIndex()
+  readonly #accounts: AccountRows
+  /** How many rows cite a document: few documents, each cited by many. */
+  readonly #cited = new Map<string, number>()
+  #newest: number
+  /** No answer has a lower number. */
+  #oldestAnswer = 0
   /** Unix seconds: none of the oldest was from before that when they were looked at last. */
   #noneBefore: number | null = null
   readonly #counts = { answers: 0, refusals: 0, documents: 0 }
@@ -72,33 +73,34 @@ class SqliteStore implements ReceiptStore {
     this.authority = new SqliteAuthority(database, (run) => this.#transaction(run))
     const prepare = (sql: string): StatementSync => database.prepare(sql)
     this.#statements = {
-      insert: prepare(insertReceipt),
-      account: prepare('INSERT OR REPLACE INTO accounts (number, account) VALUES (?, ?)'),
-      unaccount: prepare('DELETE FROM accounts WHERE number = ?'),
-      accounted: prepare(
-        `SELECT number, key, box FROM (
-           SELECT number, key, box, sum(length(box)) OVER (ORDER BY number) - length(box) AS before FROM (
-             SELECT r.number AS number, key, box FROM accounts AS a JOIN receipts AS r USING (number)
-             WHERE account = ? AND a.number > ? AND length(box) <= ${maxBoxBytes} ORDER BY a.number LIMIT ?))
-         WHERE before < ? ORDER BY number`,
-      ),
+      // By place, since for each name SQLite looks through all.
+      insert: prepare('INSERT INTO receipts (number, key, alias, kind, at, keyset, session, box, account) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)'),
       document: prepare('INSERT INTO documents (key, box) VALUES (?, ?) ON CONFLICT (key) DO NOTHING'),
       there: prepare('SELECT 1 FROM documents WHERE key = ?'),
-      find: prepare(`SELECT box FROM receipts WHERE key = ? AND length(box) <= ${maxBoxBytes}`),
-      alias: prepare(`SELECT key, box FROM receipts WHERE alias = ? AND length(box) <= ${maxBoxBytes}`),
+      names: prepare('SELECT key, alias FROM receipts WHERE number = ?'),
+      row: prepare(`SELECT key, box FROM receipts WHERE number = ? AND length(box) <= ${maxBoxBytes}`),
       read: prepare(`SELECT box FROM documents WHERE key = ? AND length(box) <= ${maxBoxBytes}`),
-      excess: prepare(removal('SELECT number FROM receipts WHERE kind = ? ORDER BY number LIMIT ?')),
+      refusals: prepare(removal(`SELECT number FROM receipts WHERE kind = ${kinds.refusal} ORDER BY number LIMIT ?`)),
+      answers: prepare(removal(`SELECT number FROM receipts WHERE number >= ? AND kind <> ${kinds.refusal} ORDER BY number LIMIT ?`)),
       old: prepare('SELECT EXISTS (SELECT 1 FROM (SELECT at FROM receipts ORDER BY number LIMIT :most) WHERE at < :oldest) AS found'),
       aged: prepare(removal('SELECT number FROM (SELECT number, at FROM receipts ORDER BY number LIMIT :most) WHERE at < :oldest')),
-      forget: prepare(removeDocument),
+      forget: prepare('DELETE FROM documents WHERE key = ?'),
       // As functions: after a commit a pragma is compiled anew each time.
       pages: prepare('SELECT page_count - freelist_count AS used FROM pragma_page_count(), pragma_freelist_count()'),
     }
     this.#pageSize = pragma(database, 'page_size')
-    const count = (sql: string, ...values: number[]): number => Number(prepare(sql).get(...values)?.n ?? 0)
-    this.#counts.answers = count('SELECT count(*) AS n FROM receipts WHERE kind = ?', kinds.answer)
-    this.#counts.refusals = count('SELECT count(*) AS n FROM receipts WHERE kind = ?', kinds.refusal)
-    this.#counts.documents = count('SELECT count(*) AS n FROM documents')
+    this.#counts.documents = Number(prepare('SELECT count(*) AS n FROM documents').get()?.n)
+    const { newest, counted } = prepare(numbers).get(maxNumber) ?? {}
+    this.#newest = Number(newest)
+    if (this.#newest >= maxNumber || counted !== 1) throw this.#invalid()
+    // Columns that come before the box: what does not fit into a row's page is not read.
+    const all = prepare('SELECT number, key, alias, kind, keyset, session FROM receipts ORDER BY number')
+    for (const { number, key, alias, kind, keyset, session } of all.iterate()) {
+      const named = { number: Number(number), alias: alias === null ? null : String(alias) }
+      if (!this.#name(named.number, String(key), named.alias)) throw this.#invalid()
+      this.#count(kind === kinds.refusal ? 'refusal' : 'answer', [keyset, session], 1)
+    }
+    this.#accounts = new AccountRows(database)
   }
 
   get usage(): StoreUsage {
@@ -106,46 +108,60 @@ class SqliteStore implements ReceiptStore {
   }
 
   async put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<readonly string[]> {
-    const { insert, document } = this.#statements
-    const added = { answers: 0, refusals: 0, documents: 0 }
+    const { insert, document, there } = this.#statements
+    const added: Added[] = []
     const cited = new Set<string>()
     for (const { keyset, session } of rows) for (const key of [keyset, session]) if (key !== null) cited.add(key)
-    let missing: string[] = []
-    this.#transaction(() => {
-      for (const { key, box } of documents) added.documents += Number(document.run(key, box).changes)
-      for (const { key, alias, kind, at, keyset, session, account, box } of rows) {
-        const { changes, lastInsertRowid } = insert.run(key, alias, kinds[kind], at, keyset, session, box)
-        if (Number(changes) === 0) continue
-        added[kind === 'answer' ? 'answers' : 'refusals']++
-        if (account !== null) this.#statements.account.run(lastInsertRowid, account)
+    try {
+      const { missing, news, written } = this.#transaction(() => {
+        let news = 0
+        for (const { key, box } of documents) news += Number(document.run(key, box).changes)
+        for (const row of rows) {
+          const { key, kind, at, keyset, session, account, box } = row
+          if (this.#find('key', key) !== null) continue
+          const alias = row.alias === null || this.#find('alias', row.alias) !== null ? null : row.alias
+          const number = this.#newest + added.length + 1
+          insert.run(number, key, alias, kinds[kind], at, keyset, session, box, account)
+          // Those that come after it in the same group are to find it.
+          this.#names.add('key', key, number)
+          if (alias !== null) this.#names.add('alias', alias, number)
+          added.push({ number, alias, row })
+        }
+        return { missing: [...cited].filter((key) => there.get(key) === undefined), news, written: this.#accounts.write() }
+      })
+      this.#newest += added.length
+      this.#counts.documents += news
+      if (written) this.#accounts.written()
+      for (const { number, row } of added) {
+        this.#count(row.kind, [row.keyset, row.session], 1)
+        if (row.account !== null) this.#accounts.add(number, row.account)
       }
-      missing = [...cited].filter((key) => this.#statements.there.get(key) === undefined)
-    })
-    for (const name of ['answers', 'refusals', 'documents'] as const) this.#counts[name] += added[name]
-    return missing
+      return missing
+    } catch (error) {
+      for (const { number, alias, row } of added) this.#unname(number, row.key, alias)
+      throw error
+    }
   }
 
   async receipt(key: string): Promise<Uint8Array | null> {
-    return this.#attempt(() => blob(this.#statements.find.get(key)?.box))
+    return this.#attempt(() => this.#row(this.#find('key', key)))?.box ?? null
   }
 
   async receiptByAlias(alias: string): Promise<{ key: string; box: Uint8Array } | null> {
-    const row = this.#attempt(() => this.#statements.alias.get(alias))
-    const box = blob(row?.box)
-    return box === null ? null : { key: String(row?.key), box }
+    return this.#attempt(() => this.#row(this.#find('alias', alias)))
   }
 
   async document(key: string): Promise<Uint8Array | null> {
-    return this.#attempt(() => blob(this.#statements.read.get(key)?.box))
+    const box = this.#attempt(() => this.#statements.read.get(key)?.box)
+    return box instanceof Uint8Array ? box : null
   }
 
   async ofAccount(account: string, after: number, most: number, mostBytes: number): Promise<readonly AccountRow[]> {
-    const rows = this.#attempt(() => this.#statements.accounted.all(account, after, most, mostBytes))
-    return rows.flatMap(({ number, key, box }) => (box instanceof Uint8Array ? [{ number: Number(number), key: String(key), box }] : []))
+    return this.#attempt(() => this.#accounts.page(account, after, most, mostBytes))
   }
 
   async trim(bounds: StoreBounds, now: number, most: number): Promise<Trimmed> {
-    const { excess, old, aged, forget } = this.#statements
+    const { refusals, answers, old, aged } = this.#statements
     const oldest = now - bounds.maxAgeSeconds
     const surplus = Math.min(most, this.#counts.refusals - bounds.maxRefusals)
     const beyond = this.#attempt(() => this.#bytes()) > bounds.maxBytes ? most : this.#counts.answers - bounds.maxAnswers
@@ -153,38 +169,89 @@ class SqliteStore implements ReceiptStore {
     const expired = oldest !== this.#noneBefore && this.#attempt(() => old.get({ most, oldest }))?.found === 1
     if (!expired) this.#noneBefore = oldest
     if (surplus <= 0 && beyond <= 0 && !expired) return { receipts: 0, documents: [] }
-    const counts = { ...this.#counts }
-    const documents: string[] = []
-    let receipts = 0
-    const removed = (rows: readonly Record<string, unknown>[]): void => {
-      for (const { number, kind, keyset, session } of rows) {
-        receipts++
-        if (typeof number === 'number') this.#statements.unaccount.run(number)
-        counts[kind === kinds.refusal ? 'refusals' : 'answers']--
-        for (const key of [keyset, session]) {
-          if (typeof key !== 'string' || Number(forget.run({ key }).changes) === 0) continue
-          counts.documents--
-          documents.push(key)
-        }
-      }
-    }
     // Lost in a crash, these rows come back and go again: no sync is worth waiting for.
     this.#database.exec('PRAGMA synchronous = NORMAL')
     try {
-      this.#transaction(() => {
-        if (surplus > 0) removed(excess.all(kinds.refusal, surplus))
-        if (beyond > 0 && receipts < most) removed(excess.all(kinds.answer, Math.min(most - receipts, beyond)))
-        if (receipts < most) removed(aged.all({ most: most - receipts, oldest }))
+      const { gone, documents, oldestAnswer } = this.#transaction(() => {
+        const gone: Record<string, unknown>[] = []
+        let oldestAnswer = this.#oldestAnswer
+        if (surplus > 0) gone.push(...refusals.all(surplus))
+        if (beyond > 0 && gone.length < most) {
+          const removed = answers.all(oldestAnswer, Math.min(most - gone.length, beyond))
+          for (const { number } of removed) oldestAnswer = Math.max(oldestAnswer, Number(number) + 1)
+          gone.push(...removed)
+        }
+        if (gone.length < most) gone.push(...aged.all({ most: most - gone.length, oldest }))
+        for (const { number } of gone) this.#accounts.remove(Number(number))
+        return { gone, documents: this.#forget(gone), oldestAnswer }
       })
+      for (const { number, key, alias, kind, keyset, session } of gone) {
+        this.#unname(Number(number), String(key), alias === null ? null : String(alias))
+        this.#accounts.removed(Number(number))
+        this.#count(kind === kinds.refusal ? 'refusal' : 'answer', [keyset, session], -1)
+      }
+      this.#counts.documents -= documents.length
+      this.#oldestAnswer = oldestAnswer
+      return { receipts: gone.length, documents }
     } finally {
       this.#database.exec('PRAGMA synchronous = FULL')
     }
-    Object.assign(this.#counts, counts)
-    return { receipts, documents }
   }
 
   async close(): Promise<void> {
-    if (this.#database.isOpen) this.#database.close()
+    if (!this.#database.isOpen) return
+    try {
+      this.#transaction(() => this.#accounts.write(true))
+    } catch {
+      // They stand in their rows, and are read back from there.
+    }
+    this.#database.close()
+  }
+
+  /** Removes documents that nothing cites once these rows are gone; gives which were there. */
+  #forget(gone: readonly Record<string, unknown>[]): string[] {
+    const fewer = new Map<string, number>()
+    for (const { keyset, session } of gone)
+      for (const key of [keyset, session]) if (typeof key === 'string') fewer.set(key, (fewer.get(key) ?? 0) + 1)
+    const uncited = [...fewer].filter(([key, less]) => (this.#cited.get(key) ?? 0) <= less)
+    return uncited.filter(([key]) => Number(this.#statements.forget.run(key).changes) > 0).map(([key]) => key)
+  }
+
+  /** The number of the row of this name, which the row itself confirms. */
+  #find(kind: NameKind, name: string): number | null {
+    return this.#names.find(kind, name, (number) => this.#statements.names.get(number)?.[kind] === name)
+  }
+
+  #row(number: number | null): { key: string; box: Uint8Array } | null {
+    const { key, box } = (number === null ? undefined : this.#statements.row.get(number)) ?? {}
+    return typeof key === 'string' && box instanceof Uint8Array ? { key, box } : null
+  }
+
+  /** False where another row has one of these names: no two rows of ours do. */
+  #name(number: number, key: string, alias: string | null): boolean {
+    if (this.#find('key', key) !== null || (alias !== null && this.#find('alias', alias) !== null)) return false
+    this.#names.add('key', key, number)
+    if (alias !== null) this.#names.add('alias', alias, number)
+    return true
+  }
+
+  #unname(number: number, key: string, alias: string | null): void {
+    this.#names.remove('key', key, number)
+    if (alias !== null) this.#names.remove('alias', alias, number)
+  }
+
+  #count(kind: ReceiptRow['kind'], cited: readonly unknown[], by: 1 | -1): void {
+    this.#counts[kind === 'answer' ? 'answers' : 'refusals'] += by
+    for (const key of cited) {
+      if (typeof key !== 'string') continue
+      const count = (this.#cited.get(key) ?? 0) + by
+      if (count > 0) this.#cited.set(key, count)
+      else this.#cited.delete(key)
+    }
+  }
+
+  #invalid(): Error {
+    return fail('receipt_store_invalid', `expected rows in ${this.#path} as they are written here, found others; the file is left as it is`)
   }
 
   #bytes(): number {
@@ -214,8 +281,4 @@ class SqliteStore implements ReceiptStore {
       throw sqliteFailure(this.#path, cause)
     }
   }
-}
-
-function blob(value: unknown): Uint8Array | null {
-  return value instanceof Uint8Array ? value : null
 }

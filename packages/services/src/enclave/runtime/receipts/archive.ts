@@ -11,8 +11,8 @@ import { decodeRecord, encodeRecord, type ReceiptRecord } from './record.ts'
 export const defaultBounds: StoreBounds = { maxAnswers: 250_000, maxRefusals: 10_000, maxAgeSeconds: 30 * 86_400, maxBytes: 1 << 30 }
 /** And in memory. */
 const memoryBounds: StoreBounds = { maxAnswers: 10_000, maxRefusals: 1_000, maxAgeSeconds: 30 * 86_400, maxBytes: 64 << 20 }
-/** Rows removed in one go, beside a commit. */
-const trimAtOnce = 64
+/** Rows removed in one go, beside a commit; and how many are put before it is time again, since few at a time cost more for each: at most a thousandth of what is kept. */
+const [trimAtOnce, trimEvery] = [128, 64]
 /** Of boxes that are opened in one go. */
 const maxPageBytes = 16 << 20
 /** Documents known to be in the store. Forgetting one costs a needless write. */
@@ -39,6 +39,7 @@ export class ReceiptArchive {
   /** A keyset digest begins with `sha256:`, a session id does not: no name is of both kinds. */
   readonly #citedNames = new Map<string, string>()
   #rejected = 0
+  #untrimmed = 0
 
   private constructor(store: ReceiptStore, sealing: SealingKey, bounds: StoreBounds, source: ReceiptArchive['source']) {
     this.bounds = bounds
@@ -122,6 +123,7 @@ export class ReceiptArchive {
     }
     if (wanted.size > 0) await this.#store.put([], [...wanted.values()])
     for (const key of cited.keys()) this.#remember(key)
+    this.#untrimmed += records.length
   }
 
   /** By receipt id or chat id; null for what is not there, is past its age, or does not open. Who may have it is the caller's question. */
@@ -172,9 +174,16 @@ export class ReceiptArchive {
 
   /** Removes some of what is beyond the bounds; gives how many receipts went. */
   async trim(now: number): Promise<number> {
+    this.#untrimmed = 0
     const { receipts, documents } = await this.#store.trim(this.bounds, now, trimAtOnce)
     for (const key of documents) this.#known.delete(key)
     return receipts
+  }
+
+  /** {@link trim} where enough was put since the last time, or there are too many bytes. */
+  async trimInTurn(now: number): Promise<number> {
+    const due = this.#untrimmed >= Math.min(trimEvery, this.bounds.maxAnswers / 1000) || this.#store.usage.bytes > this.bounds.maxBytes
+    return due ? this.trim(now) : 0
   }
 
   close(): Promise<void> {
