@@ -175,19 +175,23 @@ export class ReceiptArchive {
   /** Removes some of what is beyond the bounds; gives how many receipts went. */
   async trim(now: number): Promise<number> {
     this.#untrimmed = 0
-    const { receipts, documents } = await this.#store.trim(this.bounds, now, trimAtOnce)
-    for (const key of documents) this.#known.delete(key)
-    return receipts
+    return this.#remove(this.bounds, now)
   }
 
-  /** {@link trim} where enough was put since the last time, or there are too many bytes. */
+  /** The same after a commit: what is only too many waits until enough was put since the last time. */
   async trimInTurn(now: number): Promise<number> {
-    const due = this.#untrimmed >= Math.min(trimEvery, this.bounds.maxAnswers / 1000) || this.#store.usage.bytes > this.bounds.maxBytes
-    return due ? this.trim(now) : 0
+    const due = this.#untrimmed >= Math.min(trimEvery, this.bounds.maxAnswers / 1000)
+    return due ? this.trim(now) : this.#remove({ ...this.bounds, maxAnswers: Number.MAX_SAFE_INTEGER, maxRefusals: Number.MAX_SAFE_INTEGER }, now)
   }
 
   close(): Promise<void> {
     return this.#store.close()
+  }
+
+  async #remove(bounds: StoreBounds, now: number): Promise<number> {
+    const { receipts, documents } = await this.#store.trim(bounds, now, trimAtOnce)
+    for (const key of documents) this.#known.delete(key)
+    return receipts
   }
 
   #remember(key: string): void {
