@@ -101,7 +101,16 @@ async function audited(copy: Copy, named: NamedReports | null, direct: Path['kno
   } as unknown as Path['connection']
   const operators = direct === null ? [controllerOperator] : []
   const path: Path = { connection, evidence: new WeakMap([[proof, evidence]]), operators, known: direct, apiKey: null }
-  const probe = { index: 0, program: 'script', messages: [], options: { stream: false, max_tokens: 1 }, account: 0, canary: null, order: null }
+  const probe = {
+    index: 0,
+    program: 'script',
+    messages: [],
+    options: { stream: false, max_tokens: 1 },
+    account: 0,
+    canary: null,
+    order: null,
+    seed: null,
+  }
   const found = await auditProbe(await contextOf(named), path, 'demo-model', probe as unknown as Probe)
   // Whatever came of it, it is a record that readers of records take.
   await verifyAuditRecord(await signAuditRecord(found.record, fixedKey(1)))
