@@ -41,7 +41,7 @@ export async function issueTokens(
     const signed: Buffer[] = []
     for (const element of blinded) {
       signed.push(issuer.sign(element))
-      // A hundred in one go would hold up every stream by a tenth of a second.
+      // A hundred in one go would hold up every stream that is under way.
       await new Promise((resolve) => setImmediate(resolve))
     }
     tokens.totals.issued += signed.length

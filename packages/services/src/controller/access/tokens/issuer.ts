@@ -2,7 +2,7 @@ import { constants, generateKeyPair, type KeyObject, privateDecrypt, publicEncry
 import { promisify } from 'node:util'
 import { modulusBytes, type ParsedToken, parseTokenKey, type TokenKey, type TokenKeyTerms, tokenKeySpki } from 'veritee/tokens'
 
-/** Tokens of one key. Each that was issued may be spent, and is then remembered until the key ends: some 100 bytes of memory. */
+/** Tokens of one key. Each that was issued may be spent, and is then remembered until the key ends: some 70 bytes of memory each. */
 const maxIssued = 1 << 19
 
 /** SHA-384 for message and mask, a salt of 48 bytes (RFC 9578 section 6.5). */
@@ -61,7 +61,7 @@ export class TokenIssuer {
     return Buffer.compare(blinded, this.#modulus) < 0
   }
 
-  /** The blind signature of an element (RFC 9474 section 4.3). About a millisecond, in which nothing else runs. */
+  /** The blind signature of an element (RFC 9474 section 4.3). While it is made nothing else runs. */
   sign(blinded: Uint8Array): Buffer {
     const signed = privateDecrypt({ key: this.#privateKey, padding: constants.RSA_NO_PADDING }, blinded)
     // A signature that was miscalculated would tell the key to whoever gets it.
