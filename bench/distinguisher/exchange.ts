@@ -11,6 +11,8 @@ export interface Sighting {
   readonly question: Observed
   /** Reports, sessions, receipts that were asked for between this question and the next of this client. */
   readonly also: readonly Observed[]
+  /** What came to a worker of these; null where nobody looked on. Where several requests of users came at once, theirs would be among them: here one comes after the other. */
+  readonly behind: { readonly question: Observed | null; readonly also: readonly Observed[] } | null
   /** The body in clear: where it was sealed to a worker, the worker has it. */
   readonly body: { readonly [member: string]: unknown }
   /** Members in their order. */
@@ -34,26 +36,49 @@ interface Message {
 const textOf = ({ body }: Sighting): string =>
   ((body.messages as readonly Message[] | undefined) ?? []).map(({ content }) => String(content)).join('\n')
 
+/**
+ * From where it is looked at. `controller`: accounts, connections of clients, and what is in bodies, also in those that a worker alone can open: the two tell each other. `tokens`: the same where requests come
+ * with anonymous tokens, so that there is no account, and what belongs together is told by the connection. `worker`: what a controller passes on, without accounts and connections of clients.
+ */
+export const places = ['controller', 'tokens', 'worker'] as const
+export type Place = (typeof places)[number]
+
+/** Of whom a request is, as far as can be told there. */
+function whose(place: Place, one: Sighting, i: number): string {
+  return place === 'controller' ? one.account : place === 'tokens' ? `connection ${one.question.socket}` : `question ${i}`
+}
+
 /** Features of all sightings, which are in the order of time. */
-export function featuresOf(sightings: readonly Sighting[], epochSeconds = 3600): readonly Features[] {
+export function featuresOf(sightings: readonly Sighting[], epochSeconds = 3600, place: Place = 'controller'): readonly Features[] {
   const history = new Map<string, Sighting[]>()
   const said = new Map<string, Set<string>>()
   let last = 0
-  return sightings.map((one) => {
-    const earlier = history.get(one.account) ?? []
+  return sightings.map((given, i) => {
+    const one = seenAt(place, given)
+    const asker = whose(place, one, i)
+    const earlier = history.get(asker) ?? []
     const found = new Map<string, number>()
     const put = (group: Group, name: string, value: number): void => void found.set(`${group}: ${name}`, value)
     wire(one, put)
     parameters(one, put)
     sizes(one, put)
     times(one, earlier, last, epochSeconds, put)
+    if (place !== 'worker') account(one, earlier, place, put)
     fetches(one, put)
     text(textOf(one), put)
     repeated(one, earlier, said, put)
-    history.set(one.account, [...earlier, one])
+    history.set(asker, [...earlier, one])
     last = one.at
     return found
   })
+}
+
+function seenAt(place: Place, one: Sighting): Sighting {
+  if (place !== 'worker') return one
+  const { question = null, also = [] } = one.behind ?? {}
+  // Lengths are those of what it opened; without anybody who looks on, its headers are those that a controller writes.
+  const { bodyLength, answerLength } = one.question
+  return { ...one, question: { ...(question ?? { ...one.question, headers: [], socket: 0, before: 0 }), bodyLength, answerLength }, also }
 }
 
 type Put = (group: Group, name: string, value: number) => void
@@ -113,7 +138,10 @@ function times(one: Sighting, earlier: readonly Sighting[], last: number, epochS
   put('times', 'of the account in ten minutes', earlier.filter(({ at }) => one.at - at < 600).length)
   put('times', 'in the epoch', one.at % epochSeconds)
   put('times', 'in the hour', one.at % 3600)
-  put('account', 'age in days', Math.log1p(one.age + one.at / 86_400))
+}
+
+function account(one: Sighting, earlier: readonly Sighting[], place: Place, put: Put): void {
+  put('account', 'age in days', Math.log1p(place === 'controller' ? one.age + one.at / 86_400 : (one.at - (earlier[0]?.at ?? one.at)) / 86_400))
   put('account', 'questions before', Math.log1p(earlier.length))
   const ways = new Set(earlier.map(({ order }) => order))
   put('account', 'orders of members before', ways.size)

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { conversationOf, goneTo } from './conversations.ts'
 import type { Sighting } from './exchange.ts'
 import { asSent } from './library.ts'
-import type { Observed } from './observe.ts'
+import { idleSeconds, type Observed } from './observe.ts'
 import type { plannedFor } from './scene.ts'
 
 const words =
@@ -60,7 +60,19 @@ export async function imagine({ probes, questions }: Awaited<ReturnType<typeof p
     )
     await ask({ baseURL: 'http://127.0.0.1:1/v1', apiKey: 'sk-x', model: 'm', fetch })
   }
-  return found.sort((a, b) => a.at - b.at)
+  return onConnections(found.sort((a, b) => a.at - b.at))
+}
+
+/** Each on the connection of its account, or on a new one where that has ended. */
+function onConnections(sightings: readonly Sighting[]): readonly Sighting[] {
+  const open = new Map<string, { readonly socket: number; readonly at: number }>()
+  let sockets = 0
+  return sightings.map((one) => {
+    const known = open.get(one.account)
+    const socket = known !== undefined && one.at - known.at <= idleSeconds ? known.socket : ++sockets
+    open.set(one.account, { socket, at: one.at })
+    return { ...one, question: { ...one.question, socket } }
+  })
 }
 
 export function sightingOf(who: Pick<Sighting, 'account' | 'at' | 'age' | 'isProbe' | 'isHistory'>, text: string, answerLength: number): Sighting {
@@ -76,5 +88,5 @@ export function sightingOf(who: Pick<Sighting, 'account' | 'at' | 'age' | 'isPro
     answerLength,
   }
   const body = JSON.parse(text) as Sighting['body']
-  return { ...who, question, also: [], body, order: Object.keys(body).join(' ') }
+  return { ...who, question, also: [], behind: null, body, order: Object.keys(body).join(' ') }
 }

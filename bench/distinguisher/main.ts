@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { planProbes } from '../../packages/services/src/validator/probes/probe.ts'
 import { readTemplates } from '../../packages/services/src/validator/probes/templates.ts'
 import { boundOf, learn, type Told, tell } from './classify.ts'
-import { type Features, featuresOf, type Group, groups, type Sighting } from './exchange.ts'
+import { type Features, featuresOf, type Group, groups, type Place, places, type Sighting } from './exchange.ts'
 import { fingerprints } from './fingerprint.ts'
 import { imagine } from './imagined.ts'
 import { plannedFor, type Scene } from './scene.ts'
@@ -23,13 +23,13 @@ function isGreedy({ body: { temperature, top_k: topK, seed } }: Sighting): boole
   return temperature === 0 || topK === 1 || Math.abs(Number(seed)) < 2 ** 32
 }
 
-/** What each look tells at the sightings of some scenes, each learned from and judged by itself. */
-export function distinguish(scenes: readonly (readonly Sighting[])[], epochSeconds = 3600): readonly Distinguished[] {
-  const features = scenes.map((sightings) => featuresOf(sightings, epochSeconds))
+/** What each look from one place tells at the sightings of some scenes, each learned from and judged by itself. */
+export function distinguish(scenes: readonly (readonly Sighting[])[], epochSeconds = 3600, place: Place = 'controller'): readonly Distinguished[] {
+  const features = scenes.map((sightings) => featuresOf(sightings, epochSeconds, place))
   const look = (name: string, only: readonly Group[], words: boolean, of: (one: Sighting) => boolean = () => true): Distinguished => {
     const answers = scenes.map((sightings, i) => {
-      const places = sightings.flatMap((one, at) => (of(one) ? [at] : []))
-      const [some, theirs] = [places.map((at) => sightings[at] as Sighting), places.map((at) => features[i]?.[at] as Features)]
+      const chosen = sightings.flatMap((one, at) => (of(one) ? [at] : []))
+      const [some, theirs] = [chosen.map((at) => sightings[at] as Sighting), chosen.map((at) => features[i]?.[at] as Features)]
       return tell(some, theirs, { only, words })
     })
     const told = answers.flatMap(({ told: ofOne }, i) => ofOne.map((one) => ({ ...one, account: `${i} ${one.account}` })))
@@ -99,19 +99,21 @@ export async function soakDistinguisher(args: readonly string[], commit: object)
       scenes: { type: 'string' },
       network: { type: 'string' },
       recorded: { type: 'string' },
+      networks: { type: 'string' },
       trace: { type: 'string' },
       texts: { type: 'string' },
     },
   })
-  const whole = (name: 'seed' | 'questions' | 'scenes' | 'network' | 'recorded', usual: number): number => Number(values[name] ?? usual)
-  const [seed, questions, scenes, network] = [whole('seed', 1), whole('questions', 3200), whole('scenes', 3), whole('network', 400)]
+  const whole = (name: 'seed' | 'questions' | 'scenes' | 'network' | 'networks' | 'recorded', usual: number): number => Number(values[name] ?? usual)
+  const [seed, questions, scenes] = [whole('seed', 1), whole('questions', 3200), whole('scenes', 3)]
+  const [network, networks] = [whole('network', 400), whole('networks', 1)]
   const progress = (line: string): void => void process.stderr.write(`soak: ${line}\n`)
-  const found: { readonly scene: string; readonly looks: readonly Distinguished[] }[] = []
-  const add = (scene: string, looks: readonly Distinguished[]): void => {
-    found.push({ scene, looks })
+  const found: { readonly scene: string; readonly place: Place; readonly looks: readonly Distinguished[] }[] = []
+  const add = (scene: string, looks: readonly Distinguished[], place: Place = 'controller'): void => {
+    found.push({ scene, place, looks })
     for (const { name, told } of looks)
       progress(
-        `${scene}: ${name}: ${(100 * told.accuracy).toFixed(1)} % (at most ${(100 * told.upper).toFixed(1)} %) of ${told.questions} of ${told.accounts} accounts; by ${told.by.join(' | ')}`,
+        `${scene}, at ${place}: ${name}: ${(100 * told.accuracy).toFixed(1)} % (at most ${(100 * told.upper).toFixed(1)} %) of ${told.questions} of ${told.accounts} accounts; by ${told.by.join(' | ')}`,
       )
   }
   const sceneOf = (changes: Partial<Scene>): Scene => {
@@ -135,25 +137,24 @@ export async function soakDistinguisher(args: readonly string[], commit: object)
   const offline = async (name: string, changes: Partial<Scene>, count: number): Promise<void> => {
     const all: (readonly Sighting[])[] = []
     for (let i = 0; i < count; i++) all.push(await imagine(await plannedFor(sceneOf({ ...changes, seed: seed + i }))))
-    add(name, distinguish(all, seconds).filter(seenOffline))
+    for (const place of places) add(name, distinguish(all, seconds, place).filter(seenOffline), place)
   }
   if (scenes > 0) {
     await offline('after a recording', {}, scenes)
-    await offline('after a recording, new accounts', { warm: 0 }, 1)
+    // As old as those of the recording, the oldest of half a year; and of other ages, all alike.
+    await offline('after a recording, accounts as old', { warm: 1095, ages: true }, scenes)
+    for (const warm of [126, 42, 0]) await offline(`after a recording, accounts of ${warm} epochs`, { warm }, 1)
     await offline('after views', { shape: 'views' }, 1)
     await offline('after views, own templates', { shape: 'views', templates: readTemplates(ownTemplates.join('\n')) }, 1)
     await offline('after nothing', { shape: 'nothing' }, 1)
   }
   if (network > 0) {
     // What a connection and its fetches show is alike within an account, so there are many that ask little.
-    const small = sceneOf({
-      questions: network,
-      probes: Math.round(network / 10),
-      users: Math.round(network / 2),
-      accounts: Math.round(network / 4),
-      warm: 0,
-    })
-    add('after a recording, new accounts, over a network', distinguish([await sight(small, progress)], seconds))
+    const users = Math.round(network / 2)
+    const small = sceneOf({ questions: network, epochs: 2, probes: users, users, accounts: users, warm: 1 })
+    const all: (readonly Sighting[])[] = []
+    for (let i = 0; i < networks; i++) all.push(await sight({ ...small, seed: seed + i }, progress))
+    for (const place of places) add('after a recording, over a network', distinguish(all, seconds, place), place)
   }
   const hellos = await fingerprints()
   for (const { name, tls } of hellos) progress(`TLS of ${name}: ${tls}`)
@@ -162,7 +163,7 @@ export async function soakDistinguisher(args: readonly string[], commit: object)
   const texts = values.texts === undefined ? null : readFileSync(values.texts, 'utf8')
   if (texts !== null) add('against recorded texts', againstTexts(texts, seed))
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.versions.node }
-  const summary = { soak: 'distinguisher', date: new Date().toISOString(), machine, commit, scene: sceneOf({}), scenes, network, aim: most }
+  const summary = { soak: 'distinguisher', date: new Date().toISOString(), machine, commit, scene: sceneOf({}), scenes, network, networks, aim: most }
   const digestOf = (text: string | null): string | null => (text === null ? null : createHash('sha256').update(text).digest('hex'))
   process.stdout.write(`${JSON.stringify({ ...summary, trace: digestOf(trace), texts: digestOf(texts), hellos, found }, null, 2)}\n`)
 }

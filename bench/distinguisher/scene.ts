@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { AuditView } from 'veritee/log'
 import { Draws } from '../../packages/services/src/validator/probes/draws.ts'
-import { type Probe, planProbes } from '../../packages/services/src/validator/probes/probe.ts'
+import { habitsOf, type Probe, planProbes } from '../../packages/services/src/validator/probes/probe.ts'
 import type { Program } from '../../packages/services/src/validator/probes/programs.ts'
 import { readTraffic, type Traffic } from '../../packages/services/src/validator/probes/traffic.ts'
 import { glimpsesOf, usualTraffic } from '../../packages/services/src/validator/probes/usual.ts'
@@ -20,8 +20,10 @@ export interface Scene {
   readonly probes: number
   readonly accounts: number
   readonly seconds: number
-  /** Epochs before its own in which an account asks as its client does, and nobody audits it. */
+  /** Epochs before its own in which an account asks as its client does, and nobody audits it; at most, where it is as old as that of its habit. */
   readonly warm: number
+  /** Accounts begin to ask as long before their epoch as those of the recording were old. */
+  readonly ages?: boolean
   /** Over all epochs. */
   readonly users: number
   readonly questions: number
@@ -71,22 +73,29 @@ export async function plannedFor(
     traffic,
     ...(scene.templates === undefined ? {} : { templates: scene.templates }),
   })
+  const epochDays = seconds / 86_400
   // An account is new in the first of the epochs before its own; one whose first is before the scene began is that old then.
-  const probes = Array.from({ length: epochs }, (_, epoch) =>
-    Array.from({ length: Math.min(warm, epoch) + 1 }, (_, early) => {
+  const probes = Array.from({ length: epochs }, (_, epoch) => {
+    const habits = habitsOf(planOf(epoch, `${epoch} 0`))
+    const before = (account: number): number => {
+      const { age = null } = habits[account] ?? {}
+      return scene.ages === true && age !== null ? Math.min(warm, Math.round(age / epochDays)) : warm
+    }
+    return Array.from({ length: Math.min(warm, epoch) + 1 }, (_, early) => {
       const begins = (epoch - early) * seconds
-      return planProbes({ ...planOf(epoch, `${epoch} ${early}`), part: { index: early, of: warm + 1 } }).map(
+      const ahead = scene.ages === true ? Math.max(0, (early - 0.5) * epochDays) : 0
+      return planProbes({ ...planOf(epoch, `${epoch} ${early}`), ahead, part: { index: early, of: warm + 1 } }).map(
         (probe): PlannedProbe => ({
           name: `${epoch} ${early}`,
           account: `probe ${epoch} ${probe.account}`,
           at: begins + probe.after,
-          age: ((warm - epoch) * seconds) / 86_400,
+          age: (before(probe.account) - epoch) * epochDays,
           probe,
           isWarming: early > 0,
         }),
       )
-    }).flat(),
-  ).flat()
+    }).flat()
+  }).flat()
   const asked = made.questions.map((question): PlannedQuestion => {
     const { encryptTo = 'none', age = 0 } = made.users[question.user] ?? {}
     return { ...question, account: `user ${question.user}`, age, encryptTo }
@@ -111,6 +120,8 @@ async function trafficFor({ shape, seed, users, questions, recorded: times, epoc
 interface RecordedLine {
   readonly account: string
   readonly at: number
+  /** Days. */
+  readonly age: number
   readonly program: Program
   readonly body: { readonly [member: string]: unknown }
 }
@@ -118,9 +129,11 @@ interface RecordedLine {
 /** What the programs of users send, written down by whoever stands before a service, with imagined answers. */
 export async function recorded(options: Parameters<typeof population>[0]): Promise<readonly RecordedLine[]> {
   const lines: RecordedLine[] = []
-  for (const { user, at, ask } of population(options).questions) {
+  const { users, questions } = population(options)
+  for (const { user, at, ask } of questions) {
+    const age = (users[user]?.age ?? 0) + at / 86_400
     const fetch = imaginedAnswer(
-      (body, headers) => void lines.push({ account: `recorded ${user}`, at, program: programOf(headers), body: JSON.parse(asSent(body, at)) }),
+      (body, headers) => void lines.push({ account: `recorded ${user}`, at, age, program: programOf(headers), body: JSON.parse(asSent(body, at)) }),
     )
     await ask({ baseURL: 'http://127.0.0.1:1/v1', apiKey: 'sk-x', model: 'm', fetch })
   }

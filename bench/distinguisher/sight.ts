@@ -1,12 +1,16 @@
 import { createHash } from 'node:crypto'
 import { type Connection, connect } from 'veritee/client'
+import type { LoadedModel } from '../../packages/services/src/demo/system.ts'
+import type { Engine } from '../../packages/services/src/enclave/worker/engine/index.ts'
 import { sendProbe } from '../../packages/services/src/validator/audit/audit.ts'
 import { openPath, type Path } from '../../packages/services/src/validator/audit/path.ts'
+import { Clients } from '../../packages/services/src/validator/clients.ts'
 import { type Network, now, startNetwork } from '../../packages/services/test/e2e/network.ts'
+import { scripted } from '../../packages/services/test/engine/scripted.ts'
 import { conversationOf, goneTo } from './conversations.ts'
 import type { Sighting } from './exchange.ts'
 import { asSent } from './library.ts'
-import { Observer } from './observe.ts'
+import { type Observed, Observer, WorkerObserver } from './observe.ts'
 import { type PlannedProbe, type PlannedQuestion, plannedFor, type Scene } from './scene.ts'
 
 interface Event {
@@ -19,9 +23,14 @@ interface Event {
   readonly run: () => Promise<Uint8Array | string | null>
 }
 
-/** Sends probes and the questions of users through one controller, in the order of their times, and writes down what comes by. Answers are real, of the demo model. */
+/**
+ * Sends probes and the questions of users through one controller, in the order of their times, and writes down what comes by, before it and before its worker. Everything is real but the answers, which are
+ * as long as somebody's could be, and come at once: nobody is refused for want of room in the demo model, and none of what is looked at depends on them.
+ */
 export async function sight(scene: Scene, progress: (line: string) => void): Promise<readonly Sighting[]> {
-  const network = await startNetwork()
+  const behind = new WorkerObserver()
+  let at = 0
+  const network = await startNetwork((model) => [imaginative(model)], { beforeWorker: behind.before(() => at) })
   const observer = await Observer.before(network.controller.api.url)
   const closing: (() => void)[] = []
   try {
@@ -31,19 +40,22 @@ export async function sight(scene: Scene, progress: (line: string) => void): Pro
     )
     const found: Sighting[] = []
     for (const [i, event] of events.entries()) {
-      observer.at = event.at
-      const from = observer.seen.length
+      at = event.at
+      await observer.moveTo(at)
+      const [from, fromBehind] = [observer.seen.length, behind.seen.length]
       const body = await event.run().catch((error: unknown) => {
         // Errors of libraries are of many classes; a question that was refused has been seen all the same.
         if (error instanceof TypeError || error instanceof RangeError) throw error
         return null
       })
       const seen = observer.seen.slice(from)
-      const question = seen.findLast(({ method, path }) => method === 'POST' && path === '/v1/chat/completions')
+      const question = seen.findLast(isQuestion)
+      const seenBehind = behind.seen.slice(fromBehind)
       if (question !== undefined && body !== null) {
         const text = typeof body === 'string' ? body : new TextDecoder().decode(body)
         const parsed = JSON.parse(text) as { [member: string]: unknown }
-        const { account, isProbe, isHistory, at, age } = event
+        const { account, isProbe, isHistory, age } = event
+        const questionBehind = seenBehind.findLast(isQuestion) ?? null
         found.push({
           account,
           isProbe,
@@ -52,6 +64,7 @@ export async function sight(scene: Scene, progress: (line: string) => void): Pro
           age,
           question,
           also: seen.filter((one) => one !== question),
+          behind: { question: questionBehind, also: seenBehind.filter((one) => one !== questionBehind) },
           body: parsed,
           order: Object.keys(parsed).join(' '),
         })
@@ -66,19 +79,29 @@ export async function sight(scene: Scene, progress: (line: string) => void): Pro
   }
 }
 
+const isQuestion = ({ method, path }: Observed): boolean => method === 'POST' && path === '/v1/chat/completions'
+
+/** The model as it is served, with a context for everybody's prompt, and an engine that makes up its answers. */
+function imaginative(model: LoadedModel): LoadedModel {
+  const { engine, served } = model
+  const made = scripted(engine, ({ promptTokens }) => 'and so on '.repeat(1 + ((promptTokens.at(-1) ?? 0) % 8)))
+  const facts = { ...engine.facts, contextSize: 65_536 }
+  const generate: Engine['generate'] = async function* (generation) {
+    let left = generation.maxTokens
+    for await (const token of made.generate(generation)) if (left-- > 0) yield token
+  }
+  return { ...model, served: { ...served, engine: Object.create(made, { facts: { value: facts }, generate: { value: generate } }) as Engine } }
+}
+
 function probeEvents(planned: readonly PlannedProbe[], { policy, machine, model }: Network, observer: Observer, closing: (() => void)[]): Event[] {
   const conversations = conversationOf()
-  const paths = new Map<string, Promise<Path>>()
-  closing.push(() => {
-    for (const path of paths.values()) void path.then(({ connection }) => connection.close())
-  })
+  const clients = new Clients(now)
+  closing.push(() => clients.close())
   return planned.map(({ name, account, at, age, probe, isWarming }): Event => {
     const open = (): Promise<Path> => {
       const operators = ['c0'.repeat(32)]
       const { encryptTo } = probe
-      const path = paths.get(account) ?? openPath(observer.url, { policy, trust: machine.trust, now, operators, encryptTo, apiKey: keyOf(account) })
-      paths.set(account, path)
-      return path
+      return clients.of(account, () => openPath(observer.url, { policy, trust: machine.trust, now, operators, encryptTo, apiKey: keyOf(account) }))
     }
     const run = async (): Promise<Uint8Array> => {
       const { sent } = goneTo(conversations, name, probe, model.served.name)
@@ -122,7 +145,7 @@ function userEvents(asked: readonly PlannedQuestion[], { policy, machine, model 
           // Refused: seen all the same.
         }
         // What follows upon an answer is fetched while and after it is read.
-        for (const answer of answers) if (answer.ok) await connection.proofOf(answer)
+        for (const answer of answers) if (answer.headers.has('x-receipt-id')) await connection.proofOf(answer)
         return body
       },
     }

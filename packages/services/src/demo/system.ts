@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
+import type { RequestListener } from 'node:http'
 import { basename } from 'node:path'
 import type { Trust } from 'veritee/attestation'
 import { createSimPlatform, type SimEnclave, type SimPlatform } from 'veritee/attestation/sim'
@@ -81,7 +82,7 @@ function rulesOf({ trust }: SimulatedMachine, demands: Policy | AdmissionRules):
 
 /**
  * `demands`: which controllers it serves, by the section controller; without them it is a direct service. `extras`: whose it is, and into which log its
- * receipts go.
+ * receipts go. `before` stands where TLS has ended, and sees what the worker sees.
  */
 export async function startWorker(
   machine: SimulatedMachine,
@@ -90,6 +91,7 @@ export async function startWorker(
   now: () => Date,
   demands?: Policy | AdmissionRules,
   extras: Pick<WorkerOptions, 'operator' | 'log'> = {},
+  before: (handler: RequestListener) => RequestListener = (handler) => handler,
 ): Promise<RunningWorker> {
   const { platform, enclaves } = machine
   const worker = await createWorker({
@@ -103,7 +105,7 @@ export async function startWorker(
   })
   const server = await listen(
     { host: '127.0.0.1', port, tls: worker.identity.tls, simulated: true, apiKeys: false, asksClientKey: demands !== undefined },
-    worker.handler,
+    before(worker.handler),
     worker.keysetDigestOf,
   )
   return { worker, server }

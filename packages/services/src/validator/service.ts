@@ -288,7 +288,7 @@ async function auditedEpoch(options: Running, epoch: number, before: Promise<voi
     maxPrompt: longestPrompt(options),
     encrypted: options.encrypted,
   }
-  const warm = await warming(options, { epoch, begins: opens, plan, secret, targets, clients })
+  const warm = await warming(options, { epoch, begins: opens, plan, epochDays: (closes - opens) / 86_400, secret, targets, clients })
   const named = new NamedReports(store, epoch)
   let records: EpochRecords
   try {
@@ -364,7 +364,7 @@ async function warming(
     targets,
     clients,
     ...of
-  }: Pick<Warming, 'epoch' | 'begins' | 'plan' | 'secret'> & { readonly targets: readonly Target[]; readonly clients: number },
+  }: Pick<Warming, 'epoch' | 'begins' | 'plan' | 'epochDays' | 'secret'> & { readonly targets: readonly Target[]; readonly clients: number },
 ): Promise<{ readonly end: () => Promise<void> }> {
   const { store, models, now, clockMs, accountsPerEpoch, warmEpochs } = options
   const ahead = warmEpochs === 0 ? [] : await accountsAhead(store, await options.apiKeys(), accountsPerEpoch, warmEpochs)

@@ -11,7 +11,9 @@ export interface Warming {
   readonly epoch: number
   /** Unix seconds. */
   readonly begins: number
-  readonly plan: Omit<ProbePlan, 'seed' | 'clients' | 'persons'>
+  readonly plan: Omit<ProbePlan, 'seed' | 'clients' | 'persons' | 'ahead'>
+  /** How long an epoch is, days. */
+  readonly epochDays: number
   /** For each epoch to come, the first of them the next, its clients. */
   readonly generations: readonly Persons[]
   readonly secret: Uint8Array
@@ -57,14 +59,14 @@ interface Due {
  * Asks until the epoch is over or the signal comes. Each request is made once, by whichever process claims it; what was missed while none ran is left out. Throws what the
  * store throws, and what `send` does.
  */
-export async function warmUp({ store, epoch, begins, plan, generations, secret, parts, send, now, signal }: Warming): Promise<void> {
+export async function warmUp({ store, epoch, begins, plan, epochDays, generations, secret, parts, send, now, signal }: Warming): Promise<void> {
   const own = randomUUID()
   const startMs = now().getTime()
   const failed = new AbortController()
   const either = AbortSignal.any([signal, failed.signal])
   const said = new Map<string, Promise<Earlier | null>>()
   const running: Promise<unknown>[] = []
-  for (const { atMs, generation, probe } of duesOf({ epoch, begins, plan, generations, secret, parts })) {
+  for (const { atMs, generation, probe } of duesOf({ epoch, begins, plan, epochDays, generations, secret, parts })) {
     if (atMs < startMs) continue
     while (now().getTime() < atMs) await sleep(Math.min(500, Math.max(1, atMs - now().getTime())), undefined, { signal: either })
     either.throwIfAborted()
@@ -83,17 +85,20 @@ function duesOf({
   epoch,
   begins,
   plan,
+  epochDays,
   generations,
   secret,
   parts,
-}: Pick<Warming, 'epoch' | 'begins' | 'plan' | 'generations' | 'secret' | 'parts'>): readonly Due[] {
+}: Pick<Warming, 'epoch' | 'begins' | 'plan' | 'epochDays' | 'generations' | 'secret' | 'parts'>): readonly Due[] {
   return generations
     .flatMap(({ names }, generation) => {
       const seed = new Uint8Array(createHmac('sha256', secret).update(`warm ${epoch} ${generation}`).digest())
+      // Where a recording says how old accounts are, each begins to ask as long before its epoch as that of its habit was old: a network sees ages as it is used to.
+      const ahead = (generation + 0.5) * epochDays
       const probes =
         names.length === 0
           ? []
-          : planProbes({ ...plan, seed, clients: names.length, persons: { secret, names }, part: { index: generation + 1, of: parts } })
+          : planProbes({ ...plan, seed, clients: names.length, persons: { secret, names }, ahead, part: { index: generation + 1, of: parts } })
       return probes.map((probe) => ({ atMs: Math.round((begins + probe.after) * 1000), generation, probe }))
     })
     .sort((a, b) => a.atMs - b.atMs)

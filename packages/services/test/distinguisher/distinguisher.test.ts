@@ -1,10 +1,11 @@
 import { expect, test } from 'vitest'
 import { boundOf, tell } from '../../../../bench/distinguisher/classify.ts'
-import { featuresOf, groups, type Sighting } from '../../../../bench/distinguisher/exchange.ts'
+import { type Features, featuresOf, groups, type Place, type Sighting } from '../../../../bench/distinguisher/exchange.ts'
 import { fingerprints } from '../../../../bench/distinguisher/fingerprint.ts'
 import { imagine } from '../../../../bench/distinguisher/imagined.ts'
 import { againstTrace, distinguish } from '../../../../bench/distinguisher/main.ts'
-import { plannedFor, type Shape } from '../../../../bench/distinguisher/scene.ts'
+import { idleSeconds } from '../../../../bench/distinguisher/observe.ts'
+import { plannedFor, type Scene, type Shape } from '../../../../bench/distinguisher/scene.ts'
 import { sight } from '../../../../bench/distinguisher/sight.ts'
 
 /** Questions of two kinds of accounts, which differ in nothing but what `sign` puts into those of one kind. */
@@ -33,6 +34,7 @@ function imagined(sign: (isProbe: boolean, i: number) => { readonly header?: str
         answerLength: 100,
       },
       also: [],
+      behind: null,
       body: { model: 'm', messages: [{ role: 'user', content: `${word} ${'milk '.repeat(1 + (drawn % 7))}` }] },
       order: 'model messages',
     }
@@ -75,6 +77,27 @@ test('S20: where nothing differs, nothing is found', () => {
   ).toBeLessThan(0.12)
 })
 
+test('S20: a worker sees no account and no client; with tokens, what belongs together is told by the connection', () => {
+  const [one, other] = imagined(() => ({})).filter((_, i) => i % 20 === 0) as [Sighting, Sighting]
+  const question = { ...one.question, headers: [['te', 'trailers'] as const], socket: 900, before: 5 }
+  const behind = { question, also: [{ ...question, method: 'GET', path: '/v1/aci/receipts/rcpt-1' }] }
+  // Of the same account, once on the same connection and once on another.
+  const again = { ...other, account: one.account, question: { ...other.question, socket: one.question.socket } }
+  const elsewhere = { ...again, at: again.at + 5, question: { ...again.question, socket: 77 } }
+  const all = [one, again, elsewhere].map((sighting) => ({ ...sighting, behind }))
+  const at = (place: Place): readonly Features[] => featuresOf(all, 3600, place)
+  const before = (place: Place): readonly (number | undefined)[] => at(place).map((found) => found.get('account: questions before'))
+  expect(before('controller')).toEqual([0, Math.log1p(1), Math.log1p(2)])
+  expect(before('tokens')).toEqual([0, Math.log1p(1), 0])
+  expect(before('worker')).toEqual([undefined, undefined, undefined])
+  for (const found of at('worker')) {
+    expect(found.get('times: since the account asked')).toBe(-1)
+    expect([...found.keys()].filter((name) => name.startsWith('wire: headers'))).toEqual(['wire: headers te'])
+    expect(found.get('wire: requests on the connection before')).toBe(5)
+    expect(found.get('fetches: number')).toBe(1)
+  }
+})
+
 test('S20: a bound over accounts is wider than one over questions that say the same', () => {
   const told = (accounts: number) => Array.from({ length: 400 }, (_, i) => ({ account: String(i % accounts), isRight: (i % accounts) % 2 === 0 }))
   expect(boundOf(told(400))).toMatchObject({ questions: 400, accounts: 400, accuracy: 0.5 })
@@ -111,6 +134,32 @@ test('S20: probes after a recording of other users are told less by times, param
   expect(recording('sizes')).toBeLessThan(nothing('sizes') - 0.1)
 })
 
+test('S20: accounts as old as those of a recording are not told by their age, those of one age are', { timeout: 300_000 }, async () => {
+  const plan = {
+    seed: 6,
+    epochs: 4,
+    probes: 80,
+    accounts: 80,
+    warm: 9,
+    seconds: 14_400,
+    users: 80,
+    questions: 320,
+    shape: 'recording' as const,
+    recorded: 2,
+  }
+  const of = async (changes: Partial<Scene>): Promise<{ readonly accuracy: number; readonly ages: ReadonlySet<number> }> => {
+    const planned = await plannedFor({ ...plan, ...changes })
+    const looks = distinguish([await imagine(planned)], plan.seconds)
+    const ages = new Set(planned.probes.filter(({ name }) => name.startsWith('3 ')).map(({ age }) => age))
+    return { accuracy: looks.find(({ name }) => name === 'account alone')?.told.accuracy ?? Number.NaN, ages }
+  }
+  const [alike, asRecorded] = [await of({}), await of({ warm: 1095, ages: true })]
+  expect(alike.ages.size).toBe(1)
+  expect(alike.accuracy).toBeGreaterThan(0.9)
+  expect(asRecorded.ages.size).toBeGreaterThan(10)
+  expect(asRecorded.accuracy).toBeLessThan(0.65)
+})
+
 test('S20: the first message of a TLS connection is that of any user of the library, and not of other clients', { timeout: 300_000 }, async () => {
   const found = new Map((await fingerprints()).map(({ name, tls }) => [name, tls]))
   expect(found.get('a probe')).toBe(found.get('a user of the library'))
@@ -132,6 +181,19 @@ test('S20: over a real controller, probes ask for nothing that users of the same
         .flatMap(({ also }) => also.map(({ method, path }) => `${method} ${path.replace(/[\w-]{16,}/g, 'ID').replace(/\?.*/, '')}`)),
     )
   expect(sightings.filter(({ isProbe }) => isProbe).length).toBe(24)
+  // A connection ends where the planned pause is longer than it is kept, for both alike.
+  const last = new Map<string, Sighting>()
+  let ended = 0
+  for (const one of sightings) {
+    const before = last.get(one.account)
+    last.set(one.account, one)
+    if (before === undefined || one.at - before.at <= idleSeconds) continue
+    ended++
+    const sockets = new Set([before.question, ...before.also].map(({ socket }) => socket))
+    for (const { socket } of [one.question, ...one.also]) expect(sockets.has(socket)).toBe(false)
+  }
+  expect(ended).toBeGreaterThan(3)
+  for (const { behind } of sightings) expect(behind?.question?.path).toBe('/v1/chat/completions')
   for (const kind of kinds(true)) expect(kinds(false)).toContain(kind)
   const found = distinguish([sightings])
   expect(found.map(({ name }) => name)).toEqual([

@@ -1,3 +1,4 @@
+import type { RequestListener } from 'node:http'
 import type { Transport, TransportRequest, TransportResponse } from 'veritee/client'
 import { type ConnectOptions, nodeTransport } from 'veritee/client'
 import type { Policy } from 'veritee/policy'
@@ -31,8 +32,16 @@ export interface Network {
 
 export const now = (): Date => new Date()
 
+export interface NetworkOptions {
+  /** Stands before the worker, where TLS has ended: it sees what the worker sees. */
+  readonly beforeWorker?: (handler: RequestListener) => RequestListener
+}
+
 /** `change` puts other models, which share the loaded one's weights, in its place. */
-export async function startNetwork(change: (model: LoadedModel) => readonly LoadedModel[] = (model) => [model]): Promise<Network> {
+export async function startNetwork(
+  change: (model: LoadedModel) => readonly LoadedModel[] = (model) => [model],
+  { beforeWorker = (handler) => handler }: NetworkOptions = {},
+): Promise<Network> {
   const machine = await simulateMachine(now)
   const model = await loadModel(await resolveModel('demo'))
   const models = change(model)
@@ -42,6 +51,9 @@ export async function startNetwork(change: (model: LoadedModel) => readonly Load
     models.map(({ served }) => served),
     0,
     now,
+    undefined,
+    {},
+    beforeWorker,
   )
   const controller = await startController(machine, policy, { api: 0, control: 0 }, now)
   const sessionId = await admit(controller, worker)

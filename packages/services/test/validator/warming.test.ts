@@ -60,6 +60,7 @@ async function warmed(changes: Partial<Warming>): Promise<{ readonly sent: reado
       epoch: 8,
       begins,
       plan,
+      epochDays: 1,
       generations: [personsOf(['a', 'b'], 2, 8), personsOf(['c', 'd'], 2, 8)],
       parts: 3,
       secret,
@@ -103,6 +104,30 @@ test('S20: an account has one habit in all epochs, and which one takes the valid
   expect(both.length).toBeGreaterThan(4)
   for (const client of both) expect(next.get(client)).toBe(first.get(client))
   expect([...first].some(([client, habit]) => other.get(client) === habit)).toBe(false)
+})
+
+test('S20: an account begins to ask as long before its epoch as that of its habit was old, and others make up for none of it', async () => {
+  const habit = traffic.habits[0]
+  if (habit === undefined) throw new Error('expected a habit')
+  const of = async (ages: readonly (number | null)[], epochDays: number) => {
+    const store = await openSqliteEpochStore(join(folder, `ages ${ages} ${epochDays}.sqlite`))
+    const aged = { ...traffic, habits: ages.map((age) => ({ ...habit, age })) }
+    const names = Array.from({ length: 40 }, (_, i) => `${i}`)
+    const generations = Array.from({ length: 4 }, () => ({ names }))
+    const { sent, run } = await warmed({ store, epochDays, generations, plan: { ...plan, count: 80, traffic: aged } })
+    await run()
+    return [0, 1, 2, 3].map((generation) => sent.filter((one) => one.generation === generation))
+  }
+  expect((await of([2], 1)).map(({ length }) => length)).toEqual([80, 80, 0, 0])
+  expect((await of([2], 0.5)).map(({ length }) => length)).toEqual([80, 80, 80, 80])
+  expect((await of([null], 9)).map(({ length }) => length)).toEqual([80, 80, 80, 80])
+  // Some are older: those go on as they would, and no more often.
+  const [, , third = [], fourth = []] = await of([2, 9], 1)
+  expect(third.length).toBeGreaterThan(10)
+  expect(third.length).toBeLessThan(70)
+  const accounts = (sent: readonly Sent[]): Set<number> => new Set(sent.map(({ probe }) => probe.account))
+  expect(fourth.length).toBe(third.length)
+  expect(accounts([...third, ...fourth]).size).toBeLessThan(accounts((await of([9], 1)).flat()).size)
 })
 
 test('what was missed is left out, and the signal ends it', async () => {

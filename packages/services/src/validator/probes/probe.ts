@@ -76,6 +76,8 @@ export interface ProbePlan {
   readonly persons?: { readonly secret: Uint8Array; readonly names: readonly string[] }
   /** Of so many epochs in which these clients ask, which one this is: each sitting of a habit belongs to one of them. Default: there is no other. */
   readonly part?: { readonly index: number; readonly of: number }
+  /** How long before their own epoch it is, days: clients with the habit of an account that was younger do not ask yet, and there are as many requests fewer. Default: 0. */
+  readonly ahead?: number
   /** Which part of them encrypts bodies to the service that it asks, and which to a worker; each from 0 to 1, and so their sum. */
   readonly encrypted: { readonly controller: number; readonly worker: number }
 }
@@ -102,16 +104,18 @@ interface Planned {
  * comes the more often the more sittings its habit has. None comes twice before all have come, those of this part of the client's life first: who asks the same again and again is known by that.
  */
 export function planProbes(plan: ProbePlan): Probe[] {
-  const { seed, count, seconds } = plan
+  const { seed, count: most, seconds } = plan
   const traffic = trafficOf(plan)
   const clients = Array.from({ length: plan.clients }, (_, account) => clientOf(plan, traffic, account))
+  const present = clients.filter(({ habit }) => isThere(habit, plan.ahead))
+  const count = Math.round((most * sittingsOf(present)) / Math.max(1, sittingsOf(clients)))
   const { index: part } = plan.part ?? { index: 0 }
   const times = new Draws(seed, 'veritee.probe-times.v3')
   const planned: Planned[] = []
   const left: Sitting[] = []
   while (planned.length < count) {
     if (left.length === 0) {
-      const all = clients.flatMap((client) => client.habit.sittings.map((asked, i) => ({ client, asked, isOfPart: client.parts[i] === part })))
+      const all = present.flatMap((client) => client.habit.sittings.map((asked, i) => ({ client, asked, isOfPart: client.parts[i] === part })))
       const [others, own] = [false, true].map((isOwn) =>
         shuffled(
           all.filter(({ isOfPart }) => isOfPart === isOwn),
@@ -140,6 +144,21 @@ export function planProbes(plan: ProbePlan): Probe[] {
 interface Sitting {
   readonly client: Client
   readonly asked: readonly Asked[]
+}
+
+/** Whether an account with this habit asks so many days before its own epoch: as old as the one that was recorded, it is when that begins. */
+function isThere({ age = null }: Habit, ahead = 0): boolean {
+  return age === null || age >= ahead
+}
+
+/** The habits of the clients of a plan, by their numbers. */
+export function habitsOf(plan: ProbePlan): readonly Habit[] {
+  const traffic = trafficOf(plan)
+  return Array.from({ length: plan.clients }, (_, account) => clientOf(plan, traffic, account).habit)
+}
+
+function sittingsOf(clients: readonly Client[]): number {
+  return clients.reduce((sum, { habit }) => sum + habit.sittings.length, 0)
 }
 
 function numbered(plan: ProbePlan, traffic: Traffic, ordered: readonly Planned[]): Probe[] {

@@ -39,6 +39,8 @@ export interface Habit {
   readonly sittings: readonly (readonly Asked[])[]
   /** Characters of earlier answers that come along, where the program cuts them. */
   readonly cut: number | null
+  /** Days since the account was first seen, when it asked first in the recording; null or absent where that does not say. */
+  readonly age?: number | null
 }
 
 /** After what probes are shaped (rule S20). */
@@ -58,6 +60,7 @@ const pause = 1800
 interface Line {
   readonly account: string
   readonly at: number
+  readonly age: number | null
   readonly program: Program
   readonly body: { readonly [member: string]: unknown }
   readonly messages: readonly Message[]
@@ -66,7 +69,7 @@ interface Line {
 /**
  * Reads a recording of requests: JSON, one a line, `{"account", "at", "program", "body"}`. `account` is any text that is the same for the requests of one account, `at`
  * Unix seconds, `program` one of `openai`, `ai-sdk`, `langchain`, `script` (what the account asks with; all of an account are taken as its first), `body` the body of the
- * request to `/v1/chat/completions` as it was sent. Requests whose messages are not all texts, or do not end with one of a user, are left out.
+ * request to `/v1/chat/completions` as it was sent. `age`, which may be absent: days since the account was first seen, then. Requests whose messages are not all texts, or do not end with one of a user, are left out.
  *
  * Throws `usage` for a line that is something else, naming it, and where nothing is left. Nothing of a recording is in the error.
  */
@@ -97,15 +100,16 @@ function readLine(line: string, number: number): Line | null {
     throw wrong(`JSON of at most ${maxLine} characters`)
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('an object')
-  const { account, at, program, body } = value as { readonly [member: string]: unknown }
+  const { account, at, age = null, program, body } = value as { readonly [member: string]: unknown }
   if (typeof account !== 'string' || account === '') throw wrong('account, a text')
   if (typeof at !== 'number' || !Number.isFinite(at)) throw wrong('at, Unix seconds')
+  if (age !== null && (typeof age !== 'number' || !Number.isFinite(age) || age < 0)) throw wrong('age, days, where it is there')
   if (!programs.includes(program as Program)) throw wrong(`program, one of ${[...new Set(programs)].join(', ')}`)
   if (typeof body !== 'object' || body === null || Array.isArray(body)) throw wrong('body, an object')
   const { messages } = body as { readonly messages?: unknown }
   if (!Array.isArray(messages) || messages.length === 0 || messages.length > 1024 || !messages.every(isText)) return null
   if (messages.at(-1)?.role !== 'user') return null
-  return { account, at, program: program as Program, body: body as Line['body'], messages }
+  return { account, at, age, program: program as Program, body: body as Line['body'], messages }
 }
 
 const roles: readonly unknown[] = ['system', 'developer', 'user', 'assistant'] satisfies Message['role'][]
@@ -129,7 +133,8 @@ function habitOf(lines: readonly Line[]): Habit {
     said.add(line.messages.at(-1)?.content ?? '')
     last = line.at
   }
-  return { program: inOrder[0]?.program ?? 'script', sittings, cut: cutOf(inOrder) }
+  const { program = 'script', age = null } = inOrder[0] ?? {}
+  return { program, sittings, cut: cutOf(inOrder), age }
 }
 
 /** A seed that is the first member, and none that a person writes, is one that the library drew: each request has another one. */
