@@ -31,7 +31,7 @@ async function reachedBy(
   const c = await connect(controller.api.url, { policy, trust: machine.trust, now, encryptTo, apiKey })
   const from = reached.length
   try {
-    const body = JSON.stringify({ model: model.served.name, messages: [{ role: 'user', content: 'what is the capital of japan' }] })
+    const body = JSON.stringify({ model: model.served.name, seed: 7, messages: [{ role: 'user', content: 'what is the capital of japan' }] })
     const response = await c.fetch(`${c.baseURL}/chat/completions`, {
       method: 'POST',
       headers: { authorization: `Bearer ${apiKey}`, ...headers },
