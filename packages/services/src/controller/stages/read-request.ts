@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { type ReceiptEvent, requestLimits, type SplicedRequest, spliceConstraints } from 'veritee/receipt'
 import { transportEvents } from '../../enclave/runtime/ehbp/exchange.ts'
 import { readRequestBody } from '../../http/body.ts'
-import { embeddingsEndpoint, nonceHeader } from '../../http/chat-request.ts'
+import { chatEndpoint, completionsEndpoint, embeddingsEndpoint, nonceHeader, responsesEndpoint } from '../../http/chat-request.ts'
 import { checkExchangeModel } from '../../http/ehbp/open-body.ts'
 import { HttpError } from '../../http/errors.ts'
 import { type Span, spanOf, traceparentFor } from '../../http/trace-context.ts'
@@ -32,18 +32,30 @@ export interface ReadRequest {
   readonly content: SplicedRequest
 }
 
-/** The most that an answer may have, of one choice, as the request says; null where it does not. */
-export function maximumOf({ request, content }: ReadRequest): number | null {
-  if (request.endpoint === embeddingsEndpoint) return 0
-  const { max_tokens: old, max_completion_tokens: chat = old, max_output_tokens: most = chat } = content.value
-  return typeof most === 'number' && most >= 0 ? most : null
+/**
+ * Members by which a request bounds its answer, where workers or their engines heed them: what one endpoint knows is a word without meaning at another, and an engine may go by any of
+ * several (llama.cpp by `n_predict` before all others).
+ */
+const maxima: { readonly [endpoint: string]: readonly string[] } = {
+  [chatEndpoint]: ['max_completion_tokens', 'max_tokens', 'n_predict'],
+  [completionsEndpoint]: ['max_tokens', 'n_predict'],
+  [responsesEndpoint]: ['max_output_tokens', 'n_predict'],
 }
 
-/** The same of all choices together. */
+/** The most that an answer may have, of one choice: the largest that the request says; null where it says nothing, or something that is no bound. `null` counts as absent. */
+export function maximumOf({ request, content }: ReadRequest): number | null {
+  if (request.endpoint === embeddingsEndpoint) return 0
+  const stated = (maxima[request.endpoint] ?? []).map((name) => content.value[name] ?? null).filter((value) => value !== null)
+  const isBound = (value: unknown): value is number => typeof value === 'number' && value >= 0
+  return stated.length > 0 && stated.every(isBound) ? Math.max(...stated) : null
+}
+
+/** The same of all choices together, and of all prompts where there are several, as engines of unattested workers take them. */
 export function answerTokensOf(read: ReadRequest): number | null {
   const most = maximumOf(read)
-  const { n, best_of: of = n } = read.content.value
-  return most === null ? null : most * Math.max(1, typeof n === 'number' ? n : 1, typeof of === 'number' ? of : 1)
+  const { n, best_of: of = n, prompt } = read.content.value
+  const prompts = Array.isArray(prompt) && typeof prompt[0] !== 'number' ? prompt.length : 1
+  return most === null ? null : most * prompts * Math.max(1, typeof n === 'number' ? n : 1, typeof of === 'number' ? of : 1)
 }
 
 /** Reads and bounds a request. Throws 400 and 413 as {@link HttpError}, and what the splice throws. */
