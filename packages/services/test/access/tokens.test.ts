@@ -193,6 +193,38 @@ describe('issuance', () => {
     expect((await post(own, good)).status).toBe(200)
   })
 
+  test('signs once in a round of the event loop, however many batches are asked for at the same time, and they take turns', async () => {
+    const { key, buy, issuer } = await counter()
+    let round = 0
+    let timer: NodeJS.Immediate
+    const count = (): void => {
+      round++
+      timer = setImmediate(count)
+    }
+    const rounds: number[] = []
+    const sign = issuer.sign.bind(issuer)
+    issuer.sign = (blinded) => {
+      rounds.push(round)
+      return sign(blinded)
+    }
+    const { key: own } = await key()
+    count()
+    await Promise.all([buy(own, 12), buy(own, 12), buy(own, 12)]).finally(() => clearImmediate(timer))
+    expect([rounds.length, new Set(rounds).size]).toEqual([36, 36])
+  })
+
+  test('goes on after a signature that came out wrong', async () => {
+    const { issuer } = await counter()
+    const sign = issuer.sign.bind(issuer)
+    issuer.sign = () => {
+      throw new TypeError('miscalculated')
+    }
+    const wrong = issuer.signInTurn(new Uint8Array(256))
+    await expect(wrong).rejects.toThrow('miscalculated')
+    issuer.sign = sign
+    expect((await issuer.signInTurn(new Uint8Array(256).fill(1))).length).toBe(256)
+  })
+
   test('of more than a hundred at a time is refused', async () => {
     const { key, post } = await counter()
     expect((await post((await key()).key, new Uint8Array(101 * requestBytes))).status).toBe(413)

@@ -21,6 +21,8 @@ export class TokenIssuer {
   readonly #capacity: number
   readonly #spent = new Set<string>()
   #issued = 0
+  /** Kept when the signature that was asked for last is made. */
+  #last: Promise<unknown> = Promise.resolve()
 
   private constructor(
     pair: { readonly privateKey: KeyObject; readonly publicKey: KeyObject },
@@ -59,6 +61,16 @@ export class TokenIssuer {
   /** Whether 256 bytes are a number below the modulus, which alone can be signed. */
   isElement(blinded: Uint8Array): boolean {
     return Buffer.compare(blinded, this.#modulus) < 0
+  }
+
+  /**
+   * The same as {@link sign}, when it is its turn: one is made in each round of the event loop, however many batches are under way, and they take turns. Else those who ask for many at the same time
+   * would hold up every stream by all of them together.
+   */
+  signInTurn(blinded: Uint8Array): Promise<Buffer> {
+    const signed = this.#last.then(() => new Promise<void>((resolve) => setImmediate(resolve))).then(() => this.sign(blinded))
+    this.#last = signed.catch(() => undefined)
+    return signed
   }
 
   /** The blind signature of an element (RFC 9474 section 4.3). While it is made nothing else runs. */
