@@ -46,7 +46,7 @@ function issuerOf(most: number) {
   }
   const open = (): Transport => ({ origin: at.url, loopback: false, spki: null, send, close: () => undefined })
   const later = (run: () => void, delayMs: number): void => void waiting.push({ run, delayMs })
-  return { asked, waiting, purse: new TokenPurse({ apiKey: 'vk-own', open, readBody, serviceMessage, later }) }
+  return { asked, waiting, purse: new TokenPurse({ apiKey: 'vk-own', timeoutMs: 600_000, open, readBody, serviceMessage, later }) }
 }
 
 const sentWith = (status: number, given: Call, receipt?: string): Sent =>
@@ -99,6 +99,32 @@ test('what asks for a receipt shows the token of its request, any other GET show
   expect(get('/v1/aci/receipts/rcpt-1')).toBe(sent.call.headers.authorization)
   expect(get('/v1/veritee/receipts/rcpt-1/upstream')).toBe(sent.call.headers.authorization)
   expect([get('/v1/aci/receipts/rcpt-2'), get('/v1/models')]).toEqual([undefined, undefined])
+})
+
+test('of what a caller sends, nothing goes with a token that names an account or ties requests together', async () => {
+  const { purse } = issuerOf(100)
+  const told = { accept: 'application/json', 'content-type': 'application/json' }
+  const telling = {
+    'x-api-key': 'mine',
+    'api-key': 'mine',
+    cookie: 'a=b',
+    'openai-organization': 'o',
+    traceparent: '00-1',
+    'x-stainless-os': 'x',
+    'user-agent': 'u',
+  }
+  const given = { ...call, headers: { ...call.headers, ...told, ...telling } }
+  const { call: paid } = await purse.send(at, given, async (one) => sentWith(200, one))
+  expect(paid.headers).toEqual({ ...told, authorization: expect.stringMatching(/^PrivateToken /) })
+  expect(purse.unsigned({ ...given, method: 'GET', path: '/v1/models' }).headers).toEqual(told)
+})
+
+test('a service that never says whether it gives tokens holds nobody for ever', async () => {
+  const silent = ({ signal }: TransportRequest): Promise<never> =>
+    new Promise((_, reject) => signal?.addEventListener('abort', () => reject(new TypeError('gave up'))))
+  const open = (): Transport => ({ origin: at.url, loopback: false, spki: null, send: silent, close: () => undefined })
+  const purse = new TokenPurse({ apiKey: 'vk-own', timeoutMs: 1, open, readBody, serviceMessage })
+  await expect(purse.send(at, call, async (paid) => sentWith(200, paid))).rejects.toThrow('gave up')
 })
 
 test('a purse that was closed gets no more tokens, also not those that it meant to get later', async () => {

@@ -270,7 +270,7 @@ class OpenConnection implements Connection {
   #authorization({ headers }: Call): { readonly [name: string]: string } {
     const { apiKey } = this.#settled
     if (headers.authorization !== undefined) return { authorization: headers.authorization }
-    return apiKey === null ? {} : { authorization: `Bearer ${apiKey}` }
+    return apiKey === null || this.#purse !== null ? {} : { authorization: `Bearer ${apiKey}` }
   }
 
   #tell({ proof, evidence }: Judged): void {

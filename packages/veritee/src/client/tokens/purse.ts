@@ -25,6 +25,8 @@ export interface PurseOptions {
   readonly readBody: typeof readBody
   readonly serviceMessage: typeof serviceMessage
   readonly apiKey: string | null
+  /** Milliseconds that getting tokens may take in all. */
+  readonly timeoutMs: number
   readonly open: (url: string, pin: string | null) => Transport
   /** Calls once after so many milliseconds, and keeps no process alive for it. */
   readonly later?: (run: () => void, delayMs: number) => void
@@ -40,6 +42,11 @@ const maxPools = 4
 const maxReceipts = 1024
 /** More are asked for somewhere in this time after half of them are spent: not at the moment of a request, which would tell whose it was. */
 const refillMs = 20_000
+/**
+ * What goes on of the headers of a caller. SDKs send more, which names an account (`openai-organization`, another header for the key), ties requests together (`traceparent`), or tells one
+ * program and machine from another.
+ */
+const kept = ['accept', 'content-type']
 
 interface Pool {
   tokens: Uint8Array[]
@@ -61,7 +68,7 @@ export async function openPurse(
   messageOf: typeof serviceMessage,
 ): Promise<TokenPurse> {
   try {
-    const purse = new TokenPurse({ apiKey, open, readBody: readAll, serviceMessage: messageOf })
+    const purse = new TokenPurse({ apiKey, timeoutMs: proofTimeoutMs, open, readBody: readAll, serviceMessage: messageOf })
     const { release } = await send(keeper, AbortSignal.timeout(proofTimeoutMs), (_, held) => purse.ready(held))
     release()
     return purse
@@ -109,7 +116,7 @@ export class TokenPurse {
     for (let left = attempts - 1; ; left--) {
       const { terms, pool } = this.#poolOf(at.service)
       const authorization = tokenAuthorization(await this.#take(at, terms, pool))
-      const sent = await send({ ...call, headers: { ...call.headers, authorization } }).catch((error: unknown) => {
+      const sent = await send({ ...call, headers: { ...bare(call), authorization } }).catch((error: unknown) => {
         // A `PlainRefusal`.
         if (left > 0 && error instanceof Error && 'status' in error && error.status === 401) return null
         throw error
@@ -125,7 +132,7 @@ export class TokenPurse {
 
   /** A GET: with the token of its request where it asks for a receipt, and else with nothing that says who asks. */
   unsigned(call: Call): Call {
-    const { authorization: _, ...headers } = call.headers
+    const headers = bare(call)
     const receipt = /\/receipts\/([\w-]+)/.exec(call.path)?.[1]
     const authorization = receipt === undefined ? undefined : this.#receipts.get(receipt)
     return { ...call, headers: authorization === undefined ? headers : { ...headers, authorization } }
@@ -181,14 +188,16 @@ export class TokenPurse {
     const challenge = accessTokenTerms(service.report.descriptor)
     if (challenge === null) return
     const transport = this.#options.open(url, service.transport.spki)
+    // Every request waits for it where there are no tokens left, and a service that says nothing must not hold them for ever.
+    const signal = AbortSignal.timeout(this.#options.timeoutMs)
     try {
-      const directory = await transport.send({ method: 'GET', path: tokenDirectoryPath })
+      const directory = await transport.send({ method: 'GET', path: tokenDirectoryPath, signal })
       const text = fromUtf8(await this.#options.readBody(directory, maxDirectoryLength))
       if (directory.status !== 200) throw this.#refused(directory.status, text)
       const key = await keyOfDirectory(text, terms)
       for (;;) {
         const pending = await Promise.all(Array.from({ length: pool.batch }, () => requestToken(key, challengeOf(challenge))))
-        const signed = await this.#ask(transport, concatAll(pending.map(({ request }) => request)), pool.batch * modulusBytes)
+        const signed = await this.#ask(transport, concatAll(pending.map(({ request }) => request)), pool.batch * modulusBytes, signal)
         if (signed !== null) {
           pool.tokens.push(...pending.map(({ finalize }, i) => finalize(signed.subarray(i * modulusBytes, (i + 1) * modulusBytes))))
           return
@@ -202,9 +211,9 @@ export class TokenPurse {
   }
 
   /** Null where the limits of the key do not allow so many at a time. */
-  async #ask(transport: Transport, body: Uint8Array, expected: number): Promise<Uint8Array | null> {
+  async #ask(transport: Transport, body: Uint8Array, expected: number, signal: AbortSignal): Promise<Uint8Array | null> {
     const headers = { authorization: `Bearer ${this.#apiKey}`, 'content-type': 'application/private-token-request' }
-    const response = await transport.send({ method: 'POST', path: tokenIssuePath, headers, body })
+    const response = await transport.send({ method: 'POST', path: tokenIssuePath, headers, body, signal })
     const answer = await this.#options.readBody(response, maxDirectoryLength)
     if (response.status === 200 && answer.length === expected) return answer
     const text = new TextDecoder().decode(answer)
@@ -221,6 +230,10 @@ export class TokenPurse {
   #remember(receipt: string | undefined, authorization: string): void {
     if (receipt !== undefined) keep(this.#receipts, receipt, authorization, maxReceipts)
   }
+}
+
+function bare({ headers }: Call): { readonly [name: string]: string } {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => kept.includes(name)))
 }
 
 function keep<T>(map: Map<string, T>, name: string, value: T, max: number): void {
