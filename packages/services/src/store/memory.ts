@@ -14,7 +14,9 @@ import {
 export class MemoryStore implements ReceiptStore {
   readonly #rows = { answer: new Map<string, ReceiptRow>(), refusal: new Map<string, ReceiptRow>() }
   readonly #aliases = new Map<string, string>()
-  readonly #documents = new Map<string, { readonly box: Uint8Array; cited: number }>()
+  readonly #documents = new Map<string, Uint8Array>()
+  /** How many rows cite a document, which may come after them. */
+  readonly #cited = new Map<string, number>()
   readonly authority = new MemoryAuthority()
   readonly #numbers = new Map<string, number>()
   #bytes = 0
@@ -27,16 +29,16 @@ export class MemoryStore implements ReceiptStore {
   put(rows: readonly ReceiptRow[], documents: readonly DocumentRow[]): Promise<readonly string[]> {
     for (const { key, box } of documents) {
       if (this.#documents.has(key)) continue
-      this.#documents.set(key, { box, cited: 0 })
+      this.#documents.set(key, box)
       this.#bytes += box.length
     }
     for (const row of rows) {
-      if (this.#row(row.key) !== undefined) continue
+      if (this.#numbers.has(row.key)) continue
       this.#rows[row.kind].set(row.key, row)
       this.#numbers.set(row.key, ++this.#number)
       this.#bytes += row.box.length
       if (row.alias !== null && !this.#aliases.has(row.alias)) this.#aliases.set(row.alias, row.key)
-      for (const cited of citedBy(row)) this.#count(cited, 1)
+      for (const key of citedBy(row)) this.#cited.set(key, (this.#cited.get(key) ?? 0) + 1)
     }
     return Promise.resolve([...new Set(rows.flatMap(citedBy))].filter((key) => !this.#documents.has(key)))
   }
@@ -52,7 +54,7 @@ export class MemoryStore implements ReceiptStore {
   }
 
   document(key: string): Promise<Uint8Array | null> {
-    return Promise.resolve(this.#documents.get(key)?.box ?? null)
+    return Promise.resolve(this.#documents.get(key) ?? null)
   }
 
   ofAccount(account: string, after: number, most: number, mostBytes: number): Promise<readonly AccountRow[]> {
@@ -103,18 +105,19 @@ export class MemoryStore implements ReceiptStore {
     this.#numbers.delete(row.key)
     this.#bytes -= row.box.length
     if (row.alias !== null && this.#aliases.get(row.alias) === row.key) this.#aliases.delete(row.alias)
-    return citedBy(row).filter((key) => this.#count(key, -1))
+    return citedBy(row).filter((key) => this.#release(key))
   }
 
-  /** True where the document went with its last citation. */
-  #count(key: string, by: 1 | -1): boolean {
-    const document = this.#documents.get(key)
-    if (document === undefined) return false
-    document.cited += by
-    if (document.cited > 0) return false
-    this.#documents.delete(key)
-    this.#bytes -= document.box.length
-    return true
+  /** One row fewer cites it. True where the document went with its last citation. */
+  #release(key: string): boolean {
+    const left = (this.#cited.get(key) ?? 0) - 1
+    if (left > 0) {
+      this.#cited.set(key, left)
+      return false
+    }
+    this.#cited.delete(key)
+    this.#bytes -= this.#documents.get(key)?.length ?? 0
+    return this.#documents.delete(key)
   }
 }
 

@@ -109,6 +109,21 @@ export function conformance(open: () => Promise<ReceiptStore>, full: number): vo
         expect(store.usage).toMatchObject({ answers: 0, documents: 1 })
       }))
 
+    test('S25: a document that is put after the rows that cite it stays as long as one of them does', () =>
+      using(async (store) => {
+        await store.put([row('a', { session: 's' }), row('b', { session: 's' })], [])
+        await store.put([], [document('s'), document('keyset')])
+        await store.put([row('c', { session: 's' }), row('d')], [])
+        expect((await store.trim({ ...roomy, maxAnswers: 2 }, 1000, 10)).documents).toEqual([])
+        expect([text(await store.document('s')), text(await store.document('keyset'))]).toEqual(['document s', 'document keyset'])
+        expect((await store.trim({ ...roomy, maxAnswers: 1 }, 1000, 10)).documents).toEqual(['s'])
+        expect((await store.trim({ ...roomy, maxAnswers: 0 }, 1000, 10)).documents).toEqual(['keyset'])
+        expect(store.usage).toMatchObject({ answers: 0, documents: 0 })
+        // Nothing cites it any more, and nothing will remove it.
+        await store.put([], [document('s')])
+        expect(text(await store.document('s'))).toBe('document s')
+      }))
+
     test('gives the rows of one account, in pages, in the order in which they were put, as long as they are kept', () =>
       using(async (store) => {
         for (let i = 0; i < 5; i++)
@@ -186,6 +201,9 @@ export function conformance(open: () => Promise<ReceiptStore>, full: number): vo
       using(async (store) => {
         await store.put([row('a', { box: new Uint8Array(maxBoxBytes + 1) }), row('b', { box: new Uint8Array(maxBoxBytes) })], [])
         expect(await keys(store, 'a', 'b')).toEqual(['b'])
+        const { answers, bytes } = store.usage
+        await store.put([row('a')], [])
+        expect([await store.receipt('a'), store.usage]).toEqual([null, expect.objectContaining({ answers, bytes })])
       }))
   })
 }
