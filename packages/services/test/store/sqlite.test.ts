@@ -201,6 +201,11 @@ describe('a file that is not what it should be is refused and left as it is', ()
       edit(file, "CREATE TRIGGER t AFTER INSERT ON receipts BEGIN UPDATE receipts SET alias = 'x'; END")
       return file
     },
+    'S3: a trigger under a name that SQLite’s own tables have': async () => {
+      const file = await made()
+      edit(file, "CREATE TRIGGER sqlitexstat1 AFTER INSERT ON receipts BEGIN UPDATE receipts SET alias = 'x'; END")
+      return file
+    },
     'S3: a view in place of a table': async () => {
       const file = await made()
       edit(file, 'DROP TABLE documents; CREATE VIEW documents AS SELECT number, key, box FROM receipts')
@@ -225,6 +230,16 @@ describe('a file that is not what it should be is refused and left as it is', ()
         file,
         "INSERT INTO receipts SELECT 7, 'b', 'x', kind, at, keyset, session, box, account FROM receipts; UPDATE receipts SET alias = 'x' WHERE number = 1",
       )
+      return file
+    },
+    'S3: a name so long that nobody gave it': async () => {
+      const file = await made()
+      edit(file, 'UPDATE receipts SET session = hex(zeroblob(10000000))')
+      return file
+    },
+    'S3: a row of no kind': async () => {
+      const file = await made()
+      edit(file, 'UPDATE receipts SET kind = 9223372036854775807')
       return file
     },
     'S3: a number from which nobody can count on': async () => {
@@ -259,6 +274,12 @@ describe('a file that is not what it should be is refused and left as it is', ()
     const before = await readFile(file)
     expect(await codeOf(file)).toBe('receipt_store_invalid')
     expect((await readFile(file)).equals(before)).toBe(true)
+  })
+
+  test('S3: whoever added a table gets none of its checks computed, which may take any time', async () => {
+    const file = await made()
+    edit(file, 'CREATE TABLE t (a CHECK (a > 1)); PRAGMA ignore_check_constraints = ON; INSERT INTO t VALUES (0)')
+    await expect(open(file)).rejects.toMatchObject({ code: 'receipt_store_invalid', message: expect.stringContaining('found others') as string })
   })
 
   test('a folder that does not exist', async () => {

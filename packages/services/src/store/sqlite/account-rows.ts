@@ -32,7 +32,9 @@ export class AccountRows {
       ),
       row: prepare(`SELECT number, key, box FROM receipts WHERE number = ? AND length(box) <= ${maxBoxBytes}`),
     }
-    const newest = 'SELECT number, account FROM receipts WHERE number > (SELECT ifnull(max(number), 0) FROM accounts) AND account IS NOT NULL'
+    // A longer account, of any length, is nobody's.
+    const newest =
+      'SELECT number, account FROM receipts WHERE number > (SELECT ifnull(max(number), 0) FROM accounts) AND octet_length(account) <= 128'
     for (const { number, account } of prepare(newest).iterate()) this.#waiting.set(Number(number), String(account))
   }
 

@@ -74,13 +74,17 @@ async function prepareFile(path: string): Promise<void> {
 }
 
 function checkOurs(database: DatabaseSync, path: string): void {
-  const check = Object.values(database.prepare('PRAGMA quick_check(1)').get() ?? {})[0]
-  if (check !== 'ok')
-    throw fail('receipt_store_invalid', `expected an undamaged file in ${path}; it is left as it is. Move it away to begin a new one`)
   const version = pragma(database, 'user_version')
   const found = comparable(database)
   const fresh = version === 0 && pragma(database, 'application_id') === 0 && found === ''
-  if (fresh) return
+  if (!fresh) checkTables(database, path, version, found)
+  // Only now: it computes what tables check, of whoever made them.
+  const check = Object.values(database.prepare('PRAGMA quick_check(1)').get() ?? {})[0]
+  if (check !== 'ok')
+    throw fail('receipt_store_invalid', `expected an undamaged file in ${path}; it is left as it is. Move it away to begin a new one`)
+}
+
+function checkTables(database: DatabaseSync, path: string, version: number, found: string): void {
   if (pragma(database, 'application_id') !== applicationId || version < 1)
     throw fail('receipt_store_invalid', `expected a file of receipts in ${path}, found another database; it is left as it is`)
   if (version > migrations.length)

@@ -23,6 +23,12 @@ const maxNumber = 2 ** 48
 const numbers = `SELECT ifnull((SELECT min(number) FROM receipts), 1) > 0 AS counted,
   min(?, max(ifnull((SELECT max(number) FROM receipts), 0), ifnull((SELECT max(number) FROM accounts), 0))) AS newest`
 
+/** Names are of 32 bytes; longer ones, of any length, somebody else wrote. */
+const maxNameBytes = 128
+const name = (column: string): string => `iif(octet_length(${column}) <= ${maxNameBytes}, ${column}, NULL) AS ${column}`
+const ours = `kind IN (${Object.values(kinds).join(', ')})
+  AND max(octet_length(key), octet_length(keyset), ifnull(octet_length(alias), 0), ifnull(octet_length(session), 0)) <= ${maxNameBytes} AS ours`
+
 const removal = (which: string): string => `DELETE FROM receipts WHERE number IN (${which}) RETURNING number, key, alias, kind, keyset, session`
 
 /**
@@ -94,11 +100,12 @@ class SqliteStore implements ReceiptStore {
     this.#newest = Number(newest)
     if (this.#newest >= maxNumber || counted !== 1) throw this.#invalid()
     // Columns that come before the box: what does not fit into a row's page is not read.
-    const all = prepare('SELECT number, key, alias, kind, keyset, session FROM receipts ORDER BY number')
-    for (const { number, key, alias, kind, keyset, session } of all.iterate()) {
+    const columns = ['key', 'alias', 'keyset', 'session'].map(name)
+    const all = prepare(`SELECT number, ${columns.join(', ')}, kind = ${kinds.refusal} AS refused, ${ours} FROM receipts ORDER BY number`)
+    for (const { number, key, alias, refused, keyset, session, ours } of all.iterate()) {
       const named = { number: Number(number), alias: alias === null ? null : String(alias) }
-      if (!this.#name(named.number, String(key), named.alias)) throw this.#invalid()
-      this.#count(kind === kinds.refusal ? 'refusal' : 'answer', [keyset, session], 1)
+      if (ours !== 1 || !this.#name(named.number, String(key), named.alias)) throw this.#invalid()
+      this.#count(refused === 1 ? 'refusal' : 'answer', [keyset, session], 1)
     }
     this.#accounts = new AccountRows(database)
   }
