@@ -146,9 +146,9 @@ class Passing {
     if (events.length === 0) return true
     const out: Uint8Array[] = this.last === null ? [] : [this.last]
     this.last = null
-    for (const event of events) {
-      // One more is left for the error event.
-      if (this.tree.events === maxStreamEvents - 1) throw brokenStream('the worker sent more events than an answer has')
+    // One more is left for the error event.
+    const room = maxStreamEvents - 1 - this.tree.events
+    for (const event of events.slice(0, room)) {
       this.chatId ??= this.#form.idOf(event)
       this.hash.update(event)
       void this.tree.append(event)
@@ -158,8 +158,10 @@ class Passing {
       if (this.last === null) out.push(event)
     }
     const [only] = out
-    if (only === undefined) return true
-    return this.#response.write(out.length === 1 ? only : Buffer.concat(out))
+    const written = only === undefined || this.#response.write(out.length === 1 ? only : Buffer.concat(out))
+    // What was hashed has gone out: the receipt is over what the requester gets.
+    if (events.length > room) throw brokenStream('the worker sent more events than an answer has')
+    return written
   }
 }
 

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
+import { maxStreamEvents } from 'veritee/receipt'
 import { describe, expect, test, vi } from 'vitest'
-import { holdPlain, relayStream } from '../../src/controller/relay.ts'
+import { bodyHash, holdPlain, relayStream } from '../../src/controller/relay.ts'
 import { streamFormOf } from '../../src/controller/stages/stream-form.ts'
 import type { WorkerAnswer } from '../../src/controller/worker-answer.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
@@ -88,6 +89,20 @@ test('the id of a stream is in its first event that has one', async () => {
   const events = [': waiting\n\n', 'data: {"id":"chatcmpl-2","choices":[]}\n\n', 'data: {"id":"other"}\n\n', 'data: [DONE]\n\n']
   expect((await relayed('/v1/chat/completions', events)).one.chatId).toBe('chatcmpl-2')
 })
+
+test.for([1, 100, maxStreamEvents - 1, maxStreamEvents + 100])(
+  'S9: of a stream with too many events the receipt is over what the requester gets, where the worker sends %i of them at a time',
+  async (together) => {
+    const events = Array.from({ length: maxStreamEvents + 200 }, (_, i) => `${i}\n\n`)
+    const parts = Array.from({ length: Math.ceil(events.length / together) }, (_, i) => events.slice(i * together, (i + 1) * together).join(''))
+    const { one, text } = await relayed('/v1/chat/completions', parts)
+    expect(one).toMatchObject({ complete: false, appended: true, outcome: 'error' })
+    expect(one.returnedHash).toBe(bodyHash(Buffer.from(text)))
+    expect(one.returned?.events).toBe(maxStreamEvents)
+    expect(text.split('\n\n').length - 1).toBe(maxStreamEvents)
+    expect(one.receivedHash).toBe(bodyHash(Buffer.from(events.slice(0, maxStreamEvents - 1).join(''))))
+  },
+)
 
 describe('a stream of /v1/responses', () => {
   const endpoint = '/v1/responses'
