@@ -76,7 +76,7 @@ async function begin(
     receipt.abandon()
     return { outcome: await passUnattested(unattested, read, response, signal), usage: null }
   }
-  const asker = grant === null ? askerOf(incoming) : { tenant: grant.tenant, salt: grant.tenant }
+  const asker = grant === null ? askerOf(incoming) : { tenant: grant.tenant, salt: grant.salt ?? grant.tenant }
   return { request, served: await dispatch(registry, read, asker, signal) }
 }
 

@@ -18,8 +18,8 @@ async function counter(options: CounterOptions = {}): Promise<Counter> {
   return opened
 }
 
-const asking = (authorization: string, url = '/v1/chat/completions'): IncomingMessage =>
-  ({ method: 'POST', url, headers: { authorization } }) as IncomingMessage
+const asking = (authorization: string, url = '/v1/chat/completions', remoteAddress = '192.0.2.1'): IncomingMessage =>
+  ({ method: 'POST', url, headers: { authorization }, socket: { remoteAddress } }) as IncomingMessage
 
 function serve(access: Access, authorization: string, bytes = 4, answer: number | null = null): Grant | HttpError {
   const incoming = asking(authorization)
@@ -33,7 +33,7 @@ const changed = (authorization: string, at: number): string => {
 }
 
 describe('a token', () => {
-  test('is good for one request, and no two are of one tenant', async () => {
+  test('is good for one request, and no two find what is kept of the other', async () => {
     const { access, key, buy, tokens } = await counter()
     const [a = '', b = ''] = await buy((await key()).key, 2)
     const [first, second] = [serve(access, a), serve(access, b)]
@@ -43,11 +43,23 @@ describe('a token', () => {
       [401, 'access_token_spent'],
       [401, 'access_token_spent'],
     ])
-    expect((first as Grant).tenant).not.toBe((second as Grant).tenant)
+    expect((first as Grant).salt).toBeDefined()
+    expect((first as Grant).salt).not.toBe((second as Grant).salt)
     expect((first as Grant).headers).toBeUndefined()
     ;(first as Grant).settle({ receiptId: 'r', model: 'm', outcome: 'complete', usage: { promptTokens: 3, completionTokens: 4 } })
     ;(second as Grant).settle({ receiptId: 's', model: 'm', outcome: 'error', usage: null })
     expect(tokens.totals).toEqual({ issued: 2, spent: 2, usedTokens: 7 })
+  })
+
+  test('has no turn of its own in a queue: as many as somebody has, they wait in that of his address', async () => {
+    const { access, key, buy } = await counter()
+    const tokens = await buy((await key()).key, 3)
+    const tenants = tokens.map((token, i) => {
+      const incoming = asking(token, '/v1/chat/completions', i < 2 ? `2001:db8:1:1::${i}` : '2001:db8:1:2::1')
+      access.authenticate(incoming)
+      return (access.admit(incoming, 'm', 4, null) as Grant).tenant
+    })
+    expect(tenants).toEqual(['address 2001:db8:1:1', 'address 2001:db8:1:1', 'address 2001:db8:1:2'])
   })
 
   test('is good for one of two requests whose bodies come at the same time', async () => {

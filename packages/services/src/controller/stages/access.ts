@@ -15,8 +15,10 @@ export interface Access {
 
 /** One admitted request. */
 export interface Grant {
-  /** Whose request it is, or of an access token that there is no other of the same: never sent or shown. Requests of different tenants share no place in routing. */
+  /** Whose turn in a queue it takes; never sent or shown. */
   readonly tenant: string
+  /** What is kept of earlier requests is found with the same salt only. Where it is not given, the tenant. */
+  readonly salt?: string
   /** For the response: what is left of the limits. */
   readonly headers?: { readonly [name: string]: string }
   /** Called once for each grant, when the answer is over, whatever became of it. It must not throw. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { isInference } from '../../../http/chat-request.ts'
 import { HttpError } from '../../../http/errors.ts'
+import { network } from '../../../http/rate-limit.ts'
 import type { Access, Grant, Settlement } from '../../stages/access.ts'
 import { bytesPerToken, type KeyAccess } from '../key-access.ts'
 import type { AccessTokens, FoundToken } from './access-tokens.ts'
@@ -47,8 +48,10 @@ export class TokenAccess implements Access {
     const { totals } = this.#tokens
     totals.spent++
     return {
-      // No two requests have it in common, so none goes where another went, and each waits for its own turn.
-      tenant: `token ${Buffer.from(token.nonce).toString('base64')}`,
+      // As where nobody is asked for a key: with a turn for each token, whoever has many would have the whole queue, and keep out who has an API key.
+      tenant: `address ${network(incoming.socket.remoteAddress ?? 'unknown')}`,
+      // No two requests have it in common, so none goes where another went.
+      salt: `token ${Buffer.from(token.nonce).toString('base64')}`,
       settle: ({ usage }: Settlement) => {
         if (usage !== null) totals.usedTokens += usage.promptTokens + usage.completionTokens
       },
