@@ -230,7 +230,7 @@ export const errorTexts = {
   receipt_store_unavailable: 'receipts cannot be written or read now, and no answer is given without one; see the cause',
   api_keys_stale: 'the list of API keys could not be read for a while, and an old one may hold keys that were revoked; retry later',
   access_tokens_unavailable:
-    'the service issues no access tokens, or none to this API key; see its --access-tokens and veriteed keys create --tokens',
+    'the service issues no access tokens, or none to this API key; see its --access-tokens and veriteed keys create --access-tokens',
   access_token_invalid: 'the key for access tokens is not the one that the quote binds, or what the service issued is not signed by it',
   api_keys_full: 'the controller takes no more API keys, or none of this size; revoke some',
   api_keys_busy: 'the list of API keys is changed by others all the time; retry',
