@@ -176,6 +176,40 @@ test('what a worker writes does not widen a form: what is no value of its place,
   }
 })
 
+test('S10: nothing is learnt of a text that is not canonical, whose constants may be other values', () => {
+  const reader = new ReceiptReader(keyset)
+  for (const text of [sample.replace('"size":1000000', '"size":-0'), sample.replace('{', '{ '), sample.replace('"model"', '"mod\\u0065l"')]) {
+    expect(text).not.toBe(sample)
+    expect(reader.read(text)).toEqual({ receipt: workerReceiptOf(parseReceipt(text)), strict: null })
+  }
+  expect(reader.read(sample).strict).not.toBeNull()
+})
+
+test('S10: names of parameters that objects order or treat in their own way are read as by the strict reader', () => {
+  const named = (names: readonly string[], value: Json): string =>
+    jcs({ ...(JSON.parse(sample) as Record<string, Json>), event_log: logWith(names, value) })
+  const logWith = (names: readonly string[], value: Json): Json =>
+    (JSON.parse(sample) as { event_log: Record<string, Json>[] }).event_log.map((event) =>
+      event.type === 'veritee.inference' ? { ...event, parameters: Object.fromEntries(names.map((name) => [name, value])) } : event,
+    )
+  for (const [names, learnable] of [
+    [['constructor', 'hasOwnProperty', 'toString', 'type'], true],
+    [['2', '3', 'a'], true],
+    // Objects have 2 before 10, canonical forms after it.
+    [['10', '2', 'a'], false],
+    [['', ' ', '\u{1f600}', '\u007f', '\u2028'], true],
+  ] as const)
+    for (const value of [1, 'x', ['x', '']]) {
+      const [text, other] = [named(names, value), named(names, typeof value === 'number' ? 20 : typeof value === 'string' ? '' : [])]
+      const reader = readerOf(text)
+      expect([differs(reader, text), differs(reader, other)]).toEqual([false, false])
+      expect(reader.counts.template).toBe(learnable ? 2 : 0)
+    }
+  const proto = named(['q'], 'x').replace('"q":', '"__proto__":')
+  expect(outcome(() => readerOf(sample).read(proto))).toMatch(/^receipt_malformed: /)
+  expect(outcome(() => readerOf(named(['q'], 'x')).read(proto))).toMatch(/^receipt_malformed: /)
+})
+
 test('a worker has eight templates at most, and those in use stay', () => {
   const named = (name: string): string => fc.sample(receiptOf({ ...ordinary, name }), 1)[0] as string
   const reader = readerOf(sample)

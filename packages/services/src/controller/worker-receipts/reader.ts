@@ -20,7 +20,8 @@ export class ReceiptReader {
 
   /**
    * What {@link parseReceipt} gives, or throws, for the same text, as far as it is looked at. `strict`: all of it, where no template had its form; to be given
-   * to {@link learn} once the receipt was verified and matched.
+   * to {@link learn} once the receipt was verified and matched. Null, too, for a text that is not canonical: its values may differ from those of the canonical
+   * one (a zero with a sign).
    */
   read(text: string): { readonly receipt: WorkerReceipt; readonly strict: Receipt | null } {
     const templates = this.#templates
@@ -34,7 +35,7 @@ export class ReceiptReader {
     }
     this.counts.strict++
     const strict = parseReceipt(text)
-    return { receipt: workerReceiptOf(strict), strict }
+    return { receipt: workerReceiptOf(strict), strict: strict.canonical === text ? strict : null }
   }
 
   /** What others have in common with this receipt need not be read again. */
