@@ -189,6 +189,31 @@ describe('S20: with access tokens', () => {
     transport.close()
   })
 
+  test('of requests at several endpoints with one token at the same time, one runs', async () => {
+    const { connection, sent } = await client()
+    // Refused before it is spent: the token is good, and known here.
+    await post(connection, { ...question, max_tokens: 2000 })
+    const [authorization = ''] = sent.filter(({ path }) => path === '/v1/chat/completions').map(authorizationOf)
+    const bodies: readonly (readonly [string, object])[] = [
+      ['chat/completions', question],
+      ['chat/completions', { ...question, stream: true }],
+      ['completions', { model, prompt: 'Who', max_tokens: 4 }],
+      ['responses', { model, input: 'Who', max_output_tokens: 4 }],
+      ['embeddings', { model, input: 'Who' }],
+    ]
+    const headers = { authorization, 'content-type': 'application/json' }
+    const transports = bodies.map(() => nodeTransport(controller.ready.url ?? ''))
+    const statuses = await Promise.all(
+      bodies.map(async ([path, body], i) => {
+        const answer = await (transports[i] as Transport).send({ method: 'POST', path: `/v1/${path}`, headers, body: utf8(JSON.stringify(body)) })
+        await bytesOf(answer)
+        return answer.status
+      }),
+    )
+    for (const transport of transports) transport.close()
+    expect(statuses.filter((status) => status === 401)).toHaveLength(bodies.length - 1)
+  })
+
   test('what a token does not pay for is refused', async () => {
     const { connection } = await client()
     const answer = await post(connection, { ...question, max_tokens: 2000 })
