@@ -90,6 +90,9 @@ test('where a token is refused another one is taken, twice, the last of them fro
     return sentWith(401, paid)
   })
   expect([refused.response.status, new Set(shown).size, asked]).toEqual([401, 3, [16, 16]])
+  // What was got anew is not thrown away: who refuses everything costs a token for each attempt, and not a batch for each request.
+  await purse.send(at, call, async (paid) => sentWith(401, paid))
+  expect(asked).toEqual([16, 16])
 })
 
 test('what asks for a receipt shows the token of its request, any other GET shows nothing', async () => {

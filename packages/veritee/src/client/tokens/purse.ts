@@ -35,7 +35,7 @@ export interface PurseOptions {
 /** Tokens that are asked for at a time, always as many, so that the number says nothing; fewer where the limits of the key are too low for it. */
 const batch = 16
 const maxDirectoryLength = 65_536
-/** Attempts with tokens that a service says that it does not take; before the last of them all of their kind are thrown away. */
+/** Attempts with tokens that a service says that it does not take; before the last of them all of their kind are thrown away, once: whoever can refuse them all could use up what the key may have. */
 const attempts = 3
 /** Tokens of how many keys, and for how many receipts. */
 const maxPools = 4
@@ -52,6 +52,7 @@ interface Pool {
   tokens: Uint8Array[]
   filling: Promise<void> | null
   isPlanned: boolean
+  isThrownAway: boolean
   batch: number
 }
 
@@ -126,7 +127,9 @@ export class TokenPurse {
         return sent
       }
       sent?.abort.abort()
-      if (left === 1) pool.tokens = []
+      if (left > 1 || pool.isThrownAway) continue
+      pool.isThrownAway = true
+      pool.tokens = []
     }
   }
 
@@ -147,7 +150,7 @@ export class TokenPurse {
   #poolOf({ report }: Service): { readonly terms: TokenKeyTerms; readonly pool: Pool } {
     const terms = accessTokenTerms(report.descriptor)?.keys.find(({ models }) => models === null)
     if (terms === undefined) throw fail('access_tokens_unavailable', 'expected a service that issues access tokens, found none in its descriptor')
-    const pool = this.#pools.get(terms.token_key_id) ?? { tokens: [], filling: null, isPlanned: false, batch }
+    const pool = this.#pools.get(terms.token_key_id) ?? { tokens: [], filling: null, isPlanned: false, isThrownAway: false, batch }
     keep(this.#pools, terms.token_key_id, pool, maxPools)
     return { terms, pool }
   }
