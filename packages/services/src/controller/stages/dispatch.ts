@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto'
 import { errors } from 'undici'
+import { drawBytes } from '../../enclave/runtime/random.ts'
 import { embeddingsEndpoint, unknownModel } from '../../http/chat-request.ts'
 import { HttpError } from '../../http/errors.ts'
 import { acceptsTrailers } from '../../http/receipt-trailer.ts'
@@ -105,7 +105,7 @@ async function attempt(
 ): Promise<Served | Unanswered | Retry> {
   const { worker } = lease
   const { firstByteMs, answerMs } = registry.routing.limits
-  const upstreamNonce = request.clientNonce ?? randomBytes(32).toString('hex')
+  const upstreamNonce = request.clientNonce ?? drawBytes(32).toString('hex')
   const began = performance.now()
   const asksStream = content.value.stream === true
   const headersTimeout = asksStream ? firstByteMs : answerMs
