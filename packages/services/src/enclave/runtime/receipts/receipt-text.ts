@@ -13,58 +13,59 @@ export interface ReceiptText {
  */
 export function receiptText(receipt: UnsignedReceipt): ReceiptText {
   let log = ''
-  for (const event of receipt.event_log) log += `${log === '' ? '' : ','}${eventText(event)}`
+  for (const event of receipt.event_log) log += log === '' ? eventText(event) : `,${eventText(event)}`
   const head =
-    `{"api_version":${text(receipt.api_version)},"chat_id":${text(receipt.chat_id)},"endpoint":${text(receipt.endpoint)},"event_log":[${log}],` +
-    `"key_id":${text(receipt.key_id)},"method":${text(receipt.method)},"model":${text(receipt.model)},"receipt_id":${text(receipt.receipt_id)},` +
+    `{"api_version":"${inner(receipt.api_version)}","chat_id":${nullable(receipt.chat_id)},"endpoint":"${inner(receipt.endpoint)}","event_log":[${log}],` +
+    `"key_id":"${inner(receipt.key_id)}","method":"${inner(receipt.method)}","model":${nullable(receipt.model)},"receipt_id":"${inner(receipt.receipt_id)}",` +
     `"served_at":${integer(receipt.served_at)}`
-  return { head, tail: `,"workload_keyset_digest":${text(receipt.workload_keyset_digest)}}` }
+  return { head, tail: `,"workload_keyset_digest":"${inner(receipt.workload_keyset_digest)}"}` }
 }
 
+// Each piece of a template is one more string that V8 puts together at the end, which takes longer than to write them: quotation marks are with the constants.
 function eventText(event: ReceiptEvent): string {
   switch (event.type) {
     case 'request.received':
+      return `{"body_hash":"${inner(event.body_hash)}","type":"request.received"}`
     case 'request.forwarded':
+      return `{"body_hash":"${inner(event.body_hash)}","type":"request.forwarded"}`
     case 'response.returned':
-      return `{"body_hash":${text(event.body_hash)},"type":"${event.type}"}`
+      return `{"body_hash":"${inner(event.body_hash)}","type":"response.returned"}`
     case 'veritee.request':
-      return `{"client_nonce":${text(event.client_nonce)},"type":"veritee.request"}`
+      return `{"client_nonce":${nullable(event.client_nonce)},"type":"veritee.request"}`
     case 'upstream.verified': {
       if (event.result === 'failed') return jcs(event)
-      const { model_id: model, session_id: session } = event
-      return `{"model_id":${text(model)},"required":${event.required},"result":"verified","session_id":${text(session)},"type":"upstream.verified"}`
+      const { model_id: model, required, session_id: session } = event
+      return `{"model_id":"${inner(model)}","required":${required},"result":"verified","session_id":"${inner(session)}","type":"upstream.verified"}`
     }
     case 'veritee.upstream_receipt':
-      return `{"digest":${text(event.digest)},"reason":${text(event.reason)},"result":"${event.result}","type":"veritee.upstream_receipt"}`
+      return `{"digest":${nullable(event.digest)},"reason":${nullable(event.reason)},"result":"${event.result}","type":"veritee.upstream_receipt"}`
     case 'veritee.stream':
-      return `{"bytes":${integer(event.bytes)},"events":${integer(event.events)},"root":${text(event.root)},"type":"veritee.stream"}`
+      return `{"bytes":${integer(event.bytes)},"events":${integer(event.events)},"root":"${inner(event.root)}","type":"veritee.stream"}`
     case 'veritee.outcome':
       return `{"outcome":"${event.outcome}","type":"veritee.outcome"}`
     case 'veritee.receipt_key':
-      return `{"commitment":${text(event.commitment)},"type":"veritee.receipt_key"}`
+      return `{"commitment":"${inner(event.commitment)}","type":"veritee.receipt_key"}`
     case 'veritee.log':
-      return `{"origin":${text(event.origin)},"promised_by":${integer(event.promised_by)},"type":"veritee.log"}`
+      return `{"origin":"${inner(event.origin)}","promised_by":${integer(event.promised_by)},"type":"veritee.log"}`
     case 'veritee.chain':
-      return `{"previous":${text(event.previous)},"sequence":${integer(event.sequence)},"type":"veritee.chain"}`
+      return `{"previous":${nullable(event.previous)},"sequence":${integer(event.sequence)},"type":"veritee.chain"}`
     default:
       return jcs(event as unknown as Json)
   }
 }
 
-function text(value: string | null): string {
-  if (value === null) return 'null'
-  if (isPlain(value)) return `"${value}"`
-  if (!value.isWellFormed()) throw new TypeError('receiptText: a string holds a lone surrogate')
-  return JSON.stringify(value)
+function nullable(value: string | null): string {
+  return value === null ? 'null' : `"${inner(value)}"`
 }
 
-/** True for printable ASCII without a quotation mark or a backslash, which JSON has as it is: nearly all are digests. */
-function isPlain(value: string): boolean {
-  for (let i = 0; i < value.length; i++) {
-    const code = value.charCodeAt(i)
-    if (code < 0x20 || code > 0x7e || code === 0x22 || code === 0x5c) return false
-  }
-  return true
+/** Printable ASCII without a quotation mark or a backslash, which JSON has as it is: nearly all are digests. A loop over the characters takes twice as long. */
+const plain = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/
+
+/** What stands between the quotation marks of a JSON string. */
+function inner(value: string): string {
+  if (plain.test(value)) return value
+  if (!value.isWellFormed()) throw new TypeError('receiptText: a string holds a lone surrogate')
+  return JSON.stringify(value).slice(1, -1)
 }
 
 function integer(value: number): string {
