@@ -51,6 +51,8 @@ const epoch = 0
 /** Which probes are canaries hangs on how many there are, and that is not known yet. */
 const noCanaries = async (): Promise<readonly []> => []
 const length = 3600
+/** Tokens. */
+const longestAnswer = 12
 const giveUpMs = 120_000
 /** Of leaves: all, since there are few. */
 const probability = '1.0'
@@ -151,7 +153,7 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
   const { audit, close } = auditor(setting)
   const optionsOf = (count: number): EpochOptions => ({
     ...{ epoch, begins, store, beacon: source, key, now, signal },
-    plan: { count, seconds: count / 30, maxTokens: 12, maxPrompt: 300, clients: 3, encrypted: { controller: 0.3, worker: 0.3 } },
+    plan: { count, seconds: count / 30, maxTokens: longestAnswer, maxPrompt: 300, clients: 3, encrypted: { controller: 0.3, worker: 0.3 } },
     canaries: noCanaries,
     // It is in the log since the validator was started.
     commit: async () => undefined,
@@ -238,23 +240,30 @@ function auditor({ validator, machine, policy, admission, controller, model, rep
     return path
   }
   return {
-    audit: async (probe) => auditProbe(context, await pathOf(probe), model.name, probe),
+    audit: async (probe) => auditProbe(context, await pathOf(probe), model.name, limited(probe)),
     close: async () => {
       for (const path of open.values()) (await path).connection.close()
     },
   }
 }
 
+/** Some users name no limit. Weights that were never trained come to no end by themselves, and so many tokens twice take longer than who watches a demo waits. */
+function limited(probe: Probe): Probe {
+  return { ...probe, options: { max_tokens: longestAnswer, ...probe.options } }
+}
+
 /** Probes until every worker has got one; gives the options with so many of them. */
 async function untilAllSeen({ fleet, validator }: DemoEpochSetting, optionsOf: (count: number) => EpochOptions): Promise<EpochOptions> {
+  let unseen: readonly string[] = []
   for (const count of probes) {
     const options = optionsOf(count)
     await probeEpoch(options)
     const records = await validator.store.records(epoch)
     const seen = new Set(records.map((text) => parseAuditRecord(text).worker?.operator))
-    if (fleet.every(({ operator }) => seen.has(keyOf(operator)))) return options
+    unseen = fleet.map(({ operator }) => keyOf(operator)).filter((operator) => !seen.has(operator))
+    if (unseen.length === 0) return options
   }
-  throw fail('service_unavailable', `expected every worker to be asked within ${probes.at(-1)} probes`)
+  throw fail('service_unavailable', `expected every worker to answer within ${probes.at(-1)} probes, found none of operator ${unseen.join(', ')}`)
 }
 
 /** Closes the epoch. Nobody waits for its end, nor a minute more for the round that chooses what is audited: the clock is put forward to both. */
