@@ -50,7 +50,7 @@ test.each(recipients)('S20: of a refusal, a validator asks for what every client
     await response.text()
     await c.proofOf(response)
   })
-  const probe = { program: 'script', messages, options: {}, order: null } as unknown as Probe
+  const probe = { program: 'script', messages, options: {}, order: null, seed: '5' } as unknown as Probe
   const validator = await asked(async (transport) => {
     const operators = ['c0'.repeat(32)]
     const path = await openPath(nodeTransport(controller.api.url).origin, {

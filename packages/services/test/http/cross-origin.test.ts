@@ -195,6 +195,7 @@ describe('S22: which routes pages may use', () => {
     ['one', '/v1/keys', null],
     ['one', '/api/v1/attest', null],
     ['one', '/.well-known/hpke-keys', null],
+    ['one', '/.well-known/private-token-issuer-directory', 'GET'],
     ['one', '/', null],
     ['one', '/v1/chat/completions/', null],
     ['one', '/v1/aci/receipts/r1/more', null],
