@@ -26,10 +26,11 @@ const numbers = `SELECT ifnull((SELECT min(number) FROM receipts), 1) > 0 AS cou
 /** Names are of 32 bytes; longer ones, of any length, somebody else wrote. */
 const maxNameBytes = 128
 const name = (column: string): string => `iif(octet_length(${column}) <= ${maxNameBytes}, ${column}, NULL) AS ${column}`
-const ours = `kind IN (${Object.values(kinds).join(', ')})
-  AND max(octet_length(key), octet_length(keyset), ifnull(octet_length(alias), 0), ifnull(octet_length(session), 0)) <= ${maxNameBytes} AS ours`
+const ours = `max(octet_length(key), octet_length(keyset), ifnull(octet_length(alias), 0), ifnull(octet_length(session), 0)) <= ${maxNameBytes} AS ours`
+/** What is no refusal is an answer, also a number that JavaScript cannot have. */
+const refusal = `kind = ${kinds.refusal} AS refused`
 
-const removal = (which: string): string => `DELETE FROM receipts WHERE number IN (${which}) RETURNING number, key, alias, kind, keyset, session`
+const removal = (which: string): string => `DELETE FROM receipts WHERE number IN (${which}) RETURNING number, key, alias, ${refusal}, keyset, session`
 
 /**
  * Opens a store in a file: write-ahead log, one process, every commit synced before it resolves (`synchronous = FULL`). The calls block while the disk works,
@@ -101,7 +102,7 @@ class SqliteStore implements ReceiptStore {
     if (this.#newest >= maxNumber || counted !== 1) throw this.#invalid()
     // Columns that come before the box: what does not fit into a row's page is not read.
     const columns = ['key', 'alias', 'keyset', 'session'].map(name)
-    const all = prepare(`SELECT number, ${columns.join(', ')}, kind = ${kinds.refusal} AS refused, ${ours} FROM receipts ORDER BY number`)
+    const all = prepare(`SELECT number, ${columns.join(', ')}, ${refusal}, ${ours} FROM receipts ORDER BY number`)
     for (const { number, key, alias, refused, keyset, session, ours } of all.iterate()) {
       const named = { number: Number(number), alias: alias === null ? null : String(alias) }
       if (ours !== 1 || !this.#name(named.number, String(key), named.alias)) throw this.#invalid()
@@ -192,10 +193,10 @@ class SqliteStore implements ReceiptStore {
         for (const { number } of gone) this.#accounts.remove(Number(number))
         return { gone, documents: this.#forget(gone), oldestAnswer }
       })
-      for (const { number, key, alias, kind, keyset, session } of gone) {
+      for (const { number, key, alias, refused, keyset, session } of gone) {
         this.#unname(Number(number), String(key), alias === null ? null : String(alias))
         this.#accounts.removed(Number(number))
-        this.#count(kind === kinds.refusal ? 'refusal' : 'answer', [keyset, session], -1)
+        this.#count(refused === 1 ? 'refusal' : 'answer', [keyset, session], -1)
       }
       this.#counts.documents -= documents.length
       this.#oldestAnswer = oldestAnswer
