@@ -32,7 +32,7 @@ const help = `usage: npm run soak -- NAME [options]; progress on stderr, a JSON 
   replicas         [--answers N] [--kills N | --minutes N]   three controllers on one PostgreSQL, killed in turn
   scale            [--connections N] [--registrations N]     10,000 workers and 1,000 models, idle connections, registrations
   gramine          [--starts N] [--answers N] [--cpu-variant NAME]     each role under gramine-direct and without
-  distinguisher    [--questions N] [--scenes N] [--network N] [--seed N]   how well probes are told from questions of others
+  distinguisher    [--questions N] [--scenes N] [--network N] [--seed N] [--only SCENE]   how well probes are told from questions of others
   scoring          [--epochs N] [--seed N]         random epochs scored by both implementations
   validator        [--epochs N] [--probes N] [--seed N]      honest and dishonest workers against scoring
   validator-kills  [--kills N] [--seed N]          kill -9 of a validator during an epoch, over a file and among several

@@ -39,6 +39,7 @@ export function distinguish(scenes: readonly (readonly Sighting[])[], epochSecon
     look(`text alone, ${name}`, ['text'], false, of),
     look(`words alone, ${name}`, [], true, of),
     look(`text, words, parameters and sizes, ${name}`, ['text', 'parameters', 'sizes'], true, of),
+    look(`everything, ${name}`, groups, true, of),
   ]
   const behaviour = groups.filter((group) => group !== 'text' && group !== 'account')
   return [
@@ -102,6 +103,7 @@ export async function soakDistinguisher(args: readonly string[], commit: object)
       networks: { type: 'string' },
       trace: { type: 'string' },
       texts: { type: 'string' },
+      only: { type: 'string' },
     },
   })
   const whole = (name: 'seed' | 'questions' | 'scenes' | 'network' | 'networks' | 'recorded', usual: number): number => Number(values[name] ?? usual)
@@ -135,6 +137,7 @@ export async function soakDistinguisher(args: readonly string[], commit: object)
   // Nobody looks on at what there is none of without a network.
   const seenOffline = ({ name }: Distinguished): boolean => !/^(?:wire|sealing|fetches)/.test(name)
   const offline = async (name: string, changes: Partial<Scene>, count: number): Promise<void> => {
+    if (values.only !== undefined && values.only !== name) return
     const all: (readonly Sighting[])[] = []
     for (let i = 0; i < count; i++) all.push(await imagine(await plannedFor(sceneOf({ ...changes, seed: seed + i }))))
     for (const place of places) add(name, distinguish(all, seconds, place).filter(seenOffline), place)

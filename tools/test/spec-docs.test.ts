@@ -161,6 +161,7 @@ describe('docs/threat-model.md', () => {
   test('speaks of S1 to S25, each with a state', () => {
     const rules = [...text.matchAll(/^### (S\d+)\. .+\n\nState: \*\*(in force|partly|not yet)\*\*\./gm)].map((found) => found[1])
     expect(rules).toEqual(Array.from({ length: 25 }, (_, i) => `S${i + 1}`))
+    expect(text.match(/^State: /gm)).toHaveLength(rules.length)
   })
 
   test('names a test for every rule in force', () => {
