@@ -200,7 +200,9 @@ test('S20: over a real controller, probes ask for nothing that users of the same
     ...groups.map((group) => `${group} alone`),
     'words alone',
     'text, words, parameters and sizes',
-    ...['sampled', 'greedy or with a seed'].flatMap((of) => [`text alone, ${of}`, `words alone, ${of}`, `text, words, parameters and sizes, ${of}`]),
+    ...['sampled', 'greedy or with a seed'].flatMap((of) =>
+      ['text alone', 'words alone', 'text, words, parameters and sizes', 'everything'].map((by) => `${by}, ${of}`),
+    ),
     'all but account and text',
     'all but the words',
     'everything',
