@@ -49,6 +49,25 @@ describe('S18: an answer of more bytes than its tokens can have', () => {
     expect(excess({}, '\u0001'.repeat(most(0) / 6 + 1))).toBe('answer_malformed')
   })
 
+  it('has room for log probabilities of each token and of each alternative, where they are asked for', () => {
+    const asked = { max_tokens: 16, logprobs: true }
+    expect([excess(asked, most(32)), excess(asked, most(32) + 1)]).toEqual([null, 'answer_malformed'])
+    expect([excess({ ...asked, top_logprobs: 20 }, most(22 * 16)), excess({ ...asked, top_logprobs: 20 }, most(22 * 16) + 1)]).toEqual([
+      null,
+      'answer_malformed',
+    ])
+  })
+
+  it('is judged by what an engine beside the worker counts, and is none where that does not tell', () => {
+    const of = (completion_tokens: number | null, bytes: number) =>
+      signedExcess({
+        request: utf8('{"model":"m","messages":[]}'),
+        answer: { contentType: '', body: utf8('x'.repeat(bytes)), firstMs: 0, lastMs: 0 },
+        receipt: { servedAt: 0, events: [{ type: 'veritee.external_engine', completion_tokens }] } as unknown as Receipt,
+      })
+    expect([of(100, most(100)), of(100, most(100) + 1), of(null, most(100))]).toEqual([null, 'answer_malformed', null])
+  })
+
   it('is none without a receipt or an answer', () => {
     expect(signedExcess({ request: utf8('{}'), answer: null, receipt: receipt(0) })).toBeNull()
     const answer = { contentType: '', body: utf8('x'.repeat(1 << 20)), firstMs: 0, lastMs: 0 }
