@@ -28,7 +28,8 @@ function contextOf(own: TlsKey | null): SecureContext {
  */
 export function keyedConnector(own: TlsKey | null, demanded: (found: string) => string): buildConnector.connector {
   // One for all connections: without it each would have its own. A resumed session shows no certificate to check, so none is kept.
-  const connect = buildConnector({ secureContext: contextOf(own), maxCachedSessions: 0, rejectUnauthorized: false, timeout: 10_000 })
+  // undici offers HTTP/2 unless it is told not to, and its client ends an answer early, without an error, whose trailers come while it is paused.
+  const connect = buildConnector({ secureContext: contextOf(own), maxCachedSessions: 0, rejectUnauthorized: false, timeout: 10_000, allowH2: false })
   return (options, callback) => {
     const servername = options.servername ?? options.hostname
     connect({ ...options, ...(isIP(servername) === 0 ? { servername } : {}) }, (error, socket) => {

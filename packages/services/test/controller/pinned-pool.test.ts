@@ -1,4 +1,5 @@
 import { createHash, generateKeyPairSync, sign as nodeSign, randomBytes } from 'node:crypto'
+import { createSecureServer } from 'node:http2'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -80,4 +81,13 @@ test('whoever connects shows the key it was given, and none where it has none', 
   const [first, , second] = seen.map(({ shown }) => shown)
   expect(first).not.toBe(second)
   expect(seen.map(({ shown }) => shown)).toEqual([first, null, second, first, null])
+})
+
+test('whoever would rather speak HTTP/2 is spoken to in HTTP/1.1', async () => {
+  const own = await party()
+  const server = createSecureServer({ ...own, allowHTTP1: true }, (request, response) => void response.end(request.httpVersion))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  closing.push(() => new Promise((resolve) => server.close(resolve)))
+  const { port } = server.address() as AddressInfo
+  expect(await asking(`https://localhost:${port}`, own.spki, null)()).toBe('1.1')
 })
