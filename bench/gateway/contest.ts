@@ -43,7 +43,11 @@ export interface Result {
 }
 
 /** By the column's suffix: ours, and what it is held against. */
-export const compared = ['', ', TLS'].map((suffix) => ({ suffix, ours: `controller${suffix}`, theirs: `passthrough with proofs${suffix}` }))
+export const compared = ['', ', TLS', ', TLS, EHBP'].map((suffix) => ({
+  suffix,
+  ours: `controller${suffix}`,
+  theirs: `passthrough with proofs${suffix}`,
+}))
 const comparedNames = new Set(compared.flatMap(({ ours, theirs }) => [ours, theirs]))
 
 type Load = NodeProgram<LoadOrder, LoadDone>

@@ -8,11 +8,11 @@ import { join } from 'node:path'
 import type { BareOrder } from './bare.ts'
 import { bundled } from './bundle.ts'
 import type { ControllerOrder, ControllerReady } from './controller.ts'
-import type { PassthroughOrder } from './passthrough.ts'
+import type { PassthroughOrder, PassthroughReady } from './passthrough.ts'
 import { type Program, startNode, startProgram } from './process.ts'
 import type { WorkerReady } from './worker.ts'
 
-const columns = ['bare', 'proofs', 'proofs, TLS'] as const
+const columns = ['bare', 'proofs', 'proofs, TLS', 'proofs, TLS, EHBP'] as const
 export type Column = (typeof columns)[number]
 
 export interface Contestant {
@@ -58,9 +58,9 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
   const overTls = `https://127.0.0.1:${worker.tlsPort}`
 
   const passthrough = async (name: string, column: Column, order: PassthroughOrder): Promise<void> => {
-    const program = startNode<PassthroughOrder, { port: number }>('gateway', await bundled('./passthrough.ts', directory))
-    const { port } = await program.ask(order)
-    add(name, column, port, program, { tls: order.tls !== null })
+    const program = startNode<PassthroughOrder, PassthroughReady>('gateway', await bundled('./passthrough.ts', directory))
+    const { port, ehbp } = await program.ask(order)
+    add(name, column, port, program, { tls: order.tls !== null, ehbp })
   }
   const ours = async (name: string, column: Column, tls: boolean, more: { readonly keys?: true; readonly ehbp?: true } = {}): Promise<void> => {
     const program = startNode<ControllerOrder | 'state', ControllerReady & { quarantine: string | null }>(
@@ -117,7 +117,16 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
     })
     await ours('controller, TLS', 'proofs, TLS', true)
     await ours('controller with API keys and limits, TLS', 'proofs, TLS', true, { keys: true })
-    await ours('controller with API keys, limits and EHBP, TLS', 'proofs, TLS', true, { keys: true, ehbp: true })
+  }
+  if (wanted.includes('proofs, TLS, EHBP')) {
+    await passthrough('passthrough with proofs, TLS, EHBP', 'proofs, TLS, EHBP', {
+      upstream: overTls,
+      tls: worker.tls,
+      proofs: { directory: await folder('passthrough-ehbp'), receiptKey },
+      ehbp: true,
+    })
+    await ours('controller, TLS, EHBP', 'proofs, TLS, EHBP', true, { ehbp: true })
+    await ours('controller with API keys and limits, TLS, EHBP', 'proofs, TLS, EHBP', true, { keys: true, ehbp: true })
   }
   return { contestants, leftOut }
 }

@@ -42,7 +42,7 @@ function targets(of: (name: string) => Tally | undefined): Figure[] {
     const ours = of(names.ours)
     const theirs = of(names.theirs)
     if (ours === undefined || theirs === undefined) continue
-    const column = suffix === '' ? 'proofs' : 'proofs, TLS'
+    const column = `proofs${suffix}`
     for (const [what, pick] of [
       ['a request', (t: Tally) => t.requestUs],
       ['an event', (t: Tally) => t.eventUs],

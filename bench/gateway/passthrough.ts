@@ -1,7 +1,8 @@
 // What a gateway on node:http and undici cannot do without, and nothing else: `bare` passes bytes on; with `proofs` it does the same cryptography as a
 // controller: digests of both bodies, a leaf hash for each event and the root of their tree; of each answer's own receipt, which comes as a trailer, the
 // signature and the digest, and that of its key; a signature, a digest, two keyed names and a sealed row of its own, committed in groups, durably, before the
-// answer ends. It parses nothing, compares nothing, chooses nothing and keeps nothing in order: what it signs is always as long, and says nothing.
+// answer ends. It parses nothing, compares nothing, chooses nothing and keeps nothing in order: what it signs is always as long, and says nothing. With `ehbp` it
+// opens the body of each request and seals that of the answer as well, in as many frames as a controller.
 import { createHash, createHmac, createPublicKey, createSecretKey, generateKeyPairSync, hash, randomBytes, sign, verify } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
@@ -13,6 +14,7 @@ import { leafHash, merkleRoot, toHex } from 'veritee/bytes'
 import { BoxSeal } from '../../packages/services/src/enclave/runtime/receipts/box.ts'
 import { GroupCommit } from '../../packages/services/src/enclave/runtime/receipts/group-commit.ts'
 import { sealingKey } from '../../packages/services/src/enclave/runtime/sealing-key.ts'
+import { type Answer, type Recipient, recipient } from './passthrough-ehbp.ts'
 
 export interface PassthroughOrder {
   readonly upstream: string
@@ -20,6 +22,14 @@ export interface PassthroughOrder {
   readonly tls: { readonly key: string; readonly cert: string } | null
   /** Where rows are committed, and the key of the worker's receipts, hex; null: bare. */
   readonly proofs: { readonly directory: string; readonly receiptKey: string } | null
+  /** Bodies are encrypted. */
+  readonly ehbp?: boolean
+}
+
+export interface PassthroughReady {
+  readonly port: number
+  /** To which bodies are encrypted, hex. */
+  readonly ehbp: string | null
 }
 
 interface Row {
@@ -78,33 +88,41 @@ function proofs({ directory, receiptKey }: NonNullable<PassthroughOrder['proofs'
 }
 
 process.on('disconnect', () => process.exit())
-process.once('message', ({ upstream, tls, proofs: wanted }: PassthroughOrder) => {
+process.once('message', ({ upstream, tls, proofs: wanted, ehbp = false }: PassthroughOrder) => {
   const pool = new Pool(upstream, { connections: 1024, pipelining: 1, connect: { rejectUnauthorized: false, maxCachedSessions: 0 } })
   const proof = wanted === null ? null : proofs(wanted)
+  const sealed = ehbp ? recipient() : null
   const more = proof === null ? {} : { te: 'trailers' }
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
     const parts: Buffer[] = []
     request.on('data', (part: Buffer) => parts.push(part))
     request.on('end', () => {
-      const body = Buffer.concat(parts)
+      const { plain: body, answer } = opened(sealed, request, parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts))
       const requestHash = proof === null ? '' : hash('sha256', body, 'hex')
       pool.dispatch(
         {
           method: 'POST',
           path: request.url ?? '/',
-          headers: { 'content-type': 'application/json', 'x-veritee-nonce': nonceOf(request), ...more },
+          headers: { 'content-type': 'application/json', 'x-veritee-nonce': headerOf(request, 'x-veritee-nonce'), ...more },
           body,
         },
-        proof === null ? bare(response) : proving(response, proof, requestHash),
+        proof === null ? bare(response) : proving(response, proof, requestHash, answer),
       )
     })
   }
   const server = tls === null ? createServer(handle) : createTlsServer({ ...tls, minVersion: 'TLSv1.3' }, handle)
-  server.listen(0, '127.0.0.1', 4096, () => process.send?.({ port: (server.address() as AddressInfo).port }))
+  server.listen(0, '127.0.0.1', 4096, () => {
+    const { port } = server.address() as AddressInfo
+    process.send?.({ port, ehbp: sealed?.publicKey ?? null } satisfies PassthroughReady)
+  })
 })
 
-function nonceOf({ headers }: IncomingMessage): string {
-  return String(headers['x-veritee-nonce'] ?? '')
+function opened(sealed: Recipient | null, request: IncomingMessage, body: Buffer): { readonly plain: Buffer; readonly answer: Answer | null } {
+  return sealed === null ? { plain: body, answer: null } : sealed.open(headerOf(request, 'ehbp-encapsulated-key'), body)
+}
+
+function headerOf({ headers }: IncomingMessage, name: string): string {
+  return String(headers[name] ?? '')
 }
 
 function bare(response: ServerResponse): Dispatcher.DispatchHandler {
@@ -121,7 +139,8 @@ function bare(response: ServerResponse): Dispatcher.DispatchHandler {
   }
 }
 
-function proving(response: ServerResponse, proof: Proofs, requestHash: string): Dispatcher.DispatchHandler {
+function proving(response: ServerResponse, proof: Proofs, requestHash: string, answer: Answer | null): Dispatcher.DispatchHandler {
+  const framed = (part: Buffer): Buffer => answer?.frame(part) ?? part
   const whole = createHash('sha256')
   const leaves: Uint8Array[] = []
   let key = ''
@@ -131,7 +150,7 @@ function proving(response: ServerResponse, proof: Proofs, requestHash: string): 
     onRequestStart: () => undefined,
     onResponseStart: (_, status, headers) => {
       key = String(headers['x-veritee-receipt-key'])
-      if (isStream(headers)) response.writeHead(status, kept(headers))
+      if (isStream(headers)) response.writeHead(status, { ...kept(headers), ...sealedHeaders(answer, key) })
     },
     onResponseData: (controller, part) => {
       whole.update(part)
@@ -147,7 +166,7 @@ function proving(response: ServerResponse, proof: Proofs, requestHash: string): 
       }
       const [before] = held
       held = [part]
-      if (before === undefined || response.write(before)) return
+      if (before === undefined || response.write(framed(before))) return
       controller.pause()
       response.once('drain', () => controller.resume())
     },
@@ -161,9 +180,16 @@ function proving(response: ServerResponse, proof: Proofs, requestHash: string): 
     const root = leaves.length === 0 ? '' : toHex(await merkleRoot(leaves))
     await proof.seal(requestHash + whole.digest('hex') + root, theirs)
     const rest = Buffer.concat(held)
-    if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/json', 'content-length': rest.length })
-    response.end(rest)
+    if (!response.headersSent) {
+      const type = { 'content-type': 'application/json' }
+      response.writeHead(200, answer === null ? { ...type, 'content-length': rest.length } : { ...type, ...sealedHeaders(answer, key) })
+    }
+    response.end(framed(rest))
   }
+}
+
+function sealedHeaders(answer: Answer | null, receiptKey: string): Record<string, string> {
+  return answer === null ? {} : { 'ehbp-response-nonce': answer.nonce, 'x-veritee-sealed-receipt-key': answer.receiptKey(receiptKey) }
 }
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>

@@ -23,7 +23,7 @@ test('the benchmark of the gateway runs: a worker without a model whose receipts
         longStream: 3,
         open: 3,
         settleMs: 0,
-        columns: ['proofs, TLS'],
+        columns: ['proofs, TLS', 'proofs, TLS, EHBP'],
       },
       directory,
     )
@@ -32,13 +32,17 @@ test('the benchmark of the gateway runs: a worker without a model whose receipts
       'passthrough with proofs, TLS',
       'controller, TLS',
       'controller with API keys and limits, TLS',
-      'controller with API keys, limits and EHBP, TLS',
+      'passthrough with proofs, TLS, EHBP',
+      'controller, TLS, EHBP',
+      'controller with API keys and limits, TLS, EHBP',
     ])
     const figures = figuresOf({ tallies, leftOut: [] })
     const of = (name: string): number | undefined => figures.find((figure) => figure.name === name)?.value
     expect(of('controller, TLS: a request')).toBeGreaterThan(0)
     expect(of('proofs, TLS: a request, give or take (95 %)')).toBeGreaterThanOrEqual(0)
     expect(of('proofs, TLS: a request, times the passthrough')).toBeGreaterThan(0)
+    expect(of('proofs, TLS, EHBP: a request, times the passthrough')).toBeGreaterThan(0)
+    expect(of('proofs, TLS, EHBP: an event, times the passthrough')).toBeDefined()
     expect(of('controller, TLS: in memory, streams open')).toBeGreaterThan(10)
     expect(figures.filter(({ target }) => target !== null).length).toBeGreaterThan(0)
   } finally {
