@@ -1,9 +1,10 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Linked, LinkedList } from '../enclave/runtime/linked-list.ts'
+import { streamOf } from './http2/streams.ts'
 import { network } from './rate-limit.ts'
 
-/** What a connection is about: nothing yet, or nothing any more; a request that is still coming; an answer. */
+/** What a connection is about: nothing yet, or nothing any more; requests that are all still coming; an answer, beside whatever else. */
 type Doing = 'idle' | 'sending' | 'answered'
 
 class Connection extends Linked {
@@ -12,7 +13,9 @@ class Connection extends Linked {
   readonly socket: Socket
   readonly asker: Asker
   doing: Doing = 'answered'
+  /** Requests whose answer is not over, and those among them that are still coming. */
   requests = 0
+  coming = 0
   /** It counts no longer. */
   forgotten = false
 
@@ -22,6 +25,13 @@ class Connection extends Linked {
     this.asked = asked
     this.socket = socket
     this.asker = asker
+  }
+
+  /** After a change of its numbers. */
+  look(): void {
+    if (this.forgotten) return
+    const doing = this.requests === 0 ? 'idle' : this.coming === this.requests ? 'sending' : 'answered'
+    if (doing !== this.doing) this.become(doing)
   }
 
   become(doing: Doing): void {
@@ -45,9 +55,9 @@ interface Asker {
 /**
  * Bounds the connections of a server. Where there are as many as there may be, one that waits is closed for the one that comes: of the network that has most
  * of those, the one that has been idle for longest, else the one that has been sending its request for longest. One that is being answered is never closed;
- * where all are, the one that comes is. So whoever opens connections and leaves them closes his own.
+ * where all are, the one that comes is. So whoever opens connections and leaves them closes his own. Gives what closes all of them.
  */
-export function boundConnections(server: Server, most: number): void {
+export function boundConnections(server: Server, most: number): () => void {
   const askers = new Map<string, Asker>()
   const connections = new Map<string, Connection>()
 
@@ -94,18 +104,34 @@ export function boundConnections(server: Server, most: number): void {
     // Where TLS is on, it is another socket than the one that was counted.
     socket[counted] ??= connections.get(nameOf(socket))
     const connection = socket[counted]
-    if (connection === undefined || connection.forgotten) return
+    if (connection === undefined || connection.forgotten || response.destroyed) return
     connection.requests++
-    const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
-    connection.become(length === '0' && coding === undefined ? 'answered' : 'sending')
-    request.once('end', () => {
-      if (connection.doing === 'sending' && !connection.forgotten) connection.become('answered')
-    })
+    let coming = isComing(request)
+    if (coming) connection.coming++
+    const came = (): void => {
+      if (!coming) return
+      coming = false
+      connection.coming--
+      connection.look()
+    }
+    request.once('end', came)
     response.once('close', () => {
       connection.requests--
-      if (connection.requests === 0 && !connection.forgotten) connection.become('idle')
+      came()
+      connection.look()
     })
+    connection.look()
   })
+  return () => {
+    for (const { socket } of connections.values()) socket.destroy()
+  }
+}
+
+function isComing(request: IncomingMessage): boolean {
+  const stream = streamOf(request)
+  if (stream !== null) return !stream.endAfterHeaders
+  const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
+  return length !== '0' || coding !== undefined
 }
 
 /** The same for the TCP socket and the TLS socket over it. */

@@ -1,5 +1,6 @@
 import type { RequestListener } from 'node:http'
 import type { Socket } from 'node:net'
+import { streamOf } from './http2/streams.ts'
 
 /** Requests that one connection may have waiting behind the one that is answered. */
 export const maxWaiting = 16
@@ -29,9 +30,11 @@ type Turning = Socket & { [turns]?: Turns }
 /**
  * Answers the requests of one connection one after the other. Node begins those that are sent ahead (RFC 9112, section 9.3.2) at once, and where the connection ends before it is
  * their turn, their responses never close: whoever waits for that to give back a place, a worker or bytes would wait for ever. A connection with too many waiting is closed.
+ * Streams of HTTP/2 have no turn: each closes by itself, and their number is bounded.
  */
 export function inTurn(handler: RequestListener): RequestListener {
   return (request, response) => {
+    if (streamOf(request) !== null) return handler(request, response)
     const socket: Turning = request.socket
     socket[turns] ??= new Turns(socket)
     const own = socket[turns]

@@ -1,6 +1,7 @@
 import http, { type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import https from 'node:https'
 import type { AddressInfo } from 'node:net'
+import { Server as TlsServer } from 'node:tls'
 import { isLoopbackHost } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import { sendError } from './body.ts'
@@ -8,6 +9,9 @@ import { boundConnections } from './connections.ts'
 import type { CrossOrigin } from './cross-origin.ts'
 import { errorBody, HttpError } from './errors.ts'
 import { boundHeldBytes, type HeldLimits } from './held-bytes.ts'
+import { createBothServer, refuseConnect } from './http2/server.ts'
+import type { SessionTimes, Trusts } from './http2/sessions.ts'
+import { boundStreams } from './http2/streams.ts'
 import { inTurn } from './in-turn.ts'
 
 /** Where a service listens, and what was said on the command line about the risk (rules S15 and S22). */
@@ -28,6 +32,8 @@ export interface Bind {
   readonly names?: readonly string[]
   /** Clients are asked for a certificate: whose key it is, the handler finds out. */
   readonly asksClientKey?: boolean
+  /** HTTP/2 is offered too, over TLS, with many streams for those connections that are trusted. */
+  readonly http2?: { readonly trusts: Trusts }
   /** Pages of other origins that may use it; none where null or absent. */
   readonly crossOrigin?: CrossOrigin | null
 }
@@ -55,10 +61,10 @@ function named(handler: RequestListener, keysetDigestOf: KeysetDigestOf): Reques
   }
 }
 
-/** Node would answer such requests itself, without the headers that every response has. */
+/** Node would answer such requests itself, without the headers that every response has. One of HTTP/2 that names two hosts has none either. */
 function withHost(handler: RequestListener): RequestListener {
   return (request, response) =>
-    request.headers.host === undefined && request.httpVersion === '1.1'
+    request.headers.host === undefined && request.httpVersion !== '1.0'
       ? sendError(response, new HttpError(400, 'invalid_request_error', 'expected a Host header', { headers: { connection: 'close' } }))
       : handler(request, response)
 }
@@ -128,11 +134,26 @@ export interface ListenLimits {
   /** Until the headers of a request have come, and until all of it has. */
   readonly headersMs: number
   readonly requestMs: number
+  /** After an answer, until the next request. */
+  readonly keepAliveMs?: number
   /** See {@link boundHeldBytes}. */
   readonly held?: HeldLimits
 }
 
 const usualLimits: ListenLimits = { connections: 4096, headersMs: 15_000, requestMs: 60_000 }
+
+function serverOf(bind: Bind, limits: http.ServerOptions & { readonly headersTimeout: number }, times: SessionTimes): Server {
+  if (bind.tls === null) return http.createServer(limits)
+  const options = {
+    ...limits,
+    ...bind.tls,
+    minVersion: 'TLSv1.3',
+    handshakeTimeout: limits.headersTimeout,
+    requestCert: bind.asksClientKey === true,
+    rejectUnauthorized: false,
+  } as const
+  return bind.http2 === undefined ? https.createServer(options) : createBothServer(options, bind.http2.trusts, times)
+}
 
 /**
  * Starts a server with bounded headers, times and connections. With `keysetDigestOf` every response carries the headers of aci/1, whoever makes it.
@@ -142,38 +163,28 @@ export async function listen(
   bind: Bind,
   handler: RequestListener,
   keysetDigestOf: KeysetDigestOf | null = null,
-  { connections, headersMs, requestMs, held }: ListenLimits = usualLimits,
+  { connections, headersMs, requestMs, keepAliveMs = 60_000, held }: ListenLimits = usualLimits,
 ): Promise<Listening> {
   checkBind(bind)
   const pages = bind.crossOrigin ?? null
   const bounded = withHost(boundHeldBytes(handler, held))
   const shared = pages === null ? bounded : pages.wrap(bounded)
   const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(shared, bind.names ?? [], pages) : shared
-  const finished = (inner: RequestListener): RequestListener => inTurn(keysetDigestOf === null ? inner : named(inner, keysetDigestOf))
+  const bound = (inner: RequestListener): RequestListener => (bind.http2 === undefined ? inner : boundStreams(inner, requestMs))
+  const finished = (inner: RequestListener): RequestListener => inTurn(keysetDigestOf === null ? bound(inner) : named(bound(inner), keysetDigestOf))
   const limits = {
     maxHeaderSize: 16_384,
     headersTimeout: headersMs,
     requestTimeout: requestMs,
     // How often the two are looked at.
     connectionsCheckingInterval: Math.ceil(headersMs / 4),
-    keepAliveTimeout: 60_000,
+    keepAliveTimeout: keepAliveMs,
     requireHostHeader: false,
   }
-  const server: Server =
-    bind.tls === null
-      ? http.createServer(limits, finished(guarded))
-      : https.createServer(
-          {
-            ...limits,
-            ...bind.tls,
-            minVersion: 'TLSv1.3',
-            handshakeTimeout: headersMs,
-            requestCert: bind.asksClientKey === true,
-            rejectUnauthorized: false,
-          },
-          finished(guarded),
-        )
-  boundConnections(server, connections)
+  const server = serverOf(bind, limits, { headersMs, keepAliveMs })
+  const closeAll = boundConnections(server, connections)
+  server.on('request', finished(guarded))
+  if (bind.http2 !== undefined) server.on('connect', refuseConnect(finished))
   server.on('checkExpectation', finished(refuseExpectation))
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     if (socket.writable) socket.end(refusalOf(error.code, keysetDigestOf?.({ socket }) ?? null))
@@ -199,13 +210,14 @@ export async function listen(
     port,
     url: `${bind.tls === null ? 'http' : 'https'}://${bind.host.includes(':') ? `[${bind.host}]` : bind.host}:${port}`,
     renewTls: (tls) => {
-      if (!(server instanceof https.Server)) throw new TypeError('renewTls: this listener has no TLS')
+      if (!(server instanceof TlsServer)) throw new TypeError('renewTls: this listener has no TLS')
       server.setSecureContext({ ...tls, minVersion: 'TLSv1.3' })
     },
     close: () => {
       const closed = Promise.withResolvers<void>()
       server.close(() => closed.resolve())
-      server.closeAllConnections()
+      // After connections of HTTP/2 were told which of their requests were never begun.
+      setImmediate(closeAll)
       return closed.promise
     },
   }

@@ -1,0 +1,91 @@
+import { constants, type Http2SecureServer, type ServerHttp2Session } from 'node:http2'
+import type { TLSSocket } from 'node:tls'
+import { controlFrames, ofStrangers, ofTrusted, partingMs, type Rate, strangersResets, trustedWindow } from './limits.ts'
+import { setConnection } from './messages.ts'
+
+export interface SessionTimes {
+  /** Until the first request. */
+  readonly headersMs: number
+  /** After the last. */
+  readonly keepAliveMs: number
+}
+
+/** Whether the other side of a connection has shown a key that counts. It may not count yet when the connection is opened. */
+export type Trusts = (connection: { readonly socket: TLSSocket }) => boolean
+
+const self = Symbol('self')
+
+/** A session has a proxy of its socket, which passes properties on. */
+type Known = TLSSocket & { [self]?: TLSSocket }
+
+/**
+ * What Node's server of HTTP/2 does not do for its connections: those of strangers have few streams, and those that are trusted more, from their first SETTINGS on where that is known then.
+ * One over which no request comes is ended, whatever else comes over it; one that sends without end what costs more than it is, is cut.
+ */
+export function guardSessions(server: Http2SecureServer, trusts: Trusts, { headersMs, keepAliveMs }: SessionTimes): void {
+  // The session is made by Node's own listener, with the settings that are in force at that moment.
+  server.prependListener('secureConnection', (socket: Known) => {
+    if (socket.alpnProtocol !== 'h2') return
+    socket[self] = socket
+    server.updateSettings(trusts({ socket }) ? ofTrusted : ofStrangers)
+  })
+  server.on('session', (session) => {
+    const socket = (session.socket as Known)[self]
+    if (socket === undefined) return session.destroy()
+    const end = (): void => part(session, socket)
+    let idle = setTimeout(end, headersMs)
+    let open = 0
+    let trusted = false
+    const trust = (): void => {
+      trusted = trusts({ socket })
+      if (trusted) session.setLocalWindowSize(trustedWindow)
+    }
+    const cutWhereNone = (allowance: Allowance): void => {
+      if (!allowance.take()) session.destroy(new Error('too much of what costs more than it is'), constants.NGHTTP2_ENHANCE_YOUR_CALM)
+    }
+    const resets = new Allowance(strangersResets)
+    trust()
+    session.prependListener('stream', (stream) => {
+      setConnection(stream, socket)
+      if (open++ === 0) clearTimeout(idle)
+      stream.once('close', () => {
+        open--
+        if (stream.aborted && !trusted) cutWhereNone(resets)
+        if (open === 0 && !session.destroyed) idle = setTimeout(end, keepAliveMs)
+      })
+      if (trusted || session.destroyed) return
+      trust()
+      if (trusted) session.settings(ofTrusted)
+    })
+    const frames = new Allowance(controlFrames)
+    session.on('ping', () => cutWhereNone(frames))
+    session.on('remoteSettings', () => cutWhereNone(frames))
+    session.once('close', () => clearTimeout(idle))
+  })
+}
+
+/** Tells the other side to send no more, and waits a little for it to have heard. */
+function part(session: ServerHttp2Session, socket: TLSSocket): void {
+  session.close()
+  const timer = setTimeout(() => socket.destroy(), partingMs)
+  socket.once('close', () => clearTimeout(timer))
+}
+
+class Allowance {
+  readonly #rate: Rate
+  #left: number
+  #at = performance.now()
+
+  constructor(rate: Rate) {
+    this.#rate = rate
+    this.#left = rate.burst
+  }
+
+  take(): boolean {
+    const { burst, perSecond } = this.#rate
+    const now = performance.now()
+    this.#left = Math.min(burst, this.#left + ((now - this.#at) * perSecond) / 1000)
+    this.#at = now
+    return --this.#left >= 0
+  }
+}

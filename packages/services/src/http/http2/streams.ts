@@ -1,0 +1,48 @@
+import type { RequestListener } from 'node:http'
+import type { Http2ServerRequest, ServerHttp2Stream } from 'node:http2'
+import { sendError } from '../body.ts'
+import { HttpError } from '../errors.ts'
+import { maxHeaderList } from './limits.ts'
+
+/** The stream of a request of HTTP/2; null for one of HTTP/1.1. */
+export function streamOf(request: object): ServerHttp2Stream | null {
+  return 'stream' in request ? (request as Http2ServerRequest).stream : null
+}
+
+/** How often it is looked at whether the end of an answer has gone out. */
+const lookMs = 50
+
+/**
+ * What Node's server of HTTP/1.1 does for each request: its headers are so long at most, and all of it has come within `requestMs`. What was reset before its turn is not begun.
+ * Of a body that nobody has read to its end the rest is refused, once the answer has gone out.
+ */
+export function boundStreams(handler: RequestListener, requestMs: number): RequestListener {
+  return (request, response) => {
+    const stream = streamOf(request)
+    if (stream === null) return handler(request, response)
+    if (stream.destroyed) return
+    // Node holds what is sent to this length only once the other side has confirmed it.
+    if (lengthOf(request.rawHeaders) > maxHeaderList)
+      return void sendError(response, new HttpError(431, 'invalid_request_error', 'the headers of the request are too long'))
+    if (!stream.endAfterHeaders) {
+      const late = setTimeout(() => sendError(response, new HttpError(408, 'invalid_request_error', 'the request took too long to come')), requestMs)
+      const stop = (): void => clearTimeout(late)
+      request.once('end', stop)
+      stream.once('close', stop)
+      // Behind the listener that sends the trailers, which go out in the same turn.
+      stream.once('wantTrailers', () => setImmediate(refuseRest, request, stream))
+    }
+    return handler(request, response)
+  }
+}
+
+function lengthOf(rawHeaders: readonly string[]): number {
+  return rawHeaders.reduce((sum, text) => sum + text.length + 16, 0)
+}
+
+/** With a reset that says that nothing is wrong (RFC 9113, section 8.1). Sent any sooner, it would take the end of the answer with it. */
+function refuseRest(request: { readonly readableEnded: boolean }, stream: ServerHttp2Stream): void {
+  if (request.readableEnded || stream.destroyed) return
+  if (stream.state.localClose === 1) stream.destroy()
+  else setTimeout(refuseRest, lookMs, request, stream)
+}
