@@ -4,42 +4,27 @@ import { tokenOfAuthorization } from 'veritee/tokens'
 import { sealedBody } from './ehbp/expect-sealed.ts'
 import { errorBody, HttpError, toHttpError } from './errors.ts'
 import { holdBytes } from './held-bytes.ts'
+import { readParts } from './read-parts.ts'
 
 /** The whole request body, bounded in bytes, and opened where it was encrypted. Throws 413, 400 and {@link holdBytes}' 503 as {@link HttpError}; the connection closes after a body that is too large. */
-export function readRequestBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
-  const sealed = sealedBody(request)
-  if (sealed !== null) return bounded(sealed, maxBytes)
-  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>()
+export async function readRequestBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
+  const opening = sealedBody(request)
+  if (opening !== null) {
+    const body = await opening
+    if (body.length > maxBytes) throw tooLarge(maxBytes)
+    return body
+  }
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes)
   const parts: Buffer[] = []
   let length = 0
   const take = (part: Buffer): void => {
-    try {
-      length += part.length
-      if (length > maxBytes) throw tooLarge(maxBytes)
-      holdBytes(request, part.length)
-      parts.push(part)
-    } catch (error) {
-      request.off('data', take).pause()
-      reject(error)
-    }
+    length += part.length
+    if (length > maxBytes) throw tooLarge(maxBytes)
+    holdBytes(request, part.length)
+    parts.push(part)
   }
-  const breakOff = (cause?: unknown): void => reject(new HttpError(400, 'invalid_request_error', 'the request body broke off', { cause }))
-  const end = (): void => {
-    request.off('close', breakOff)
-    resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts))
-    // The request, and with it its listeners, is there as long as its answer.
-    parts.length = 0
-  }
-  if (Number(request.headers['content-length'] ?? 0) > maxBytes) reject(tooLarge(maxBytes))
-  // Listeners, since an iterator makes promises for each part: it would cost as much as the request's JSON.
-  else request.on('data', take).once('end', end).once('error', breakOff).once('close', breakOff)
-  return promise
-}
-
-async function bounded(opened: Uint8Array | Promise<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
-  const body = await opened
-  if (body.length > maxBytes) throw tooLarge(maxBytes)
-  return body
+  await readParts(request, take, (cause) => new HttpError(400, 'invalid_request_error', 'the request body broke off', { cause }))
+  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)
 }
 
 function tooLarge(maxBytes: number): HttpError {

@@ -1,5 +1,6 @@
 import type http from 'node:http'
 import { connect as connectSocket } from 'node:net'
+import { inspect } from 'node:util'
 import { fromHex, utf8 } from 'veritee/bytes'
 import { nodeTransport, type Transport } from 'veritee/client'
 import { FrameSealer, openResponse, type SealedRequest, sealRequest } from 'veritee/ehbp'
@@ -7,7 +8,8 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { exchangeOf } from '../../src/enclave/runtime/ehbp/exchange.ts'
 import { createRecipient, type EhbpRecipient } from '../../src/enclave/runtime/ehbp/recipient.ts'
 import { readRequestBody, sendError, write } from '../../src/http/body.ts'
-import { expectSealed } from '../../src/http/ehbp/expect-sealed.ts'
+import { expectOpened, expectSealed } from '../../src/http/ehbp/expect-sealed.ts'
+import { openBody } from '../../src/http/ehbp/open-body.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
 import { bytesOf } from '../e2e/network.ts'
 import { send, sha } from './sealing-client.ts'
@@ -16,7 +18,8 @@ interface Service {
   readonly recipient: EhbpRecipient
   readonly transport: Transport
   readonly url: URL
-  /** Digests of the answers as they went over the wire. */
+  /** Digests of requests and answers as they went over the wire. */
+  readonly received: readonly string[]
   readonly written: Promise<string>[]
 }
 
@@ -25,18 +28,26 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close()
 })
 
-/** Answers with the body it got, in the way that `answer` has. */
-async function start(answer: (body: Uint8Array, response: http.ServerResponse) => unknown, capacity = 100): Promise<Service> {
-  const recipient = await createRecipient(capacity)
+/** Answers with the body it got, in the way that `answer` has. `worker`: as one does, which hashes what goes over the wire. */
+async function start(
+  answer: (body: Uint8Array, response: http.ServerResponse, request: http.IncomingMessage) => unknown,
+  { capacity = 100, worker = false } = {},
+): Promise<Service> {
+  const recipient = createRecipient(capacity)
+  const received: string[] = []
   const written: Promise<string>[] = []
+  const open = async (request: http.IncomingMessage, response: http.ServerResponse): Promise<void> => {
+    if (!worker) return expectSealed(request, response, recipient)
+    const { exchange, body } = await openBody(request, response, recipient, 'demanded')
+    if (exchange.wire === null) throw new TypeError('nothing was hashed')
+    received.push(exchange.wire.requestHash)
+    written.push(exchange.wire.responseHash)
+    expectOpened(request, body)
+  }
   const listening: Listening = await listen({ host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }, (request, response) => {
-    expectSealed(request, response, recipient)
-    readRequestBody(request, 8 << 20)
-      .then((body) => {
-        const exchange = exchangeOf(request)
-        if (exchange !== null) written.push(exchange.wire.responseHash)
-        return answer(body, response)
-      })
+    open(request, response)
+      .then(() => readRequestBody(request, 8 << 20))
+      .then((body) => answer(body, response, request))
       .catch((error: unknown) => sendError(response, error))
   })
   const transport = nodeTransport(listening.url)
@@ -44,7 +55,7 @@ async function start(answer: (body: Uint8Array, response: http.ServerResponse) =
     () => listening.close(),
     () => transport.close(),
   )
-  return { recipient, transport, url: new URL(listening.url), written }
+  return { recipient, transport, url: new URL(listening.url), received, written }
 }
 
 const echo = (body: Uint8Array, response: http.ServerResponse): void => void response.writeHead(200, { 'content-length': body.length }).end(body)
@@ -60,14 +71,38 @@ async function framed(service: Service, frames: (sealer: FrameSealer) => Promise
 const line = ({ binding }: SealedRequest): string => `${JSON.stringify(binding, Object.keys(binding).sort())}\n`
 
 describe('opening a body', () => {
-  test.for([0, 1, 65_536, 300_000])('of %i bytes gives it back, and the digest of what went over the wire', async (length) => {
-    const service = await start(echo)
-    const body = Buffer.alloc(length, 'x')
-    const answer = await send(service.transport, await sealed(service, body), '/')
-    expect(answer.status).toBe(200)
-    expect(sha(answer.body)).toBe(sha(body))
-    expect(answer.headers['content-length']).toBeUndefined()
-    expect(await service.written[0]).toBe(sha(answer.wire))
+  test.for([0, 1, 65_536, 300_000])('of %i bytes gives it back, and at a worker the digests of what went over the wire', async (length) => {
+    for (const worker of [false, true]) {
+      const service = await start(echo, { worker })
+      const body = Buffer.alloc(length, 'x')
+      const request = await sealed(service, body)
+      const answer = await send(service.transport, request, '/')
+      expect(answer.status).toBe(200)
+      expect(sha(answer.body)).toBe(sha(body))
+      expect(answer.headers['content-length']).toBeUndefined()
+      expect([...service.received, ...(await Promise.all(service.written))]).toEqual(worker ? [sha(request.body), sha(answer.wire)] : [])
+    }
+  })
+
+  test('gives it once, and the exchange that is kept until the answer is over does not lead to it', async () => {
+    for (const worker of [false, true]) {
+      const marker = 'nobody keeps these words'
+      const service = await start(
+        async (body, response, request) => {
+          const again = await readRequestBody(request, 100).catch((error: unknown) => String(error))
+          const kept = inspect(request, { depth: 12, showHidden: true, maxStringLength: null, maxArrayLength: null })
+          const bytes = Buffer.from(marker)
+            .toString('hex')
+            .replaceAll(/(..)(?=.)/g, '$1 ')
+          response.end(
+            JSON.stringify([Buffer.from(body).toString(), again, exchangeOf(request) !== null, kept.includes(marker) || kept.includes(bytes)]),
+          )
+        },
+        { worker },
+      )
+      const answer = await send(service.transport, await sealed(service, utf8(marker)), '/')
+      expect(JSON.parse(answer.body.toString())).toEqual([marker, 'TypeError: sealedBody: the body of this request was read', true, false])
+    }
   })
 
   test('the largest body passes, one byte more is refused encrypted', async () => {
@@ -79,7 +114,7 @@ describe('opening a body', () => {
   })
 
   test('S4: once the memory of the key is full, new requests are told to take another key, and old ones are still refused', async () => {
-    const service = await start(echo, 1)
+    const service = await start(echo, { capacity: 1 })
     const first = await sealed(service, utf8('a'))
     expect((await send(service.transport, first, '/')).status).toBe(200)
     const response = await service.transport.send({ method: 'POST', path: '/', ...(await sealed(service, utf8('b'))) })
@@ -163,12 +198,15 @@ describe('an answer that is sealed as it is written', () => {
 
   test('a reader that takes nothing holds the writer back', async () => {
     const waited = Promise.withResolvers<boolean>()
-    const service = await start(async (_, response) => {
-      let drained = true
-      for (let i = 0; i < 512 && drained; i++) drained = response.write(Buffer.alloc(65_536))
-      waited.resolve(drained)
-      response.destroy()
-    })
+    const service = await start(
+      async (_, response) => {
+        let drained = true
+        for (let i = 0; i < 512 && drained; i++) drained = response.write(Buffer.alloc(65_536))
+        waited.resolve(drained)
+        response.destroy()
+      },
+      { worker: true },
+    )
     const request = await sealed(service, utf8('a'))
     const socket = connectSocket(Number(service.url.port), '127.0.0.1')
     socket.pause()

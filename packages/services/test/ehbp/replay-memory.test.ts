@@ -23,7 +23,7 @@ describe('S4: the memory of encapsulated keys', () => {
   })
 
   test('S4: a key says that it is worn before it is full', async () => {
-    const recipient = await createRecipient(8)
+    const recipient = createRecipient(8)
     const worn: boolean[] = []
     for (let i = 0; i < 9; i++) {
       recipient.accept(randomBytes(32))

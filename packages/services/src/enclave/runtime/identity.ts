@@ -51,7 +51,7 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
   const receipt = generateKeyPairSync('ed25519')
   const receiptPublic = receipt.publicKey.export({ type: 'spki', format: 'der' }).subarray(-32).toString('hex')
   const tls = await createTlsKey(now(), domains)
-  const ehbp = descriptor.role === 'worker' || descriptor.role === 'controller' ? await createRecipient() : null
+  const ehbp = descriptor.role === 'worker' || descriptor.role === 'controller' ? createRecipient() : null
   const keyset: Keyset = {
     subject: await descriptorSubject(descriptor),
     not_after: Math.floor(now().getTime() / 1000) + maxKeysetSeconds,

@@ -17,14 +17,27 @@ export function isSealed({ headers }: IncomingMessage): boolean {
 /** The body of this request will be opened when it is read, and not before: who may send it is asked first. */
 export function expectSealed(request: Sealed, response: ServerResponse, recipient: EhbpRecipient): void {
   request[opener] = async () => {
-    request[opener] = undefined
-    const exchange = await openBody(request, response, recipient, 'as-said')
+    const { exchange, body } = await openBody(request, response, recipient, 'as-said')
     checkExchange(request, exchange)
-    return exchange.body
+    return body
   }
 }
 
-/** The opened body of an encrypted request; null for another. Throws what {@link openBody} and `checkExchange` throw. */
-export function sealedBody(request: Sealed): Promise<Uint8Array> | Uint8Array | null {
-  return exchangeOf(request)?.body ?? request[opener]?.() ?? null
+/** The body of an encrypted request was opened: whoever reads it gets this one. */
+export function expectOpened(request: Sealed, body: Uint8Array): void {
+  request[opener] = () => Promise.resolve(body)
+}
+
+/**
+ * The opened body of an encrypted request; null for another. It is given once, as a body can be read once: an answer may take long, and nothing keeps the content until it is over. Throws what {@link openBody} and
+ * `checkExchange` throw.
+ */
+export function sealedBody(request: Sealed): Promise<Uint8Array> | null {
+  const open = request[opener]
+  if (open === undefined) {
+    if (exchangeOf(request) !== null) throw new TypeError('sealedBody: the body of this request was read')
+    return null
+  }
+  request[opener] = undefined
+  return open()
 }

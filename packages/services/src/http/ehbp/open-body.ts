@@ -1,24 +1,17 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, type Hash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { fromHex, isHex } from 'veritee/bytes'
-import {
-  checkBinding,
-  checkBoundModel,
-  ehbpHeaders,
-  ehbpVersion,
-  FrameOpener,
-  keyProblem,
-  maxBindingBytes,
-  responseKeys,
-  unbindBody,
-} from 'veritee/ehbp'
+import { type Binding, checkBinding, checkBoundModel, ehbpHeaders, ehbpVersion, keyProblem, maxBindingBytes, unbindBody } from 'veritee/ehbp'
 import { VeriteeError } from 'veritee/errors'
 import { requestLimits } from 'veritee/receipt'
 import { exchangeOf, keepExchange, type OpenedExchange } from '../../enclave/runtime/ehbp/exchange.ts'
+import { FrameDecryptor } from '../../enclave/runtime/ehbp/frames.ts'
+import { AnswerKeys, type RecipientContext } from '../../enclave/runtime/ehbp/key-schedule.ts'
 import type { EhbpRecipient } from '../../enclave/runtime/ehbp/recipient.ts'
 import { sealResponse } from '../../enclave/runtime/ehbp/sealed-response.ts'
 import { HttpError } from '../errors.ts'
 import { holdBytes } from '../held-bytes.ts'
+import { readParts } from '../read-parts.ts'
 
 /** Frames of one body, empty ones included. */
 const maxFrames = 65_536
@@ -26,10 +19,22 @@ const maxFrames = 65_536
 /** What is left of a body that was refused is not read. */
 const closing = { connection: 'close' }
 
+/** What of the plain text of a body a request was bound by. */
+interface Bound {
+  readonly binding: Binding | null
+  readonly body: Uint8Array
+}
+
+/** `body`: without the line. The caller lets go of it as soon as it can; the exchange does not lead to it. */
+export interface OpenedBody {
+  readonly exchange: OpenedExchange
+  readonly body: Uint8Array
+}
+
 /**
- * Opens the encrypted body of a request (spec/ehbp-binding.md), part by part as it comes, and keeps it for whoever reads the request. From its first frame on everything
- * written to the response is encrypted. `demanded`: the body must begin with the line that binds it; else where the requester says so. What came in clear is held against
- * the line by the caller: {@link checkExchange}.
+ * Opens the encrypted body of a request (spec/ehbp-binding.md), part by part as it comes, and keeps what it was for whoever reads the request. From its first frame on everything
+ * written to the response is encrypted. `demanded`, at a worker: the body must begin with the line that binds it, and what goes over the wire is hashed for the worker's statement; else the line is there where the requester says
+ * so. What came in clear is held against the line by the caller: {@link checkExchange}.
  *
  * Throws {@link HttpError}: in plain 400 and 422 (the key is not this one, or takes no more), encrypted 400 for what was sent before, and for what does not hold after the
  * first frame.
@@ -39,80 +44,124 @@ export async function openBody(
   response: ServerResponse,
   recipient: EhbpRecipient,
   line: 'demanded' | 'as-said',
-): Promise<OpenedExchange> {
+): Promise<OpenedBody> {
   const encHeader = request.headers[ehbpHeaders.encapsulatedKey]
   if (!isHex(encHeader, 32)) throw malformed(`${ehbpHeaders.encapsulatedKey}: expected 64 lower-case hex digits`)
   const said = request.headers[ehbpHeaders.binding]
   if (said !== undefined && said !== ehbpVersion) throw malformed(`${ehbpHeaders.binding}: expected ${ehbpVersion}`)
-  const enc = fromHex(encHeader)
-  const context = await recipient.setup(enc).catch((cause: unknown) => {
-    throw malformed(`${ehbpHeaders.encapsulatedKey}: expected an X25519 key`, cause)
-  })
-  const opener = new FrameOpener(context.request, { maxBytes: requestLimits.maxLength + maxBindingBytes, maxFrames })
-  const begin = async (): Promise<Begun> => {
-    const accepted = recipient.accept(enc)
+  const opening = new Opening(request, response, recipient, fromHex(encHeader), line === 'demanded')
+  await readParts(request, (part) => opening.take(part), brokenOff)
+  const { plain, answer, wire } = opening.end()
+  const { binding, body } = line === 'demanded' || said !== undefined ? unbound(plain) : { binding: null, body: plain }
+  const { responseNonce, keys } = answer
+  const exchange: OpenedExchange = {
+    enc: encHeader,
+    responseNonce,
+    binding,
+    wire,
+    get receiptCredential() {
+      return keys.receiptCredential
+    },
+  }
+  keepExchange(request, exchange)
+  return { exchange, body }
+}
+
+interface Answer {
+  readonly responseNonce: string
+  readonly keys: AnswerKeys
+  readonly responseHash: Promise<string> | null
+}
+
+interface WholeBody {
+  readonly plain: Buffer
+  readonly answer: Answer
+  readonly wire: OpenedExchange['wire']
+}
+
+/** One body that is being opened. */
+class Opening {
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+  readonly #recipient: EhbpRecipient
+  readonly #context: RecipientContext
+  readonly #frames: FrameDecryptor
+  readonly #plain: Buffer[] = []
+  /** Of the body as it comes, where somebody wants it. */
+  readonly #hash: Hash | null
+  #answer: Answer | null = null
+
+  constructor(request: IncomingMessage, response: ServerResponse, recipient: EhbpRecipient, enc: Uint8Array, hashed: boolean) {
+    this.#request = request
+    this.#response = response
+    this.#recipient = recipient
+    try {
+      this.#context = recipient.setup(enc)
+    } catch (cause) {
+      throw malformed(`${ehbpHeaders.encapsulatedKey}: expected an X25519 key`, cause)
+    }
+    this.#frames = new FrameDecryptor(this.#context.request, { maxBytes: requestLimits.maxLength + maxBindingBytes, maxFrames })
+    this.#hash = hashed ? createHash('sha256') : null
+  }
+
+  take(part: Buffer): void {
+    holdBytes(this.#request, part.length)
+    this.#hash?.update(part)
+    let failure: unknown = null
+    try {
+      this.#frames.push(part, (plain) => this.#plain.push(plain))
+    } catch (cause) {
+      failure = cause
+    }
+    // Also where a later frame of the same part failed: from its first frame on a body has been sent.
+    if (this.#answer === null && this.#frames.opened > 0) this.#answer = this.#begin()
+    if (failure !== null) throw this.#refusal(failure)
+  }
+
+  /** All of it, once. */
+  end(): WholeBody {
+    try {
+      this.#frames.end()
+    } catch (cause) {
+      throw brokenOff(cause)
+    }
+    const answer = this.#answer
+    if (answer === null) throw malformed('the encrypted body is empty')
+    const [only] = this.#plain
+    const plain = only !== undefined && this.#plain.length === 1 ? only : Buffer.concat(this.#plain)
+    const { responseHash } = answer
+    const wire = this.#hash === null || responseHash === null ? null : { requestHash: `sha256:${this.#hash.digest('hex')}`, responseHash }
+    return { plain, answer, wire }
+  }
+
+  /** Once the first frame has opened. */
+  #begin(): Answer {
+    const accepted = this.#recipient.accept(this.#context.enc)
     if (accepted === 'full') throw staleKey()
-    const responseNonce = randomBytes(32)
-    const keys = await responseKeys(context, responseNonce)
-    const nonce = responseNonce.toString('hex')
-    const responseHash = sealResponse(response, keys, nonce)
+    const drawn = randomBytes(32)
+    const responseNonce = drawn.toString('hex')
+    const keys = new AnswerKeys(this.#context, drawn)
+    const responseHash = sealResponse(this.#response, keys, responseNonce, this.#hash !== null)
     if (accepted === 'seen')
       throw new HttpError(400, 'invalid_request_error', 'this encrypted body was sent before; encrypt it anew', {
         code: 'ehbp_replayed',
         headers: closing,
       })
-    return { responseNonce: nonce, receiptCredential: keys.receiptCredential, responseHash }
+    return { responseNonce, keys, responseHash }
   }
-  const { plain, requestHash, begun } = await readFrames(request, opener, begin)
-  const { responseNonce, receiptCredential, responseHash } = begun
-  const bound = line === 'demanded' || said !== undefined ? unbound(plain) : { binding: null, body: plain }
-  const exchange: OpenedExchange = { ...bound, enc: encHeader, responseNonce, receiptCredential, wire: { requestHash, responseHash } }
-  keepExchange(request, exchange)
-  return exchange
-}
 
-interface Begun {
-  readonly responseNonce: string
-  readonly receiptCredential: string
-  readonly responseHash: Promise<string>
-}
-
-/** Reads all frames; `begin` is called once the first has opened. */
-async function readFrames(
-  request: IncomingMessage,
-  opener: FrameOpener,
-  begin: () => Promise<Begun>,
-): Promise<{ readonly plain: Buffer; readonly requestHash: string; readonly begun: Begun }> {
-  const hash = createHash('sha256')
-  const plain: Uint8Array[] = []
-  let begun: Begun | null = null
-  try {
-    // Left early, the request stays open: it is to be answered.
-    for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      holdBytes(request, part.length)
-      hash.update(part)
-      let failure: unknown = null
-      try {
-        plain.push(...(await opener.push(part)))
-      } catch (cause) {
-        failure = cause
-      }
-      // Also where a later frame of the same part failed: from its first frame on a body has been sent.
-      if (begun === null && opener.opened > 0) begun = await begin()
-      if (failure !== null) throw failure
-    }
-    opener.end()
-  } catch (cause) {
-    if (cause instanceof HttpError) throw cause
+  #refusal(cause: unknown): HttpError {
     // That the first frame does not open is all that can be told: the body may be for another key.
-    if (cause instanceof VeriteeError && cause.code === 'ehbp_not_authentic' && opener.opened === 0) throw staleKey()
-    throw malformed('the encrypted body is malformed, changed or broken off', cause)
+    if (cause instanceof VeriteeError && cause.code === 'ehbp_not_authentic' && this.#frames.opened === 0) return staleKey()
+    return brokenOff(cause)
   }
-  if (begun === null) throw malformed('the encrypted body is empty')
-  return { plain: Buffer.concat(plain), requestHash: `sha256:${hash.digest('hex')}`, begun }
 }
 
-function unbound(plain: Uint8Array): Pick<OpenedExchange, 'binding' | 'body'> {
+function brokenOff(cause?: unknown): HttpError {
+  return malformed('the encrypted body is malformed, changed or broken off', cause)
+}
+
+function unbound(plain: Uint8Array): Bound {
   try {
     return unbindBody(plain)
   } catch (cause) {

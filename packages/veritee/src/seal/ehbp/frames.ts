@@ -39,11 +39,10 @@ export interface FrameLimits {
 }
 
 /**
- * Opens the frames of one direction as their bytes come, in parts of any size. Holds the bytes of one frame at a time. Plain text is given only of whole frames
- * whose tag holds; after a refusal nothing more is.
+ * Finds the frames of one direction as their bytes come, in parts of any size, and bounds them. Holds the bytes of one frame at a time, and none of what a part has whole. Opens nothing:
+ * {@link FrameOpener} does, or a service with means of its own.
  */
-export class FrameOpener {
-  readonly #key: FrameKey
+export class FrameReader {
   readonly #limits: FrameLimits
   readonly #length = new Uint8Array(lengthBytes)
   /** How much of the length has come; once it is whole, the frame's bytes are collected. */
@@ -53,50 +52,32 @@ export class FrameOpener {
   /** Grows with what has come: a length alone, which costs its sender nothing, takes no memory. */
   #frame = new Uint8Array(0)
   #frameHas = 0
-  #index = 0
   #frames = 0
   #bytes = 0
-  #failed = false
 
-  constructor(key: FrameKey, limits: FrameLimits) {
-    this.#key = key
+  constructor(limits: FrameLimits) {
     this.#limits = limits
   }
 
-  /** How many frames were opened. */
-  get opened(): number {
-    return this.#index
-  }
-
-  /** The plain text of the frames that a part completes. Throws `ehbp_malformed` past a bound and for a frame shorter than its tag, `ehbp_not_authentic`. */
-  async push(part: Uint8Array): Promise<Uint8Array[]> {
-    if (this.#failed) throw new TypeError('FrameOpener: these frames were refused')
-    const plain: Uint8Array[] = []
+  /** The frames that a part completes, each ciphertext and tag, on the part's own memory where it has them whole. Throws `ehbp_malformed` past a bound and for a frame shorter than its tag. */
+  *read(part: Uint8Array): Generator<Uint8Array, void, void> {
     let at = 0
-    try {
-      while (at < part.length) {
-        if (this.#frameBytes === 0) {
-          const taken = part.subarray(at, at + lengthBytes - this.#lengthHas)
-          this.#length.set(taken, this.#lengthHas)
-          this.#lengthHas += taken.length
-          at += taken.length
-          if (this.#lengthHas === lengthBytes) this.#begin()
-          continue
-        }
-        const taken = part.subarray(at, at + this.#frameBytes - this.#frameHas)
-        this.#collect(taken)
+    while (at < part.length) {
+      if (this.#frameBytes === 0) {
+        const taken = part.subarray(at, at + lengthBytes - this.#lengthHas)
+        this.#length.set(taken, this.#lengthHas)
+        this.#lengthHas += taken.length
         at += taken.length
-        if (this.#frameHas < this.#frameBytes) continue
-        const sealed = this.#frame.subarray(0, this.#frameBytes)
-        this.#frame = new Uint8Array(0)
-        this.#frameBytes = 0
-        plain.push(await this.#open(sealed))
+        if (this.#lengthHas === lengthBytes) this.#begin()
+        continue
       }
-    } catch (error) {
-      this.#failed = true
-      throw error
+      const taken = part.subarray(at, at + this.#frameBytes - this.#frameHas)
+      at += taken.length
+      const sealed = taken.length === this.#frameBytes ? taken : this.#collected(taken)
+      if (sealed === null) continue
+      this.#frameBytes = 0
+      yield sealed
     }
-    return plain
   }
 
   /** Throws `ehbp_malformed` where the bytes ended within a frame. That no frame is missing after the last, nothing here can show. */
@@ -116,7 +97,8 @@ export class FrameOpener {
     this.#frameHas = 0
   }
 
-  #collect(part: Uint8Array): void {
+  /** The frame with what came before and these bytes; null where there is more to come. */
+  #collected(part: Uint8Array): Uint8Array | null {
     const needed = this.#frameHas + part.length
     if (needed > this.#frame.length) {
       const larger = new Uint8Array(Math.min(this.#frameBytes, Math.max(needed, 2 * this.#frame.length)))
@@ -125,6 +107,46 @@ export class FrameOpener {
     }
     this.#frame.set(part, this.#frameHas)
     this.#frameHas = needed
+    if (needed < this.#frameBytes) return null
+    const sealed = this.#frame.subarray(0, needed)
+    this.#frame = new Uint8Array(0)
+    return sealed
+  }
+}
+
+/** Opens the frames that a {@link FrameReader} finds. Plain text is given only of whole frames whose tag holds; after a refusal nothing more is. */
+export class FrameOpener {
+  readonly #key: FrameKey
+  readonly #reader: FrameReader
+  #index = 0
+  #failed = false
+
+  constructor(key: FrameKey, limits: FrameLimits) {
+    this.#key = key
+    this.#reader = new FrameReader(limits)
+  }
+
+  /** How many frames were opened. */
+  get opened(): number {
+    return this.#index
+  }
+
+  /** The plain text of the frames that a part completes; the part must stay as it is until then. Throws what reading does, and `ehbp_not_authentic`. */
+  async push(part: Uint8Array): Promise<Uint8Array[]> {
+    if (this.#failed) throw new TypeError('FrameOpener: these frames were refused')
+    const plain: Uint8Array[] = []
+    try {
+      for (const sealed of this.#reader.read(part)) plain.push(await this.#open(sealed))
+    } catch (error) {
+      this.#failed = true
+      throw error
+    }
+    return plain
+  }
+
+  /** As {@link FrameReader.end}. */
+  end(): void {
+    this.#reader.end()
   }
 
   async #open(sealed: Uint8Array): Promise<Uint8Array> {

@@ -1,5 +1,5 @@
 export { type Binding, bindBody, type ClearRequest, checkBinding, checkBoundModel, maxBindingBytes, unbindBody } from './binding.ts'
-export { type FrameLimits, FrameOpener, FrameSealer } from './frames.ts'
+export { type FrameLimits, FrameOpener, FrameReader, FrameSealer } from './frames.ts'
 export { type HpkeContext, setupRecipient, setupSender } from './hpke.ts'
 export { type EhbpKey, ehbpKeyOf, ehbpWorkerKey } from './key.ts'
 export { ehbpAlgorithm, ehbpHeaders, ehbpVersion, keyProblem, paddingBytes, writtenFrameBytes } from './names.ts'

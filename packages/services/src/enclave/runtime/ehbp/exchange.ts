@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Binding } from 'veritee/ehbp'
 import type { TransportEvent } from 'veritee/receipt'
 
-/** An encrypted request that was opened here; its answer is encrypted. */
+/** An encrypted request that was opened here; its answer is encrypted. Without its content, which is not kept as long. */
 export interface OpenedExchange {
   /** The encapsulated key in hex. */
   readonly enc: string
@@ -11,10 +11,8 @@ export interface OpenedExchange {
   readonly receiptCredential: string
   /** The line in front of the body; null for a requester that knows nothing of it. */
   readonly binding: Binding | null
-  /** Without the line. */
-  readonly body: Uint8Array
-  /** Digests of what went over the wire; that of the answer comes with its last byte. */
-  readonly wire: { readonly requestHash: string; readonly responseHash: Promise<string> }
+  /** Digests of what went over the wire, for a worker's statement; that of the answer comes with its last byte. Null where there is nobody to state them to. */
+  readonly wire: { readonly requestHash: string; readonly responseHash: Promise<string> } | null
 }
 
 /**

@@ -1,27 +1,22 @@
 import { createHash } from 'node:crypto'
 import type { OutgoingHttpHeader, ServerResponse } from 'node:http'
 import { isHex } from 'veritee/bytes'
-import { ehbpHeaders, type ResponseKeys } from 'veritee/ehbp'
-import { FrameWriter, sealNow } from './frame-writer.ts'
+import { ehbpHeaders } from 'veritee/ehbp'
+import { FrameWriter, sealNow } from './frames.ts'
+import type { AnswerKeys } from './key-schedule.ts'
 
 /**
  * Encrypts everything that is written to a response from now on, whoever writes it: errors too. Backpressure is that of the response, and nothing is held back. The key of
- * a receipt that stands in a header goes out sealed. Resolves, once the last byte is handed to the transport or the requester is gone, to the digest of what was.
+ * a receipt that stands in a header goes out sealed. Where it is to be hashed, the promise is kept once the last byte is handed to the transport or the requester is gone, with the digest of what was.
  */
-export function sealResponse(response: ServerResponse, keys: ResponseKeys, responseNonce: string): Promise<string> {
+export function sealResponse(response: ServerResponse, keys: AnswerKeys, responseNonce: string, hashed: boolean): Promise<string> | null {
   if (response.headersSent) throw new TypeError('sealResponse: the response has begun')
   const writer = new FrameWriter(keys.response)
-  const hash = createHash('sha256')
-  const written = Promise.withResolvers<string>()
+  const digest = hashed ? new WrittenDigest(response) : null
   const plain = { writeHead: response.writeHead, write: response.write, end: response.end }
-  let digest: string | null = null
-  const settle = (): void => {
-    digest ??= `sha256:${hash.digest('hex')}`
-    written.resolve(digest)
-  }
   const sealed = (chunk: unknown): Buffer => {
     const frames = writer.seal(typeof chunk === 'string' ? Buffer.from(chunk, 'utf8') : (chunk as Uint8Array))
-    hash.update(frames)
+    digest?.add(frames)
     return frames
   }
 
@@ -49,9 +44,33 @@ export function sealResponse(response: ServerResponse, keys: ResponseKeys, respo
   response.end = ((chunk?: unknown): ServerResponse => {
     begin()
     const frames = typeof chunk === 'string' || chunk instanceof Uint8Array ? sealed(chunk) : Buffer.alloc(0)
-    settle()
+    digest?.settle()
     return plain.end.call(response, frames, 'latin1')
   }) as ServerResponse['end']
-  response.once('close', settle)
-  return written.promise
+  return digest?.written ?? null
+}
+
+/** Of what goes out over the wire. */
+class WrittenDigest {
+  readonly #hash = createHash('sha256')
+  readonly #settled = Promise.withResolvers<string>()
+  #over = false
+
+  constructor(response: ServerResponse) {
+    response.once('close', () => this.settle())
+  }
+
+  get written(): Promise<string> {
+    return this.#settled.promise
+  }
+
+  add(bytes: Uint8Array): void {
+    if (!this.#over) this.#hash.update(bytes)
+  }
+
+  settle(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#settled.resolve(`sha256:${this.#hash.digest('hex')}`)
+  }
 }

@@ -18,6 +18,8 @@ export class SealedStatements {
    * `clear` is what came in clear, which a controller can compare; it need not be what was sealed.
    */
   open(ledger: Ledger, identity: Identity, exchange: OpenedExchange, clear: ClearNames): PendingReceipt {
+    const { wire } = exchange
+    if (wire === null) throw new TypeError('SealedStatements: nobody passed this exchange on')
     const receipt = ledger.open(exchange.receiptCredential)
     const { promise, resolve } = Promise.withResolvers<string | null>()
     this.#keep(receipt.id, promise)
@@ -29,8 +31,8 @@ export class SealedStatements {
           throw error
         })
         // The last bytes of the answer go out after this.
-        exchange.wire.responseHash.then(
-          (responseHash) => resolve(stated(identity, exchange, { receiptId: receipt.id, clear, text, facts, responseHash })),
+        wire.responseHash.then(
+          (responseHash) => resolve(stated(identity, exchange, { receiptId: receipt.id, clear, text, facts, ...wire, responseHash })),
           () => resolve(null),
         )
         return text
@@ -71,10 +73,11 @@ interface Signed {
   /** Of the receipt, in its canonical form. */
   readonly text: string
   readonly facts: ReceiptFacts
+  readonly requestHash: string
   readonly responseHash: string
 }
 
-function stated(identity: Identity, exchange: OpenedExchange, { receiptId, clear, text, facts, responseHash }: Signed): string {
+function stated(identity: Identity, exchange: OpenedExchange, { receiptId, clear, text, facts, requestHash, responseHash }: Signed): string {
   const statement: SealedStatement = {
     api_version: 'veritee.sealed-exchange.v1',
     receipt_id: receiptId,
@@ -84,7 +87,7 @@ function stated(identity: Identity, exchange: OpenedExchange, { receiptId, clear
     enc: exchange.enc,
     client_nonce: clear.clientNonce,
     session_id: clear.sessionId,
-    request_hash: exchange.wire.requestHash,
+    request_hash: requestHash,
     response_hash: responseHash,
     ...countsOf(facts),
   }

@@ -3,10 +3,11 @@ import { parseJson, Shape } from 'veritee/bytes'
 import { VeriteeError } from 'veritee/errors'
 import { readRequestBody, sendError, sendJson } from '../../../http/body.ts'
 import { nonceHeader, sealedReceiptsPath } from '../../../http/chat-request.ts'
-import { checkExchange, checkExchangeModel, openBody, sessionHeader } from '../../../http/ehbp/open-body.ts'
+import { expectOpened } from '../../../http/ehbp/expect-sealed.ts'
+import { checkExchange, checkExchangeModel, type OpenedBody, openBody, sessionHeader } from '../../../http/ehbp/open-body.ts'
 import { errorBody, HttpError, toHttpError } from '../../../http/errors.ts'
 import { demandFound, demandProof, type Kept } from '../../../http/proof-routes.ts'
-import { type OpenedExchange, transportEvents } from '../../runtime/ehbp/exchange.ts'
+import { transportEvents } from '../../runtime/ehbp/exchange.ts'
 import type { SealedStatements } from '../../runtime/ehbp/statements.ts'
 import type { Identity } from '../../runtime/identity.ts'
 import { type Ledger, prefixProofText } from '../../runtime/ledger.ts'
@@ -32,12 +33,13 @@ export async function handleSealed(deps: SealedDeps, request: IncomingMessage, r
     if (handle === undefined || request.method !== 'POST') throw new HttpError(404, 'not_found', 'no such route for an encrypted body')
     const { ehbp } = deps.identity
     if (ehbp === null) throw new TypeError('handleSealed: a worker without a key')
-    const exchange = await openBody(request, response, ehbp, 'demanded')
+    const opened = await openBody(request, response, ehbp, 'demanded')
     try {
-      checkExchange(request, exchange)
+      checkExchange(request, opened.exchange)
     } catch (error) {
-      return await refuseUnbound(deps, path, error, exchange, request, response)
+      return await refuseUnbound(deps, path, error, opened, request, response)
     }
+    expectOpened(request, opened.body)
     await handle(request, response)
   } catch (error) {
     sendError(response, error)
@@ -49,7 +51,7 @@ async function refuseUnbound(
   { ledger, identity, statements }: SealedDeps,
   endpoint: string,
   failure: unknown,
-  exchange: OpenedExchange,
+  { exchange, body: sent }: OpenedBody,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -64,7 +66,7 @@ async function refuseUnbound(
     endpoint,
     stream: null,
     events: [
-      { type: 'request.received', body_hash: digest(exchange.body) },
+      { type: 'request.received', body_hash: digest(sent) },
       { type: 'veritee.request', client_nonce: clientNonce },
       ...transportEvents(request, clientNonce),
       { type: 'veritee.outcome', outcome: 'refused' },
