@@ -109,11 +109,14 @@ const postgres = [
   'xtend',
 ]
 
-const withoutEngine = [...enclavePackages.filter((name) => name !== 'node-llama-cpp' && name !== '@huggingface/jinja'), 'node:net', 'node:stream']
+/** Of Node, for the listener of every role. */
+const networkParts = ['node:net', 'node:stream', 'node:http2']
+
+const withoutEngine = [...enclavePackages.filter((name) => name !== 'node-llama-cpp' && name !== '@huggingface/jinja'), ...networkParts]
 
 /** What the file of each role may hold or import: what an enclave may, and for the controller the connections to its workers. The bundler enforces it. */
 export const bundledRoles: { readonly worker: readonly string[]; readonly controller: readonly string[]; readonly broker: readonly string[] } = {
-  worker: [...enclavePackages, ...postgres, 'node:net', 'node:stream'],
+  worker: [...enclavePackages, ...postgres, ...networkParts],
   controller: [...withoutEngine, ...postgres, 'undici'],
   broker: withoutEngine,
 }
