@@ -104,7 +104,15 @@ export async function startWorker(
     ...extras,
   })
   const server = await listen(
-    { host: '127.0.0.1', port, tls: worker.identity.tls, simulated: true, apiKeys: false, asksClientKey: demands !== undefined },
+    {
+      host: '127.0.0.1',
+      port,
+      tls: worker.identity.tls,
+      simulated: true,
+      apiKeys: false,
+      asksClientKey: demands !== undefined,
+      http2: { trusts: (connection) => worker.controllers?.admits(connection) === true },
+    },
     before(worker.handler),
     worker.keysetDigestOf,
   )

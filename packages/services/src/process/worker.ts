@@ -11,6 +11,7 @@ import type { SealingKey } from '../enclave/runtime/sealing-key.ts'
 import { createWorker } from '../enclave/worker/worker.ts'
 import { isInference } from '../http/chat-request.ts'
 import { crossOrigin } from '../http/cross-origin.ts'
+import type { Trusts } from '../http/http2/sessions.ts'
 import { checkBind, listen } from '../http/listen.ts'
 import { readPublisherKey } from '../models/sealing/keys.ts'
 import { type Admission, keepAdmitted } from './admission.ts'
@@ -160,6 +161,7 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const bind = {
       ...bindOf(said.host, said.port, worker.identity.tls, simulated, said, closed),
       asksClientKey: callers !== 'anybody',
+      http2: { trusts: (connection: Parameters<Trusts>[0]) => worker.controllers?.admits(connection) === true },
       crossOrigin: crossOrigin(said.origins, 'worker'),
     }
     const listening = await listen(

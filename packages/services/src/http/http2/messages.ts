@@ -99,12 +99,15 @@ Object.defineProperty(StreamResponse.prototype, 'writableFinished', {
   },
 })
 Object.defineProperty(StreamResponse.prototype, 'end', {
+  // Whoever encrypts an answer puts its own in its place.
+  writable: true,
   value(this: StreamResponse, chunk?: unknown, encoding?: BufferEncoding): StreamResponse {
     this.endWith(chunk, encoding ?? 'utf8')
     return this
   },
 })
 Object.defineProperty(StreamResponse.prototype, 'destroy', {
+  writable: true,
   value(this: StreamResponse): StreamResponse {
     this.cut()
     return this

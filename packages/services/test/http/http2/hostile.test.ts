@@ -488,7 +488,7 @@ describe('S22: what never ends', () => {
   })
 })
 
-describe('S22: connections that are left open', () => {
+describe('S22: connections of HTTP/2 that are left open', () => {
   test('S22: make room for others, those with an answer under way do not', async () => {
     const held = await holding({ limits: { connections: 4 } })
     const busy = await rawConnection(held.service)
