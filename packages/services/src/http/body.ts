@@ -94,6 +94,6 @@ export function credentialOf(request: Asking): string | null {
 
 /** The bearer token of a request, or null. */
 export function bearer(request: Asking): string | null {
-  const found = /^Bearer ([\x21-\x7e]{1,512})$/.exec(request.headers.authorization ?? '')
-  return found?.[1] ?? null
+  const { authorization } = request.headers
+  return authorization !== undefined && /^Bearer [\x21-\x7e]{1,512}$/.test(authorization) ? authorization.slice('Bearer '.length) : null
 }
