@@ -78,7 +78,26 @@ describe('limits', () => {
     expect(meters.headers(key({}))).toEqual({})
   })
 
-  test('changed for a key begin anew', () => {
+  test('hold for a key in debt, or with answers under way, however many others ask; those that are as good as new need not be kept', () => {
+    let at = 0
+    const meters = new Meters(() => at)
+    const [inDebt, under] = [key({ tokens_per_minute: 60 }), { ...key({ tokens_per_month: 100 }), id: 'key_under' }]
+    expect(meters.take(inDebt, 60, nothing)).toBeNull()
+    meters.settle(inDebt, 60, 120)
+    expect(meters.take(under, 100, nothing)).toBeNull()
+    for (let i = 0; i < 40_000; i++) {
+      at = i / 1_000
+      expect(meters.take({ ...key({ requests_per_minute: 1_000 }), id: `key_${i}` }, 0, nothing)).toBeNull()
+    }
+    expect(meters.take(inDebt, 1, nothing)).toMatchObject({ status: 429, type: 'tokens' })
+    expect(meters.take(under, 1, nothing)).toMatchObject({ code: 'insufficient_quota' })
+  })
+
+  test('changed for a key begin anew, and those that are only read again do not', () => {
+    const kept = new Meters(() => 0)
+    expect(kept.take(key({ requests_per_minute: 2, tokens_per_minute: 10 }), 10, nothing)).toBeNull()
+    expect(kept.take(key({ requests_per_minute: 2, tokens_per_minute: 20 }), 10, nothing)).toBeNull()
+    expect(kept.take(key({ requests_per_minute: 2, tokens_per_minute: 20 }), 1, nothing)).toMatchObject({ type: 'requests' })
     const meters = new Meters(() => 0)
     expect(meters.take(key({ requests_per_minute: 1 }), 0, nothing)).toBeNull()
     expect(meters.take(key({ requests_per_minute: 1 }), 0, nothing)?.status).toBe(429)
@@ -121,6 +140,23 @@ describe('what was spent', () => {
     expect([again.of('k'), b.of('k')]).toEqual([nothing, nothing])
     again.stop()
     b.stop()
+  })
+
+  test.for([
+    ['2026-05-31T23:59:59.999Z', '2026-06-01T00:00:00.000Z'],
+    ['2026-12-31T23:59:59.999Z', '2027-01-01T00:00:00.000Z'],
+    ['2028-02-29T23:59:59.999Z', '2028-03-01T00:00:00.000Z'],
+  ])('of the month that ends after %s begins anew at %s, and no clock that goes back brings it again', async ([last = '', first = '']) => {
+    let now = new Date(last)
+    const spending = await open(sharedStore(), () => now)
+    spending.add('k', { requests: 1, tokens: 10 })
+    expect(spending.of('k')).toEqual({ requests: 1, tokens: 10 })
+    now = new Date(first)
+    expect(spending.of('k')).toEqual(nothing)
+    spending.add('k', { requests: 1, tokens: 1 })
+    now = new Date(last)
+    expect(spending.of('k')).toEqual({ requests: 1, tokens: 1 })
+    spending.stop()
   })
 
   test('S3: rows deleted or changed lose account of others, and nothing that was seen', async () => {

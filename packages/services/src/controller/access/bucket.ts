@@ -4,11 +4,14 @@
  */
 export class Bucket {
   readonly limit: number
+  /** As a header has it. */
+  readonly limitText: string
   #level: number
   #at: number
 
   constructor(perMinute: number, at: number) {
     this.limit = perMinute
+    this.limitText = String(perMinute)
     this.#level = perMinute
     this.#at = at
   }
@@ -27,10 +30,16 @@ export class Bucket {
     this.#level = Math.min(this.limit, Math.max(-this.limit, this.#level - amount))
   }
 
-  /** Whole units left, and seconds until all are back. */
-  state(at: number): { readonly remaining: number; readonly resetSeconds: number } {
+  /** Whole units left. */
+  remaining(at: number): number {
     this.#refill(at)
-    return { remaining: Math.max(0, Math.floor(this.#level)), resetSeconds: ((this.limit - this.#level) * 60) / this.limit }
+    return Math.max(0, Math.floor(this.#level))
+  }
+
+  /** Seconds until all are back; 0 where the bucket is as good as a new one. */
+  resetSeconds(at: number): number {
+    this.#refill(at)
+    return ((this.limit - this.#level) * 60) / this.limit
   }
 
   #refill(at: number): void {

@@ -5,7 +5,7 @@ import type { Access, Grant, Settlement } from '../stages/access.ts'
 import { type ApiKey, keyPattern } from './api-key.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { Meters } from './meters.ts'
-import type { Spending } from './spending.ts'
+import type { Spending, Spent } from './spending.ts'
 
 export interface KeyAccessOptions {
   readonly ring: KeyRing
@@ -13,6 +13,11 @@ export interface KeyAccessOptions {
   readonly spending: Spending
   readonly now: () => Date
 }
+
+/** On the request and not in a WeakMap: V8's young generation takes what those hold for live. */
+const found = Symbol('found')
+
+type Found = IncomingMessage & { [found]?: ApiKey }
 
 /** A token of a prompt has about this many bytes; what it was is settled when the worker has signed it. */
 export const bytesPerToken = 4
@@ -25,17 +30,16 @@ export const bytesPerToken = 4
  */
 export class KeyAccess implements Access {
   readonly #options: KeyAccessOptions
-  /** Found before the body was read, for when it was. */
-  readonly #found = new WeakMap<IncomingMessage, ApiKey>()
 
   constructor(options: KeyAccessOptions) {
     this.#options = options
   }
 
-  authenticate(incoming: IncomingMessage): HttpError | null {
+  authenticate(incoming: Found): HttpError | null {
     const key = this.identify(incoming)
     if (key instanceof HttpError) return key
-    this.#found.set(incoming, key)
+    // Before the body was read, for when it was.
+    incoming[found] = key
     return null
   }
 
@@ -62,10 +66,10 @@ export class KeyAccess implements Access {
     return null
   }
 
-  admit(incoming: IncomingMessage, model: string, promptBytes: number): Grant | HttpError {
-    const found = this.#found.get(incoming)
+  admit(incoming: Found, model: string, promptBytes: number): Grant | HttpError {
+    const before = incoming[found]
     // While the body came, the key may have been revoked.
-    const key = found === undefined ? undefined : this.#options.ring.again(found)
+    const key = before === undefined ? undefined : this.#options.ring.again(before)
     const refusal = this.#refusalOf(key)
     if (refusal !== null || key === undefined) return refusal ?? unauthorized('expected an API key')
     if (key.models !== null && !key.models.includes(model))
@@ -74,16 +78,8 @@ export class KeyAccess implements Access {
     const reserved = Math.ceil(promptBytes / bytesPerToken)
     const limited = meters.take(key, reserved, spending.of(key.id))
     if (limited !== null) return limited
-    spending.add(key.id, { requests: 1, tokens: 0 })
-    return {
-      tenant: key.id,
-      headers: meters.headers(key),
-      settle: ({ usage }: Settlement) => {
-        const used = usage === null ? 0 : usage.promptTokens + usage.completionTokens
-        meters.settle(key, reserved, used)
-        if (used > 0) spending.add(key.id, { requests: 0, tokens: used })
-      },
-    }
+    spending.add(key.id, oneRequest)
+    return new KeyGrant(this.#options, key, reserved)
   }
 
   /** Whoever holds a key may know what became of it; whoever guesses learns nothing that he could not see from the same answer. */
@@ -91,6 +87,32 @@ export class KeyAccess implements Access {
     if (key === undefined || key.revoked !== null) return unauthorized('this API key is not known here, or was revoked')
     if (key.expires !== null && key.expires * 1000 <= this.#options.now().getTime()) return unauthorized('this API key has expired')
     return null
+  }
+}
+
+const oneRequest: Spent = { requests: 1, tokens: 0 }
+
+/** A request with a key. */
+class KeyGrant implements Grant {
+  readonly tenant: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly #options: KeyAccessOptions
+  readonly #key: ApiKey
+  readonly #reserved: number
+
+  constructor(options: KeyAccessOptions, key: ApiKey, reserved: number) {
+    this.tenant = key.id
+    this.headers = options.meters.headers(key)
+    this.#options = options
+    this.#key = key
+    this.#reserved = reserved
+  }
+
+  settle({ usage }: Settlement): void {
+    const { meters, spending } = this.#options
+    const used = usage === null ? 0 : usage.promptTokens + usage.completionTokens
+    meters.settle(this.#key, this.#reserved, used)
+    if (used > 0) spending.add(this.#key.id, { requests: 0, tokens: used })
   }
 }
 

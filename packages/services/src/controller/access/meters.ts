@@ -1,17 +1,38 @@
 import { HttpError } from '../../http/errors.ts'
-import type { ApiKey } from './api-key.ts'
+import type { ApiKey, Limits } from './api-key.ts'
 import { Bucket } from './bucket.ts'
 import type { Spent } from './spending.ts'
 
-interface Meter {
-  requests: Bucket | null
-  tokens: Bucket | null
+/** Of how many keys there may be meters before those that are as good as new ones go. */
+const maxMeters = 16_384
+
+/** Of one key. */
+class Meter {
+  requests: Bucket | null = null
+  tokens: Bucket | null = null
   /** Taken for answers that are not over. */
-  reserved: number
+  reserved = 0
+  #limits: Limits | null = null
+
+  /** A limit that is another one than before begins anew. */
+  adopt(limits: Limits, at: number): void {
+    // A list of keys that was read again has other objects.
+    if (this.#limits === limits) return
+    this.#limits = limits
+    this.requests = bucketOf(this.requests, limits.requests_per_minute, at)
+    this.tokens = bucketOf(this.tokens, limits.tokens_per_minute, at)
+  }
+
+  /** Whether a new one would allow the same. */
+  isFull(at: number): boolean {
+    return this.reserved === 0 && (this.requests?.resetSeconds(at) ?? 0) === 0 && (this.tokens?.resetSeconds(at) ?? 0) === 0
+  }
 }
 
-/** Of how many keys the meters are kept; the one that was idle longest begins anew. */
-const maxMeters = 16_384
+function bucketOf(before: Bucket | null, limit: number | null, at: number): Bucket | null {
+  if (limit === null) return null
+  return before?.limit === limit ? before : new Bucket(limit, at)
+}
 
 /**
  * Requests and tokens per minute, for each key. In this process; what other replicas use is taken from the same buckets when they report it, so for a
@@ -37,18 +58,8 @@ export class Meters {
         code: 'insufficient_quota',
         headers: { ...this.headers(key), 'x-should-retry': 'false' },
       })
-    for (const [kind, bucket, amount] of [
-      ['requests', meter.requests, requests],
-      ['tokens', meter.tokens, tokens],
-    ] as const) {
-      const wait = bucket?.wait(amount, at) ?? 0
-      if (wait === 0) continue
-      const seconds = Math.max(1, Math.ceil(wait))
-      return new HttpError(429, kind, `rate limit of this key: ${bucket?.limit} ${kind} per minute; retry in ${seconds} s`, {
-        code: 'rate_limit_exceeded',
-        headers: { ...this.headers(key), 'retry-after': String(seconds) },
-      })
-    }
+    const refusal = this.#refusal(key, 'requests', meter.requests, requests, at) ?? this.#refusal(key, 'tokens', meter.tokens, tokens, at)
+    if (refusal !== null) return refusal
     meter.requests?.take(requests, at)
     meter.tokens?.take(tokens, at)
     meter.reserved += tokens
@@ -75,30 +86,47 @@ export class Meters {
     const at = this.#seconds()
     const { requests, tokens } = this.#of(key, at)
     const headers: Record<string, string> = {}
-    for (const [name, bucket] of Object.entries({ requests, tokens })) {
-      if (bucket === null) continue
-      const { remaining, resetSeconds } = bucket.state(at)
-      headers[`x-ratelimit-limit-${name}`] = String(bucket.limit)
-      headers[`x-ratelimit-remaining-${name}`] = String(remaining)
-      headers[`x-ratelimit-reset-${name}`] = `${Math.ceil(resetSeconds)}s`
+    // Names as they are, since those that are put together are made anew for each request.
+    if (requests !== null) {
+      headers['x-ratelimit-limit-requests'] = requests.limitText
+      headers['x-ratelimit-remaining-requests'] = String(requests.remaining(at))
+      headers['x-ratelimit-reset-requests'] = `${Math.ceil(requests.resetSeconds(at))}s`
+    }
+    if (tokens !== null) {
+      headers['x-ratelimit-limit-tokens'] = tokens.limitText
+      headers['x-ratelimit-remaining-tokens'] = String(tokens.remaining(at))
+      headers['x-ratelimit-reset-tokens'] = `${Math.ceil(tokens.resetSeconds(at))}s`
     }
     return headers
   }
 
+  #refusal(key: ApiKey, kind: 'requests' | 'tokens', bucket: Bucket | null, amount: number, at: number): HttpError | null {
+    const wait = bucket?.wait(amount, at) ?? 0
+    if (wait === 0) return null
+    const seconds = Math.max(1, Math.ceil(wait))
+    return new HttpError(429, kind, `rate limit of this key: ${bucket?.limit} ${kind} per minute; retry in ${seconds} s`, {
+      code: 'rate_limit_exceeded',
+      headers: { ...this.headers(key), 'retry-after': String(seconds) },
+    })
+  }
+
   #of({ id, limits }: ApiKey, at: number): Meter {
     const known = this.#meters.get(id)
-    const bucket = (before: Bucket | null | undefined, limit: number | null): Bucket | null =>
-      limit === null ? null : before?.limit === limit ? before : new Bucket(limit, at)
-    const meter = {
-      requests: bucket(known?.requests, limits.requests_per_minute),
-      tokens: bucket(known?.tokens, limits.tokens_per_minute),
-      reserved: known?.reserved ?? 0,
+    if (known !== undefined) {
+      known.adopt(limits, at)
+      return known
     }
-    const kept = known === undefined ? meter : Object.assign(known, meter)
-    this.#meters.delete(id)
-    this.#meters.set(id, kept)
+    if (this.#meters.size >= maxMeters) this.#makeRoom(at)
+    const meter = new Meter()
+    meter.adopt(limits, at)
+    this.#meters.set(id, meter)
+    return meter
+  }
+
+  /** Those of keys that are gone are soon as good as new. Where none is, the oldest begins anew: there are more than keys can be. */
+  #makeRoom(at: number): void {
+    for (const [id, meter] of this.#meters) if (meter.isFull(at)) this.#meters.delete(id)
     const [oldest] = this.#meters.keys()
-    if (this.#meters.size > maxMeters && oldest !== undefined) this.#meters.delete(oldest)
-    return kept
+    if (this.#meters.size >= maxMeters && oldest !== undefined) this.#meters.delete(oldest)
   }
 }

@@ -38,12 +38,16 @@ export class Spending {
   readonly #dirty = new Set<string>()
   readonly #syncs: Rounds
   #month: string
+  /** Unix milliseconds: when the next month begins. */
+  #monthEnds: number
   #version = 0
   #rounds = 0
 
   private constructor(options: SpendingOptions) {
     this.#options = options
-    this.#month = monthOf(options.now())
+    const now = options.now()
+    this.#month = monthOf(now)
+    this.#monthEnds = endOf(now)
     this.#syncs = new Rounds(() => this.#sync(), options.everyMs ?? 2_000)
   }
 
@@ -70,7 +74,9 @@ export class Spending {
   /** Of all replicas, this month. */
   of(key: string): Spent {
     this.#turn()
-    return [...(this.#others.get(key)?.values() ?? [])].reduce(sum, this.#own.get(key) ?? nothing)
+    const own = this.#own.get(key) ?? nothing
+    const others = this.#others.get(key)
+    return others === undefined ? own : [...others.values()].reduce(sum, own)
   }
 
   /** Tells the others, and asks them. Rounds do not overlap. Throws what the store throws; what could not be told is told the next time. */
@@ -120,9 +126,10 @@ export class Spending {
 
   /** A new month begins with nothing used. */
   #turn(): void {
-    const month = monthOf(this.#options.now())
-    if (month <= this.#month) return
-    this.#month = month
+    const now = this.#options.now()
+    if (now.getTime() < this.#monthEnds) return
+    this.#month = monthOf(now)
+    this.#monthEnds = endOf(now)
     this.#own.clear()
     this.#others.clear()
     this.#dirty.clear()
@@ -131,6 +138,10 @@ export class Spending {
 
 function monthOf(now: Date, by = 0): string {
   return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + by)).toISOString().slice(0, 7)
+}
+
+function endOf(now: Date): number {
+  return Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1)
 }
 
 function sum(a: Spent, b: Spent): Spent {

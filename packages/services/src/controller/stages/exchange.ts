@@ -15,7 +15,7 @@ export interface Turn {
   /** Aborted when the requester leaves, or when its time is up. */
   readonly signal: CancelSignal
   /** Asks for the right to a model; null where everybody is served. What is granted is settled at the end. Throws the refusal. */
-  readonly admit: ((model: string, promptBytes: number, answerTokens: number | null) => Promise<Grant>) | null
+  readonly admit: ((model: string, promptBytes: number, answerTokens: number | null) => Grant | Promise<Grant>) | null
 }
 
 /** Asks who may, runs the request within its time, and settles its account. Answers for whatever is thrown, without a receipt. Never throws. */
@@ -32,7 +32,7 @@ export async function withTurn(
   let receipt: PendingReceipt | null = null
   const { answerMs } = registry.routing.limits
   const deadline = setTimeout(() => cancellation.abort(timeIsUp(answerMs)), answerMs)
-  let settle = (_: Outcome): void => undefined
+  let granted = null as { readonly grant: Grant; readonly model: string } | null
   let outcome: Outcome = { outcome: 'error', usage: null }
   try {
     // Throws where receipts cannot be kept: nobody is answered without one.
@@ -41,14 +41,19 @@ export async function withTurn(
     const turn = { receipt: opened, signal: cancellation }
     if (access === undefined) outcome = await run({ ...turn, admit: null })
     else {
-      const refusal = (await access.authenticate?.(incoming)) ?? null
+      const asked = access.authenticate?.(incoming) ?? null
+      const refusal = asked instanceof Promise ? await asked : asked
       if (refusal !== null) throw refusal
-      const admit = async (model: string, promptBytes: number, answerTokens: number | null): Promise<Grant> => {
-        const grant = await access.admit(incoming, model, promptBytes, answerTokens)
+      const take = (grant: Grant | HttpError, model: string): Grant => {
         if (grant instanceof HttpError) throw grant
-        for (const [name, value] of Object.entries(grant.headers ?? {})) response.setHeader(name, value)
-        settle = (facts) => grant.settle({ receiptId: opened.id, model, ...facts })
+        granted = { grant, model }
+        for (const name in grant.headers) response.setHeader(name, grant.headers[name] ?? '')
         return grant
+      }
+      // Not async: who knows at once is not waited for.
+      const admit = (model: string, promptBytes: number, answerTokens: number | null): Grant | Promise<Grant> => {
+        const grant = access.admit(incoming, model, promptBytes, answerTokens)
+        return grant instanceof Promise ? grant.then((late) => take(late, model)) : take(grant, model)
       }
       outcome = await run({ ...turn, admit })
     }
@@ -58,7 +63,7 @@ export async function withTurn(
     sendError(response, error)
   } finally {
     clearTimeout(deadline)
-    settle(outcome)
+    granted?.grant.settle({ receiptId: receipt?.id ?? '', model: granted.model, outcome: outcome.outcome, usage: outcome.usage })
   }
 }
 

@@ -6,32 +6,35 @@ import type { Access, Grant, Settlement } from '../../stages/access.ts'
 import { bytesPerToken, type KeyAccess } from '../key-access.ts'
 import type { AccessTokens, FoundToken } from './access-tokens.ts'
 
+/** Found before the body was read, for when it was. */
+const found = Symbol('found')
+
+type Found = IncomingMessage & { [found]?: FoundToken }
+
 /** Serves who has an API key, and who has an access token and is then nobody (spec/access-tokens.md). */
 export class TokenAccess implements Access {
   readonly #keys: KeyAccess
   readonly #tokens: AccessTokens
-  /** Found before the body was read, for when it was. */
-  readonly #found = new WeakMap<IncomingMessage, FoundToken>()
 
   constructor(keys: KeyAccess, tokens: AccessTokens) {
     this.#keys = keys
     this.#tokens = tokens
   }
 
-  authenticate(incoming: IncomingMessage): HttpError | null {
+  authenticate(incoming: Found): HttpError | null {
     if (!this.#tokens.isAsked(incoming)) return this.#told(this.#keys.authenticate(incoming))
-    const found = this.#tokens.find(incoming)
-    if (found instanceof HttpError) return found
+    const token = this.#tokens.find(incoming)
+    if (token instanceof HttpError) return token
     // A spent one may still ask for the receipt of its request. To run anything more it may not, and no body is read for it.
-    if (isInference(incoming) && found.issuer.isSpent(found.token)) return this.#spent()
-    this.#found.set(incoming, found)
+    if (isInference(incoming) && token.issuer.isSpent(token.token)) return this.#spent()
+    incoming[found] = token
     return null
   }
 
-  admit(incoming: IncomingMessage, model: string, promptBytes: number, answerTokens: number | null): Grant | HttpError {
-    const found = this.#found.get(incoming)
-    if (found === undefined) return this.#told(this.#keys.admit(incoming, model, promptBytes))
-    const { issuer, token } = found
+  admit(incoming: Found, model: string, promptBytes: number, answerTokens: number | null): Grant | HttpError {
+    const before = incoming[found]
+    if (before === undefined) return this.#told(this.#keys.admit(incoming, model, promptBytes))
+    const { issuer, token } = before
     const { request_tokens: most, models } = issuer.terms
     if (models !== null && !models.includes(model))
       return new HttpError(403, 'invalid_request_error', 'this access token is not good for this model', {
