@@ -6,6 +6,7 @@ import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { rolldown } from 'rolldown'
 import { inAscii } from '../../tools/bundle/in-ascii.ts'
+import { undiciAlias } from '../../tools/bundle/undici.ts'
 
 const made = new Map<string, Promise<string>>()
 
@@ -22,10 +23,10 @@ async function bundle(input: string, file: string): Promise<string> {
     input,
     platform: 'node',
     external: [/^node:/, ...builtinModules],
-    resolve: { conditionNames: ['@veritee/source', 'node', 'default'] },
+    resolve: { conditionNames: ['@veritee/source', 'node', 'default'], alias: undiciAlias },
     logLevel: 'warn',
   })
-  const { output } = await build.generate({ format: 'esm', codeSplitting: false })
+  const { output } = await build.generate({ format: 'esm', codeSplitting: false, comments: { legal: true, jsdoc: false, annotation: false } })
   await build.close()
   await writeFile(file, inAscii(output[0].code))
   return file

@@ -83,6 +83,13 @@ describe('the bundle', () => {
     for (const { builtins } of Object.values(list.roles)) expect(builtins).not.toContain('node:vm')
   })
 
+  it('a controller holds of undici what its connections to workers need: V8 would keep the text of the rest in memory, and an enclave its code', async () => {
+    const text = await readFile(join(directory, 'one/controller.mjs'), 'utf8')
+    const classes = [...text.matchAll(/\b(\w+) = class\b/g)].map(([, name]) => name)
+    expect(classes).toEqual(expect.arrayContaining(['Client', 'Pool', 'HeadersTimeoutError']))
+    for (const name of ['Agent', 'EventSource', 'MemoryCacheStore', 'MockAgent', 'ProxyAgent', 'WebSocket']) expect(classes).not.toContain(name)
+  })
+
   it.each([
     ['a package', 'controller', 'undici'],
     ['a package', 'worker', '@huggingface/jinja'],
