@@ -189,14 +189,14 @@ export function digestOf(running: { digest(encoding: 'hex'): string }): string {
   return `sha256:${running.digest('hex')}`
 }
 
-/** Of a whole body. */
-export function bodyHash(bytes: Uint8Array): string {
-  return `sha256:${hash('sha256', bytes, 'hex')}`
+/** Of a whole body, or of a document in its canonical form. */
+export function bodyHash(content: Uint8Array | string): string {
+  return `sha256:${hash('sha256', content, 'hex')}`
 }
 
 const beginning = /^\{"id":"([\w.:-]{1,128})"/
 
 /** Workers write it first. No more is read than where it would be: objects of the whole text can take twenty times its bytes, and time that all others wait. */
-function chatIdOf(bytes: Uint8Array): string | null {
-  return beginning.exec(Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 256)).toString('latin1'))?.[1] ?? null
+function chatIdOf(bytes: Buffer): string | null {
+  return beginning.exec(bytes.toString('latin1', 0, 256))?.[1] ?? null
 }

@@ -3,7 +3,8 @@ import { jcsDigest, sha256Digest } from '../bytes/digest.ts'
 import { fromHex } from '../bytes/hex.ts'
 import type { Json } from '../bytes/jcs.ts'
 import { Shape } from '../bytes/shape.ts'
-import type { Ed25519Key } from '../crypto/types.ts'
+import type { Ed25519Key, MaybePromise } from '../crypto/types.ts'
+import { whenDone } from '../crypto/when-done.ts'
 import { fail } from '../errors.ts'
 
 /** The public keys of one running enclave (aci/1 section 3.1). The type is exact: new key roles need a new protocol version. */
@@ -98,14 +99,21 @@ export class ReceiptKeys {
     this.keyset = keyset
   }
 
-  /** True for a signature of 64 bytes, over bytes or over a text in UTF-8, by the key of that id. Throws `receipt_key_unknown`, see {@link receiptKey}. */
-  async verify(keyId: string, signature: Uint8Array, message: Uint8Array | string): Promise<boolean> {
-    let key = this.#taken.get(keyId)
-    if (key === undefined) {
-      key = await crypto.importEd25519(fromHex(receiptKey(this.keyset, keyId)))
+  /**
+   * True for a signature of 64 bytes, over bytes or over a text in UTF-8, by the key of that id; at once where verifying is, as under Node. Throws
+   * `receipt_key_unknown`, see {@link receiptKey}.
+   */
+  verify(keyId: string, signature: Uint8Array, message: Uint8Array | string): MaybePromise<boolean> {
+    const taken = this.#taken.get(keyId)
+    const key = taken === undefined ? this.#take(keyId) : taken
+    return whenDone(key, (known) => known?.verify(signature, message) ?? false)
+  }
+
+  #take(keyId: string): MaybePromise<Ed25519Key | null> {
+    return whenDone(crypto.importEd25519(fromHex(receiptKey(this.keyset, keyId))), (key) => {
       this.#taken.set(keyId, key)
-    }
-    return (await key?.verify(signature, message)) ?? false
+      return key
+    })
   }
 }
 

@@ -4,6 +4,8 @@ import { fromHex } from '../bytes/hex.ts'
 import { type Json, jcs } from '../bytes/jcs.ts'
 import { parseCanonical, parseDocument } from '../bytes/json.ts'
 import { Shape } from '../bytes/shape.ts'
+import type { MaybePromise } from '../crypto/types.ts'
+import { whenDone } from '../crypto/when-done.ts'
 import { fail } from '../errors.ts'
 import { parseEvent, type ReceiptEvent, type UpstreamFailed, type UpstreamVerified } from './events.ts'
 import { type Keyset, ReceiptKeys } from './keyset.ts'
@@ -179,15 +181,15 @@ export async function verifyReceipt(
   return receipt as Verified<Receipt>
 }
 
-/** All that {@link verifyReceipt} verifies, for who has read no more of a receipt. Resolves where it holds, and throws as that does. */
-export async function verifyReceiptCore(receipt: ReceiptCore, keys: ReceiptKeys, keysetDigest: string, expected: ReceiptExpectation): Promise<void> {
-  const { keyset } = keys
-  if (!(await keys.verify(receipt.keyId, receipt.signature, unsignedForm(receipt.canonical))))
-    throw fail('receipt_signature_invalid', `receipt ${receipt.receiptId}: the signature does not verify under key ${receipt.keyId}`)
-  if (receipt.keysetDigest !== keysetDigest) throw fail('receipt_keyset_mismatch', `expected ${keysetDigest}, found ${receipt.keysetDigest}`)
-  if (receipt.servedAt >= keyset.not_after)
-    throw fail('keyset_expired', `expected a receipt served before ${keyset.not_after}, found ${receipt.servedAt}`)
-  compareReceipt(receipt, expected)
+/** All that {@link verifyReceipt} verifies, for who has read no more of a receipt: throws as that does, at once where signatures are verified at once, as under Node. */
+export function verifyReceiptCore(receipt: ReceiptCore, keys: ReceiptKeys, keysetDigest: string, expected: ReceiptExpectation): MaybePromise<void> {
+  return whenDone(keys.verify(receipt.keyId, receipt.signature, unsignedForm(receipt.canonical)), (valid) => {
+    if (!valid) throw fail('receipt_signature_invalid', `receipt ${receipt.receiptId}: the signature does not verify under key ${receipt.keyId}`)
+    if (receipt.keysetDigest !== keysetDigest) throw fail('receipt_keyset_mismatch', `expected ${keysetDigest}, found ${receipt.keysetDigest}`)
+    const { not_after: notAfter } = keys.keyset
+    if (receipt.servedAt >= notAfter) throw fail('keyset_expired', `expected a receipt served before ${notAfter}, found ${receipt.servedAt}`)
+    compareReceipt(receipt, expected)
+  })
 }
 
 /**

@@ -28,43 +28,63 @@ export interface Exchange {
 }
 
 /** Passes an answer on, checks the worker's receipt for it, and signs this controller's own before the answer ends. */
-export async function relay(registry: Registry, exchange: Exchange, served: Served): Promise<Outcome> {
-  const { request, receipt, response, signal } = exchange
-  const { lease, answer } = served
-  if (served.refusal !== null) {
-    const said = { upstream: absent(`the worker refused the request with status ${answer.statusCode}`), outcome: 'refused' } as const
-    await refuseAfter(request, lease.worker, refusalOfWorker(answer, served.refusal), said, receipt, response)
-    return { outcome: 'refused', usage: null }
-  }
+export function relay(registry: Registry, exchange: Exchange, served: Served): Promise<Outcome> {
+  const { receipt, response } = exchange
+  const { answer, refusal } = served
+  if (refusal !== null) return passRefusal(exchange, served, refusal)
   response.setHeader('x-receipt-id', receipt.id)
   const receiptKey = receiptKeyOf(answer)
   if (receiptKey !== null) response.setHeader('x-veritee-receipt-key', receiptKey)
-  if (header(answer, 'content-type')?.startsWith('text/event-stream') === true) return await passStream(registry, exchange, served)
-  // Of many answers at a time, as of many requests: no worker may take the memory of this enclave.
-  const relayed = await holdPlain(answer, (bytes) => holdBytes(response.req, bytes)).catch(withoutItsEnd)
-  if (relayed instanceof HttpError) {
-    // Time may have run out for many reasons, and so may memory.
-    if (!signal.aborted && relayed.status === 502) lease.failed()
-    const said = { upstream: absent(relayed.message), outcome: 'error' } as const
-    await refuseAfter(request, lease.worker, refusalOf(relayed), said, receipt, response)
-    return { outcome: 'error', usage: null }
-  }
-  const took = secondsOf(served)
-  const check = await checkReceipt(registry, request, served, relayed)
-  if (check.event.result !== 'match') {
-    const error = new HttpError(502, 'server_error', `the worker's answer was withheld: its receipt is a ${check.event.result}`, {
-      code: 'upstream_receipt_mismatch',
-    })
-    await refuseAfter(request, lease.worker, refusalOf(error), { upstream: check.event, outcome: 'error', shown: check.receipt }, receipt, response)
-    return { outcome: 'error', usage: null }
-  }
-  judge(exchange, served, relayed, check, took)
-  await sign(exchange, lease.worker, relayed, check, plainEvents(relayed))
-  response.writeHead(200, { 'content-type': 'application/json', 'content-length': relayed.held?.length ?? 0 }).end(relayed.held)
-  return { outcome: relayed.outcome, usage: check.usage }
+  const streams = header(answer, 'content-type')?.startsWith('text/event-stream') === true
+  return streams ? passStream(registry, exchange, served, receiptKey) : passPlain(registry, exchange, served, receiptKey)
 }
 
-async function passStream(registry: Registry, exchange: Exchange, served: Served): Promise<Outcome> {
+async function passRefusal(exchange: Exchange, { lease, answer }: Served, refusal: Buffer): Promise<Outcome> {
+  const said = { upstream: absent(`the worker refused the request with status ${answer.statusCode}`), outcome: 'refused' } as const
+  await refuseAfter(exchange.request, lease.worker, refusalOfWorker(answer, refusal), said, exchange.receipt, exchange.response)
+  return { outcome: 'refused', usage: null }
+}
+
+async function passPlain(registry: Registry, exchange: Exchange, served: Served, receiptKey: string | null): Promise<Outcome> {
+  const { response } = exchange
+  let relayed: Relayed
+  try {
+    // Of many answers at a time, as of many requests: no worker may take the memory of this enclave.
+    relayed = await holdPlain(served.answer, (bytes) => holdBytes(response.req, bytes))
+  } catch (cause) {
+    return await withoutItsEnd(exchange, served, cause)
+  }
+  const took = secondsOf(served)
+  const check = await checkReceipt(registry, exchange.request, served, relayed, receiptKey)
+  if (check.event.result !== 'match') return await withheld(exchange, served, check)
+  judge(exchange, served, relayed, check, took)
+  const signed = sign(exchange, served.lease.worker, relayed, check, plainEvents(relayed))
+  // Nothing else of the answer and its check is kept while the commit is waited for.
+  const { held, outcome } = relayed
+  const { usage } = check
+  await signed
+  response.writeHead(200, { 'content-type': 'application/json', 'content-length': held?.length ?? 0 }).end(held)
+  return { outcome, usage }
+}
+
+/** A plain answer that did not come whole: a time limit's own error, or that the worker broke off. */
+async function withoutItsEnd({ request, receipt, response, signal }: Exchange, { lease }: Served, cause: unknown): Promise<Outcome> {
+  const broken = (): HttpError => new HttpError(502, 'server_error', 'the worker broke off its answer', { code: 'upstream_broken', cause })
+  const error = cause instanceof HttpError ? cause : broken()
+  // Time may have run out for many reasons, and so may memory.
+  if (!signal.aborted && error.status === 502) lease.failed()
+  await refuseAfter(request, lease.worker, refusalOf(error), { upstream: absent(error.message), outcome: 'error' }, receipt, response)
+  return { outcome: 'error', usage: null }
+}
+
+async function withheld({ request, receipt, response }: Exchange, { lease }: Served, { event, receipt: shown }: UpstreamCheck): Promise<Outcome> {
+  const message = `the worker's answer was withheld: its receipt is a ${event.result}`
+  const error = new HttpError(502, 'server_error', message, { code: 'upstream_receipt_mismatch' })
+  await refuseAfter(request, lease.worker, refusalOf(error), { upstream: event, outcome: 'error', shown }, receipt, response)
+  return { outcome: 'error', usage: null }
+}
+
+async function passStream(registry: Registry, exchange: Exchange, served: Served, receiptKey: string | null): Promise<Outcome> {
   const { request, response } = exchange
   const { lease, answer } = served
   // How long an answer took says nothing of the worker where it had to wait for its reader.
@@ -78,7 +98,7 @@ async function passStream(registry: Registry, exchange: Exchange, served: Served
     firstAt = performance.now()
   })
   const took = readerIsSlow ? null : secondsOf(served)
-  const check = await checkReceipt(registry, request, served, relayed)
+  const check = await checkReceipt(registry, request, served, relayed, receiptKey)
   judge(exchange, served, relayed, check, took)
   const firstMs = firstAt === null ? null : firstAt - exchange.arrived
   await sign(exchange, lease.worker, relayed, check, await streamEvents(relayed), firstMs)
@@ -90,12 +110,6 @@ async function passStream(registry: Registry, exchange: Exchange, served: Served
 function receiptKeyOf(answer: Served['answer']): string | null {
   const key = header(answer, 'x-veritee-receipt-key')
   return key !== null && isHex(key, 32) ? key : null
-}
-
-/** A plain answer that did not come whole, as an error: a time limit's own, or that the worker broke off. */
-function withoutItsEnd(cause: unknown): HttpError {
-  if (cause instanceof HttpError) return cause
-  return new HttpError(502, 'server_error', 'the worker broke off its answer', { code: 'upstream_broken', cause })
 }
 
 function secondsOf({ began }: Served): number {
@@ -118,8 +132,8 @@ async function checkReceipt(
   request: InferenceRequest,
   { lease: { worker }, answer, upstreamNonce }: Served,
   relayed: Relayed,
+  receiptKey: string | null,
 ): Promise<UpstreamCheck> {
-  const receiptKey = receiptKeyOf(answer)
   const check = await checkUpstream(worker, header(answer, 'x-receipt-id'), {
     requestHash: request.forwardedHash,
     clientNonce: upstreamNonce,
@@ -127,7 +141,7 @@ async function checkReceipt(
     complete: relayed.complete,
     stream: relayed.received,
     receiptKey: receiptKey === null ? null : fromHex(receiptKey),
-    offered: receiptOfTrailers(relayed.trailers ?? {}),
+    offered: relayed.trailers === undefined ? null : receiptOfTrailers(relayed.trailers),
   })
   const { result } = check.event
   if (result !== 'match') registry.quarantine(worker, `its receipt did not match: ${told(check.event)}`, result === 'mismatch' ? 'party' : 'session')
@@ -143,6 +157,9 @@ function sign(
   events: readonly ReceiptEvent[],
   firstMs: number | null = null,
 ): Promise<string> {
+  const said = upstreamEvents(request, worker)
+  said.push(check.event)
+  for (const event of events) said.push(event)
   return receipt.finish({
     firstMs: firstMs ?? undefined,
     chatId: relayed.chatId,
@@ -152,6 +169,6 @@ function sign(
     upstream: check.receipt ?? undefined,
     usage: check.usage ?? undefined,
     session: worker.session,
-    events: [...upstreamEvents(request, worker), check.event, ...events],
+    events: said,
   })
 }

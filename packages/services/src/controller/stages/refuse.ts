@@ -51,11 +51,13 @@ export async function refuseAfter(
 
 /** What a receipt says of a request that went to a worker, before it says what came of it. */
 export function upstreamEvents(request: InferenceRequest, worker: AdmittedWorker): ReceiptEvent[] {
-  return [
-    ...request.events,
+  const events = [...request.events]
+  // Pushed: a literal with `...` among other things goes through an iterator, which costs more than the events.
+  events.push(
     { type: 'request.forwarded', body_hash: request.forwardedHash },
     { type: 'upstream.verified', result: 'verified', required: true, model_id: request.model, session_id: worker.session.id },
-  ]
+  )
+  return events
 }
 
 export function absent(reason: string): UpstreamReceiptEvent {
