@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Ledger } from '../enclave/runtime/ledger.ts'
 import { bearer } from '../http/body.ts'
 import { HttpError } from '../http/errors.ts'
@@ -85,7 +86,19 @@ async function begin(
  * address. It is good enough to keep what somebody has asked before from others.
  */
 function askerOf(incoming: IncomingMessage): Asker {
-  const tenant = network(incoming.socket.remoteAddress ?? 'unknown')
+  const socket: Asking = incoming.socket
+  socket[byAddress] ??= addressAsker(socket.remoteAddress ?? 'unknown')
+  const known = socket[byAddress]
   const token = bearer(incoming)
-  return { tenant, salt: token === null ? `address ${tenant}` : `token ${token}` }
+  return token === null ? known : { tenant: known.tenant, salt: `token ${token}` }
+}
+
+const byAddress = Symbol('byAddress')
+
+/** The address of a connection does not change. */
+type Asking = Socket & { [byAddress]?: Asker }
+
+function addressAsker(address: string): Asker {
+  const tenant = network(address)
+  return { tenant, salt: `address ${tenant}` }
 }

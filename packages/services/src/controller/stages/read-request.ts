@@ -45,9 +45,14 @@ const maxima: { readonly [endpoint: string]: readonly string[] } = {
 /** The most that an answer may have, of one choice: the largest that the request says; null where it says nothing, or something that is no bound. `null` counts as absent. */
 export function maximumOf({ request, content }: ReadRequest): number | null {
   if (request.endpoint === embeddingsEndpoint) return 0
-  const stated = (maxima[request.endpoint] ?? []).map((name) => content.value[name] ?? null).filter((value) => value !== null)
-  const isBound = (value: unknown): value is number => typeof value === 'number' && value >= 0
-  return stated.length > 0 && stated.every(isBound) ? Math.max(...stated) : null
+  let most: number | null = null
+  for (const name of maxima[request.endpoint] ?? []) {
+    const stated = content.value[name] ?? null
+    if (stated === null) continue
+    if (typeof stated !== 'number' || !(stated >= 0)) return null
+    most = most === null ? stated : Math.max(most, stated)
+  }
+  return most
 }
 
 /** The same of all choices together, and of all prompts where there are several, as engines of unattested workers take them. */

@@ -120,7 +120,8 @@ interface Signed {
   readonly entry: Entry
   readonly record: ReceiptRecord
   readonly session: ReceiptFacts['session']
-  readonly toLog: ReceiptToLog
+  /** Null where nothing is logged: what waits for a commit is moved by each collection of what is young. */
+  readonly toLog: ReceiptToLog | null
 }
 
 /** How often the head of the chain is logged, so that what is missing before it shows. */
@@ -272,10 +273,14 @@ export class Ledger {
   }
 
   /** Synchronous from numbering to its place in the queue, so that no two receipts can take one place in the chain and commits follow the chain. */
-  #sign(id: string, entry: Entry, facts: ReceiptFacts): { readonly record: ReceiptRecord; readonly toLog: ReceiptToLog } {
+  #sign(id: string, entry: Entry, facts: ReceiptFacts): { readonly record: ReceiptRecord; readonly toLog: ReceiptToLog | null } {
     if (entry.signed) throw new TypeError('finish: this receipt is signed already')
     const { identity } = this.#options
     const at = this.#seconds()
+    const events = [...facts.events]
+    if (facts.receiptKey !== undefined) events.push(...keyEvents(facts.receiptKey))
+    if (this.#options.log !== undefined) events.push(...promiseEvents(this.#options.log, at))
+    events.push({ type: 'veritee.chain', sequence: this.#sequence, previous: this.#previous })
     const unsigned: UnsignedReceipt = {
       api_version: 'aci/1',
       receipt_id: id,
@@ -285,12 +290,7 @@ export class Ledger {
       endpoint: facts.endpoint,
       method: 'POST',
       served_at: at,
-      event_log: [
-        ...facts.events,
-        ...keyEvents(facts.receiptKey),
-        ...promiseEvents(this.#options.log, at),
-        { type: 'veritee.chain', sequence: this.#sequence, previous: this.#previous },
-      ],
+      event_log: events,
       key_id: identity.receiptKeyId,
     }
     const { head, tail } = receiptText(unsigned)
@@ -318,7 +318,8 @@ export class Ledger {
       leaves: stream?.leaves ?? null,
       upstream: upstream === null ? null : { text: upstream.text, events: upstream.events },
     }
-    const viewed = { digest, keysetDigest: identity.keysetDigest, keyId: unsigned.key_id, servedAt: at, events: unsigned.event_log }
+    if (this.#options.log === undefined) return { record, toLog: null }
+    const viewed = { digest, keysetDigest: identity.keysetDigest, keyId: unsigned.key_id, servedAt: at, events }
     return { record, toLog: { viewed, receiptKey: facts.receiptKey ?? null } }
   }
 
@@ -329,7 +330,7 @@ export class Ledger {
       await keepViews(
         log,
         identity,
-        group.map(({ toLog }) => toLog),
+        group.map(({ toLog }) => toLog).filter((view) => view !== null),
       )
     const documents = new Map<string, string>()
     if (report !== undefined) documents.set(identity.keysetDigest, report)

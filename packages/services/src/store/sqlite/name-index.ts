@@ -20,6 +20,8 @@ export class NameIndex {
   #numbers = new Uint32Array(smallest)
   #size = 0
   #newest = 0
+  /** The last name of each kind: who puts a row looks first whether there is one. */
+  readonly #last = { key: { name: '', hash: 0 }, alias: { name: '', hash: 0 } }
 
   add(kind: NameKind, name: string, number: number): void {
     if (this.#size >= this.#hashes.length * 0.75) this.#grow()
@@ -78,11 +80,15 @@ export class NameIndex {
 
   /** FNV-1a from a start that nobody else knows, its bits mixed once more (the end of MurmurHash3). */
   #hash(kind: NameKind, name: string): number {
+    const last = this.#last[kind]
+    if (last.name === name && name !== '') return last.hash
     let hash = this.#seed ^ (kind === 'key' ? 0 : 0x9e3779b9)
     for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193)
     hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
     hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-    return (hash ^ (hash >>> 16)) >>> 0 || 1
+    last.name = name
+    last.hash = (hash ^ (hash >>> 16)) >>> 0 || 1
+    return last.hash
   }
 
   #home(hash: number): number {

@@ -5,6 +5,7 @@ import type { DocumentRow, ReceiptRow, ReceiptStore, StoreBounds, StoreUsage } f
 import { AuthorityRows } from '../authority.ts'
 import { type SealingKey, sealingKey } from '../sealing-key.ts'
 import { BoxSeal } from './box.ts'
+import { KeyedNames } from './keyed-names.ts'
 import { decodeRecord, encodeRecord, type ReceiptRecord } from './record.ts'
 
 /** What is kept where nothing else is said, in a file. */
@@ -33,7 +34,7 @@ export class ReceiptArchive {
   readonly authority: AuthorityRows
   readonly #store: ReceiptStore
   readonly #seal: BoxSeal
-  readonly #names: KeyObject
+  readonly #names: KeyedNames
   readonly #credentials: KeyObject
   readonly #known = new Set<string>()
   /** Names under which keysets, sessions and accounts lie, by what they name. A keyset digest begins with `sha256:`, a session id does not: no name is of both kinds. */
@@ -51,7 +52,7 @@ export class ReceiptArchive {
     this.#store = store
     this.authority = new AuthorityRows(store.authority, sealing)
     this.#seal = new BoxSeal(sealing)
-    this.#names = createSecretKey(sealing.derive('veritee.receipts.names.v1'))
+    this.#names = new KeyedNames(sealing.derive('veritee.receipts.names.v1'))
     this.#credentials = createSecretKey(sealing.derive('veritee.receipts.credentials.v1'))
   }
 
@@ -218,7 +219,7 @@ export class ReceiptArchive {
   }
 
   #name(kind: 'receipt' | 'chat' | 'account' | DocumentKind, name: string): string {
-    return createHmac('sha256', this.#names).update(`${kind}\n${name}`).digest('hex').slice(0, 32)
+    return this.#names.of(`${kind}\n${name}`).slice(0, 32)
   }
 }
 

@@ -24,14 +24,17 @@ export interface ReceiptRecord {
  * Within JSON every quotation mark of a document would be escaped, and undone again.
  */
 export function encodeRecord({ text, leaves, upstream, ...rest }: ReceiptRecord): Buffer {
-  const own = Buffer.byteLength(text)
-  const theirs = upstream === null ? null : Buffer.byteLength(upstream.text)
-  const json = JSON.stringify({ ...rest, events: upstream?.events ?? null, lengths: [own, theirs], stream: leaves !== null })
-  const jsonLength = Buffer.byteLength(json)
-  const bytes = Buffer.allocUnsafe(4 + jsonLength + own + (theirs ?? 0) + (leaves?.length ?? 0))
-  let at = bytes.writeUInt32BE(jsonLength)
-  for (const part of [json, text, upstream?.text ?? '']) at += bytes.write(part, at)
-  if (leaves !== null) bytes.set(leaves, at)
+  const upstreamText = upstream?.text ?? ''
+  const documents = Buffer.from(text + upstreamText)
+  // Nearly all are ASCII; each count of its own would go through the text once more.
+  const own = documents.length === text.length + upstreamText.length ? text.length : Buffer.byteLength(text)
+  const theirs = upstream === null ? null : documents.length - own
+  const json = Buffer.from(JSON.stringify({ ...rest, events: upstream?.events ?? null, lengths: [own, theirs], stream: leaves !== null }))
+  const bytes = Buffer.allocUnsafe(4 + json.length + documents.length + (leaves?.length ?? 0))
+  const at = bytes.writeUInt32BE(json.length)
+  bytes.set(json, at)
+  bytes.set(documents, at + json.length)
+  if (leaves !== null) bytes.set(leaves, at + json.length + documents.length)
   return bytes
 }
 
