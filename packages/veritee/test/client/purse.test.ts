@@ -138,3 +138,20 @@ test('a purse that was closed gets no more tokens, also not those that it meant 
   await expect(purse.send(at, call, async (paid) => sentWith(200, paid))).rejects.toThrow('closed')
   expect(asked).toEqual([16])
 })
+
+test.for([
+  ['none', []],
+  ['none for every model', [{ challenge: terms.challenge, keys: [{ token_key_id: id, request_tokens: 10, models: ['m'] }] }]],
+  ['none when they are asked for', [terms]],
+] as const)('a service that issues %s is an error, and nothing is asked for ever', async ([, said]) => {
+  const { purse, asked } = issuerOf(100)
+  const left: unknown[] = [...said]
+  const extensions = {
+    get [accessTokenExtension](): unknown {
+      return left.shift()
+    },
+  }
+  const without = { service: { ...service, report: { descriptor: { extensions } } } as unknown as Service, url: at.url }
+  await expect(purse.send(without, call, async (paid) => sentWith(200, paid))).rejects.toMatchObject({ code: 'access_tokens_unavailable' })
+  expect(asked).toEqual([])
+})

@@ -1,3 +1,4 @@
+import { fail } from 'veritee/errors'
 import { servedReleasesText } from 'veritee/release'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createMakers, enclaveOf, type Makers } from '../../../../veritee/test/release/makers.ts'
@@ -252,5 +253,19 @@ describe('S25: what was seen is kept in the store', () => {
     expect([await next.get(name), await next.get(digest)]).toEqual([{ sequence: 7, digest }, null])
     const stranger = await keptReleases(ReceiptArchive.inMemory().authority, () => undefined)
     expect(await stranger.get(name)).toBeNull()
+  })
+
+  it('unless it takes nothing: then the operator is told, without what was seen, and nobody who asks is refused', async () => {
+    const { authority } = ReceiptArchive.inMemory()
+    const told: string[] = []
+    const memory = await keptReleases(authority, (line) => told.push(line))
+    authority.raise = () => Promise.reject(fail('receipt_store_unavailable', 'the disk is full'))
+    const [name, digest] = [`sha256:${'ab'.repeat(32)}`, `sha256:${'cd'.repeat(32)}`]
+    await memory.put(name, { sequence: 7, digest })
+    expect(told).toEqual([expect.stringContaining('not kept (receipt_store_unavailable)')])
+    expect(told.join()).not.toContain('cdcd')
+    // What is no outage is a mistake of ours.
+    authority.raise = () => Promise.reject(new TypeError('a mistake'))
+    await expect(memory.put(name, { sequence: 8, digest })).rejects.toThrow(TypeError)
   })
 })

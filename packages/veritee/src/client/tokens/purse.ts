@@ -2,6 +2,7 @@ import * as crypto from '#crypto'
 import { concatAll, fromUtf8 } from '../../bytes/bytes.ts'
 import { fail } from '../../errors.ts'
 import {
+  type AccessTokenTerms,
   accessTokenTerms,
   challengeOf,
   keyOfDirectory,
@@ -148,8 +149,8 @@ export class TokenPurse {
   }
 
   #poolOf({ report }: Service): { readonly terms: TokenKeyTerms; readonly pool: Pool } {
-    const terms = accessTokenTerms(report.descriptor)?.keys.find(({ models }) => models === null)
-    if (terms === undefined) throw fail('access_tokens_unavailable', 'expected a service that issues access tokens, found none in its descriptor')
+    const terms = issuedBy(report).keys.find(({ models }) => models === null)
+    if (terms === undefined) throw fail('access_tokens_unavailable', 'expected a service that issues access tokens for every model, found none')
     const pool = this.#pools.get(terms.token_key_id) ?? { tokens: [], filling: null, isPlanned: false, isThrownAway: false, batch }
     keep(this.#pools, terms.token_key_id, pool, maxPools)
     return { terms, pool }
@@ -188,8 +189,7 @@ export class TokenPurse {
 
   async #issue({ service, url }: At, terms: TokenKeyTerms, pool: Pool): Promise<void> {
     if (this.#closed) throw new TypeError('the connection was closed')
-    const challenge = accessTokenTerms(service.report.descriptor)
-    if (challenge === null) return
+    const challenge = issuedBy(service.report)
     const transport = this.#options.open(url, service.transport.spki)
     // Every request waits for it where there are no tokens left, and a service that says nothing must not hold them for ever.
     const signal = AbortSignal.timeout(this.#options.timeoutMs)
@@ -233,6 +233,13 @@ export class TokenPurse {
   #remember(receipt: string | undefined, authorization: string): void {
     if (receipt !== undefined) keep(this.#receipts, receipt, authorization, maxReceipts)
   }
+}
+
+/** Throws `access_tokens_unavailable` where the service issues none. */
+function issuedBy({ descriptor }: Service['report']): AccessTokenTerms {
+  const terms = accessTokenTerms(descriptor)
+  if (terms === null) throw fail('access_tokens_unavailable', 'expected a service that issues access tokens, found none in its descriptor')
+  return terms
 }
 
 function bare({ headers }: Call): { readonly [name: string]: string } {
