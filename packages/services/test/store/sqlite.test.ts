@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { ReceiptStore } from '../../src/store/receipt-store.ts'
+import type { ReceiptRow, ReceiptStore } from '../../src/store/receipt-store.ts'
 import { applicationId, migrations } from '../../src/store/sqlite/schema.ts'
 import { openSqliteStore } from '../../src/store/sqlite/sqlite-store.ts'
 import { conformance, roomy, row } from './conformance.ts'
@@ -100,6 +100,45 @@ describe('the file', () => {
     expect(store.usage).toMatchObject({ answers: 0, documents: 0 })
     await store.put([row('a')], [])
     await store.close()
+  })
+
+  test('loses the accounts of rows that are gone, many at a time, also those that a killed process had left', async () => {
+    const file = path()
+    const store = await open(file)
+    const some = (from: number, n: number, kind: 'answer' | 'refusal' = 'answer'): ReceiptRow[] =>
+      Array.from({ length: n }, (_, i) => row(`r${from + i}`, { kind, account: `x${(from + i) % 7}` }))
+    const standing = (of: string): unknown => {
+      const database = new DatabaseSync(of)
+      const found = database.prepare('SELECT number, account FROM accounts ORDER BY number').all()
+      const rows = database.prepare('SELECT number, account FROM receipts ORDER BY number').all()
+      database.close()
+      return { accounts: found.length, orphans: found.filter(({ number }) => !rows.some((one) => one.number === number)).length }
+    }
+    await store.put([...some(0, 10, 'refusal'), ...some(10, 1100), ...some(1110, 400, 'refusal')], [])
+    await store.put([row('last')], [])
+    // Refusals go from between answers, and answers from before them.
+    const kept = Array.from({ length: 1510 }, (_, i) => i).filter((i) => (i >= 511 && i < 1110) || i >= 1310)
+    const ofOne = kept.filter((i) => i % 7 === 1).map((i) => `r${i}`)
+    const found = async (of: ReceiptStore): Promise<string[]> => (await of.ofAccount('x1', 0, 1e4, 1e6)).map(({ key }) => key)
+    expect((await store.trim({ ...roomy, maxAnswers: 600, maxRefusals: 200 }, 1000, 1e6)).receipts).toBe(711)
+    const killed = path()
+    await copyFile(file, killed)
+    await copyFile(`${file}-wal`, `${killed}-wal`)
+    expect(await found(store)).toEqual(ofOne)
+    await store.close()
+    expect(standing(file)).toEqual({ accounts: kept.length, orphans: 0 })
+
+    const after = await open(killed)
+    expect(await found(after)).toEqual(ofOne)
+    await after.put(some(2000, 10), [])
+    await after.close()
+    // Of what was between rows that are there, it is not known that it is gone; it goes when it is the oldest.
+    expect(standing(killed)).toEqual({ accounts: kept.length + 10 + 200, orphans: 200 })
+    const last = await open(killed)
+    await last.trim({ ...roomy, maxAnswers: 5, maxRefusals: 0 }, 1000, 1e6)
+    await last.put(some(3000, 10), [])
+    await last.close()
+    expect(standing(killed)).toEqual({ accounts: 15, orphans: 0 })
   })
 
   test('of an earlier version is taken over as it is: every row by key, alias and account, and documents go with the last that cites them', async () => {

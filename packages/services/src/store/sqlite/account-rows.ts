@@ -1,7 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { maxBoxBytes } from '../receipt-store.ts'
 
-/** Rows whose account is not in its table yet: a thousand together dirty few pages of its index, each by itself one of its own. */
+/** Rows whose account is not in its table yet, or still is: a thousand together dirty few pages of its index, each by itself one of its own. */
 const atOnce = 1024
 
 export interface Accounted {
@@ -12,17 +12,21 @@ export interface Accounted {
 
 /**
  * Which rows are whose. The account of a new row stands in the row itself, and in memory here; the table `accounts`, which is sorted by account, gets them many
- * at a time. What was not there yet is read back from the newest rows when the file is opened. Everything throws what SQLite throws.
+ * at a time, and loses those of rows that are gone as many at a time; until then nobody finds them, since a row that is gone has nothing to show. What was not there yet is read back from the newest
+ * rows when the file is opened; what should be gone, as far as it is older than all rows, goes with the next that are written. Everything throws what SQLite throws.
  */
 export class AccountRows {
   readonly #waiting = new Map<number, string>()
-  readonly #statements: Readonly<Record<'insert' | 'remove' | 'page' | 'row', StatementSync>>
+  /** Rows that are gone and that the table may still have. */
+  #gone: number[] = []
+  readonly #statements: Readonly<Record<'insert' | 'remove' | 'old' | 'page' | 'row', StatementSync>>
 
   constructor(database: DatabaseSync) {
     const prepare = (sql: string): StatementSync => database.prepare(sql)
     this.#statements = {
       insert: prepare('INSERT OR IGNORE INTO accounts (number, account) VALUES (?, ?)'),
       remove: prepare('DELETE FROM accounts WHERE number = ?'),
+      old: prepare('DELETE FROM accounts WHERE number < (SELECT min(number) FROM receipts)'),
       page: prepare(
         `SELECT number, key, box FROM (
            SELECT number, key, box, sum(length(box)) OVER (ORDER BY number) - length(box) AS before FROM (
@@ -43,25 +47,24 @@ export class AccountRows {
     this.#waiting.set(number, account)
   }
 
-  /** Within a transaction that removes the row; {@link removed} is due once it is committed. */
-  remove(number: number): void {
-    if (!this.#waiting.has(number)) this.#statements.remove.run(number)
-  }
-
+  /** Of a row whose removal was committed. */
   removed(number: number): void {
-    this.#waiting.delete(number)
+    if (!this.#waiting.delete(number)) this.#gone.push(number)
   }
 
-  /** Within a transaction: puts what waits into the table, where that is enough, or `all`. True where it did, and {@link written} is due once it is committed. */
+  /** Within a transaction: brings the table up to date where enough has changed, or for `all`. True where it did, and {@link written} is due once it is committed. */
   write(all = false): boolean {
-    if (this.#waiting.size < (all ? 1 : atOnce)) return false
+    if (Math.max(this.#waiting.size, this.#gone.length) < (all ? 1 : atOnce)) return false
     const rows = [...this.#waiting].sort(([a, one], [b, other]) => (one < other ? -1 : one > other ? 1 : a - b))
     for (const [number, account] of rows) this.#statements.insert.run(number, account)
+    for (const number of this.#gone) this.#statements.remove.run(number)
+    this.#statements.old.run()
     return true
   }
 
   written(): void {
     this.#waiting.clear()
+    this.#gone = []
   }
 
   /** As {@link ReceiptStore.ofAccount}. */

@@ -190,7 +190,6 @@ class SqliteStore implements ReceiptStore {
           gone.push(...removed)
         }
         if (gone.length < most) gone.push(...aged.all({ most: most - gone.length, oldest }))
-        for (const { number } of gone) this.#accounts.remove(Number(number))
         return { gone, documents: this.#forget(gone), oldestAnswer }
       })
       for (const { number, key, alias, refused, keyset, session } of gone) {
