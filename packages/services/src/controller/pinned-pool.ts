@@ -3,6 +3,8 @@ import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tl
 import { buildConnector, Pool } from 'undici'
 import { spkiOf } from 'veritee/client'
 import { fail } from 'veritee/errors'
+import { silenceMs } from './worker-pool/exchange.ts'
+import { WorkerPool } from './worker-pool/pool.ts'
 
 /** PEM. */
 export interface TlsKey {
@@ -24,12 +26,19 @@ function contextOf(own: TlsKey | null): SecureContext {
 
 /**
  * Opens connections that certificates and authorities play no part in: `demanded` is told of the key (SHA-256 of its SubjectPublicKeyInfo, hex) that the other side has proven to hold, and gives the one it has to be; with another one the
- * connection is closed before a byte of a request is written (`channel_mismatch`). `own` is the key by which the other side knows this one.
+ * connection is closed before a byte of a request is written (`channel_mismatch`). `own` is the key by which the other side knows this one. `http2`: the other side may choose it.
  */
-export function keyedConnector(own: TlsKey | null, demanded: (found: string) => string): buildConnector.connector {
-  // One for all connections: without it each would have its own. A resumed session shows no certificate to check, so none is kept.
-  // undici offers HTTP/2 unless it is told not to, and its client ends an answer early, without an error, whose trailers come while it is paused.
-  const connect = buildConnector({ secureContext: contextOf(own), maxCachedSessions: 0, rejectUnauthorized: false, timeout: 10_000, allowH2: false })
+export function keyedConnector(own: TlsKey | null, demanded: (found: string) => string, http2 = false): buildConnector.connector {
+  const connect = buildConnector({
+    // One for all connections: without it each would have its own.
+    secureContext: contextOf(own),
+    // A resumed session shows no certificate to check, so none is kept.
+    maxCachedSessions: 0,
+    rejectUnauthorized: false,
+    timeout: 10_000,
+    allowH2: http2,
+    preferH2: http2,
+  })
   return (options, callback) => {
     const servername = options.servername ?? options.hostname
     connect({ ...options, ...(isIP(servername) === 0 ? { servername } : {}) }, (error, socket) => {
@@ -45,7 +54,13 @@ export function keyedConnector(own: TlsKey | null, demanded: (found: string) => 
   }
 }
 
-/** Connections to one worker that all end in the TLS key its evidence binds. */
+/** Connections of HTTP/1.1 that all end in one TLS key. */
 export function pinnedPool(origin: string, spkiSha256: string, connections = 1024, own: TlsKey | null = null): Pool {
-  return new Pool(origin, { connections, headersTimeout: 120_000, bodyTimeout: 120_000, connect: keyedConnector(own, () => spkiSha256) })
+  const connect = keyedConnector(own, () => spkiSha256)
+  return new Pool(origin, { connections, headersTimeout: silenceMs, bodyTimeout: silenceMs, allowH2: false, connect })
+}
+
+/** Connections to one worker that all end in the TLS key its evidence binds, for so many requests at a time. */
+export function pinnedWorker(origin: string, spkiSha256: string, requests: number, own: TlsKey | null = null): WorkerPool {
+  return new WorkerPool(origin, requests, (http2) => keyedConnector(own, () => spkiSha256, http2))
 }

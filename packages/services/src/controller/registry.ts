@@ -1,4 +1,3 @@
-import type { Pool } from 'undici'
 import { type Json, jcs } from 'veritee/bytes'
 import { connect, type Service } from 'veritee/client'
 import { fail, VeriteeError } from 'veritee/errors'
@@ -11,11 +10,14 @@ import { type Ban, Bans } from './admission/bans.ts'
 import { challengeTransport } from './admission/challenge-transport.ts'
 import { judgeAgain, judgeParty, type Party } from './admission/judge.ts'
 import { Tenants } from './admission/tenants.ts'
-import { pinnedPool, type TlsKey } from './pinned-pool.ts'
+import { Cancellation } from './cancellation.ts'
+import { pinnedWorker, type TlsKey } from './pinned-pool.ts'
 import { Roster } from './roster.ts'
 import { Router } from './routing/router.ts'
 import { WorkerLoad } from './routing/worker-load.ts'
 import { sessionDocument } from './session.ts'
+import { callWorker, readWhole } from './worker-answer.ts'
+import type { WorkerConnections } from './worker-pool/pool.ts'
 
 /** A worker whose evidence this process verified, with the connections pinned to its key. */
 export interface AdmittedWorker {
@@ -23,7 +25,7 @@ export interface AdmittedWorker {
   readonly service: Service
   readonly session: { readonly id: string; readonly document: SessionDocument; readonly text: string }
   /** Once the worker has new keys: the connections pinned to those. */
-  pool: Pool
+  pool: WorkerConnections
   /** What it has under way. */
   readonly load: WorkerLoad
   readonly party: Party
@@ -67,10 +69,11 @@ export interface RegistryOptions {
   /** Told of every worker that comes and goes; one with the usual limits where none is given. */
   readonly routing?: Router
   /** Connections to a worker whose key is known. Tests put their own here. */
-  readonly openPool?: (origin: string, spki: string) => Pool
+  readonly openPool?: (origin: string, spki: string) => WorkerConnections
 }
 
 const forgetSeconds = 3600
+const maxHealthBytes = 65_536
 
 /**
  * The workers of this controller. Only what this process verified itself, against a nonce of its own, is ever routed to (rule S3);
@@ -93,8 +96,8 @@ export class Registry {
   readonly #leaving = new Set<AdmittedWorker>()
 
   /** A few more than it has requests, for receipts of answers that are over. */
-  readonly #openPool = (origin: string, spki: string): Pool =>
-    pinnedPool(origin, spki, this.routing.limits.workerRequests + 4, this.#options.ownTls?.() ?? null)
+  readonly #openPool = (origin: string, spki: string): WorkerConnections =>
+    pinnedWorker(origin, spki, this.routing.limits.workerRequests + 4, this.#options.ownTls?.() ?? null)
 
   constructor(options: RegistryOptions) {
     this.#options = options
@@ -367,10 +370,10 @@ function spkiOf(session: AdmittedWorker['session']): string {
 }
 
 /** A worker that serves verified controllers only says so on every answer. Throws `controller_not_verified`, and what the connection throws. Closes the pool. */
-async function demandServes(pool: Pool, origin: string): Promise<void> {
+async function demandServes(pool: WorkerConnections, origin: string): Promise<void> {
   try {
-    const answer = await pool.request({ method: 'GET', path: '/healthz' })
-    await answer.body.dump()
+    const answer = await callWorker(pool, { method: 'GET', path: '/healthz', headers: {}, body: null }, new Cancellation())
+    await readWhole(answer, maxHealthBytes)
     if (answer.headers[unverifiedHeader] !== undefined)
       throw fail('controller_not_verified', `the worker at ${origin} has not verified this controller; it does so when it registers here`)
   } catch (cause) {

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { HttpError } from '../http/errors.ts'
 import type { CancelSignal } from './cancellation.ts'
+import type { WorkerConnections } from './worker-pool/pool.ts'
 
 /** An answer of a worker, as it comes. */
 export interface WorkerAnswer {
@@ -32,7 +33,7 @@ export interface WorkerRequest {
  * Sends a request to a worker. Resolves with its answer once that has begun; rejects where none came, and where `signal` aborts before.
  * Afterwards an abort breaks the answer off.
  */
-export function callWorker(pool: Dispatcher, request: WorkerRequest, signal: CancelSignal): Promise<WorkerAnswer> {
+export function callWorker(pool: Pick<WorkerConnections, 'dispatch'>, request: WorkerRequest, signal: CancelSignal): Promise<WorkerAnswer> {
   const call = new Call(signal)
   if (!signal.aborted) pool.dispatch(request, call)
   return call.begun

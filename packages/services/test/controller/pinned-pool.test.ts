@@ -1,32 +1,13 @@
-import { createHash, generateKeyPairSync, sign as nodeSign, randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { createSecureServer } from 'node:http2'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { certificatePem, issueSelfSignedTls } from 'veritee/attestation/issue'
 import { afterEach, expect, test } from 'vitest'
 import { pinnedPool, type TlsKey } from '../../src/controller/pinned-pool.ts'
+import { type Party, party } from './worker-pool/fake-worker.ts'
 
 /** Connections share what OpenSSL keeps for a key; what each of them proves is its own. */
-
-interface Party extends TlsKey {
-  readonly spki: string
-}
-
-async function party(): Promise<Party> {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const spki = publicKey.export({ type: 'spki', format: 'der' })
-  const { certificate } = await issueSelfSignedTls({
-    publicKey: new Uint8Array(spki.subarray(-64)),
-    sign: (message) => new Uint8Array(nodeSign('sha256', message, { key: privateKey, dsaEncoding: 'ieee-p1363' })),
-    dnsNames: ['localhost'],
-    ipAddresses: ['127.0.0.1'],
-    notBefore: new Date('2020-01-01'),
-    notAfter: new Date('2100-01-01'),
-  })
-  const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
-  return { key, cert: certificatePem(certificate), spki: createHash('sha256').update(spki).digest('hex') }
-}
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {
@@ -83,7 +64,7 @@ test('whoever connects shows the key it was given, and none where it has none', 
   expect(seen.map(({ shown }) => shown)).toEqual([first, null, second, first, null])
 })
 
-test('whoever would rather speak HTTP/2 is spoken to in HTTP/1.1', async () => {
+test('who is no worker and would rather speak HTTP/2 is spoken to in HTTP/1.1', async () => {
   const own = await party()
   const server = createSecureServer({ ...own, allowHTTP1: true }, (request, response) => void response.end(request.httpVersion))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

@@ -2,8 +2,10 @@ import { generateKeyPairSync } from 'node:crypto'
 import { request as httpsRequest } from 'node:https'
 import type { SimEnclave } from 'veritee/attestation/sim'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Cancellation } from '../../../src/controller/cancellation.ts'
 import { type Controller, createController } from '../../../src/controller/controller.ts'
 import { pinnedPool } from '../../../src/controller/pinned-pool.ts'
+import { callWorker, readWhole } from '../../../src/controller/worker-answer.ts'
 import type { ManifestRules } from '../../../src/enclave/runtime/admission/rules.ts'
 import { createQuoter } from '../../../src/enclave/runtime/quote.ts'
 import { createSimDevice } from '../../../src/enclave/runtime/sim-device.ts'
@@ -75,9 +77,11 @@ async function ask(
 
 async function throughPool({ controller: { registry } }: RunningController): Promise<number> {
   const [admitted] = registry.all()
-  const answer = await admitted?.pool.request({ method: 'POST', path: '/v1/chat/completions', headers: { 'content-type': 'application/json' }, body })
-  await answer?.body.dump()
-  return answer?.statusCode ?? 0
+  if (admitted === undefined) return 0
+  const asked = { method: 'POST', path: '/v1/chat/completions', headers: { 'content-type': 'application/json' }, body: Buffer.from(body) } as const
+  const answer = await callWorker(admitted.pool, asked, new Cancellation())
+  await readWhole(answer, 65_536)
+  return answer.statusCode
 }
 
 const refused = [403, 'controller_not_verified']

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { keepVerified, type Reverification } from '../../../src/controller/admission/reverify.ts'
+import { Cancellation } from '../../../src/controller/cancellation.ts'
 import type { Registry } from '../../../src/controller/registry.ts'
+import { callWorker } from '../../../src/controller/worker-answer.ts'
 import { enclaves, openSetting, type RunningWorker, type Setting } from './setting.ts'
 
 let setting: Setting
@@ -54,7 +56,9 @@ describe('S13: verified again', () => {
     const other = await setting.worker({ enclave: { ...enclaves.worker, mrenclave: 'ee'.repeat(32) } })
     worker.server.renewTls(other.worker.identity.tls)
     const [admitted] = registry.all()
-    await expect(admitted?.pool.request({ method: 'GET', path: '/healthz' })).rejects.toMatchObject({ code: 'channel_mismatch' })
+    if (admitted === undefined) throw new Error('expected a worker')
+    const asked = { method: 'GET', path: '/healthz', headers: {}, body: null } as const
+    await expect(callWorker(admitted.pool, asked, new Cancellation())).rejects.toMatchObject({ code: 'channel_mismatch' })
     setting.ahead = 601
     await verified.check()
     expect(quarantines()).toEqual([expect.stringMatching(/^channel_mismatch: /)])

@@ -1,0 +1,161 @@
+import { type ClientHttp2Session, connect, constants } from 'node:http2'
+import type { Socket } from 'node:net'
+import { errors } from 'undici'
+import type { Exchange } from './exchange.ts'
+
+/** Of an HTTP/2 connection; tests have a quicker tick. */
+export interface ConnectionLimits {
+  /** Streams at a time. One connection takes 53 KB with TLS, and events of many streams come in one record; what is lost with it is all of them. */
+  readonly streams: number
+  readonly tickMs: number
+}
+
+export const usualConnection: ConnectionLimits = { streams: 256, tickMs: 1000 }
+
+/**
+ * What a worker may send on a stream that is not read, and so what this side may have to hold for each: 64 KiB, for 256 streams 16 MiB. Node gives the window of the connection back as bytes come, whether
+ * they are read or not, so streams of slow readers take nothing from the others; it has to be as large as what is on its way at a time.
+ */
+const streamWindow = 65_536
+const connectionWindow = 1_048_576
+/** Of an answer's headers, and of its trailers with the receipt of 4 KiB; as many as over HTTP/1.1. */
+const headerBytes = 16_384
+const headerFields = 64
+
+/** In ticks. A worker that is silent is asked whether it is there, and has so long to answer; time in which this process does nothing else does not count. */
+const askAfter = 5
+const answerWithin = 10
+/** Shorter than workers wait, so that no request crosses the end of its connection. */
+const idleAfter = 30
+
+/** Of bytes that belong to no answer. What belongs to one: its parts, with what a frame takes beside; its headers; of a stream that was reset or is not read, what may still come. */
+const mostUnasked = 1_048_576
+const framePart = 64
+const perStream = 2 * headerBytes + 2 * streamWindow
+
+/**
+ * A connection of HTTP/2. It takes requests once the worker has said how many it takes. Where the worker sends what no answer needs, is silent, or breaks the protocol, the connection ends, and with it all that is
+ * under way on it; nothing is ever sent again from here, whatever the worker says that it has not begun.
+ */
+export class Connection {
+  readonly #session: ClientHttp2Session
+  readonly #socket: Socket
+  readonly #origin: URL
+  readonly #most: number
+  readonly #tick: NodeJS.Timeout
+  readonly #changed: () => void
+  #limit: number | null = null
+  #leaving = false
+  #open = 0
+  #idle = 0
+  #silent = 0
+  #asking = false
+  #read = 0
+  #unasked = 0
+
+  /** `changed`: it takes requests, or more of them, or none any more. */
+  constructor(socket: Socket, origin: URL, { streams, tickMs }: ConnectionLimits, changed: () => void) {
+    this.#socket = socket
+    this.#origin = origin
+    this.#most = streams
+    this.#changed = changed
+    this.#session = connect(origin, {
+      createConnection: () => socket,
+      settings: { enablePush: false, initialWindowSize: streamWindow, maxHeaderListSize: headerBytes },
+      maxHeaderListPairs: headerFields,
+      maxSessionMemory: 64,
+    })
+    this.#session.on('connect', () => this.#session.setLocalWindowSize(connectionWindow))
+    this.#session.on('remoteSettings', ({ maxConcurrentStreams = 0 }) => {
+      this.#limit = maxConcurrentStreams
+      changed()
+    })
+    this.#session.on('goaway', () => this.leave())
+    this.#session.on('error', () => this.leave())
+    this.#session.on('frameError', () => this.leave())
+    this.#session.on('close', () => this.leave())
+    this.#tick = setInterval(() => this.#look(), tickMs).unref()
+  }
+
+  /** Whether it takes requests now. */
+  get takes(): boolean {
+    return !this.#leaving && this.#open < this.most
+  }
+
+  /** Whether the worker has said how many it takes. */
+  get known(): boolean {
+    return this.#limit !== null
+  }
+
+  /** Whether it takes no more requests, ever. */
+  get leaving(): boolean {
+    return this.#leaving
+  }
+
+  /** Requests that it takes at a time. */
+  get most(): number {
+    return Math.min(this.#limit ?? 0, this.#most)
+  }
+
+  get open(): number {
+    return this.#open
+  }
+
+  get ended(): boolean {
+    return this.#session.destroyed
+  }
+
+  send(exchange: Exchange): void {
+    if (!exchange.send(this.#session, this.#origin, this.#accounted, this.#closed)) return
+    this.#open++
+    this.#idle = 0
+  }
+
+  /** No more requests; it ends with the last of those under way. */
+  leave(): void {
+    this.#leaving = true
+    if (!this.#session.closed && !this.#session.destroyed) this.#session.close()
+    this.#changed()
+  }
+
+  /** Ends it, and what is under way. */
+  destroy(error: Error): void {
+    if (!this.#session.destroyed) this.#session.destroy(error, constants.NGHTTP2_ENHANCE_YOUR_CALM)
+    this.#socket.destroy()
+    this.leave()
+  }
+
+  readonly #accounted = (bytes: number): void => {
+    this.#unasked -= bytes + framePart
+  }
+
+  readonly #closed = (): void => {
+    this.#open--
+    this.#unasked -= perStream
+    this.#changed()
+  }
+
+  #look(): void {
+    if (this.#session.destroyed) {
+      // A worker that does not end its side would keep the socket for ever.
+      this.#socket.destroy()
+      clearInterval(this.#tick)
+      return
+    }
+    const { bytesRead } = this.#socket
+    this.#unasked = Math.max(0, this.#unasked + bytesRead - this.#read)
+    this.#silent = bytesRead === this.#read ? this.#silent + 1 : 0
+    this.#read = bytesRead
+    if (this.#unasked > mostUnasked + this.#open * perStream) this.destroy(new errors.SocketError('the worker sends what nobody asked for'))
+    else if (this.#open === 0) {
+      this.#idle++
+      if (this.#limit === null && this.#idle > answerWithin)
+        this.destroy(new errors.SocketError('the worker does not say how many requests it takes'))
+      else if (this.#idle > idleAfter) this.leave()
+    } else if (this.#silent > askAfter + answerWithin) this.destroy(new errors.SocketError('the worker is silent'))
+    else if (this.#silent > askAfter && !this.#asking)
+      this.#asking = this.#session.ping(() => {
+        this.#asking = false
+      })
+  }
+}

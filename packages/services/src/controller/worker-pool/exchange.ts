@@ -1,0 +1,194 @@
+import { type ClientHttp2Session, type ClientHttp2Stream, constants, type IncomingHttpHeaders } from 'node:http2'
+import { Readable } from 'node:stream'
+import { type Dispatcher, errors } from 'undici'
+import type { WorkerRequest } from '../worker-answer.ts'
+
+/** Until an answer begins, where nothing else was asked for, and between two parts of it. */
+export const silenceMs = 120_000
+
+const of = Symbol('exchange')
+/** Whether the last frame has come. */
+const whole = Symbol('whole')
+
+type Stream = ClientHttp2Stream & { [of]?: Exchange; [whole]?: true }
+
+/**
+ * A request on a stream of its own, and its answer, told to whoever handles it as undici would. What undici does not: an answer whose reader has paused comes whole, though its trailers are here
+ * already; and one that was reset is broken off, with whatever code.
+ */
+export class Exchange implements Dispatcher.DispatchController {
+  aborted = false
+  paused = false
+  reason: Error | null = null
+  readonly #request: WorkerRequest
+  readonly #handler: Dispatcher.DispatchHandler
+  #stream: Stream | null = null
+  #timer: NodeJS.Timeout | null = null
+  #began = false
+  #over = false
+  #trailers: IncomingHttpHeaders = {}
+  /** Bytes of the answer, with what frames and headers may have taken beside; see {@link Connection}. */
+  #accounted: (bytes: number) => void = () => undefined
+
+  constructor(request: WorkerRequest, handler: Dispatcher.DispatchHandler) {
+    this.#request = request
+    this.#handler = handler
+  }
+
+  get over(): boolean {
+    return this.#over
+  }
+
+  /** Calls `closed` once nothing of it is left on the connection. Does nothing where it is over already, and then gives false. */
+  send(session: ClientHttp2Session, origin: URL, accounted: (bytes: number) => void, closed: () => void): boolean {
+    if (this.#over) return false
+    this.#handler.onRequestStart?.(this, null)
+    // Whoever handles it may have given up meanwhile.
+    if (this.#over) return false
+    const { body, headersTimeout = silenceMs } = this.#request
+    const ends = body === null || body.length === 0
+    let stream: Stream
+    try {
+      stream = session.request(headersOf(this.#request, origin), { endStream: ends })
+    } catch (error) {
+      this.fail(error instanceof Error ? error : new Error(String(error)))
+      return false
+    }
+    this.#stream = stream
+    this.#accounted = accounted
+    stream[of] = this
+    stream.push = push
+    stream.on('response', onResponse)
+    stream.on('trailers', onTrailers)
+    stream.on('end', onEnd)
+    stream.on('error', onError)
+    stream.on('close', onClose)
+    stream.once('close', closed)
+    this.#timer = setTimeout(onLate, headersTimeout, this)
+    if (!ends) stream.end(body)
+    return true
+  }
+
+  pause(): void {
+    this.paused = true
+    this.#stream?.pause()
+  }
+
+  resume(): void {
+    if (!this.paused) return
+    this.paused = false
+    this.#timer?.refresh()
+    this.#stream?.resume()
+  }
+
+  /** The worker is told to stop. */
+  abort(reason: Error): void {
+    this.aborted = true
+    this.reason = reason
+    this.fail(reason)
+  }
+
+  /** Whoever handles it is told, and the stream is reset if there is one. */
+  fail(error: Error): void {
+    if (this.#over) return
+    this.#end()
+    const stream = this.#stream
+    if (stream !== null && !stream.destroyed) {
+      stream.close(constants.NGHTTP2_CANCEL)
+      // Else it would wait until what has come was read.
+      stream.destroy()
+    }
+    this.#handler.onResponseError?.(this, error)
+  }
+
+  responded(headers: IncomingHttpHeaders): void {
+    if (this.#over) return
+    this.#began = true
+    this.#timer?.close()
+    this.#timer = setTimeout(onLate, silenceMs, this)
+    this.#stream?.on('data', onData)
+    this.#handler.onResponseStart?.(this, Number(headers[':status']), headers)
+  }
+
+  came(part: Buffer): void {
+    this.#accounted(part.length)
+    if (this.#over) return
+    this.#timer?.refresh()
+    this.#handler.onResponseData?.(this, part)
+  }
+
+  trailed(trailers: IncomingHttpHeaders): void {
+    this.#trailers = trailers
+  }
+
+  ended(): void {
+    const stream = this.#stream
+    if (this.#over || stream === null) return
+    if (!this.#began || stream[whole] !== true) {
+      this.fail(new errors.SocketError('the worker broke its answer off'))
+      return
+    }
+    this.#end()
+    // It answers without having taken all of the request, and shall have no more of it.
+    if (!stream.writableFinished) stream.close(constants.NGHTTP2_CANCEL)
+    this.#handler.onResponseEnd?.(this, this.#trailers)
+  }
+
+  late(): void {
+    if (this.paused) this.#timer?.refresh()
+    else this.fail(this.#began ? new errors.BodyTimeoutError() : new errors.HeadersTimeoutError())
+  }
+
+  #end(): void {
+    this.#over = true
+    this.#timer?.close()
+  }
+}
+
+/**
+ * Node ends a stream in the same way whether its last frame has come or it was reset without an error, as servers of Node do that break an answer off. In the second case it is closed already.
+ */
+function push(this: Stream, part: unknown, encoding?: BufferEncoding): boolean {
+  if (part === null && !this.closed) this[whole] = true
+  return Readable.prototype.push.call(this, part, encoding)
+}
+
+/** Throws for what would not be one path or one header; nothing else looks at it. */
+function headersOf({ method, path, headers, body }: WorkerRequest, { protocol, host }: URL): string[] {
+  if (/^\/[\x21-\x7e]*$/.test(path) === false) throw new errors.InvalidArgumentError('invalid request path')
+  const list = [':method', method, ':scheme', protocol.slice(0, -1), ':authority', host, ':path', path]
+  for (const [name, value] of Object.entries(headers)) {
+    if (/^[\t\x20-\x7e]*$/.test(value) === false) throw new errors.InvalidArgumentError(`invalid ${name} header`)
+    list.push(name.toLowerCase(), value)
+  }
+  if (body !== null) list.push('content-length', String(body.length))
+  return list
+}
+
+function onResponse(this: Stream, headers: IncomingHttpHeaders): void {
+  this[of]?.responded(headers)
+}
+
+function onData(this: Stream, part: Buffer): void {
+  this[of]?.came(part)
+}
+
+function onTrailers(this: Stream, trailers: IncomingHttpHeaders): void {
+  this[of]?.trailed(trailers)
+}
+
+function onEnd(this: Stream): void {
+  this[of]?.ended()
+}
+
+function onError(this: Stream, error: Error): void {
+  this[of]?.fail(new errors.SocketError(error.message))
+}
+
+function onClose(this: Stream): void {
+  this[of]?.fail(new errors.SocketError('the worker broke its answer off'))
+}
+
+function onLate(exchange: Exchange): void {
+  exchange.late()
+}
