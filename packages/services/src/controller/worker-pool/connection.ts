@@ -27,6 +27,8 @@ const askAfter = 5
 const answerWithin = 10
 /** Shorter than workers wait, so that no request crosses the end of its connection. */
 const idleAfter = 30
+/** Workers take ten such questions a second. */
+const questionMs = 150
 
 /** Of bytes that belong to no answer. What belongs to one: its parts, with what a frame takes beside; its headers; of a stream that was reset or is not read, what may still come. */
 const mostUnasked = 1_048_576
@@ -49,7 +51,11 @@ export class Connection {
   #open = 0
   #idle = 0
   #silent = 0
-  #asking = false
+  /** Ticks since the worker was asked whether it is there; null while it need not answer. */
+  #asked: number | null = null
+  /** Streams that were reset here, of which the worker has not been asked yet whether it has let go of them. */
+  #resting = 0
+  #question: NodeJS.Timeout | null = null
   #read = 0
   #unasked = 0
 
@@ -129,10 +135,40 @@ export class Connection {
     this.#unasked -= bytes + framePart
   }
 
-  readonly #closed = (): void => {
-    this.#open--
+  readonly #closed = (reset: boolean): void => {
     this.#unasked -= perStream
+    if (reset) this.#rest()
+    else this.#release(1)
+  }
+
+  #release(streams: number): void {
+    this.#open -= streams
     this.#changed()
+  }
+
+  /**
+   * Node's server goes on counting a stream that was reset until it has done with what came in the same read, and resets the one that takes its place: whoever leaves would have others refused. So the place is free when the worker has answered
+   * a question that was asked after the reset, and one question is about all until then.
+   */
+  #rest(): void {
+    this.#resting++
+    this.#askLater()
+  }
+
+  #askLater(): void {
+    this.#question ??= setTimeout(() => this.#askOfResets(), questionMs).unref()
+  }
+
+  #askOfResets(): void {
+    this.#question = null
+    if (this.#session.destroyed) return
+    if (this.#asked !== null) {
+      this.#askLater()
+      return
+    }
+    const streams = this.#resting
+    this.#resting = 0
+    this.#ask(() => this.#release(streams))
   }
 
   #look(): void {
@@ -147,15 +183,20 @@ export class Connection {
     this.#silent = bytesRead === this.#read ? this.#silent + 1 : 0
     this.#read = bytesRead
     if (this.#unasked > mostUnasked + this.#open * perStream) this.destroy(new errors.SocketError('the worker sends what nobody asked for'))
+    else if (this.#asked !== null && ++this.#asked > answerWithin) this.destroy(new errors.SocketError('the worker is silent'))
     else if (this.#open === 0) {
       this.#idle++
       if (this.#limit === null && this.#idle > answerWithin)
         this.destroy(new errors.SocketError('the worker does not say how many requests it takes'))
       else if (this.#idle > idleAfter) this.leave()
-    } else if (this.#silent > askAfter + answerWithin) this.destroy(new errors.SocketError('the worker is silent'))
-    else if (this.#silent > askAfter && !this.#asking)
-      this.#asking = this.#session.ping(() => {
-        this.#asking = false
-      })
+    } else if (this.#silent > askAfter && this.#asked === null) this.#ask(() => undefined)
+  }
+
+  #ask(answered: () => void): void {
+    this.#asked = 0
+    this.#session.ping((error) => {
+      this.#asked = null
+      if (error === null) answered()
+    })
   }
 }

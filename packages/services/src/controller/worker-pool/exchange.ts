@@ -26,6 +26,7 @@ export class Exchange implements Dispatcher.DispatchController {
   #timer: NodeJS.Timeout | null = null
   #began = false
   #over = false
+  #reset = false
   #trailers: IncomingHttpHeaders = {}
   /** Bytes of the answer, with what frames and headers may have taken beside; see {@link Connection}. */
   #accounted: (bytes: number) => void = () => undefined
@@ -39,8 +40,8 @@ export class Exchange implements Dispatcher.DispatchController {
     return this.#over
   }
 
-  /** Calls `closed` once nothing of it is left on the connection. Does nothing where it is over already, and then gives false. */
-  send(session: ClientHttp2Session, origin: URL, accounted: (bytes: number) => void, closed: () => void): boolean {
+  /** Calls `closed` once nothing of it is left on this side, and tells whether this side has reset it. Does nothing where it is over already, and then gives false. */
+  send(session: ClientHttp2Session, origin: URL, accounted: (bytes: number) => void, closed: (reset: boolean) => void): boolean {
     if (this.#over) return false
     this.#handler.onRequestStart?.(this, null)
     // Whoever handles it may have given up meanwhile.
@@ -63,7 +64,7 @@ export class Exchange implements Dispatcher.DispatchController {
     stream.on('end', onEnd)
     stream.on('error', onError)
     stream.on('close', onClose)
-    stream.once('close', closed)
+    stream.once('close', () => closed(this.#reset))
     this.#timer = setTimeout(onLate, headersTimeout, this)
     if (!ends) stream.end(body)
     return true
@@ -94,6 +95,7 @@ export class Exchange implements Dispatcher.DispatchController {
     this.#end()
     const stream = this.#stream
     if (stream !== null && !stream.destroyed) {
+      this.#reset = true
       stream.close(constants.NGHTTP2_CANCEL)
       // Else it would wait until what has come was read.
       stream.destroy()
@@ -130,7 +132,10 @@ export class Exchange implements Dispatcher.DispatchController {
     }
     this.#end()
     // It answers without having taken all of the request, and shall have no more of it.
-    if (!stream.writableFinished) stream.close(constants.NGHTTP2_CANCEL)
+    if (!stream.writableFinished) {
+      this.#reset = true
+      stream.close(constants.NGHTTP2_CANCEL)
+    }
     this.#handler.onResponseEnd?.(this, this.#trailers)
   }
 

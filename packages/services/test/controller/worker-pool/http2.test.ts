@@ -179,6 +179,26 @@ describe('an answer over HTTP/2', () => {
     expect(serving.sockets.all).toBe(1)
   })
 
+  test('S19: the place of one that was reset is given away only when the worker has let go of it: no other is refused', async () => {
+    const serving = await serveHttp2(
+      (stream, path) => {
+        if (path === '/quick') whole(stream, 'x')
+        else stream.respond({ ':status': 200 })
+      },
+      { settings: { maxConcurrentStreams: 4 } },
+    )
+    const pool = poolTo(serving, 4)
+    for (let round = 0; round < 5; round++) {
+      const leaving = new Cancellation()
+      const begun = await Promise.all(Array.from({ length: 4 }, () => begin(pool, post('/'), leaving)))
+      for (const answer of begun) answer.read(() => undefined).catch(() => undefined)
+      const next = Array.from({ length: 4 }, () => ask(pool, post('/quick')))
+      leaving.abort(new Error('gone'))
+      expect((await Promise.all(next)).map(({ text }) => text)).toEqual(['x', 'x', 'x', 'x'])
+    }
+    expect(serving.sockets.all).toBe(1)
+  })
+
   test('one that does not begin in time is given up by the error of HTTP/1.1, is reset, and is not asked for again', async () => {
     const seen: string[] = []
     const serving = await serveHttp2((stream, path) => {
