@@ -9,6 +9,7 @@ import { boundConnections } from './connections.ts'
 import type { CrossOrigin } from './cross-origin.ts'
 import { errorBody, HttpError } from './errors.ts'
 import { boundHeldBytes, type HeldLimits } from './held-bytes.ts'
+import { takenWithin } from './http2/limits.ts'
 import { createBothServer, refuseConnect } from './http2/server.ts'
 import type { SessionTimes, Trusts } from './http2/sessions.ts'
 import { boundStreams } from './http2/streams.ts'
@@ -136,6 +137,8 @@ export interface ListenLimits {
   readonly requestMs: number
   /** After an answer, until the next request. */
   readonly keepAliveMs?: number
+  /** Over HTTP/2: until an answer that has ended is taken. */
+  readonly takenMs?: number
   /** See {@link boundHeldBytes}. */
   readonly held?: HeldLimits
 }
@@ -163,7 +166,7 @@ export async function listen(
   bind: Bind,
   handler: RequestListener,
   keysetDigestOf: KeysetDigestOf | null = null,
-  { connections, headersMs, requestMs, keepAliveMs = 60_000, held }: ListenLimits = usualLimits,
+  { connections, headersMs, requestMs, keepAliveMs = 60_000, takenMs = takenWithin.ms, held }: ListenLimits = usualLimits,
 ): Promise<Listening> {
   checkBind(bind)
   const pages = bind.crossOrigin ?? null
@@ -181,7 +184,7 @@ export async function listen(
     keepAliveTimeout: keepAliveMs,
     requireHostHeader: false,
   }
-  const server = serverOf(bind, limits, { headersMs, keepAliveMs })
+  const server = serverOf(bind, limits, { headersMs, keepAliveMs, takenMs })
   const closeAll = boundConnections(server, connections)
   server.on('request', finished(guarded))
   if (bind.http2 !== undefined) server.on('connect', refuseConnect(finished))

@@ -62,7 +62,7 @@ export const sessionLimits: Pick<
   maxSessionRejectedStreams: 100,
   /**
    * Streams that the other side resets. A controller does so for every client who leaves, of whom many may leave at once, and the connection that ends for it has the answers of others. What
-   * is reset before its turn is never begun, and what was begun is aborted.
+   * was begun is aborted.
    */
   streamResetBurst: 10_000,
   streamResetRate: 2_000,

@@ -6,11 +6,17 @@ import { takenWithin } from './limits.ts'
 
 const connection = Symbol('connection')
 
-type Carried = ServerHttp2Stream & { [connection]?: TLSSocket }
+export interface Carrier {
+  readonly socket: TLSSocket
+  /** See {@link takenWithin}. */
+  readonly takenMs: number
+}
+
+type Carried = ServerHttp2Stream & { [connection]?: Carrier }
 
 /** Tells which connection a stream came over; also where both are gone by the time that somebody asks. */
-export function setConnection(stream: Carried, socket: TLSSocket): void {
-  stream[connection] = socket
+export function setConnection(stream: Carried, carrier: Carrier): void {
+  stream[connection] = carrier
 }
 
 /**
@@ -68,7 +74,8 @@ export class StreamResponse extends Http2ServerResponse {
     const hasBody = (typeof chunk === 'string' || chunk instanceof Uint8Array) && chunk.length > 0 && this.req.method !== 'HEAD'
     if (hasBody) super.write(chunk, encoding)
     super.end()
-    const ms = takenWithin.ms + (this.stream.writableLength * 1000) / takenWithin.bytesPerSecond
+    const { takenMs = takenWithin.ms } = (this.stream as Carried)[connection] ?? {}
+    const ms = takenMs + (this.stream.writableLength * 1000) / takenWithin.bytesPerSecond
     if (!this.isOver) this.#stalled ??= setTimeout(() => this.cut(), ms)
   }
 
@@ -83,7 +90,7 @@ export class StreamResponse extends Http2ServerResponse {
 // In their types these are what a subclass cannot override.
 Object.defineProperty(StreamRequest.prototype, 'socket', {
   get(this: StreamRequest): TLSSocket | undefined {
-    return (this.stream as Carried)[connection]
+    return (this.stream as Carried)[connection]?.socket
   },
 })
 Object.defineProperty(StreamResponse.prototype, 'destroyed', {

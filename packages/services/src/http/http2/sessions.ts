@@ -8,6 +8,8 @@ export interface SessionTimes {
   readonly headersMs: number
   /** After the last. */
   readonly keepAliveMs: number
+  /** See `takenWithin`. */
+  readonly takenMs: number
 }
 
 /** Whether the other side of a connection has shown a key that counts. It may not count yet when the connection is opened. */
@@ -22,7 +24,7 @@ type Known = TLSSocket & { [self]?: TLSSocket }
  * What Node's server of HTTP/2 does not do for its connections: those of strangers have few streams, and those that are trusted more, from their first SETTINGS on where that is known then.
  * One over which no request comes is ended, whatever else comes over it; one that sends without end what costs more than it is, is cut.
  */
-export function guardSessions(server: Http2SecureServer, trusts: Trusts, { headersMs, keepAliveMs }: SessionTimes): void {
+export function guardSessions(server: Http2SecureServer, trusts: Trusts, { headersMs, keepAliveMs, takenMs }: SessionTimes): void {
   // The session is made by Node's own listener, with the settings that are in force at that moment.
   server.prependListener('secureConnection', (socket: Known) => {
     if (socket.alpnProtocol !== 'h2') return
@@ -32,6 +34,7 @@ export function guardSessions(server: Http2SecureServer, trusts: Trusts, { heade
   server.on('session', (session) => {
     const socket = (session.socket as Known)[self]
     if (socket === undefined) return session.destroy()
+    const carrier = { socket, takenMs }
     const end = (): void => part(session, socket)
     let idle = setTimeout(end, headersMs)
     let open = 0
@@ -46,7 +49,7 @@ export function guardSessions(server: Http2SecureServer, trusts: Trusts, { heade
     const resets = new Allowance(strangersResets)
     trust()
     session.prependListener('stream', (stream) => {
-      setConnection(stream, socket)
+      setConnection(stream, carrier)
       if (open++ === 0) clearTimeout(idle)
       stream.once('close', () => {
         open--

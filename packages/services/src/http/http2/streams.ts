@@ -13,13 +13,14 @@ export function streamOf(request: object): ServerHttp2Stream | null {
 const lookMs = 50
 
 /**
- * What Node's server of HTTP/1.1 does for each request: its headers are so long at most, and all of it has come within `requestMs`. What was reset before its turn is not begun.
+ * What Node's server of HTTP/1.1 does for each request: its headers are so long at most, and all of it has come within `requestMs`.
  * Of a body that nobody has read to its end the rest is refused, once the answer has gone out.
  */
 export function boundStreams(handler: RequestListener, requestMs: number): RequestListener {
   return (request, response) => {
     const stream = streamOf(request)
     if (stream === null) return handler(request, response)
+    // Its connection has ended before it was told.
     if (stream.destroyed) return
     // Node holds what is sent to this length only once the other side has confirmed it.
     if (lengthOf(request.rawHeaders) > maxHeaderList)

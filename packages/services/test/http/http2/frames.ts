@@ -74,6 +74,16 @@ export interface RawConnection {
   resets(): { readonly stream: number; readonly code: number }[]
 }
 
+function roomOrEnd(socket: TLSSocket): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      socket.off('drain', done).off('close', done)
+      resolve()
+    }
+    socket.once('drain', done).once('close', done)
+  })
+}
+
 export interface RawOptions {
   /** Sends the preface and empty SETTINGS first. */
   readonly begun?: boolean
@@ -102,9 +112,7 @@ export async function rawConnection({ port }: Listening, { begun = true, first =
     sendUntilEnd: async (part) => {
       for (let sent = 0; ; sent++) {
         if (connection.closed) return sent
-        if (!socket.write(part)) {
-          await Promise.race([new Promise((done) => socket.once('drain', done)), new Promise((done) => socket.once('close', done))])
-        }
+        if (!socket.write(part)) await roomOrEnd(socket)
       }
     },
     of: (kind) => frames.filter((one) => one.type === kind),
