@@ -14,13 +14,19 @@ export interface AuthorityRow {
 /** Bytes of the largest content. A larger one found in a store is as if absent. */
 export const maxAuthorityBytes: number = 8 << 20
 
+/** Which rows are known, by the last {@link writerLength} characters of their keys: how new the newest of them is that was seen. */
+export type KnownRows = ReadonlyMap<string, number>
+
+/** Characters of a key that say who wrote a row. */
+export const writerLength = 16
+
 /** Throws as the store that it is part of. Nothing here judges a row. */
 export interface AuthorityStore {
   read(table: string, key: string): Promise<AuthorityRow | null>
   /** Of one row, to see whether it is worth reading; null where there is none. */
   version(table: string, key: string): Promise<number | null>
-  /** At most `most` rows whose key begins with `prefix`, in the order of their keys. */
-  list(table: string, prefix: string, most: number): Promise<readonly AuthorityRow[]>
+  /** At most `most` rows whose key begins with `prefix`, in the order of their keys; without those that are no newer than what is `known` of their writers. */
+  list(table: string, prefix: string, most: number, known?: KnownRows): Promise<readonly AuthorityRow[]>
   /** Puts a row where the version there is `after` (null: where there is none), durably. False where it is not, and nothing was done. */
   replace(row: AuthorityRow, after: number | null): Promise<boolean>
   /** Puts each row that is not there, or there with a lower version. */

@@ -1,4 +1,4 @@
-import { type AuthorityRow, type AuthorityStore, maxAuthorityBytes } from './authority-store.ts'
+import { type AuthorityRow, type AuthorityStore, type KnownRows, maxAuthorityBytes, writerLength } from './authority-store.ts'
 
 /** Rows of authority that end with their process. */
 export class MemoryAuthority implements AuthorityStore {
@@ -13,8 +13,11 @@ export class MemoryAuthority implements AuthorityStore {
     return Promise.resolve(this.#rows.get(nameOf(table, key))?.version ?? null)
   }
 
-  list(table: string, prefix: string, most: number): Promise<readonly AuthorityRow[]> {
-    const found = [...this.#rows.values()].filter((row) => row.table === table && row.key.startsWith(prefix))
+  list(table: string, prefix: string, most: number, known: KnownRows = new Map()): Promise<readonly AuthorityRow[]> {
+    const found = [...this.#rows.values()].filter(
+      (row) =>
+        row.table === table && row.key.startsWith(prefix) && row.version > (known.get(row.key.slice(-writerLength)) ?? Number.NEGATIVE_INFINITY),
+    )
     return Promise.resolve(found.sort((a, b) => (a.key < b.key ? -1 : 1)).slice(0, most))
   }
 

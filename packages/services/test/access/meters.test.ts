@@ -159,6 +159,78 @@ describe('what was spent', () => {
     spending.stop()
   })
 
+  test('is asked for by what is new: each change of each replica is told once, and what did not change is not read again', async () => {
+    const now = (): Date => new Date('2026-05-15T00:00:00Z')
+    const shared = sharedStore()
+    const told: unknown[] = []
+    const a = await open(shared, now)
+    for (let i = 0; i < 100; i++) a.add(`k${i}`, { requests: 1, tokens: 1 })
+    await a.sync()
+    const archive = await shared.archive()
+    let read = 0
+    const list = archive.authority.list.bind(archive.authority)
+    archive.authority.list = async (...asked) => {
+      const rows = await list(...asked)
+      read += rows.size
+      return rows
+    }
+    const b = await Spending.open({ rows: archive.authority, now, everyMs: 1_000_000, onOthers: (...args) => told.push(args) })
+    expect(read).toBe(100)
+    const c = await open(shared, now)
+    for (let i = 1; i <= 10; i++) {
+      a.add('k7', { requests: 1, tokens: i })
+      await a.sync()
+      if (i === 5) {
+        c.add('k7', { requests: 0, tokens: 1000 })
+        await c.sync()
+      }
+      b.add('own', { requests: 1, tokens: 0 })
+      await b.sync()
+    }
+    expect(read).toBe(100 + 10 + 1)
+    expect(told.map((one) => (one as [string, object])[1])).toEqual(
+      [1, 2, 3, 4, 5]
+        .map((tokens) => ({ requests: 1, tokens }))
+        .concat(
+          [{ requests: 0, tokens: 1000 }],
+          [6, 7, 8, 9, 10].map((tokens) => ({ requests: 1, tokens })),
+        ),
+    )
+    expect([b.of('k7'), b.of('k8'), b.of('own')]).toEqual([
+      { requests: 11, tokens: 1056 },
+      { requests: 1, tokens: 1 },
+      { requests: 10, tokens: 0 },
+    ])
+    for (const one of [a, b, c]) one.stop()
+  })
+
+  test('S3: rows put back or changed that were seen are noticed within fifteen rounds, and rows that were hidden are found', async () => {
+    const now = (): Date => new Date('2026-05-15T00:00:00Z')
+    const shared = sharedStore()
+    const a = await open(shared, now)
+    a.add('k', { requests: 1, tokens: 1 })
+    a.add('l', { requests: 1, tokens: 1 })
+    await a.sync()
+    const old = await shared.store.authority.list('spending', '', 9)
+    a.add('k', { requests: 1, tokens: 1 })
+    a.add('l', { requests: 1, tokens: 1 })
+    await a.sync()
+    const [, hidden] = await shared.store.authority.list('spending', '', 9)
+    if (hidden === undefined || old[0] === undefined) throw new TypeError('no row')
+    await shared.store.authority.remove('spending', [hidden.key])
+    const archive = await shared.archive()
+    const b = await Spending.open({ rows: archive.authority, now, everyMs: 1_000_000 })
+    expect([b.of('k').tokens, b.of('l').tokens]).toEqual([2, 0])
+    await shared.store.authority.replace(hidden, null)
+    await shared.store.authority.replace(old[0], 2)
+    for (let i = 0; i < 15; i++) {
+      b.add('own', { requests: 1, tokens: 0 })
+      await b.sync()
+    }
+    expect([b.of('k').tokens, b.of('l').tokens, archive.authority.rejected]).toEqual([2, 2, 1])
+    for (const one of [a, b]) one.stop()
+  })
+
   test('S3: rows deleted or changed lose account of others, and nothing that was seen', async () => {
     const now = new Date('2026-05-31T23:00:00Z')
     const shared = sharedStore()

@@ -146,6 +146,45 @@ export function conformance(open: () => Promise<ReceiptStore>, full: number): vo
         expect((await store.ofAccount('x', 0, 9, 1e6)).map(({ key }) => key)).toEqual(['a4', 'd'])
       }))
 
+    test('leaves out of a list what is no newer than what is known of its writer, by the end of its key', () =>
+      using(async ({ authority }) => {
+        const [one, other] = ['1'.repeat(16), '2'.repeat(16)]
+        const of = (key: string, version: number): AuthorityRow => ({
+          table: 't',
+          key,
+          version,
+          content: Buffer.from('c'),
+          mac: Buffer.from([version]),
+        })
+        await authority.raise([of(`m/a/${one}`, 4), of(`m/b/${one}`, 5), of(`m/a/${other}`, 4), of(`n/a/${one}`, 9), of('m/short', 1)])
+        const listed = async (known: [string, number][], most = 9): Promise<unknown> =>
+          (await authority.list('t', 'm/', most, new Map(known))).map(({ key, version }) => [key.slice(2), version])
+        const all = [
+          [`a/${one}`, 4],
+          [`a/${other}`, 4],
+          [`b/${one}`, 5],
+          ['short', 1],
+        ]
+        expect(await listed([])).toEqual(all)
+        expect(await listed([[one, 4]])).toEqual(all.slice(1))
+        expect(await listed([[one, 5]], 1)).toEqual(all.slice(1, 2))
+        expect(
+          await listed([
+            [one, Number.MAX_SAFE_INTEGER],
+            [other, 3],
+            ['3'.repeat(16), 9],
+          ]),
+        ).toEqual([all[1], all[3]])
+        // Names that mean something to a server, or to JavaScript, are names.
+        expect(
+          await listed([
+            ['__proto__', 9],
+            [`'"\\{}%_\n`, 9],
+            ['short', 1],
+          ]),
+        ).toEqual(all)
+      }))
+
     test('keeps rows of authority: replaced where the version is as said, raised where it is newer, listed by prefix, removed', () =>
       using(async ({ authority }) => {
         const of = (key: string, version: number, content = `${key} ${version}`): AuthorityRow => ({

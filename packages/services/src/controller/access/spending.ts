@@ -20,8 +20,8 @@ export interface SpendingOptions {
 
 const table = 'spending'
 const maxRows = 65_536
-/** Without requests of our own, how many rounds pass between two looks at what others have used. */
-const idleRounds = 15
+/** How many rounds pass between two looks at everything that others have used; in between only where there were requests of our own, and at what is new. */
+const wholeRounds = 15
 const shape = new Shape('malformed_document')
 const nothing: Spent = { requests: 0, tokens: 0 }
 
@@ -35,6 +35,8 @@ export class Spending {
   readonly #replica = randomBytes(8).toString('hex')
   readonly #own = new Map<string, Spent>()
   readonly #others = new Map<string, Map<string, Spent>>()
+  /** How new the newest row of each other replica is that counted: it writes all of one version at once. */
+  #seen: ReadonlyMap<string, number> = new Map()
   readonly #dirty = new Set<string>()
   readonly #syncs: Rounds
   #month: string
@@ -55,7 +57,7 @@ export class Spending {
   static async open(options: SpendingOptions): Promise<Spending> {
     const spending = new Spending(options)
     try {
-      await spending.#read(false)
+      await spending.#read(false, true)
       const old = await options.rows.list(table, monthOf(options.now(), -2), maxRows)
       if (old.size > 0) await options.rows.remove(table, [...old.keys()])
       return spending
@@ -91,7 +93,8 @@ export class Spending {
   async #sync(): Promise<void> {
     this.#turn()
     const keys = [...this.#dirty]
-    if (keys.length === 0 && ++this.#rounds % idleRounds !== 0) return
+    const whole = ++this.#rounds % wholeRounds === 0
+    if (keys.length === 0 && !whole) return
     this.#dirty.clear()
     try {
       const version = ++this.#version
@@ -107,13 +110,20 @@ export class Spending {
       for (const key of keys) this.#dirty.add(key)
       throw error
     }
-    await this.#read(true)
+    await this.#read(true, whole)
   }
 
-  async #read(tell: boolean): Promise<void> {
-    for (const [name, { content }] of await this.#options.rows.list(table, `${this.#month}/`, maxRows)) {
-      const [month, key = '', replica = ''] = name.split('/')
-      if (month !== this.#month || replica === this.#replica) continue
+  /** `whole`: also rows that were seen, so that it is noticed where the store has others in their place. */
+  async #read(tell: boolean, whole: boolean): Promise<void> {
+    const known = whole ? new Map<string, number>() : new Map(this.#seen).set(this.#replica, Number.MAX_SAFE_INTEGER)
+    const month = this.#month
+    const rows = await this.#options.rows.list(table, `${month}/`, maxRows, known)
+    // Meanwhile a month may have ended, and what was used in it no longer counts.
+    if (month !== this.#month) return
+    const seen = new Map(this.#seen)
+    for (const [name, { content, version }] of rows) {
+      const [, key = '', replica = ''] = name.split('/')
+      if (replica === this.#replica) continue
       const used = parseSpent(content)
       const replicas = this.#others.get(key) ?? new Map<string, Spent>()
       this.#others.set(key, replicas)
@@ -121,7 +131,9 @@ export class Spending {
       const more = { requests: Math.max(0, used.requests - before.requests), tokens: Math.max(0, used.tokens - before.tokens) }
       replicas.set(replica, sum(before, more))
       if (tell && more.requests + more.tokens > 0) this.#options.onOthers?.(key, more)
+      seen.set(replica, Math.max(version, seen.get(replica) ?? 0))
     }
+    this.#seen = seen
   }
 
   /** A new month begins with nothing used. */
@@ -132,6 +144,7 @@ export class Spending {
     this.#monthEnds = endOf(now)
     this.#own.clear()
     this.#others.clear()
+    this.#seen = new Map()
     this.#dirty.clear()
   }
 }

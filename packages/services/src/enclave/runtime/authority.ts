@@ -1,5 +1,5 @@
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto'
-import type { AuthorityRow, AuthorityStore } from '../../store/authority-store.ts'
+import type { AuthorityRow, AuthorityStore, KnownRows } from '../../store/authority-store.ts'
 import type { SealingKey } from './sealing-key.ts'
 
 /** What a row says, once it was found genuine. */
@@ -44,10 +44,10 @@ export class AuthorityRows {
     return (await this.#store.version(table, key)) !== version
   }
 
-  /** Rows whose key begins with `prefix` and that count, at most `most`. */
-  async list(table: string, prefix: string, most: number): Promise<ReadonlyMap<string, Authority>> {
+  /** Rows whose key begins with `prefix` and that count, at most `most`; without those that the store says are no newer than what is `known`, which are not judged then. */
+  async list(table: string, prefix: string, most: number, known?: KnownRows): Promise<ReadonlyMap<string, Authority>> {
     const found = new Map<string, Authority>()
-    for (const row of await this.#store.list(table, prefix, most)) {
+    for (const row of await this.#store.list(table, prefix, most, known)) {
       const judged = this.#judge(row, table, row.key)
       if (judged !== null && row.key.startsWith(prefix)) found.set(row.key, judged)
     }

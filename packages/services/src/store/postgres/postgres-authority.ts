@@ -1,4 +1,4 @@
-import { type AuthorityRow, type AuthorityStore, maxAuthorityBytes } from '../authority-store.ts'
+import { type AuthorityRow, type AuthorityStore, type KnownRows, maxAuthorityBytes, writerLength } from '../authority-store.ts'
 import type { Database, Row } from './database.ts'
 
 const columns = 'name, key, version, content, mac'
@@ -32,10 +32,11 @@ export class PostgresAuthority implements AuthorityStore {
     return row === undefined ? null : versionOf(row)
   }
 
-  async list(table: string, prefix: string, most: number): Promise<readonly AuthorityRow[]> {
+  async list(table: string, prefix: string, most: number, known: KnownRows = new Map()): Promise<readonly AuthorityRow[]> {
     const rows = await this.#database.query(
-      `SELECT ${columns} FROM veritee.authority WHERE space = $1 AND name = $2 AND starts_with(key, $3) AND ${fits} ORDER BY key LIMIT $4`,
-      [this.#space, table, prefix, most],
+      `SELECT ${columns} FROM veritee.authority LEFT JOIN unnest($5::text[], $6::bigint[]) AS known (writer, newest) ON writer = right(key, ${writerLength})
+       WHERE space = $1 AND name = $2 AND starts_with(key, $3) AND ${fits} AND (newest IS NULL OR version > newest) ORDER BY key LIMIT $4`,
+      [this.#space, table, prefix, most, [...known.keys()], [...known.values()]],
     )
     return rows.map(rowOf).filter((row) => row !== null)
   }

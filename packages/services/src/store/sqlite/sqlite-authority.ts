@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { type AuthorityRow, type AuthorityStore, maxAuthorityBytes } from '../authority-store.ts'
+import { type AuthorityRow, type AuthorityStore, type KnownRows, maxAuthorityBytes, writerLength } from '../authority-store.ts'
 
 const columns = 'name, key, version, content, mac'
 const raising = `INSERT INTO authority (${columns}) VALUES (:name, :key, :version, :content, :mac)
@@ -17,7 +17,10 @@ export class SqliteAuthority implements AuthorityStore {
       read: prepare(`SELECT ${columns} FROM authority WHERE name = ? AND key = ? AND length(content) <= ${maxAuthorityBytes}`),
       version: prepare('SELECT version FROM authority WHERE name = ? AND key = ?'),
       list: prepare(
-        `SELECT ${columns} FROM authority WHERE name = ? AND substr(key, 1, length(?)) = ? AND length(content) <= ${maxAuthorityBytes} ORDER BY key LIMIT ?`,
+        // Once for all rows, and not read anew for each.
+        `WITH known (writer, newest) AS MATERIALIZED (SELECT key, value FROM json_each(?))
+         SELECT ${columns} FROM authority LEFT JOIN known ON writer = substr(key, -${writerLength})
+         WHERE name = ? AND substr(key, 1, length(?)) = ? AND length(content) <= ${maxAuthorityBytes} AND (newest IS NULL OR version > newest) ORDER BY key LIMIT ?`,
       ),
       first: prepare(`INSERT INTO authority (${columns}) VALUES (:name, :key, :version, :content, :mac) ON CONFLICT (name, key) DO NOTHING`),
       next: prepare('UPDATE authority SET version = :version, content = :content, mac = :mac WHERE name = :name AND key = :key AND version = :after'),
@@ -35,10 +38,10 @@ export class SqliteAuthority implements AuthorityStore {
     return typeof version === 'number' ? version : null
   }
 
-  async list(table: string, prefix: string, most: number): Promise<readonly AuthorityRow[]> {
+  async list(table: string, prefix: string, most: number, known: KnownRows = new Map()): Promise<readonly AuthorityRow[]> {
     return this.#transaction(() =>
       this.#statements.list
-        .all(table, prefix, prefix, most)
+        .all(JSON.stringify(Object.fromEntries(known)), table, prefix, prefix, most)
         .map(rowOf)
         .filter((row) => row !== null),
     )
