@@ -24,7 +24,11 @@ export async function readRequestBody(request: IncomingMessage, maxBytes: number
     parts.push(part)
   }
   await readParts(request, take, (cause) => new HttpError(400, 'invalid_request_error', 'the request body broke off', { cause }))
-  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)
+  const [only] = parts
+  const body = parts.length === 1 && only !== undefined ? only : Buffer.concat(parts)
+  // The request, with the listeners that lead here, is there as long as its answer.
+  parts.length = 0
+  return body
 }
 
 function tooLarge(maxBytes: number): HttpError {
