@@ -95,6 +95,11 @@ function readerOf(keyset: Keyset): ReceiptReader {
   return reader
 }
 
+function failed(result: 'absent' | 'mismatch', reason: string): UpstreamCheck {
+  const event = { type: 'veritee.upstream_receipt', digest: null, result, reason: reason.slice(0, 500).toWellFormed() } as const
+  return { event, receipt: null, usage: null }
+}
+
 /**
  * Verifies the worker's receipt before this controller signs anything (rule S10). It came with the answer, or is fetched over the pinned connection:
  * signature under the session's keyset, the request forwarded, the bytes (or events) received, the nonce, the receipt's key, and the weights the quote binds.
@@ -106,11 +111,6 @@ export async function checkUpstream(
   forwarded: Forwarded,
   timeoutMs: number = fetchMs,
 ): Promise<UpstreamCheck> {
-  const failed = (result: 'absent' | 'mismatch', reason: string): UpstreamCheck => ({
-    event: { type: 'veritee.upstream_receipt', digest: null, result, reason: reason.slice(0, 500).toWellFormed() },
-    receipt: null,
-    usage: null,
-  })
   if (receiptId === null || !/^[\w-]{1,128}$/.test(receiptId)) return failed('absent', 'the worker announced no receipt')
   const path = `/v1/aci/receipts/${receiptId}`
   const offered = forwarded.offered ?? null

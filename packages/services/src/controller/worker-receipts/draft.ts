@@ -3,7 +3,7 @@ import type { Free } from './schema.ts'
 import type { SlotKind } from './slots.ts'
 
 /** Makes a value again of another text; `places` has where each slot begins and ends in it. */
-export type Made = (text: string, places: readonly number[]) => Json
+export type Made = (text: string, places: Int32Array) => Json
 
 const nothing: Made = () => null
 

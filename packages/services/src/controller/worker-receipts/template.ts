@@ -18,6 +18,8 @@ const maxLength = 16_384
 export class Template {
   readonly #segments: readonly string[]
   readonly #kinds: readonly SlotKind[]
+  /** Where each slot of the text that is read begins and ends: one list for all, since nothing is read meanwhile. */
+  readonly #places: Int32Array
   readonly #events: readonly Made[]
   readonly #receiptId: Made
   readonly #servedAt: Made
@@ -31,6 +33,7 @@ export class Template {
     const made = (name: string): Made => told.get(name) ?? (() => null)
     this.#segments = segments
     this.#kinds = kinds
+    this.#places = new Int32Array(2 * kinds.length)
     this.#events = events
     this.#receiptId = made('receiptId')
     this.#servedAt = made('servedAt')
@@ -54,8 +57,8 @@ export class Template {
 
   /** What is looked at of the receipt that {@link parseReceipt} gives for the text; null for a text of another form. */
   read(text: string): WorkerReceipt | null {
-    const places = this.#find(text)
-    if (places === null) return null
+    if (!this.#find(text)) return null
+    const places = this.#places
     const events: ReceiptEvent[] = []
     for (let i = 0; i < this.#events.length; i++) events.push((this.#events[i] as Made)(text, places) as unknown as ReceiptEvent)
     const tokens = this.#tokens
@@ -72,25 +75,26 @@ export class Template {
     }
   }
 
-  /** Where each slot begins and ends; null where anything is not as it must be. */
-  #find(text: string): number[] | null {
-    if (text.length > maxReceiptBytes) return null
+  /** Finds where each slot begins and ends; false where anything is not as it must be. */
+  #find(text: string): boolean {
+    if (text.length > maxReceiptBytes) return false
     const segments = this.#segments
     const kinds = this.#kinds
-    const places: number[] = []
+    const places = this.#places
     let at = 0
     for (let i = 0; i < segments.length; i++) {
       const segment = segments[i] as string
       const end = at + segment.length
       // Faster than `startsWith`, which compares character by character.
-      if (text.slice(at, end) !== segment) return null
+      if (text.slice(at, end) !== segment) return false
       at = end
       const kind = kinds[i]
       if (kind === undefined) continue
       at = kind.end(text, end)
-      if (at < 0) return null
-      places.push(end, at)
+      if (at < 0) return false
+      places[2 * i] = end
+      places[2 * i + 1] = at
     }
-    return at === text.length ? places : null
+    return at === text.length
   }
 }

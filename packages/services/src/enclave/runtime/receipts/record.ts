@@ -24,17 +24,18 @@ export interface ReceiptRecord {
  * Within JSON every quotation mark of a document would be escaped, and undone again.
  */
 export function encodeRecord({ text, leaves, upstream, ...rest }: ReceiptRecord): Buffer {
-  const upstreamText = upstream?.text ?? ''
-  const documents = Buffer.from(text + upstreamText)
-  // Nearly all are ASCII; each count of its own would go through the text once more.
-  const own = documents.length === text.length + upstreamText.length ? text.length : Buffer.byteLength(text)
-  const theirs = upstream === null ? null : documents.length - own
-  const json = Buffer.from(JSON.stringify({ ...rest, events: upstream?.events ?? null, lengths: [own, theirs], stream: leaves !== null }))
-  const bytes = Buffer.allocUnsafe(4 + json.length + documents.length + (leaves?.length ?? 0))
-  const at = bytes.writeUInt32BE(json.length)
-  bytes.set(json, at)
-  bytes.set(documents, at + json.length)
-  if (leaves !== null) bytes.set(leaves, at + json.length + documents.length)
+  // Into Node's pool first: to ask for the length of a text goes through it once more, and takes longer than to copy it.
+  const own = Buffer.from(text)
+  const theirs = upstream === null ? null : Buffer.from(upstream.text)
+  const lengths = [own.length, theirs === null ? null : theirs.length]
+  const json = Buffer.from(JSON.stringify({ ...rest, events: upstream?.events ?? null, lengths, stream: leaves !== null }))
+  const bytes = Buffer.allocUnsafe(4 + json.length + own.length + (theirs?.length ?? 0) + (leaves?.length ?? 0))
+  let at = bytes.writeUInt32BE(json.length)
+  for (const part of [json, own, theirs, leaves]) {
+    if (part === null) continue
+    bytes.set(part, at)
+    at += part.length
+  }
   return bytes
 }
 
