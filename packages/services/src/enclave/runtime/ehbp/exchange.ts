@@ -8,7 +8,7 @@ export interface OpenedExchange {
   readonly enc: string
   readonly responseNonce: string
   /** What the requester alone knows beside this enclave, and keeps the receipt of an exchange whose controller cannot read it. */
-  readonly receiptCredential: string
+  readonly receiptCredential: () => string
   /** The line in front of the body; null for a requester that knows nothing of it. */
   readonly binding: Binding | null
   /** Digests of what went over the wire, for a worker's statement; that of the answer comes with its last byte. Null where there is nobody to state them to. */

@@ -20,7 +20,7 @@ export class SealedStatements {
   open(ledger: Ledger, identity: Identity, exchange: OpenedExchange, clear: ClearNames): PendingReceipt {
     const { wire } = exchange
     if (wire === null) throw new TypeError('SealedStatements: nobody passed this exchange on')
-    const receipt = ledger.open(exchange.receiptCredential)
+    const receipt = ledger.open(exchange.receiptCredential())
     const { promise, resolve } = Promise.withResolvers<string | null>()
     this.#keep(receipt.id, promise)
     return {
