@@ -54,7 +54,8 @@ export function guardSessions(server: Http2SecureServer, trusts: Trusts, { heade
       stream.once('close', () => {
         open--
         if (stream.aborted && !trusted) cutWhereNone(resets)
-        if (open === 0 && !session.destroyed) idle = setTimeout(end, keepAliveMs)
+        // Also where the session has ended: its socket waits for the other side to take what was sent before.
+        if (open === 0 && !socket.destroyed) idle = setTimeout(end, keepAliveMs)
       })
       if (trusted || session.destroyed) return
       trust()
