@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { connect } from 'node:tls'
 import type { BareOrder } from './bare.ts'
 import { bundled } from './bundle.ts'
 import type { ControllerOrder, ControllerReady } from './controller.ts'
@@ -115,6 +116,14 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
       tls: worker.tls,
       proofs: { directory: await folder('passthrough-tls'), receiptKey },
     })
+    if (await speaksHttp2(worker.tlsPort))
+      await passthrough('passthrough with proofs and HTTP/2, TLS', 'proofs, TLS', {
+        upstream: overTls,
+        tls: worker.tls,
+        proofs: { directory: await folder('passthrough-http2'), receiptKey },
+        http2: true,
+      })
+    else leftOut.push('the worker of the bench offers no HTTP/2')
     await ours('controller, TLS', 'proofs, TLS', true)
     await ours('controller with API keys and limits, TLS', 'proofs, TLS', true, { keys: true })
   }
@@ -129,6 +138,18 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
     await ours('controller with API keys and limits, TLS, EHBP', 'proofs, TLS, EHBP', true, { keys: true, ehbp: true })
   }
   return { contestants, leftOut }
+}
+
+/** What the other side picks of HTTP/2 and nothing else. */
+function speaksHttp2(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] }, () => {
+      resolve(socket.alpnProtocol === 'h2')
+      socket.destroy()
+    })
+    // One that knows other protocols only ends the handshake.
+    socket.once('error', () => resolve(false))
+  })
 }
 
 async function freePort(): Promise<number> {

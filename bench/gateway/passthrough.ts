@@ -24,6 +24,8 @@ export interface PassthroughOrder {
   readonly proofs: { readonly directory: string; readonly receiptKey: string } | null
   /** Bodies are encrypted. */
   readonly ehbp?: boolean
+  /** HTTP/2 to the upstream, by ALPN; else HTTP/1.1 with a connection for each request. */
+  readonly http2?: boolean
 }
 
 export interface PassthroughReady {
@@ -88,8 +90,8 @@ function proofs({ directory, receiptKey }: NonNullable<PassthroughOrder['proofs'
 }
 
 process.on('disconnect', () => process.exit())
-process.once('message', ({ upstream, tls, proofs: wanted, ehbp = false }: PassthroughOrder) => {
-  const pool = new Pool(upstream, { connections: 1024, pipelining: 1, connect: { rejectUnauthorized: false, maxCachedSessions: 0 } })
+process.once('message', ({ upstream, tls, proofs: wanted, ehbp = false, http2 = false }: PassthroughOrder) => {
+  const pool = poolOf(upstream, http2)
   const proof = wanted === null ? null : proofs(wanted)
   const sealed = ehbp ? recipient() : null
   const more = proof === null ? {} : { te: 'trailers' }
@@ -116,6 +118,20 @@ process.once('message', ({ upstream, tls, proofs: wanted, ehbp = false }: Passth
     process.send?.({ port, ehbp: sealed?.publicKey ?? null } satisfies PassthroughReady)
   })
 })
+
+function poolOf(upstream: string, http2: boolean): Pool {
+  const connect = { rejectUnauthorized: false, maxCachedSessions: 0 }
+  // undici's own client for HTTP/2, which takes as many requests on a connection as it may; with few connections they share them.
+  if (http2)
+    return new Pool(upstream, {
+      connections: 16,
+      allowH2: true,
+      pipelining: 128,
+      maxConcurrentStreams: 128,
+      connect: { ...connect, preferH2: true },
+    })
+  return new Pool(upstream, { connections: 1024, pipelining: 1, allowH2: false, connect })
+}
 
 function opened(sealed: Recipient | null, request: IncomingMessage, body: Buffer): { readonly plain: Buffer; readonly answer: Answer | null } {
   return sealed === null ? { plain: body, answer: null } : sealed.open(headerOf(request, 'ehbp-encapsulated-key'), body)
