@@ -88,12 +88,18 @@ export interface RawOptions {
   /** Sends the preface and empty SETTINGS first. */
   readonly begun?: boolean
   readonly first?: Buffer
+  /** Sent with the end of the handshake. */
+  readonly withHandshake?: Buffer
 }
 
-export async function rawConnection({ port }: Listening, { begun = true, first = settings() }: RawOptions = {}): Promise<RawConnection> {
+export async function rawConnection(
+  { port }: Listening,
+  { begun = true, first = settings(), withHandshake }: RawOptions = {},
+): Promise<RawConnection> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const socket = connect({ port, host: '127.0.0.1', ALPNProtocols: ['h2'], rejectUnauthorized: false }, resolve)
   atEnd(() => socket.destroy())
+  if (withHandshake !== undefined) socket.write(withHandshake)
   const frames: Frame[] = []
   let rest = Buffer.alloc(0)
   socket.on('data', (part: Buffer) => {

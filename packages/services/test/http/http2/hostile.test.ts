@@ -40,6 +40,8 @@ const ping = frame(type.ping, flag.none, 0, Buffer.alloc(8))
 const now = fields([':method', 'GET'], [':scheme', 'https'], [':path', '/now'], [':authority', 'localhost'])
 const odd = (index: number): number => 2 * index + 1
 
+const resetOf = (index: number): Buffer => frame(type.reset, flag.none, odd(index), number32(code.cancel))
+
 interface Held {
   readonly service: Listening
   readonly gate: Gate
@@ -92,7 +94,6 @@ function sent({ socket }: RawConnection, part: Uint8Array): Promise<void> {
 }
 
 describe('S22: streams that are opened and reset', () => {
-  const resetOf = (index: number): Buffer => frame(type.reset, flag.none, odd(index), number32(code.cancel))
   const openedAndReset = (count: number, from = 0): Buffer =>
     Buffer.concat(Array.from({ length: count }, (_, i) => [headersOf(odd(from + i), postFields, flag.none), resetOf(from + i)]).flat())
 
@@ -195,6 +196,27 @@ describe('S22: streams that are opened and reset', () => {
     for (const answer of held.answers) answer()
     await expect.poll(() => raw.of(type.headers).length).toBe(all)
   })
+})
+
+test('S22: streams that are over before anybody hears of them, which wait to be told to go on, end nothing', async () => {
+  const held = await holding()
+  const waiting = (stream: number): Buffer => headersOf(stream, Buffer.concat([postFields, field('expect', '100-continue')]), flag.none)
+  // With the last of the handshake, so that all of it is read before the service hears of the connection.
+  for (const wrong of [resetOf(0), frame(type.window, flag.none, 0, number32(0)), headersOf(2, getFields)]) {
+    const raw = await rawConnection(held.service, { withHandshake: Buffer.concat([preface, settings(), waiting(1), wrong]), begun: false })
+    await expect.poll(() => raw.frames.length).toBeGreaterThan(0)
+    raw.send(waiting(3), resetOf(1))
+  }
+  await expectOthersServed(held.service)
+  await expect.poll(() => held.gate.working).toBe(0)
+  const raw = await rawConnection(held.service)
+  raw.send(waiting(1))
+  // 100, as a frame of headers.
+  await expect.poll(() => raw.of(type.headers).length).toBe(1)
+  raw.send(frame(type.data, flag.endStream, 1))
+  await expect.poll(() => held.answers.length).toBeGreaterThan(0)
+  for (const answer of held.answers) answer()
+  await expect.poll(() => raw.of(type.headers).length).toBe(2)
 })
 
 describe('S22: headers', () => {
