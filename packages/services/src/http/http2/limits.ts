@@ -4,7 +4,7 @@ import type { SecureServerOptions, Settings } from 'node:http2'
 export const maxHeaderList = 16_384
 
 /**
- * What a connection may have whose other side is nobody in particular: no more memory than one of HTTP/1.1 takes, which has one request, 16 KiB of headers and a buffer of 64 KiB for
+ * What a connection may have whose other side is nobody in particular: hardly more memory than one of HTTP/1.1 takes, which has one request, 16 KiB of headers and a buffer of 64 KiB for
  * what nobody has read yet. Four streams are enough to ask for proofs.
  */
 export const ofStrangers: Settings = {
