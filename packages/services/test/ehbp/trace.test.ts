@@ -1,5 +1,4 @@
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, RequestListener } from 'node:http'
 import { nodeTransport } from 'veritee/client'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Network, startNetwork } from '../e2e/network.ts'
@@ -7,19 +6,19 @@ import { chatBody, chatPath, openClient, type SealingClient, sealTo, send } from
 
 let network: Network
 let client: SealingClient
-/** What came to workers: they alone have TLS here. */
+/** What came to the worker. */
 const seen: IncomingMessage[] = []
-const onRequest = (message: unknown): void => {
-  const { request } = message as { readonly request: IncomingMessage }
-  if (request.url === chatPath && 'encrypted' in request.socket) seen.push(request)
-}
+const beforeWorker =
+  (handler: RequestListener): RequestListener =>
+  (request, response) => {
+    if (request.url === chatPath) seen.push(request)
+    return handler(request, response)
+  }
 beforeAll(async () => {
-  subscribe('http.server.request.start', onRequest)
-  network = await startNetwork()
+  network = await startNetwork(undefined, { beforeWorker })
   client = await openClient(network, nodeTransport(network.controller.api.url))
 }, 60_000)
 afterAll(async () => {
-  unsubscribe('http.server.request.start', onRequest)
   client.service.transport.close()
   await network.close()
 })

@@ -1,6 +1,6 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { mkdtemp, rm } from 'node:fs/promises'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { chatBody, nodeTransport, readBody, type TransportRequest } from 'veritee/client'
@@ -29,17 +29,18 @@ const texts: string[] = []
 const running: Running[] = []
 let worker: Running
 let front: Running
-/** What came to the worker's endpoint. */
-const seen: IncomingMessage[] = []
+/** Headers of what came to the worker's endpoint: it alone speaks HTTP/2 here. */
+const seen: IncomingHttpHeaders[] = []
 const onRequest = (message: unknown): void => {
-  const { request } = message as { readonly request: IncomingMessage }
-  if (request.method === 'POST' && 'encrypted' in request.socket) seen.push(request)
+  const { headers } = message as { readonly headers: IncomingHttpHeaders }
+  if (headers[':method'] === 'POST') seen.push(headers)
 }
+const channel = 'http2.server.stream.start'
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'veritee-logs-'))
   collector = await startCollector()
-  subscribe('http.server.request.start', onRequest)
+  subscribe(channel, onRequest)
   const now = (): Date => new Date()
   const report = (role: string) => {
     const json = createLog({ format: 'json', role, write: (line) => void written.push(line), now })
@@ -62,7 +63,7 @@ beforeAll(async () => {
   while ((await ask({ method: 'GET', path: '/readyz' })).status !== 200) await new Promise((resolve) => setTimeout(resolve, 20))
 })
 afterAll(async () => {
-  unsubscribe('http.server.request.start', onRequest)
+  unsubscribe(channel, onRequest)
   for (const one of running.reverse()) await one.close()
   await collector.close()
   await rm(directory, { recursive: true, force: true })
@@ -101,8 +102,8 @@ describe('logs of requests', () => {
     expect(at).toMatchObject({ trace_id: trace, parent_span_id: of?.span_id, session_id: null, receipt_id: expect.stringMatching(/^rcpt-/) })
     expect(at?.receipt_id).not.toBe(of?.receipt_id)
     // Only the header with the ids goes on, and neither receipt knows of it.
-    expect(seen.at(-1)?.headers).toMatchObject({ traceparent: `00-${trace}-${String(of?.span_id)}-01` })
-    expect(Object.keys(seen.at(-1)?.headers ?? {}).filter((name) => name === 'tracestate' || name === 'baggage')).toEqual([])
+    expect(seen.at(-1)).toMatchObject({ traceparent: `00-${trace}-${String(of?.span_id)}-01` })
+    expect(Object.keys(seen.at(-1) ?? {}).filter((name) => name === 'tracestate' || name === 'baggage')).toEqual([])
     const own = await ask({ method: 'GET', path: `/v1/aci/receipts/${String(of?.receipt_id)}` })
     const upstream = await ask({ method: 'GET', path: `/v1/veritee/receipts/${String(of?.receipt_id)}/upstream` })
     expect([own.status, upstream.status]).toEqual([200, 200])
