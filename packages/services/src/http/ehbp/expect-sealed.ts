@@ -16,16 +16,19 @@ export function isSealed({ headers }: IncomingMessage): boolean {
 
 /** The body of this request will be opened when it is read, and not before: who may send it is asked first. */
 export function expectSealed(request: Sealed, response: ServerResponse, recipient: EhbpRecipient): void {
-  request[opener] = async () => {
+  // By a name: see `sealResponse`.
+  const open = async (): Promise<Uint8Array> => {
     const { exchange, body } = await openBody(request, response, recipient, 'as-said')
     checkExchange(request, exchange)
     return body
   }
+  request[opener] = open
 }
 
 /** The body of an encrypted request was opened: whoever reads it gets this one. */
 export function expectOpened(request: Sealed, body: Uint8Array): void {
-  request[opener] = () => Promise.resolve(body)
+  const open = (): Promise<Uint8Array> => Promise.resolve(body)
+  request[opener] = open
 }
 
 /**

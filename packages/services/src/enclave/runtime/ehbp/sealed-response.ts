@@ -36,17 +36,20 @@ export function sealResponse(response: ServerResponse, keys: AnswerKeys, respons
   const begin = (): void => {
     if (!response.headersSent) writeHead(response.statusCode)
   }
-  response.writeHead = writeHead as ServerResponse['writeHead']
-  response.write = ((chunk: unknown): boolean => {
+  // By their names: V8 puts a function that is written where a property is assigned among its old objects, and keeps what it leads to, here the whole request, until it goes through all of them.
+  const write = (chunk: unknown): boolean => {
     begin()
     return plain.write.call(response, sealed(chunk), 'latin1')
-  }) as ServerResponse['write']
-  response.end = ((chunk?: unknown): ServerResponse => {
+  }
+  const end = (chunk?: unknown): ServerResponse => {
     begin()
     const frames = typeof chunk === 'string' || chunk instanceof Uint8Array ? sealed(chunk) : Buffer.alloc(0)
     digest?.settle()
     return plain.end.call(response, frames, 'latin1')
-  }) as ServerResponse['end']
+  }
+  response.writeHead = writeHead as ServerResponse['writeHead']
+  response.write = write as ServerResponse['write']
+  response.end = end as ServerResponse['end']
   return digest?.written ?? null
 }
 

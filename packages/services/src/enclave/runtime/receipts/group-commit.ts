@@ -70,10 +70,13 @@ export class GroupCommit<T> {
     if (wait <= 0) {
       // Whatever else ends in this turn of the event loop joins the group.
       const immediate = setImmediate(() => this.#start())
-      this.#cancel = () => clearImmediate(immediate)
+      const cancel = (): void => clearImmediate(immediate)
+      // By its name: see `sealResponse`.
+      this.#cancel = cancel
     } else {
       const timer = setTimeout(() => this.#start(), wait)
-      this.#cancel = () => clearTimeout(timer)
+      const cancel = (): void => clearTimeout(timer)
+      this.#cancel = cancel
     }
   }
 
