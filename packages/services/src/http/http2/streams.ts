@@ -26,7 +26,11 @@ export function boundStreams(handler: RequestListener, requestMs: number): Reque
     if (lengthOf(request.rawHeaders) > maxHeaderList)
       return void sendError(response, new HttpError(431, 'invalid_request_error', 'the headers of the request are too long'))
     if (!stream.endAfterHeaders) {
-      const late = setTimeout(() => sendError(response, new HttpError(408, 'invalid_request_error', 'the request took too long to come')), requestMs)
+      const late = setTimeout(() => {
+        // All of it is there, and nobody has read it yet.
+        if (stream.state.remoteClose === 1) return
+        sendError(response, new HttpError(408, 'invalid_request_error', 'the request took too long to come'))
+      }, requestMs)
       const stop = (): void => clearTimeout(late)
       request.once('end', stop)
       stream.once('close', stop)

@@ -102,6 +102,21 @@ describe.for(protocols)('a listener of both: %s', (protocol) => {
     expect(JSON.parse(answer.body)).toMatchObject({ error: { message: 'the request took too long to come' } })
   })
 
+  test('a body that has come in time may be read later', async () => {
+    const service = await startService(
+      (request, response) =>
+        void setTimeout(() => {
+          readRequestBody(request, 1000).then(
+            (body) => response.end(body),
+            (error: unknown) => sendError(response, error),
+          )
+        }, 600),
+      { limits: { headersMs: 200, requestMs: 200 } },
+    )
+    const { answer } = clientOf(protocol, service).ask({ method: 'POST', headers: { 'content-length': '3' }, body: 'all' })
+    expect(await answer).toMatchObject({ status: 200, body: 'all' })
+  })
+
   test('bodies that are held count together, and are given back with their answers', async () => {
     const answers: (() => void)[] = []
     const service = await startService(
