@@ -1,9 +1,11 @@
 // Ours, with everything on: the controller as it is, with one admitted worker, receipts in a file.
+import { connect } from 'node:net'
 import { join } from 'node:path'
-import { Pool } from 'undici'
+import type { buildConnector } from 'undici'
 import { createSimPlatform } from 'veritee/attestation/sim'
 import { openAccessControl } from '../../packages/services/src/controller/access/index.ts'
 import { createController } from '../../packages/services/src/controller/controller.ts'
+import { WorkerPool } from '../../packages/services/src/controller/worker-pool/pool.ts'
 import { simulatedEnclave } from '../../packages/services/src/demo/measure.ts'
 import { policyRules } from '../../packages/services/src/enclave/runtime/admission/rules.ts'
 import { createQuoter } from '../../packages/services/src/enclave/runtime/quote.ts'
@@ -31,6 +33,14 @@ export interface ControllerReady {
 
 const now = (): Date => new Date()
 
+/** Connections without TLS to who is known to speak HTTP/2. */
+const plainHttp2: buildConnector.connector = ({ hostname, port }, callback) => {
+  const socket = Object.assign(connect(Number(port), hostname), { alpnProtocol: 'h2' })
+  socket.setNoDelay(true)
+  socket.once('connect', () => callback(null, socket))
+  socket.once('error', (error) => callback(error, null))
+}
+
 process.on('disconnect', () => process.exit())
 process.once('message', (order: ControllerOrder) => void start(order))
 
@@ -55,7 +65,7 @@ async function start({ worker, tls, directory, keys = false }: ControllerOrder):
     ...(access !== null && { access: access.access }),
   })
   const admitted = await controller.registry.admit(`https://127.0.0.1:${worker.tlsPort}`, worker.keysetDigest)
-  if (!tls) admitted.pool = new Pool(`http://127.0.0.1:${worker.plainPort}`, { connections: 1024 })
+  if (!tls) admitted.pool = new WorkerPool(`http://127.0.0.1:${worker.plainHttp2Port}`, 1028, () => plainHttp2)
   const bind = { host: '127.0.0.1', port: 0, simulated: true, apiKeys: false }
   const { port } = await listen({ ...bind, tls: tls ? controller.identity.tls : null }, controller.api)
   process.on('message', () => {

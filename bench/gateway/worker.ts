@@ -1,5 +1,5 @@
 // The upstream of every row: a worker without a model. Its quote is a simulator's and its answers are made up, its receipts are really signed, over the
-// bytes that it was sent and sends, so that a controller accepts them as matching. On bare sockets, once with TLS and once without.
+// bytes that it was sent and sends, so that a controller accepts them as matching. HTTP/1.1 on bare sockets and HTTP/2 by Node, with TLS (whichever the gateway asks for) and without.
 import { createHash, randomBytes } from 'node:crypto'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
@@ -12,7 +12,8 @@ import { createIdentity } from '../../packages/services/src/enclave/runtime/iden
 import { createQuoter } from '../../packages/services/src/enclave/runtime/quote.ts'
 import { keyEvents } from '../../packages/services/src/enclave/runtime/receipts/key-event.ts'
 import { createSimDevice } from '../../packages/services/src/enclave/runtime/sim-device.ts'
-import { chunk, head, lastChunk, type RawRequest, readRequests } from './http-socket.ts'
+import { type RawRequest, readRequests } from './http-socket.ts'
+import { type Reply, readStreams, SocketReply } from './reply.ts'
 
 /** `forged`: receipts over other requests, to see that whoever measures notices. */
 export type WorkerOrder = 'true' | 'forged'
@@ -20,6 +21,8 @@ export type WorkerOrder = 'true' | 'forged'
 /** What the others need to know of it. */
 export interface WorkerReady {
   readonly plainPort: number
+  /** HTTP/2 without TLS, for who knows it. */
+  readonly plainHttp2Port: number
   readonly tlsPort: number
   readonly keysetDigest: string
   /** Of its receipts, hex. */
@@ -132,7 +135,7 @@ function sign({ id, chatId, requestHash, clientNonce, key }: Exchange, bodyHash:
 }
 
 interface OpenStream {
-  readonly socket: Socket
+  readonly reply: Reply
   readonly exchange: Exchange
   readonly trailer: boolean
   readonly hash: ReturnType<typeof createHash>
@@ -150,7 +153,7 @@ const tickMs = 4
 setInterval(() => {
   const at = performance.now()
   for (const stream of open) {
-    if (stream.socket.destroyed) open.delete(stream)
+    if (stream.reply.gone) open.delete(stream)
     else if (at >= stream.nextAt) {
       stream.nextAt += stream.paceMs
       if (stream.sent < stream.wanted) emit(stream, dataOf(stream.exchange, stream.sent++))
@@ -169,10 +172,10 @@ function dataOf({ chatId }: Exchange, i: number): Buffer {
   )
 }
 
-function emit({ socket, hash, tree }: OpenStream, event: Buffer): void {
+function emit({ reply, hash, tree }: OpenStream, event: Buffer): void {
   hash.update(event)
   void tree.append(event)
-  socket.write(chunk(event))
+  reply.part(event)
 }
 
 async function end(stream: OpenStream): Promise<void> {
@@ -180,14 +183,14 @@ async function end(stream: OpenStream): Promise<void> {
   stream.hash.update(done)
   await stream.tree.append(done)
   const receipt = sign(stream.exchange, `sha256:${stream.hash.digest('hex')}`, stream.sent, await stream.tree.event())
-  stream.socket.write(chunk(done) + lastChunk(trailerOf(stream.trailer, receipt)))
+  stream.reply.end(done, trailerOf(stream.trailer, receipt))
 }
 
 function trailerOf(wanted: boolean, receipt: string): Readonly<Record<string, string>> {
   return wanted ? { 'x-veritee-receipt': Buffer.from(receipt).toString('base64url') } : {}
 }
 
-function answer(socket: Socket, request: RawRequest): void {
+function answer(reply: Reply, request: RawRequest): void {
   const exchange = begin(request)
   const text = request.body.toString('latin1')
   const trailer = request.headers.get('te')?.includes('trailers') === true
@@ -209,19 +212,12 @@ function answer(socket: Socket, request: RawRequest): void {
       }),
     )
     const receipt = sign(exchange, hashOf(body), 64, null)
-    const headers = { 'content-type': 'application/json', ...announced }
-    socket.write(
-      trailer
-        ? head(200, { ...headers, 'transfer-encoding': 'chunked' }) + chunk(body) + lastChunk(trailerOf(true, receipt))
-        : head(200, { ...headers, 'content-length': body.length }) + body.toString('latin1'),
-    )
+    reply.whole(200, { 'content-type': 'application/json', ...announced }, body, trailer ? trailerOf(true, receipt) : null)
     return
   }
-  socket.write(
-    head(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store', ...announced, 'transfer-encoding': 'chunked' }),
-  )
+  reply.begin({ 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store', ...announced })
   open.add({
-    socket,
+    reply,
     exchange,
     trailer,
     hash: createHash('sha256'),
@@ -233,17 +229,19 @@ function answer(socket: Socket, request: RawRequest): void {
   })
 }
 
+function handle(request: RawRequest, reply: Reply): void {
+  const { pathname, searchParams } = new URL(request.path, 'http://worker')
+  const receipt = receipts.get(pathname.slice('/v1/aci/receipts/'.length))
+  const send = (status: number, text: string): void => reply.whole(status, { 'content-type': 'application/json' }, Buffer.from(text), null)
+  if (request.method === 'POST') answer(reply, request)
+  else if (pathname === '/v1/aci/attestation') void identity.report(searchParams.get('nonce')).then((report) => send(200, report))
+  else if (receipt !== undefined) send(200, receipt)
+  else send(404, '{}')
+}
+
 function serve(socket: Socket): void {
-  readRequests(socket, (request) => {
-    if (request.method === 'POST') return answer(socket, request)
-    const url = new URL(request.path, 'http://worker')
-    const receipt = receipts.get(url.pathname.slice('/v1/aci/receipts/'.length))
-    const reply = (status: number, text: string): void =>
-      void socket.write(head(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }) + text)
-    if (url.pathname === '/v1/aci/attestation') void identity.report(url.searchParams.get('nonce')).then((report) => reply(200, report))
-    else if (receipt !== undefined) reply(200, receipt)
-    else reply(404, '{}')
-  })
+  const reply = new SocketReply(socket)
+  readRequests(socket, (request) => handle(request, reply))
 }
 
 async function listening(server: Server): Promise<number> {
@@ -261,7 +259,12 @@ process.once('message', (order: WorkerOrder) => {
 async function ready(): Promise<WorkerReady> {
   return {
     plainPort: await listening(createServer(serve)),
-    tlsPort: await listening(createTlsServer({ ...identity.tls, minVersion: 'TLSv1.3' }, serve)),
+    plainHttp2Port: await listening(createServer((socket) => readStreams(socket, handle))),
+    tlsPort: await listening(
+      createTlsServer({ ...identity.tls, minVersion: 'TLSv1.3', ALPNProtocols: ['h2', 'http/1.1'] }, (socket) =>
+        socket.alpnProtocol === 'h2' ? readStreams(socket, handle) : serve(socket),
+      ),
+    ),
     keysetDigest: identity.keysetDigest,
     receiptKey: identity.keyset.receipt_signing_keys[0]?.public_key ?? '',
     root: machine.platform.root,

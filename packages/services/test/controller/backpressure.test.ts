@@ -38,7 +38,8 @@ beforeAll(async () => {
     if (incoming.method === 'POST') void flood(response)
     else inner.handler(incoming, response)
   }
-  worker = await listen({ host: '127.0.0.1', port: 0, tls: inner.identity.tls, simulated: true, apiKeys: false }, handle)
+  const bind = { host: '127.0.0.1', port: 0, tls: inner.identity.tls, simulated: true, apiKeys: false, http2: { trusts: () => true } }
+  worker = await listen(bind, handle)
   controller = await startController(network.machine, network.policy, { api: 0, control: 0 }, now)
 })
 afterAll(async () => {

@@ -12,6 +12,7 @@ beforeAll(async () => {
   network = await startNetwork()
   routed = await startRouted(network, {
     workers: 2,
+    plain: true,
     listen: { connections: 64, headersMs: 800, requestMs: 2000, held: { all: 16 << 20, network: 16 << 20 } },
   })
 })

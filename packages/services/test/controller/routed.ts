@@ -40,6 +40,8 @@ export async function startRouted(
     readonly workers: number
     readonly served?: readonly ServedModel[]
     readonly listen?: ListenLimits
+    /** Workers that speak HTTP/1.1 only, for those whose behaviour is bytes of it. */
+    readonly plain?: true
   },
 ): Promise<Routed> {
   const { machine, model } = network
@@ -58,7 +60,9 @@ export async function startRouted(
   for (let i = 0; i < options.workers; i++) {
     const { worker, server } = await startWorker(machine, options.served ?? [model.served], 0, now)
     const tls = worker.identity.tls
-    const front = await listen({ host: '127.0.0.1', port: 0, tls, simulated: true, apiKeys: true }, (incoming, response) => {
+    const offered = options.plain === true ? {} : { http2: { trusts: () => true } }
+    const bind = { host: '127.0.0.1', port: 0, tls, simulated: true, apiKeys: true, ...offered }
+    const front = await listen(bind, (incoming, response) => {
       if (incoming.method !== 'POST') return worker.handler(incoming, response)
       const one = workers[i]
       if (one !== undefined) one.reached++

@@ -39,6 +39,7 @@ export function workersText(workers: readonly WorkerRow[], now: Date): string {
       ['WORKER', ({ url }) => url],
       ['STATE', (worker) => `${stateOf(worker, now)}${worker.simulated ? ' SIMULATED' : ''}`],
       ['BREAKER', ({ breaker }) => breaker ?? '-'],
+      ['PROTOCOL', ({ protocol }) => protocol ?? '-'],
       ['OUTSTANDING', ({ outstanding }) => String(outstanding)],
       ['SESSION', ({ session_id }) => session_id.slice(0, 19)],
       ['SESSION ENDS', ({ expires_at }) => moment(expires_at, now)],

@@ -1,7 +1,8 @@
 import { type ClientHttp2Session, connect, constants } from 'node:http2'
 import type { Socket } from 'node:net'
 import { errors } from 'undici'
-import type { Exchange } from './exchange.ts'
+import { LinkedList } from '../../enclave/runtime/linked-list.ts'
+import type { Carrier, Exchange } from './exchange.ts'
 
 /** Of an HTTP/2 connection; tests have a quicker tick. */
 export interface ConnectionLimits {
@@ -39,15 +40,16 @@ const perStream = 2 * headerBytes + 2 * streamWindow
  * A connection of HTTP/2. It takes requests once the worker has said how many it takes. Where the worker sends what no answer needs, is silent, or breaks the protocol, the connection ends, and with it all that is
  * under way on it; nothing is ever sent again from here, whatever the worker says that it has not begun.
  */
-export class Connection {
-  readonly #session: ClientHttp2Session
+export class Connection implements Carrier {
+  readonly session: ClientHttp2Session
   readonly #socket: Socket
-  readonly #origin: URL
+  readonly origin: URL
   readonly #most: number
   readonly #tick: NodeJS.Timeout
   readonly #changed: () => void
   #limit: number | null = null
   #leaving = false
+  readonly #exchanges = new LinkedList<Exchange>()
   #open = 0
   #idle = 0
   #silent = 0
@@ -62,24 +64,24 @@ export class Connection {
   /** `changed`: it takes requests, or more of them, or none any more. */
   constructor(socket: Socket, origin: URL, { streams, tickMs }: ConnectionLimits, changed: () => void) {
     this.#socket = socket
-    this.#origin = origin
+    this.origin = origin
     this.#most = streams
     this.#changed = changed
-    this.#session = connect(origin, {
+    this.session = connect(origin, {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: streamWindow, maxHeaderListSize: headerBytes },
       maxHeaderListPairs: headerFields,
       maxSessionMemory: 64,
     })
-    this.#session.on('connect', () => this.#session.setLocalWindowSize(connectionWindow))
-    this.#session.on('remoteSettings', ({ maxConcurrentStreams = 0 }) => {
+    this.session.on('connect', () => this.session.setLocalWindowSize(connectionWindow))
+    this.session.on('remoteSettings', ({ maxConcurrentStreams = 0 }) => {
       this.#limit = maxConcurrentStreams
       changed()
     })
-    this.#session.on('goaway', () => this.leave())
-    this.#session.on('error', () => this.leave())
-    this.#session.on('frameError', () => this.leave())
-    this.#session.on('close', () => this.leave())
+    this.session.on('goaway', () => this.leave())
+    this.session.on('error', () => this.leave())
+    this.session.on('frameError', () => this.leave())
+    this.session.on('close', () => this.leave())
     this.#tick = setInterval(() => this.#look(), tickMs).unref()
   }
 
@@ -108,11 +110,12 @@ export class Connection {
   }
 
   get ended(): boolean {
-    return this.#session.destroyed
+    return this.session.destroyed
   }
 
   send(exchange: Exchange): void {
-    if (!exchange.send(this.#session, this.#origin, this.#accounted, this.#closed)) return
+    if (!exchange.send(this)) return
+    this.#exchanges.add(exchange)
     this.#open++
     this.#idle = 0
   }
@@ -120,22 +123,23 @@ export class Connection {
   /** No more requests; it ends with the last of those under way. */
   leave(): void {
     this.#leaving = true
-    if (!this.#session.closed && !this.#session.destroyed) this.#session.close()
+    if (!this.session.closed && !this.session.destroyed) this.session.close()
     this.#changed()
   }
 
   /** Ends it, and what is under way. */
   destroy(error: Error): void {
-    if (!this.#session.destroyed) this.#session.destroy(error, constants.NGHTTP2_ENHANCE_YOUR_CALM)
+    if (!this.session.destroyed) this.session.destroy(error, constants.NGHTTP2_ENHANCE_YOUR_CALM)
     this.#socket.destroy()
     this.leave()
   }
 
-  readonly #accounted = (bytes: number): void => {
+  came(bytes: number): void {
     this.#unasked -= bytes + framePart
   }
 
-  readonly #closed = (reset: boolean): void => {
+  closed(exchange: Exchange, reset: boolean): void {
+    this.#exchanges.remove(exchange)
     this.#unasked -= perStream
     if (reset) this.#rest()
     else this.#release(1)
@@ -161,7 +165,7 @@ export class Connection {
 
   #askOfResets(): void {
     this.#question = null
-    if (this.#session.destroyed) return
+    if (this.session.destroyed) return
     if (this.#asked !== null) {
       this.#askLater()
       return
@@ -172,12 +176,17 @@ export class Connection {
   }
 
   #look(): void {
-    if (this.#session.destroyed) {
+    if (this.session.destroyed) {
       // A worker that does not end its side would keep the socket for ever.
       this.#socket.destroy()
       clearInterval(this.#tick)
       return
     }
+    const now = performance.now()
+    this.#exchanges.find((exchange) => {
+      exchange.look(now)
+      return false
+    })
     const { bytesRead } = this.#socket
     this.#unasked = Math.max(0, this.#unasked + bytesRead - this.#read)
     this.#silent = bytesRead === this.#read ? this.#silent + 1 : 0
@@ -194,7 +203,7 @@ export class Connection {
 
   #ask(answered: () => void): void {
     this.#asked = 0
-    this.#session.ping((error) => {
+    this.session.ping((error) => {
       this.#asked = null
       if (error === null) answered()
     })

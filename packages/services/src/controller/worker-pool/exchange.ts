@@ -1,6 +1,7 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, constants, type IncomingHttpHeaders } from 'node:http2'
 import { Readable } from 'node:stream'
 import { type Dispatcher, errors } from 'undici'
+import { Linked } from '../../enclave/runtime/linked-list.ts'
 import type { WorkerRequest } from '../worker-answer.ts'
 
 /** Until an answer begins, where nothing else was asked for, and between two parts of it. */
@@ -10,53 +11,65 @@ const of = Symbol('exchange')
 /** Whether the last frame has come. */
 const whole = Symbol('whole')
 
-type Stream = ClientHttp2Stream & { [of]?: Exchange; [whole]?: true }
+type Stream = ClientHttp2Stream & { [of]?: Exchange | undefined; [whole]?: true }
+
+/** The connection, as far as its exchanges know it. */
+export interface Carrier {
+  readonly session: ClientHttp2Session
+  readonly origin: URL
+  /** So much of an answer has come, with what frames take beside. */
+  came(bytes: number): void
+  /** Nothing of it is left on this side; it may have been reset here. */
+  closed(exchange: Exchange, reset: boolean): void
+}
 
 /**
  * A request on a stream of its own, and its answer, told to whoever handles it as undici would. What undici does not: an answer whose reader has paused comes whole, though its trailers are here
  * already; and one that was reset is broken off, with whatever code.
  */
-export class Exchange implements Dispatcher.DispatchController {
+export class Exchange extends Linked implements Dispatcher.DispatchController {
   aborted = false
   paused = false
   reason: Error | null = null
-  readonly #request: WorkerRequest
-  readonly #handler: Dispatcher.DispatchHandler
+  /** Null once it was sent: answers may take long, and nobody sends it again. */
+  #request: WorkerRequest | null
+  #handler: Dispatcher.DispatchHandler
+  #carrier: Carrier | null = null
   #stream: Stream | null = null
-  #timer: NodeJS.Timeout | null = null
+  /** When it is given up where nothing more comes: a timer for each would cost more than all else here. */
+  #until = 0
+  #heard = false
   #began = false
   #over = false
   #reset = false
   #trailers: IncomingHttpHeaders = {}
-  /** Bytes of the answer, with what frames and headers may have taken beside; see {@link Connection}. */
-  #accounted: (bytes: number) => void = () => undefined
 
   constructor(request: WorkerRequest, handler: Dispatcher.DispatchHandler) {
+    super()
     this.#request = request
     this.#handler = handler
   }
 
-  get over(): boolean {
-    return this.#over
-  }
-
-  /** Calls `closed` once nothing of it is left on this side, and tells whether this side has reset it. Does nothing where it is over already, and then gives false. */
-  send(session: ClientHttp2Session, origin: URL, accounted: (bytes: number) => void, closed: (reset: boolean) => void): boolean {
-    if (this.#over) return false
+  /** Gives false where it is over already. Else the carrier is told when it is closed. */
+  send(carrier: Carrier): boolean {
+    const request = this.#request
+    this.#request = null
+    if (request === null || this.#over) return false
     this.#handler.onRequestStart?.(this, null)
     // Whoever handles it may have given up meanwhile.
     if (this.#over) return false
-    const { body, headersTimeout = silenceMs } = this.#request
+    const { body, headersTimeout = silenceMs } = request
     const ends = body === null || body.length === 0
     let stream: Stream
     try {
-      stream = session.request(headersOf(this.#request, origin), { endStream: ends })
+      stream = carrier.session.request(headersOf(request, carrier.origin), { endStream: ends })
     } catch (error) {
       this.fail(error instanceof Error ? error : new Error(String(error)))
       return false
     }
     this.#stream = stream
-    this.#accounted = accounted
+    this.#carrier = carrier
+    this.#until = performance.now() + headersTimeout
     stream[of] = this
     stream.push = push
     stream.on('response', onResponse)
@@ -64,8 +77,6 @@ export class Exchange implements Dispatcher.DispatchController {
     stream.on('end', onEnd)
     stream.on('error', onError)
     stream.on('close', onClose)
-    stream.once('close', () => closed(this.#reset))
-    this.#timer = setTimeout(onLate, headersTimeout, this)
     if (!ends) stream.end(body)
     return true
   }
@@ -78,7 +89,7 @@ export class Exchange implements Dispatcher.DispatchController {
   resume(): void {
     if (!this.paused) return
     this.paused = false
-    this.#timer?.refresh()
+    this.#until = performance.now() + silenceMs
     this.#stream?.resume()
   }
 
@@ -92,7 +103,7 @@ export class Exchange implements Dispatcher.DispatchController {
   /** Whoever handles it is told, and the stream is reset if there is one. */
   fail(error: Error): void {
     if (this.#over) return
-    this.#end()
+    this.#over = true
     const stream = this.#stream
     if (stream !== null && !stream.destroyed) {
       this.#reset = true
@@ -106,16 +117,15 @@ export class Exchange implements Dispatcher.DispatchController {
   responded(headers: IncomingHttpHeaders): void {
     if (this.#over) return
     this.#began = true
-    this.#timer?.close()
-    this.#timer = setTimeout(onLate, silenceMs, this)
+    this.#until = performance.now() + silenceMs
     this.#stream?.on('data', onData)
     this.#handler.onResponseStart?.(this, Number(headers[':status']), headers)
   }
 
   came(part: Buffer): void {
-    this.#accounted(part.length)
+    this.#carrier?.came(part.length)
     if (this.#over) return
-    this.#timer?.refresh()
+    this.#heard = true
     this.#handler.onResponseData?.(this, part)
   }
 
@@ -127,10 +137,10 @@ export class Exchange implements Dispatcher.DispatchController {
     const stream = this.#stream
     if (this.#over || stream === null) return
     if (!this.#began || stream[whole] !== true) {
-      this.fail(new errors.SocketError('the worker broke its answer off'))
+      this.fail(broken())
       return
     }
-    this.#end()
+    this.#over = true
     // It answers without having taken all of the request, and shall have no more of it.
     if (!stream.writableFinished) {
       this.#reset = true
@@ -139,16 +149,26 @@ export class Exchange implements Dispatcher.DispatchController {
     this.#handler.onResponseEnd?.(this, this.#trailers)
   }
 
-  late(): void {
-    if (this.paused) this.#timer?.refresh()
-    else this.fail(this.#began ? new errors.BodyTimeoutError() : new errors.HeadersTimeoutError())
+  closed(): void {
+    if (!this.#over) this.fail(broken())
+    this.#carrier?.closed(this, this.#reset)
+    // V8 makes a function that Node's streams are given among its old objects, so that a stream is kept until the whole heap is gone through, and whatever it leads to.
+    this.#stream = null
+    this.#carrier = null
+    this.#handler = {}
+    this.#trailers = {}
   }
 
-  #end(): void {
-    this.#over = true
-    this.#timer?.close()
+  /** Gives it up where it is late, by the time that it is. */
+  look(now: number): void {
+    if (this.#heard || this.paused) {
+      this.#heard = false
+      this.#until = now + silenceMs
+    } else if (now >= this.#until) this.fail(this.#began ? new errors.BodyTimeoutError() : new errors.HeadersTimeoutError())
   }
 }
+
+const broken = (): Error => new errors.SocketError('the worker broke its answer off')
 
 /**
  * Node ends a stream in the same way whether its last frame has come or it was reset without an error, as servers of Node do that break an answer off. In the second case it is closed already.
@@ -191,9 +211,6 @@ function onError(this: Stream, error: Error): void {
 }
 
 function onClose(this: Stream): void {
-  this[of]?.fail(new errors.SocketError('the worker broke its answer off'))
-}
-
-function onLate(exchange: Exchange): void {
-  exchange.late()
+  this[of]?.closed()
+  this[of] = undefined
 }

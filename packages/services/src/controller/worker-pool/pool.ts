@@ -6,6 +6,8 @@ import { Exchange, silenceMs } from './exchange.ts'
 
 /** Connections to one worker, as far as requests need them. */
 export interface WorkerConnections {
+  /** Which they have; null where there is none. */
+  readonly protocol?: 'HTTP/2' | 'HTTP/1.1' | null
   dispatch(request: WorkerRequest, handler: Dispatcher.DispatchHandler): unknown
   /** Resolves once what is under way has ended. */
   close(): Promise<void>
@@ -48,7 +50,6 @@ export class WorkerPool implements WorkerConnections {
     this.#limits = limits
   }
 
-  /** Which protocol its connections have; null where there is none. */
   get protocol(): 'HTTP/2' | 'HTTP/1.1' | null {
     if (this.#plain !== null) return 'HTTP/1.1'
     return this.#connections.length > 0 ? 'HTTP/2' : null

@@ -45,6 +45,8 @@ export interface WorkerRow {
   readonly outstanding: number
   /** Null where it gets no requests at all. */
   readonly breaker: string | null
+  /** Of its connections; null where it has none at the moment. */
+  readonly protocol: string | null
   readonly quarantine: string | null
   readonly operator: string | null
   readonly platform: string | null
@@ -131,6 +133,7 @@ const rowMembers = [
   'simulated',
   'outstanding',
   'breaker',
+  'protocol',
   'quarantine',
   'operator',
   'platform',
@@ -148,6 +151,7 @@ function rowOf(value: unknown, where: string): WorkerRow {
     simulated: shape.boolean(o.simulated, `${where}.simulated`),
     outstanding: shape.integer(o.outstanding, `${where}.outstanding`),
     breaker: shape.nullableString(o.breaker, `${where}.breaker`, 64),
+    protocol: shape.nullableString(o.protocol, `${where}.protocol`, 64),
     quarantine: shape.nullableString(o.quarantine, `${where}.quarantine`),
     operator: shape.nullableString(o.operator, `${where}.operator`, 256),
     platform: shape.nullableString(o.platform, `${where}.platform`, 256),

@@ -42,6 +42,7 @@ function rowOf(worker: AdmittedWorker, { routing }: Registry): WorkerRow {
     simulated: report.claims.simulated,
     outstanding: worker.load.outstanding,
     breaker: routing.breakerOf(worker),
+    protocol: worker.pool.protocol ?? null,
     // It may repeat what a worker said.
     quarantine: worker.quarantine?.slice(0, 1024) ?? null,
     operator: worker.party.operator,

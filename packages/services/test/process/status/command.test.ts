@@ -35,6 +35,7 @@ const row: WorkerRow = {
   simulated: true,
   outstanding: 5,
   breaker: 'closed',
+  protocol: 'HTTP/2',
   quarantine: null,
   operator: null,
   platform: null,
@@ -176,7 +177,7 @@ describe('veriteed workers', () => {
     const { url } = await operations([row, gone, { ...row, url: 'https://10.0.0.3:1', breaker: 'open' }])
     const { code, out } = await run(workers, ['--url', url])
     expect(code).toBe(0)
-    expect(out).toMatch(/^https:\/\/10\.0\.0\.1:21841 +serving SIMULATED +closed +5 +sha256:abababababab .*\(in 60 min\) +- +m, n$/m)
+    expect(out).toMatch(/^https:\/\/10\.0\.0\.1:21841 +serving SIMULATED +closed +HTTP\/2 +5 +sha256:abababababab .*\(in 60 min\) +- +m, n$/m)
     expect(out).toMatch(/^https:\/\/10\.0\.0\.2:21841 +quarantined SIMULATED +- /m)
     expect(out).toMatch(/^https:\/\/10\.0\.0\.3:1 +held back /m)
     expect(out).toMatch(/^QUARANTINED +REASON\nhttps:\/\/10\.0\.0\.2:21841 +policy_identity: not on the list$/m)
