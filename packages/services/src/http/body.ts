@@ -23,12 +23,14 @@ export async function readRequestBody(request: IncomingMessage, maxBytes: number
     holdBytes(request, part.length)
     parts.push(part)
   }
-  await readParts(request, take, (cause) => new HttpError(400, 'invalid_request_error', 'the request body broke off', { cause }))
+  await readParts(request, take, brokenOff)
   const [only] = parts
-  const body = parts.length === 1 && only !== undefined ? only : Buffer.concat(parts)
-  // The request, with the listeners that lead here, is there as long as its answer.
-  parts.length = 0
-  return body
+  return parts.length === 1 && only !== undefined ? only : Buffer.concat(parts)
+}
+
+// Not where the body is read: functions made there would lead to its parts, and this one is kept until the answer is over.
+function brokenOff(cause?: unknown): HttpError {
+  return new HttpError(400, 'invalid_request_error', 'the request body broke off', { cause })
 }
 
 function tooLarge(maxBytes: number): HttpError {

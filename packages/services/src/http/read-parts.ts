@@ -6,20 +6,23 @@ import type { IncomingMessage } from 'node:http'
  */
 export function readParts(request: IncomingMessage, take: (part: Buffer) => void, brokenOff: (cause?: unknown) => Error): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
+  // The request is there as long as its answer, and one of its listeners with it: nothing may lead from there to the content.
+  let taker: typeof take | null = take
   const taking = (part: Buffer): void => {
     try {
-      take(part)
+      taker?.(part)
     } catch (error) {
+      taker = null
       request.off('data', taking).pause()
       reject(error)
     }
   }
-  // The request is there as long as its answer: its listeners must lead to nothing of the content.
   const breakOff = (cause?: unknown): void => {
-    request.off('data', taking)
+    taker = null
     reject(brokenOff(cause))
   }
   const end = (): void => {
+    taker = null
     request.off('data', taking).off('close', breakOff)
     resolve()
   }

@@ -55,9 +55,14 @@ export async function openBody(
   const { binding, body } = line === 'demanded' || said !== undefined ? unbound(plain) : { binding: null, body: plain }
   const { responseNonce, keys } = answer
   // A getter here would give each exchange a shape of its own, which V8 makes and collects at the cost of a cipher.
-  const exchange: OpenedExchange = { enc: encHeader, responseNonce, receiptCredential: () => keys.receiptCredential, binding, wire }
+  const exchange: OpenedExchange = { enc: encHeader, responseNonce, receiptCredential: credentialOf(keys), binding, wire }
   keepExchange(request, exchange)
   return { exchange, body }
+}
+
+// Not where the body is opened: a function made there would lead to all of it, for as long as the exchange is kept.
+function credentialOf(keys: AnswerKeys): () => string {
+  return () => keys.receiptCredential
 }
 
 interface Answer {
