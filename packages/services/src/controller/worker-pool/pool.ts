@@ -38,6 +38,8 @@ export class WorkerPool implements WorkerConnections {
   #connections: Connection[] = []
   /** Of HTTP/1.1, for good: a worker that speaks another protocol has other keys. */
   #plain: Pool | null = null
+  /** The connection by which that was found out, until a request takes it. */
+  #spare: Socket | null = null
   #opening = 0
   /** What a connection took of late. */
   #each = 1
@@ -85,6 +87,7 @@ export class WorkerPool implements WorkerConnections {
     const error = new errors.ClientDestroyedError()
     this.#refuseAll(error)
     for (const connection of this.#connections) connection.destroy(error)
+    this.#spare?.destroy()
     await this.#plain?.destroy(error)
     this.#closed.resolve()
   }
@@ -149,9 +152,9 @@ export class WorkerPool implements WorkerConnections {
     this.#connect(true)(options, (error, socket) => {
       this.#opening--
       if (error !== null) this.#refuseAll(error)
-      else if (this.#closed !== null && this.#waiting.length === 0) socket.destroy()
+      else if ((this.#closed !== null && this.#waiting.length === 0) || this.#plain !== null) socket.destroy()
       else if ('alpnProtocol' in socket && socket.alpnProtocol === 'h2') this.#opened(socket)
-      else this.#plain ??= this.#plainPool(socket)
+      else this.#plain = this.#plainPool(socket)
       this.#changed()
     })
   }
@@ -161,9 +164,8 @@ export class WorkerPool implements WorkerConnections {
     this.#connections.push(connection)
   }
 
-  /** `first` is the connection that it has found out by. */
   #plainPool(first: Socket): Pool {
-    let spare: Socket | null = first
+    this.#spare = first
     const connect = this.#connect(false)
     return new Pool(this.#origin, {
       connections: this.#most,
@@ -171,8 +173,8 @@ export class WorkerPool implements WorkerConnections {
       bodyTimeout: silenceMs,
       allowH2: false,
       connect: (options, callback) => {
-        const socket = spare
-        spare = null
+        const socket = this.#spare
+        this.#spare = null
         if (socket === null || socket.destroyed) connect(options, callback)
         // undici takes it amiss where it is at once.
         else process.nextTick(callback, null, socket)
@@ -183,6 +185,7 @@ export class WorkerPool implements WorkerConnections {
   #finish(closed: PromiseWithResolvers<void>): void {
     for (const connection of this.#connections) if (!connection.leaving) connection.leave()
     if (this.#connections.length > 0 || this.#opening > 0) return
+    this.#spare?.destroy()
     if (this.#plain === null) closed.resolve()
     else this.#plain.close().then(closed.resolve, () => closed.resolve())
   }
