@@ -1,13 +1,22 @@
 import { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { fromHex, utf8 } from 'veritee/bytes'
+import { nodeTransport } from 'veritee/client'
+import { sealRequest } from 'veritee/ehbp'
 import { describe, expect, it } from 'vitest'
 import { AnswerKeys } from '../../src/enclave/runtime/ehbp/key-schedule.ts'
-import type { EhbpRecipient } from '../../src/enclave/runtime/ehbp/recipient.ts'
+import { createRecipient, type EhbpRecipient } from '../../src/enclave/runtime/ehbp/recipient.ts'
 import { sealResponse } from '../../src/enclave/runtime/ehbp/sealed-response.ts'
+import { readRequestBody } from '../../src/http/body.ts'
 import { expectOpened, expectSealed } from '../../src/http/ehbp/expect-sealed.ts'
+import { listen } from '../../src/http/listen.ts'
+import { send } from './sealing-client.ts'
 
 setFlagsFromString('--allow-natives-syntax')
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 /** Whether V8 would free it without going through its whole heap. */
 const young = new Function('object', 'return %InYoungGeneration(object)') as (object: unknown) => boolean
 
@@ -56,5 +65,33 @@ describe('what an encrypted request leaves behind', () => {
         return [...symbols(sealed), ...symbols(opened)]
       }),
     ).toEqual([true, true])
+  })
+})
+
+describe('what a request keeps until its answer is over', () => {
+  it.for([false, true])('nothing of a body that was read, encrypted: %s', async (encrypted) => {
+    const recipient = createRecipient(1)
+    const reading = Promise.withResolvers<{ readonly response: ServerResponse; readonly body: WeakRef<object> }>()
+    const listening = await listen({ host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false }, (asked, response) => {
+      if (encrypted) expectSealed(asked, response, recipient)
+      // Its memory: the opened body itself is a part of it.
+      readRequestBody(asked, 1000).then(({ buffer }) => reading.resolve({ response, body: new WeakRef(buffer) }), reading.reject)
+    })
+    const transport = nodeTransport(listening.url)
+    const target = { method: 'POST', model: null, path: '/', session_id: null }
+    const words = utf8('words that nobody keeps')
+    const sealed = await sealRequest({ publicKey: fromHex(recipient.publicKey), keysetDigest: '' }, target, words)
+    const answered = encrypted ? send(transport, sealed, '/') : transport.send({ method: 'POST', path: '/', headers: {}, body: words })
+    const { response, body } = await reading.promise
+    await expect
+      .poll(() => {
+        collectGarbage()
+        return body.deref() === undefined
+      })
+      .toBe(true)
+    response.end('x')
+    await answered
+    await transport.close()
+    await listening.close()
   })
 })

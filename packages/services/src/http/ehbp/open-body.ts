@@ -127,6 +127,8 @@ class Opening {
     if (answer === null) throw malformed('the encrypted body is empty')
     const [only] = this.#plain
     const plain = only !== undefined && this.#plain.length === 1 ? only : Buffer.concat(this.#plain)
+    // The request, with the listeners that lead here, is there as long as its answer.
+    this.#plain.length = 0
     const { responseHash } = answer
     const wire = this.#hash === null || responseHash === null ? null : { requestHash: `sha256:${this.#hash.digest('hex')}`, responseHash }
     return { plain, answer, wire }
