@@ -103,6 +103,19 @@ describe('limits', () => {
     expect(meters.take(key({ requests_per_minute: 1 }), 0, nothing)?.status).toBe(429)
     expect(meters.take(key({ requests_per_minute: 2 }), 0, nothing)).toBeNull()
   })
+
+  test('changed while answers are under way stay changed when those end, and give nothing back that was taken under others', () => {
+    const meters = new Meters(() => 0)
+    const [before, after] = [key({ tokens_per_minute: 1_000, requests_per_minute: 100 }), key({ tokens_per_minute: 10, requests_per_minute: 1 })]
+    for (let i = 0; i < 3; i++) expect(meters.take(before, 200, nothing)).toBeNull()
+    expect(meters.take(after, 10, nothing)).toBeNull()
+    meters.settle(before, 200, 0)
+    expect(meters.take(after, 1, nothing)).toMatchObject({ status: 429, type: 'requests' })
+    expect(meters.headers(after)['x-ratelimit-remaining-tokens']).toBe('0')
+    // What it used it has used now.
+    meters.settle(before, 200, 200)
+    expect(meters.headers(after)['x-ratelimit-reset-tokens']).toBe('120s')
+  })
 })
 
 describe('what was spent', () => {

@@ -66,11 +66,13 @@ export class Meters {
     return null
   }
 
-  /** What a request came to, in place of what was taken for it. */
-  settle(key: ApiKey, reserved: number, used: number): void {
-    const at = this.#seconds()
-    const meter = this.#of(key, at)
-    meter.tokens?.take(used - reserved, at)
+  /** What a request came to, in place of what was taken for it; `key` as it was then. */
+  settle({ id, limits }: ApiKey, reserved: number, used: number): void {
+    const meter = this.#meters.get(id)
+    if (meter === undefined) return
+    // Its limits may have been changed since, and stay so: from a bucket that began anew nothing was taken for this request.
+    const taken = meter.tokens?.limit === limits.tokens_per_minute ? reserved : 0
+    meter.tokens?.take(used - taken, this.#seconds())
     meter.reserved = Math.max(0, meter.reserved - reserved)
   }
 
