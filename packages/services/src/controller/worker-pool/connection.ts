@@ -9,9 +9,11 @@ export interface ConnectionLimits {
   /** Streams at a time. One connection takes 53 KB with TLS, and events of many streams come in one record; what is lost with it is all of them. */
   readonly streams: number
   readonly tickMs: number
+  /** In its life. There are numbers for a thousand times as many streams, and without one no request would ever go through. */
+  readonly requests: number
 }
 
-export const usualConnection: ConnectionLimits = { streams: 256, tickMs: 1000 }
+export const usualConnection: ConnectionLimits = { streams: 256, tickMs: 1000, requests: 1_000_000 }
 
 /**
  * What a worker may send on a stream that is not read, and so what this side may have to hold for each: 64 KiB, for 256 streams 16 MiB. Node gives the window of the connection back as bytes come, whether
@@ -45,6 +47,7 @@ export class Connection implements Carrier {
   readonly #socket: Socket
   readonly origin: URL
   readonly #most: number
+  #left: number
   readonly #tick: NodeJS.Timeout
   readonly #changed: () => void
   #limit: number | null = null
@@ -62,10 +65,11 @@ export class Connection implements Carrier {
   #unasked = 0
 
   /** `changed`: it takes requests, or more of them, or none any more. */
-  constructor(socket: Socket, origin: URL, { streams, tickMs }: ConnectionLimits, changed: () => void) {
+  constructor(socket: Socket, origin: URL, { streams, tickMs, requests }: ConnectionLimits, changed: () => void) {
     this.#socket = socket
     this.origin = origin
     this.#most = streams
+    this.#left = requests
     this.#changed = changed
     this.session = connect(origin, {
       createConnection: () => socket,
@@ -118,12 +122,13 @@ export class Connection implements Carrier {
     this.#exchanges.add(exchange)
     this.#open++
     this.#idle = 0
+    if (--this.#left === 0) this.leave()
   }
 
   /** No more requests; it ends with the last of those under way. */
   leave(): void {
     this.#leaving = true
-    if (!this.session.closed && !this.session.destroyed) this.session.close()
+    this.#closeIfOver()
     this.#changed()
   }
 
@@ -145,8 +150,14 @@ export class Connection implements Carrier {
     else this.#release(1)
   }
 
+  /** Not before: Node refuses by itself what was given to it a moment ago. */
+  #closeIfOver(): void {
+    if (this.#leaving && this.#open === 0 && !this.session.closed && !this.session.destroyed) this.session.close()
+  }
+
   #release(streams: number): void {
     this.#open -= streams
+    this.#closeIfOver()
     this.#changed()
   }
 

@@ -251,6 +251,16 @@ describe('connections of HTTP/2 that end', () => {
     await expect.poll(() => serving.sockets.open.size).toBe(0)
   })
 
+  test('a pool that closes at once after it was asked has sent what it was asked', async () => {
+    const serving = await serveHttp2((stream, path) => whole(stream, path))
+    const pool = poolTo(serving)
+    await ask(pool, post('/'))
+    const last = ask(pool, post('/last'))
+    const closed = pool.close()
+    expect((await last).text).toBe('/last')
+    await closed
+  })
+
   test('a pool that is destroyed ends what is under way and what waits', async () => {
     const serving = await serveHttp2((stream) => stream.respond({ ':status': 200 }), { settings: { maxConcurrentStreams: 1 } })
     const pool = poolTo(serving, 1)
@@ -274,6 +284,16 @@ describe('connections of HTTP/2 that end', () => {
     expect((await Promise.allSettled(reads)).map(({ status }) => status)).toEqual(Array(10).fill('rejected'))
     expect((await ask(pool, post('/quick'))).text).toBe('x')
     expect(serving.sockets.all).toBe(2)
+  })
+
+  test('one that has carried as many requests as it may makes room for another, and its last answers come', async () => {
+    const serving = await serveHttp2((stream, path) => whole(stream, path))
+    const pool = poolTo(serving, 64, { requests: 10 })
+    await ask(pool, post('/'))
+    const answers = await Promise.all(Array.from({ length: 24 }, (_, i) => ask(pool, post(`/${i}`))))
+    expect(answers.map(({ text }) => text)).toEqual(answers.map((_, i) => `/${i}`))
+    expect(serving.sockets.all).toBe(3)
+    await expect.poll(() => serving.sockets.open.size).toBe(1)
   })
 
   test('one that is idle for long is closed from here', async () => {
