@@ -208,6 +208,29 @@ describe('what was spent', () => {
     for (const one of [a, b, c]) one.stop()
   })
 
+  test('is told whole by whoever ends, also what was counted while a round was under way', async () => {
+    const now = (): Date => new Date('2026-05-15T00:00:00Z')
+    const shared = sharedStore()
+    const archive = await shared.archive()
+    const a = await Spending.open({ rows: archive.authority, now, everyMs: 1_000_000 })
+    const written = Promise.withResolvers<void>()
+    const raise = archive.authority.raise.bind(archive.authority)
+    archive.authority.raise = async (...rows) => {
+      await written.promise
+      await raise(...rows)
+    }
+    a.add('k', { requests: 1, tokens: 1 })
+    const round = a.sync()
+    a.add('k', { requests: 1, tokens: 9 })
+    const last = a.sync()
+    written.resolve()
+    await Promise.all([round, last])
+    a.stop()
+    const b = await open(shared, now)
+    expect(b.of('k')).toEqual({ requests: 2, tokens: 10 })
+    b.stop()
+  })
+
   test('S3: rows put back or changed that were seen are noticed within fifteen rounds, and rows that were hidden are found', async () => {
     const now = (): Date => new Date('2026-05-15T00:00:00Z')
     const shared = sharedStore()

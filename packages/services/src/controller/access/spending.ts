@@ -81,9 +81,9 @@ export class Spending {
     return others === undefined ? own : [...others.values()].reduce(sum, own)
   }
 
-  /** Tells the others, and asks them. Rounds do not overlap. Throws what the store throws; what could not be told is told the next time. */
+  /** Tells the others all that was counted until now, and asks them. Rounds do not overlap. Throws what the store throws; what could not be told is told the next time. */
   sync(): Promise<void> {
-    return this.#syncs.now()
+    return this.#syncs.anew()
   }
 
   stop(): void {
