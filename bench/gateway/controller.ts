@@ -1,10 +1,11 @@
 // Ours, with everything on: the controller as it is, with one admitted worker, receipts in a file.
 import { connect } from 'node:net'
 import { join } from 'node:path'
-import type { buildConnector } from 'undici'
+import { type buildConnector, Pool } from 'undici'
 import { createSimPlatform } from 'veritee/attestation/sim'
 import { openAccessControl } from '../../packages/services/src/controller/access/index.ts'
 import { createController } from '../../packages/services/src/controller/controller.ts'
+import { ByKind, plainAtOnce } from '../../packages/services/src/controller/worker-pool/by-kind.ts'
 import { WorkerPool } from '../../packages/services/src/controller/worker-pool/pool.ts'
 import { simulatedEnclave } from '../../packages/services/src/demo/measure.ts'
 import { policyRules } from '../../packages/services/src/enclave/runtime/admission/rules.ts'
@@ -65,7 +66,10 @@ async function start({ worker, tls, directory, keys = false }: ControllerOrder):
     ...(access !== null && { access: access.access }),
   })
   const admitted = await controller.registry.admit(`https://127.0.0.1:${worker.tlsPort}`, worker.keysetDigest)
-  if (!tls) admitted.pool = new WorkerPool(`http://127.0.0.1:${worker.plainHttp2Port}`, 1028, () => plainHttp2)
+  if (!tls) {
+    const streams = new WorkerPool(`http://127.0.0.1:${worker.plainHttp2Port}`, 1028, () => plainHttp2)
+    admitted.pool = new ByKind(streams, new Pool(`http://127.0.0.1:${worker.plainPort}`, { connections: plainAtOnce, allowH2: false }))
+  }
   const bind = { host: '127.0.0.1', port: 0, simulated: true, apiKeys: false }
   const { port } = await listen({ ...bind, tls: tls ? controller.identity.tls : null }, controller.api)
   process.on('message', () => {

@@ -27,6 +27,8 @@ export interface WorkerRequest {
   readonly body: Uint8Array | null
   /** How long it may take to begin to answer. Without it, as long as the pool allows. */
   readonly headersTimeout?: number
+  /** Its answer comes in one piece, not as a stream: see `worker-pool/by-kind.ts`. */
+  readonly plain?: boolean
 }
 
 /**

@@ -113,7 +113,7 @@ async function attempt(
   try {
     const plain = { 'content-type': 'application/json', 'x-veritee-nonce': upstreamNonce, te: acceptsTrailers.te }
     const headers = request.traceparent === null ? plain : { ...plain, traceparent: request.traceparent }
-    const sent = { method: 'POST', path: request.endpoint, headers, body: content.forwarded, headersTimeout } as const
+    const sent = { method: 'POST', path: request.endpoint, headers, body: content.forwarded, headersTimeout, plain: !asksStream } as const
     const answer = await callWorker(worker.pool, sent, signal)
     const served = { lease, answer, upstreamNonce, began, refusal: null }
     if (answer.statusCode === 200) {

@@ -7,7 +7,7 @@ import { Cancellation } from '../../../src/controller/cancellation.ts'
 import { keyedConnector, type TlsKey } from '../../../src/controller/pinned-pool.ts'
 import { callWorker, readWhole, type WorkerAnswer, type WorkerRequest } from '../../../src/controller/worker-answer.ts'
 import { type ConnectionLimits, usualConnection } from '../../../src/controller/worker-pool/connection.ts'
-import { WorkerPool } from '../../../src/controller/worker-pool/pool.ts'
+import { type WorkerConnections, WorkerPool } from '../../../src/controller/worker-pool/pool.ts'
 
 export interface Party extends TlsKey {
   readonly spki: string
@@ -97,12 +97,15 @@ export const post = (path: string, body: Uint8Array = Buffer.from('{}'), more: P
   ...more,
 })
 
-export function begin(pool: WorkerPool, request: WorkerRequest, signal = new Cancellation()): Promise<WorkerAnswer> {
+export function begin(pool: WorkerConnections, request: WorkerRequest, signal = new Cancellation()): Promise<WorkerAnswer> {
   return callWorker(pool, request, signal)
 }
 
 /** Text and trailers of a whole answer. */
-export async function ask(pool: WorkerPool, request: WorkerRequest): Promise<{ status: number; text: string; trailers: Record<string, unknown> }> {
+export async function ask(
+  pool: WorkerConnections,
+  request: WorkerRequest,
+): Promise<{ status: number; text: string; trailers: Record<string, unknown> }> {
   const answer = await begin(pool, request)
   const { bytes, trailers } = await readWhole(answer, 1 << 26)
   return { status: answer.statusCode, text: bytes.toString('latin1'), trailers: Object.fromEntries(Object.entries(trailers)) }
