@@ -17,14 +17,11 @@ export const ofStrangers: Settings = {
 /**
  * One who has shown a key that counts here carries the requests of many: as many as an engine has places and queue for, and some more, since a stream that is refused counts against
  * the connection of all others. What nobody has read yet is 64 MiB at most, on one of a handful of connections; a body that is read counts where all bodies do.
+ *
+ * The window of the connection stays as it begins, 64 KiB for what is on its way here over all streams; Node opens it again for every byte that has come, read or not. Node reads nothing from a connection while it has a
+ * write under way, and its clients neither: where bodies and answers fill what both kernels hold, both wait for each other until one gives up. So little fits in, and whoever sends it reads on.
  */
 export const ofTrusted: Settings = { ...ofStrangers, maxConcurrentStreams: 256, initialWindowSize: 1 << 18 }
-
-/**
- * Of all streams of a trusted connection together. Node opens it again for every byte that has come, read or not, so that no stream can use it up for others: it bounds what
- * is on its way, and 64 KiB there would be 1.3 MB/s over 50 ms.
- */
-export const trustedWindow = 1 << 20
 
 /** So many at once, then so many a second. */
 export interface Rate {
@@ -52,10 +49,10 @@ export const sessionLimits: Pick<
   'maxSessionMemory' | 'maxSessionInvalidFrames' | 'maxSessionRejectedStreams' | 'streamResetBurst' | 'streamResetRate' | 'maxHeaderListPairs'
 > = {
   /**
-   * In MB. Counts what waits to be sent, of which a stream has 64 KiB and a last event; 256 of them have to fit, for beyond it new streams are refused, and the connection ends after
-   * some. A stranger's four never come near it.
+   * In MB. Counts what waits to be sent, and plain answers wait as a whole, each up to 64 MB of embeddings; beyond it new streams are refused, and the connection ends after some. So it is no
+   * bound that an honest connection comes near; what is held is bounded by requests at a time.
    */
-  maxSessionMemory: 64,
+  maxSessionMemory: 16_384,
   /** Frames against the protocol, and empty ones, in the life of a connection. */
   maxSessionInvalidFrames: 100,
   /** One after the other. */

@@ -1,6 +1,6 @@
 import { constants, type Http2SecureServer, type ServerHttp2Session } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
-import { controlFrames, ofStrangers, ofTrusted, partingMs, type Rate, strangersResets, trustedWindow } from './limits.ts'
+import { controlFrames, ofStrangers, ofTrusted, partingMs, type Rate, strangersResets } from './limits.ts'
 import { setConnection } from './messages.ts'
 
 export interface SessionTimes {
@@ -38,16 +38,11 @@ export function guardSessions(server: Http2SecureServer, trusts: Trusts, { heade
     const end = (): void => part(session, socket)
     let idle = setTimeout(end, headersMs)
     let open = 0
-    let trusted = false
-    const trust = (): void => {
-      trusted = trusts({ socket })
-      if (trusted) session.setLocalWindowSize(trustedWindow)
-    }
+    let trusted = trusts({ socket })
     const cutWhereNone = (allowance: Allowance): void => {
       if (!allowance.take()) session.destroy(new Error('too much of what costs more than it is'), constants.NGHTTP2_ENHANCE_YOUR_CALM)
     }
     const resets = new Allowance(strangersResets)
-    trust()
     session.prependListener('stream', (stream) => {
       setConnection(stream, carrier)
       if (open++ === 0) clearTimeout(idle)
@@ -58,7 +53,7 @@ export function guardSessions(server: Http2SecureServer, trusts: Trusts, { heade
         if (open === 0 && !socket.destroyed) idle = setTimeout(end, keepAliveMs)
       })
       if (trusted || session.destroyed) return
-      trust()
+      trusted = trusts({ socket })
       if (trusted) session.settings(ofTrusted)
     })
     const frames = new Allowance(controlFrames)

@@ -479,6 +479,29 @@ test('S22: an answer that has ended is not held for ever, over a window that doe
   await expectOthersServed(service)
 }, 30_000)
 
+describe('S19: a connection that many share', () => {
+  test('S19: has no wider window than what kernels hold: with both of Node in the middle of a write, neither would ever read again', async () => {
+    const held = await holding({ trusts: () => true })
+    const raw = await rawConnection(held.service)
+    raw.send(settingsAck, headersOf(1, now), ping)
+    await expect.poll(() => [raw.of(type.headers).length, raw.of(type.ping).length]).toEqual([1, 1])
+    expect(raw.of(type.window)).toEqual([])
+  })
+
+  test('S19: takes requests while large answers wait on it', async () => {
+    const service = await startService(
+      (request, response) => (request.url === '/now' ? sendJson(response, '{}') : response.end(Buffer.alloc(40_000_000))),
+      { trusts: () => true },
+    )
+    const raw = await rawConnection(service)
+    raw.send(settingsAck, headersOf(1, getFields), headersOf(3, getFields), headersOf(5, getFields))
+    await expect.poll(() => raw.of(type.headers).length).toBe(3)
+    raw.send(headersOf(7, now))
+    await expect.poll(() => raw.of(type.headers).map(({ stream }) => stream)).toEqual([1, 3, 5, 7])
+    expect(raw.resets()).toEqual([])
+  })
+})
+
 describe('S22: what never ends', () => {
   const short = { headersMs: 300, requestMs: 300, keepAliveMs: 300 }
 
