@@ -1,3 +1,4 @@
+import { type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import tls from 'node:tls'
 import { setFlagsFromString } from 'node:v8'
@@ -70,6 +71,38 @@ test('of a request whose answer has begun its content is let go of', async () =>
     })
     .toBeUndefined()
   open.close()
+})
+
+test('of one that is encrypted to the worker the body is let go of, too', async () => {
+  routed = await startRouted(network, { workers: 1 })
+  const [worker] = routed.workers
+  if (worker === undefined) throw new Error('no worker')
+  worker.behaviour = (_, response) => {
+    response.writeHead(200, { 'ehbp-response-nonce': '00'.repeat(32) })
+    response.flushHeaders()
+  }
+  const { pool, session } = worker.admitted
+  const dispatch = pool.dispatch.bind(pool)
+  let sent: WeakRef<object> | undefined
+  pool.dispatch = (request, handler) => {
+    if (request.body !== null) sent = new WeakRef(request.body.buffer)
+    return dispatch(request, handler)
+  }
+  const headers = { 'ehbp-encapsulated-key': '00'.repeat(32), 'x-veritee-session': session.id }
+  const asked = request(new URL('/v1/chat/completions', routed.url), { method: 'POST', headers })
+  const answered = Promise.withResolvers<IncomingMessage>()
+  asked.once('response', answered.resolve).once('error', answered.reject)
+  // Of more parts than one, which are put together.
+  asked.end(Buffer.alloc(300_000))
+  const answer = await answered.promise
+  expect([answer.statusCode, sent !== undefined]).toEqual([200, true])
+  await expect
+    .poll(() => {
+      collectGarbage()
+      return sent?.deref() === undefined
+    })
+    .toBe(true)
+  answer.destroy()
 })
 
 test('connections to a worker have one TLS context between them', async () => {

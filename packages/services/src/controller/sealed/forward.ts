@@ -1,18 +1,17 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ehbpHeaders } from 'veritee/ehbp'
-import type { PendingReceipt } from '../../enclave/runtime/ledger.ts'
 import { HttpError } from '../../http/errors.ts'
 import { SlowReader } from '../../http/slow-reader.ts'
 import type { CancelSignal } from '../cancellation.ts'
 import type { ForwardDeps } from '../forward.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
 import { bodyHash, digestOf } from '../relay.ts'
-import { type Outcome, withTurn } from '../stages/exchange.ts'
+import { type Outcome, type Turn, withTurn } from '../stages/exchange.ts'
 import { told } from '../upstream.ts'
 import { readWhole, type WorkerAnswer } from '../worker-answer.ts'
 import { OpaqueRecord, unstated } from './record.ts'
-import { type OpaqueRequest, opaqueHead, readOpaque, sendOpaque } from './send.ts'
+import { type OpaqueAnswer, type OpaqueRequest, opaqueHead, readOpaque, sendOpaque } from './send.ts'
 import { checkStatement, type StatementCheck } from './statement.ts'
 
 /** Of one encrypted answer, whatever it holds. */
@@ -25,10 +24,23 @@ const maxAnswerBytes = 256 << 20
 export function forwardSealed(endpoint: string, deps: ForwardDeps, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
   const { registry } = deps
   return withTurn(deps, incoming, response, async ({ receipt, signal, admit }) => {
-    const request = await readOpaque(endpoint, incoming)
-    if (admit !== null) await admit(modelsOf(registry, request), request.body.length, null)
-    return await relayTo(registry, request, signal, receipt, response)
+    const { request, sent } = await begin(endpoint, registry, incoming, signal, admit)
+    return await relayTo(registry, new OpaqueRecord(request, receipt), sent, response)
   })
+}
+
+/** Reads a request, asks who may, and sends it on. The body ends with this: an answer may take long. */
+async function begin(
+  endpoint: string,
+  registry: Registry,
+  incoming: IncomingMessage,
+  signal: CancelSignal,
+  admit: Turn['admit'],
+): Promise<{ readonly request: OpaqueRequest; readonly sent: OpaqueAnswer | HttpError }> {
+  const read = await readOpaque(endpoint, incoming)
+  const { request } = read
+  if (admit !== null) await admit(modelsOf(registry, request), request.bytes, null)
+  return { request, sent: await sendOpaque(registry, read, signal) }
 }
 
 /** Whose use is asked for: that of the one model of the worker, or of whichever it likes. */
@@ -37,21 +49,13 @@ function modelsOf({ routing }: Registry, { sessionId }: OpaqueRequest): string {
   return models.length === 1 && models[0] !== undefined ? models[0].name : '*'
 }
 
-async function relayTo(
-  registry: Registry,
-  request: OpaqueRequest,
-  signal: CancelSignal,
-  receipt: PendingReceipt,
-  response: ServerResponse,
-): Promise<Outcome> {
-  const sent = await sendOpaque(registry, request, signal)
-  const record = new OpaqueRecord(request, receipt)
+async function relayTo(registry: Registry, record: OpaqueRecord, sent: OpaqueAnswer | HttpError, response: ServerResponse): Promise<Outcome> {
   if (sent instanceof HttpError) return await record.refuse(sent, null, response)
   const { worker, answer } = sent
   try {
     if (answer.headers[ehbpHeaders.responseNonce] === undefined) return await relayPlain(registry, record, worker, answer, response)
     const { status, headers } = opaqueHead(answer)
-    response.writeHead(status, { ...headers, 'x-receipt-id': receipt.id, 'cache-control': 'no-store' })
+    response.writeHead(status, { ...headers, 'x-receipt-id': record.receipt.id, 'cache-control': 'no-store' })
     // Whatever comes of it, the requester knows where to find the receipt.
     response.flushHeaders()
     const relayed = await relayBody(answer, response)
@@ -107,11 +111,11 @@ async function relayBody(answer: WorkerAnswer, response: ServerResponse): Promis
 async function checkWorker(
   registry: Registry,
   worker: AdmittedWorker,
-  { request, requestHash }: OpaqueRecord,
+  { request }: OpaqueRecord,
   receiptId: string,
   { hash, complete }: RelayedBytes,
 ): Promise<StatementCheck> {
-  const { enc, clientNonce, sessionId } = request
+  const { enc, clientNonce, sessionId, hash: requestHash } = request
   const check = await checkStatement(worker, { receiptId, enc, clientNonce, sessionId, requestHash, responseHash: complete ? hash : null })
   const { result } = check.event
   if (result !== 'match')

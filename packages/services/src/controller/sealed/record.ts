@@ -25,17 +25,15 @@ export function unstated(status: number): ReceiptEvent {
 export class OpaqueRecord {
   readonly request: OpaqueRequest
   readonly receipt: PendingReceipt
-  readonly requestHash: string
 
   constructor(request: OpaqueRequest, receipt: PendingReceipt) {
     this.request = request
     this.receipt = receipt
-    this.requestHash = bodyHash(request.body)
   }
 
   async sign(worker: AdmittedWorker, facts: OpaqueFacts): Promise<void> {
     const events: ReceiptEvent[] = [
-      { type: 'request.forwarded', body_hash: this.requestHash },
+      { type: 'request.forwarded', body_hash: this.request.hash },
       { type: 'upstream.verified', result: 'verified', required: true, model_id: '', session_id: worker.session.id },
       facts.upstream,
     ]
@@ -73,7 +71,7 @@ export class OpaqueRecord {
       // Its stream is not known here, and proofs about it are for the requester alone.
       ...(stated !== null && { upstream: { text: stated, events: null, prefixProof: () => Promise.reject(new TypeError('no stream is known')) } }),
       events: [
-        { type: 'request.received', body_hash: this.requestHash },
+        { type: 'request.received', body_hash: this.request.hash },
         { type: 'veritee.request', client_nonce: clientNonce },
         { type: 'veritee.opaque', extension: 'veritee.ehbp.v1', session_id: sessionId, enc },
         ...upstream,

@@ -9,26 +9,35 @@ import { HttpError } from '../../http/errors.ts'
 import { type Span, spanOf, traceparentFor } from '../../http/trace-context.ts'
 import type { CancelSignal } from '../cancellation.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
+import { bodyHash } from '../relay.ts'
 import { turnedAway } from '../stages/turned-away.ts'
 import { callWorker, type WorkerAnswer, type WorkerRequest } from '../worker-answer.ts'
 
-/** An encrypted request for the worker of a session, which this controller cannot read. */
+/** What is kept of an encrypted request for the worker of a session, which this controller cannot read, until its answer is over. It does not lead to the body. */
 export interface OpaqueRequest {
   readonly path: string
   readonly sessionId: string
   readonly enc: string
   readonly clientNonce: string | null
-  readonly body: Uint8Array
+  /** Of the body as it came, and goes on. */
+  readonly hash: string
+  readonly bytes: number
   /** See `InferenceRequest`. */
   readonly traceparent: string | null
   readonly span: Span | undefined
+}
+
+/** A request that was read and not yet sent, with its body. */
+export interface ReadOpaque {
+  readonly request: OpaqueRequest
+  readonly body: Uint8Array
 }
 
 /** Frames have a length and a tag each, and before the body stands a line. */
 const maxWireBytes = requestLimits.maxLength + 4096 + 65_536 * 20
 
 /** Throws 400 for headers of another form, and what reading a body throws. */
-export async function readOpaque(path: string, incoming: IncomingMessage): Promise<OpaqueRequest> {
+export async function readOpaque(path: string, incoming: IncomingMessage): Promise<ReadOpaque> {
   const sessionId = sessionHeader(incoming)
   const enc = incoming.headers[ehbpHeaders.encapsulatedKey]
   if (sessionId === null)
@@ -38,7 +47,8 @@ export async function readOpaque(path: string, incoming: IncomingMessage): Promi
       param: ehbpHeaders.encapsulatedKey,
     })
   const traced = { traceparent: traceparentFor(incoming), span: spanOf(incoming) }
-  return { path, sessionId, enc, clientNonce: nonceHeader(incoming), body: await readRequestBody(incoming, maxWireBytes), ...traced }
+  const body = await readRequestBody(incoming, maxWireBytes)
+  return { request: { path, sessionId, enc, clientNonce: nonceHeader(incoming), hash: bodyHash(body), bytes: body.length, ...traced }, body }
 }
 
 /** An answer that has begun. Whoever holds it calls `end` when it is over. */
@@ -52,7 +62,7 @@ export interface OpaqueAnswer {
  * Sends it to the worker of the session it names, and to no other: nobody else could read it. Gives the refusal of aci/1 section 5.3 where that worker may not serve now,
  * 429 where it has as many requests as it may have, and 503 where it does not answer. Throws what `signal` gives as its reason.
  */
-export async function sendOpaque(registry: Registry, request: OpaqueRequest, signal: CancelSignal): Promise<OpaqueAnswer | HttpError> {
+export async function sendOpaque(registry: Registry, { request, body }: ReadOpaque, signal: CancelSignal): Promise<OpaqueAnswer | HttpError> {
   const { routing } = registry
   const hold = routing.takeSession(request.sessionId)
   if (hold === 'unpinned') return new HttpError(412, 'session_not_accepted', 'the worker of this session cannot serve now')
@@ -74,7 +84,7 @@ export async function sendOpaque(registry: Registry, request: OpaqueRequest, sig
         ...(request.clientNonce === null ? {} : { [ehbpHeaders.nonce]: request.clientNonce }),
         ...(request.traceparent === null ? {} : { traceparent: request.traceparent }),
       },
-      body: request.body,
+      body,
       // Whether it streams is not to be seen: a plain answer comes when it is whole.
       headersTimeout: routing.limits.answerMs,
     }
