@@ -3,7 +3,7 @@ import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tl
 import { buildConnector, Pool } from 'undici'
 import { spkiOf } from 'veritee/client'
 import { fail } from 'veritee/errors'
-import { ByKind, plainAtOnce } from './worker-pool/by-kind.ts'
+import { ByKind } from './worker-pool/by-kind.ts'
 import { silenceMs } from './worker-pool/exchange.ts'
 import { WorkerPool } from './worker-pool/pool.ts'
 
@@ -61,8 +61,8 @@ export function pinnedPool(origin: string, spkiSha256: string, connections = 102
   return new Pool(origin, { connections, headersTimeout: silenceMs, bodyTimeout: silenceMs, allowH2: false, connect })
 }
 
-/** Connections to one worker that all end in the TLS key its evidence binds, for so many requests at a time; plain answers of HTTP/1.1 are some more. */
+/** Connections to one worker that all end in the TLS key its evidence binds, for so many requests at a time. */
 export function pinnedWorker(origin: string, spkiSha256: string, requests: number, own: TlsKey | null = null): ByKind {
   const streams = new WorkerPool(origin, requests, (http2) => keyedConnector(own, () => spkiSha256, http2))
-  return new ByKind(streams, pinnedPool(origin, spkiSha256, plainAtOnce, own))
+  return new ByKind(streams, pinnedPool(origin, spkiSha256, requests, own))
 }

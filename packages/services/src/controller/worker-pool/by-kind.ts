@@ -6,8 +6,13 @@ import type { WorkerConnections, WorkerPool } from './pool.ts'
 export const plainAtOnce = 64
 
 /**
+ * The longest body that goes over a connection of others. What waits to be sent counts there, 64 MB at most, beyond which Node refuses the answers of all; 256 of these are half of it. And no upload keeps what is short waiting.
+ */
+export const mostShared = 131_072
+
+/**
  * Connections to one worker: plain answers have each one of HTTP/1.1, which Node reads with less CPU; streams share those of {@link WorkerPool}, whose events then come many at a time. Plain answers beyond {@link plainAtOnce} go with the
- * streams, so a burst of them opens no more. Both end in the same key.
+ * streams, so a burst of them opens no more; requests beyond {@link mostShared} never do. Both end in the same key.
  */
 export class ByKind implements WorkerConnections {
   readonly #streams: WorkerPool
@@ -25,7 +30,8 @@ export class ByKind implements WorkerConnections {
   }
 
   dispatch(request: WorkerRequest, handler: Dispatcher.DispatchHandler): void {
-    if (request.plain !== true || this.#open >= plainAtOnce) {
+    const shares = request.body === null || request.body.length <= mostShared
+    if (shares && (request.plain !== true || this.#open >= plainAtOnce)) {
       this.#streams.dispatch(request, handler)
       return
     }

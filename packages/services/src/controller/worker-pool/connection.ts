@@ -39,7 +39,7 @@ const framePart = 64
 const perStream = 2 * headerBytes + 2 * streamWindow
 
 /**
- * A connection of HTTP/2. It takes requests once the worker has said how many it takes. Where the worker sends what no answer needs, is silent, or breaks the protocol, the connection ends, and with it all that is
+ * A connection of HTTP/2. It takes requests once the worker has said how many it takes, and has confirmed what this side takes: Node holds headers to no length before. Where the worker sends what no answer needs, is silent, or breaks the protocol, the connection ends, and with it all that is
  * under way on it; nothing is ever sent again from here, whatever the worker says that it has not begun.
  */
 export class Connection implements Carrier {
@@ -51,6 +51,7 @@ export class Connection implements Carrier {
   readonly #tick: NodeJS.Timeout
   readonly #changed: () => void
   #limit: number | null = null
+  #confirmed = false
   #leaving = false
   readonly #exchanges = new LinkedList<Exchange>()
   #open = 0
@@ -82,6 +83,10 @@ export class Connection implements Carrier {
       this.#limit = maxConcurrentStreams
       changed()
     })
+    this.session.once('localSettings', () => {
+      this.#confirmed = true
+      changed()
+    })
     this.session.on('goaway', () => this.leave())
     this.session.on('error', () => this.leave())
     this.session.on('frameError', () => this.leave())
@@ -91,12 +96,13 @@ export class Connection implements Carrier {
 
   /** Whether it takes requests now. */
   get takes(): boolean {
-    return !this.#leaving && this.#open < this.most
+    // It tells of its end only when its socket has closed.
+    return !this.#leaving && !this.session.destroyed && this.#open < this.most
   }
 
-  /** Whether the worker has said how many it takes. */
+  /** Whether the worker has said how many it takes, and what this side takes holds. */
   get known(): boolean {
-    return this.#limit !== null
+    return this.#confirmed && this.#limit !== null
   }
 
   /** Whether it takes no more requests, ever. */
@@ -106,7 +112,7 @@ export class Connection implements Carrier {
 
   /** Requests that it takes at a time. */
   get most(): number {
-    return Math.min(this.#limit ?? 0, this.#most)
+    return this.#confirmed ? Math.min(this.#limit ?? 0, this.#most) : 0
   }
 
   get open(): number {
@@ -206,8 +212,7 @@ export class Connection implements Carrier {
     else if (this.#asked !== null && ++this.#asked > answerWithin) this.destroy(new errors.SocketError('the worker is silent'))
     else if (this.#open === 0) {
       this.#idle++
-      if (this.#limit === null && this.#idle > answerWithin)
-        this.destroy(new errors.SocketError('the worker does not say how many requests it takes'))
+      if (!this.known && this.#idle > answerWithin) this.destroy(new errors.SocketError('the worker does not say how many requests it takes'))
       else if (this.#idle > idleAfter) this.leave()
     } else if (this.#silent > askAfter && this.#asked === null) this.#ask(() => undefined)
   }

@@ -2,7 +2,7 @@ import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Stream } from 
 import { afterEach, expect, test } from 'vitest'
 import { Cancellation } from '../../../src/controller/cancellation.ts'
 import { pinnedWorker } from '../../../src/controller/pinned-pool.ts'
-import { plainAtOnce } from '../../../src/controller/worker-pool/by-kind.ts'
+import { mostShared, plainAtOnce } from '../../../src/controller/worker-pool/by-kind.ts'
 import { ask, begin, closeAll, party, post, type Serving, serveHttp2 } from './fake-worker.ts'
 
 afterEach(closeAll)
@@ -94,4 +94,20 @@ test('closing lets what is under way end, on both', async () => {
   expect((await Promise.all(answers)).map(({ text }) => text)).toEqual(['HTTP/1.1', 'HTTP/2'])
   await closed
   await expect(ask(pool, plain('/'))).rejects.toThrow()
+})
+
+test('S19: large bodies share no connection, however many there are: answers over HTTP/2 come while they wait', async () => {
+  const { serving, waiting, asked } = await both()
+  const pool = pinnedWorker(serving.url, serving.own.spki, 1028)
+  try {
+    const large = [...Array<number>(plainAtOnce + 2).fill(mostShared + 1), 30_000_000, 30_000_000, 30_000_000]
+    const uploads = large.map((length) => ask(pool, post('/wait', Buffer.alloc(length))))
+    await expect.poll(() => waiting.length).toBe(large.length)
+    for (let i = 0; i < 3; i++) expect((await ask(pool, post('/', Buffer.alloc(mostShared)))).text).toBe('HTTP/2')
+    expect(asked).toEqual({ 'HTTP/1.1': large.length, 'HTTP/2': 3 })
+    for (const end of waiting) end()
+    expect((await Promise.all(uploads)).map(({ text }) => text)).toEqual(large.map(() => 'HTTP/1.1'))
+  } finally {
+    await pool.destroy()
+  }
 })

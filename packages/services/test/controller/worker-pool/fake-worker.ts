@@ -134,10 +134,11 @@ export function field(name: string, value: string): Buffer {
 
 const preface = 24
 
-/** A worker that sends frames as it likes: `asked` is called with each stream on which a request has ended, `begun` with each connection. */
+/** A worker that sends frames as it likes: `asked` is called with each stream on which a request has ended, `begun` with each connection. It confirms SETTINGS unless told not to. */
 export async function serveFrames(
   asked: (socket: TLSSocket, stream: number) => void,
   begun: (socket: TLSSocket) => void = (socket) => socket.write(frame(types.settings, 0, 0)),
+  confirms = true,
 ): Promise<Serving> {
   return serveTls(['h2'], (socket) => {
     let held = Buffer.alloc(0)
@@ -154,7 +155,7 @@ export async function serveFrames(
         const [, , , type, flag] = held
         const stream = held.readUInt32BE(5)
         held = held.subarray(9 + length)
-        if (type === types.settings && flag === 0) socket.write(frame(types.settings, flags.ack, 0))
+        if (type === types.settings && flag === 0 && confirms) socket.write(frame(types.settings, flags.ack, 0))
         else if ((type === types.headers || type === types.data) && ((flag ?? 0) & flags.end) !== 0) asked(socket, stream)
       }
     })

@@ -179,6 +179,14 @@ describe('S22: a connection of HTTP/2 that is none', () => {
     await expect.poll(() => serving.sockets.open.size).toBe(0)
   })
 
+  test('a worker that does not confirm how long headers may be gets no request, and is given up', async () => {
+    let asked = 0
+    const serving = await serveFrames(() => asked++, undefined, false)
+    await expect(ask(poolTo(serving, 64, { tickMs: 5 }), post('/'))).rejects.toThrow()
+    await expect.poll(() => serving.sockets.open.size).toBe(0)
+    expect([asked, serving.sockets.all]).toEqual([0, 1])
+  })
+
   test('a window of 0: the request waits no longer than its answer may take to begin', async () => {
     const serving = await serveHttp2(() => undefined, { settings: { initialWindowSize: 0 } })
     await expect(ask(poolTo(serving), post('/', Buffer.alloc(1000), { headersTimeout: 100 }))).rejects.toThrow('Headers Timeout Error')
