@@ -231,6 +231,18 @@ describe('what was spent', () => {
     b.stop()
   })
 
+  test('counts for every key, also where there are more rows than are read at a time', async () => {
+    const now = (): Date => new Date('2026-05-15T00:00:00Z')
+    const shared = sharedStore()
+    const keys = Array.from({ length: 66_000 }, (_, i) => `key_${(i * 65_000).toString(16).padStart(8, '0').padEnd(16, '0')}`)
+    const a = await open(shared, now)
+    for (const one of keys) a.add(one, { requests: 1, tokens: 1 })
+    await a.sync()
+    const b = await open(shared, now)
+    expect(keys.filter((one) => b.of(one).tokens !== 1).length).toBe(0)
+    for (const one of [a, b]) one.stop()
+  })
+
   test('S3: rows put back or changed that were seen are noticed within fifteen rounds, and rows that were hidden are found', async () => {
     const now = (): Date => new Date('2026-05-15T00:00:00Z')
     const shared = sharedStore()

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { type Json, jcs, parseJson, Shape } from 'veritee/bytes'
-import type { AuthorityRows } from '../../enclave/runtime/authority.ts'
+import type { Authority, AuthorityRows } from '../../enclave/runtime/authority.ts'
+import type { KnownRows } from '../../store/authority-store.ts'
 import { Rounds } from '../rounds.ts'
 
 /** What a key has used in one month, as one replica or all of them count it. */
@@ -19,6 +20,7 @@ export interface SpendingOptions {
 }
 
 const table = 'spending'
+/** Read at a time. */
 const maxRows = 65_536
 /** How many rounds pass between two looks at everything that others have used; in between only where there were requests of our own, and at what is new. */
 const wholeRounds = 15
@@ -117,11 +119,11 @@ export class Spending {
   async #read(tell: boolean, whole: boolean): Promise<void> {
     const known = whole ? new Map<string, number>() : new Map(this.#seen).set(this.#replica, Number.MAX_SAFE_INTEGER)
     const month = this.#month
-    const rows = await this.#options.rows.list(table, `${month}/`, maxRows, known)
+    const rows = await this.#list(`${month}/`, known)
     // Meanwhile a month may have ended, and what was used in it no longer counts.
     if (month !== this.#month) return
     const seen = new Map(this.#seen)
-    for (const [name, { content, version }] of rows) {
+    for (const [name, { content, version }] of rows.flatMap((some) => [...some])) {
       const [, key = '', replica = ''] = name.split('/')
       if (replica === this.#replica) continue
       const used = parseSpent(content)
@@ -134,6 +136,16 @@ export class Spending {
       seen.set(replica, Math.max(version, seen.get(replica) ?? 0))
     }
     this.#seen = seen
+  }
+
+  /** Each process writes rows of its own, so with thousands of keys some starts a month make more than are read at a time; then they are read by the first digit of a key's id. */
+  async #list(prefix: string, known: KnownRows): Promise<readonly ReadonlyMap<string, Authority>[]> {
+    const { rows } = this.#options
+    const first = await rows.list(table, prefix, maxRows, known)
+    if (first.size < maxRows) return [first]
+    const parts: ReadonlyMap<string, Authority>[] = []
+    for (const digit of '0123456789abcdef') parts.push(await rows.list(table, `${prefix}key_${digit}`, maxRows, known))
+    return parts
   }
 
   /** A new month begins with nothing used. */
