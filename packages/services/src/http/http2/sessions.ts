@@ -21,7 +21,7 @@ const self = Symbol('self')
 type Known = TLSSocket & { [self]?: TLSSocket }
 
 /**
- * What Node's server of HTTP/2 does not do for its connections: those of strangers have few streams, and those that are trusted more, from their first SETTINGS on where that is known then.
+ * What Node's server of HTTP/2 does not do for its connections: those of strangers have few streams, and those that are trusted more, from their first SETTINGS on where that is known then, as long as that lasts.
  * One over which no request comes is ended, whatever else comes over it; one that sends without end what costs more than it is, is cut.
  */
 export function guardSessions(server: Http2SecureServer, trusts: Trusts, { headersMs, keepAliveMs, takenMs }: SessionTimes): void {
@@ -52,9 +52,12 @@ export function guardSessions(server: Http2SecureServer, trusts: Trusts, { heade
         // Also where the session has ended: its socket waits for the other side to take what was sent before.
         if (open === 0 && !socket.destroyed) idle = setTimeout(end, keepAliveMs)
       })
-      if (trusted || session.destroyed) return
+      if (session.destroyed) return
+      const before = trusted
       trusted = trusts({ socket })
-      if (trusted) session.settings(ofTrusted)
+      if (trusted && !before) session.settings(ofTrusted)
+      // It keeps what it was given, so it ends with what is under way; the next one is a stranger's.
+      if (before && !trusted) session.close()
     })
     const frames = new Allowance(controlFrames)
     session.on('ping', () => cutWhereNone(frames))

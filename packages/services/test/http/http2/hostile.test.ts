@@ -479,6 +479,23 @@ test('S22: an answer that has ended is not held for ever, over a window that doe
   await expectOthersServed(service)
 }, 30_000)
 
+test('S13: a connection whose key no longer counts ends with what is under way on it, and the next one is a stranger`s', async () => {
+  let trusted = true
+  const held = await holding({ trusts: () => trusted })
+  const raw = await rawConnection(held.service)
+  raw.send(settingsAck, headersOf(1, getFields), headersOf(3, now))
+  await expect.poll(() => raw.of(type.headers).length).toBe(1)
+  expect(raw.goaway()).toBe(null)
+  trusted = false
+  raw.send(headersOf(5, now))
+  await expect.poll(() => [raw.of(type.headers).length, raw.goaway(), raw.closed]).toEqual([2, code.none, false])
+  for (const answer of held.answers) answer()
+  await expect.poll(() => [raw.of(type.headers).map(({ stream }) => stream), raw.closed]).toEqual([[3, 5, 1], true])
+  const next = await rawConnection(held.service)
+  const few = Buffer.concat([Buffer.from([0, constants.NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS]), number32(ofStrangers.maxConcurrentStreams ?? 0)])
+  await expect.poll(() => next.of(type.settings)[0]?.payload.includes(few)).toBe(true)
+})
+
 describe('S19: a connection that many share', () => {
   test('S19: has no wider window than what kernels hold: with both of Node in the middle of a write, neither would ever read again', async () => {
     const held = await holding({ trusts: () => true })
