@@ -31,10 +31,11 @@ export class SealedStatements {
           throw error
         })
         // The last bytes of the answer go out after this.
-        wire.responseHash.then(
-          (responseHash) => resolve(stated(identity, exchange, { receiptId: receipt.id, clear, text, facts, ...wire, responseHash })),
-          () => resolve(null),
+        const statement = wire.responseHash.then((responseHash) =>
+          stated(identity, exchange, { receiptId: receipt.id, clear, text, facts, ...wire, responseHash }),
         )
+        // Also where it cannot be signed: nobody waits here who could be told.
+        resolve(statement.catch(() => null))
         return text
       },
       abandon: () => {
