@@ -10,7 +10,7 @@ import { type Ban, Bans } from './admission/bans.ts'
 import { challengeTransport } from './admission/challenge-transport.ts'
 import { judgeAgain, judgeParty, type Party } from './admission/judge.ts'
 import { Tenants } from './admission/tenants.ts'
-import { Cancellation } from './cancellation.ts'
+import { Cancellation, type CancelSignal } from './cancellation.ts'
 import { pinnedWorker, type TlsKey } from './pinned-pool.ts'
 import { Roster } from './roster.ts'
 import { Router } from './routing/router.ts'
@@ -150,7 +150,11 @@ export class Registry {
     const { held: releases } = rules.releases
     const transport = challengeTransport(origin, this.#options.ownTls?.() ?? null)
     // Whoever drips bytes would hold a place among the admissions for ever.
-    const deadline = setTimeout(() => transport.close(), admissionMs)
+    const late = new Cancellation()
+    const deadline = setTimeout(() => {
+      transport.close()
+      late.abort(new Error(`the admission took longer than ${admissionMs} ms`))
+    }, admissionMs)
     try {
       const service = await connect(transport, {
         policy,
@@ -177,7 +181,7 @@ export class Registry {
         party = await judgeAgain(newer, service.report, operatorSignature, now())
         digest = newer.manifest?.digest
       }
-      if (claimed.hinted === true) await demandServes(openPool(origin, spkiOf(session)), origin)
+      if (claimed.hinted === true) await demandServes(openPool(origin, spkiOf(session)), origin, late)
       // Nothing is awaited from here on: what is found now holds when the worker enters.
       const barred = this.#bans.against(party, keysetDigest)
       if (barred !== null) throw fail('worker_quarantined', barred)
@@ -370,9 +374,9 @@ function spkiOf(session: AdmittedWorker['session']): string {
 }
 
 /** A worker that serves verified controllers only says so on every answer. Throws `controller_not_verified`, and what the connection throws. Closes the pool. */
-async function demandServes(pool: WorkerConnections, origin: string): Promise<void> {
+async function demandServes(pool: WorkerConnections, origin: string, signal: CancelSignal): Promise<void> {
   try {
-    const answer = await callWorker(pool, { method: 'GET', path: '/healthz', headers: {}, body: null }, new Cancellation())
+    const answer = await callWorker(pool, { method: 'GET', path: '/healthz', headers: {}, body: null }, signal)
     await readWhole(answer, maxHealthBytes)
     if (answer.headers[unverifiedHeader] !== undefined)
       throw fail('controller_not_verified', `the worker at ${origin} has not verified this controller; it does so when it registers here`)

@@ -152,6 +152,25 @@ describe('S22: admission cannot be used up', () => {
     await drip.close()
   })
 
+  test('nor does a hinted worker that drips when it is asked whether it serves', async () => {
+    let asked = 0
+    const drip = await listen(
+      { host: '127.0.0.1', port: 0, tls: network.worker.worker.identity.tls, simulated: true, apiKeys: false },
+      (incoming: IncomingMessage, response: ServerResponse) => {
+        if (incoming.url !== '/healthz') return network.worker.worker.handler(incoming, response)
+        asked++
+        const timer = setInterval(() => response.write(' '), 50)
+        response.once('close', () => clearInterval(timer))
+      },
+    )
+    const registry = new Registry({ rules: rulesOf(network), now, allowLoopback: true, admissionMs: 4000 })
+    const { keysetDigest } = network.worker.worker.identity
+    await expect(registry.admit(drip.url, keysetDigest, { hinted: true })).rejects.toMatchObject({ code: 'service_unavailable' })
+    expect(asked).toBe(1)
+    await registry.close()
+    await drip.close()
+  })
+
   test.for([
     ['https://127.1', 'https://127.0.0.1'],
     ['https://2130706433', 'https://127.0.0.1'],
