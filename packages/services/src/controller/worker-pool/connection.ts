@@ -28,7 +28,8 @@ const headerFields = 64
 /** In ticks. A worker that is silent is asked whether it is there, and has so long to answer; time in which this process does nothing else does not count. */
 const askAfter = 5
 const answerWithin = 10
-/** Shorter than workers wait, so that no request crosses the end of its connection. */
+/** Shorter than workers wait for a first request and for the next one, so that none crosses the end of its connection. */
+const unusedAfter = 8
 const idleAfter = 30
 /** Workers take ten such questions a second. */
 const questionMs = 150
@@ -55,6 +56,7 @@ export class Connection implements Carrier {
   #leaving = false
   readonly #exchanges = new LinkedList<Exchange>()
   #open = 0
+  #used = false
   #idle = 0
   #silent = 0
   /** Ticks since the worker was asked whether it is there; null while it need not answer. */
@@ -127,6 +129,7 @@ export class Connection implements Carrier {
     if (!exchange.send(this)) return
     this.#exchanges.add(exchange)
     this.#open++
+    this.#used = true
     this.#idle = 0
     if (--this.#left === 0) this.leave()
   }
@@ -213,7 +216,7 @@ export class Connection implements Carrier {
     else if (this.#open === 0) {
       this.#idle++
       if (!this.known && this.#idle > answerWithin) this.destroy(new errors.SocketError('the worker does not say how many requests it takes'))
-      else if (this.#idle > idleAfter) this.leave()
+      else if (this.#idle > (this.#used ? idleAfter : unusedAfter)) this.leave()
     } else if (this.#silent > askAfter && this.#asked === null) this.#ask(() => undefined)
   }
 
