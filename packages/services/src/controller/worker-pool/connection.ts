@@ -50,6 +50,8 @@ export class Connection implements Carrier {
   readonly #most: number
   #left: number
   readonly #tick: NodeJS.Timeout
+  readonly #tickMs: number
+  #looked = performance.now()
   readonly #changed: () => void
   #limit: number | null = null
   #confirmed = false
@@ -74,6 +76,7 @@ export class Connection implements Carrier {
     this.#most = streams
     this.#left = requests
     this.#changed = changed
+    this.#tickMs = tickMs
     this.session = connect(origin, {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: streamWindow, maxHeaderListSize: headerBytes },
@@ -203,8 +206,10 @@ export class Connection implements Carrier {
       return
     }
     const now = performance.now()
+    const stood = Math.max(0, now - this.#looked - 2 * this.#tickMs)
+    this.#looked = now
     this.#exchanges.find((exchange) => {
-      exchange.look(now)
+      exchange.look(now, stood)
       return false
     })
     const { bytesRead } = this.#socket

@@ -159,8 +159,9 @@ export class Exchange extends Linked implements Dispatcher.DispatchController {
     this.#trailers = {}
   }
 
-  /** Gives it up where it is late, by the time that it is. */
-  look(now: number): void {
+  /** Gives it up where it is late, by the time that it is. So long this process `stood` still: what has come meanwhile has not been read. */
+  look(now: number, stood: number): void {
+    this.#until += stood
     if (this.#heard || this.paused) {
       this.#heard = false
       this.#until = now + silenceMs

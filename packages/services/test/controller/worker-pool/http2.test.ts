@@ -1,10 +1,11 @@
 import type { ServerHttp2Stream } from 'node:http2'
 import { errors } from 'undici'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { Cancellation } from '../../../src/controller/cancellation.ts'
 import { ask, begin, closeAll, flags, frame, get, ok, party, poolTo, post, serveFrames, serveHttp2, serveTls, types } from './fake-worker.ts'
 
 afterEach(closeAll)
+afterEach(() => vi.restoreAllMocks())
 
 function whole(stream: ServerHttp2Stream, text: string, trailers: Record<string, string> = {}): void {
   stream.respond({ ':status': 200 }, { waitForTrailers: true })
@@ -211,6 +212,24 @@ describe('an answer over HTTP/2', () => {
     await expect.poll(() => seen).toEqual(['/late', '/late 8'])
     expect((await ask(pool, post('/quick'))).text).toBe('x')
     expect(seen[2]).toBe('/quick')
+  })
+
+  test('time in which this process stands still is not the worker`s: an answer that came meanwhile is whole', async () => {
+    let stood = 0
+    const now = performance.now.bind(performance)
+    vi.spyOn(performance, 'now').mockImplementation(() => now() + stood)
+    const held: ServerHttp2Stream[] = []
+    const serving = await serveHttp2((stream) => void held.push(stream))
+    const pool = poolTo(serving, 64, { tickMs: 50 })
+    const answer = ask(pool, post('/', Buffer.from('x'), { headersTimeout: 30_000 }))
+    await expect.poll(() => held.length).toBe(1)
+    for (let i = 0; i < 5; i++) {
+      stood += 10_000
+      // A tick has seen it.
+      await new Promise((resolve) => setTimeout(resolve, 150))
+    }
+    for (const stream of held) whole(stream, 'x')
+    expect((await answer).text).toBe('x')
   })
 
   test('one that comes before the worker has taken the request is whole, and the rest of the request is not sent', async () => {
