@@ -5,9 +5,7 @@ import type { WorkerConnections, WorkerPool } from './pool.ts'
 /** Plain answers at a time that have connections of their own; each takes some 53 KB. */
 export const plainAtOnce = 64
 
-/**
- * The longest body that goes over a connection of others. What waits to be sent counts there, 64 MB at most, beyond which Node refuses the answers of all; 256 of these are half of it. And no upload keeps what is short waiting.
- */
+/** The longest body that goes over a connection of others: uploads keep nothing waiting that is short. */
 export const mostShared = 131_072
 
 /**

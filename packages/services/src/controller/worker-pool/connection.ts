@@ -25,6 +25,12 @@ const connectionWindow = 1_048_576
 const headerBytes = 16_384
 const headerFields = 64
 
+/**
+ * In MB: none. Node counts there what is to be sent, also where that was given up with its stream, for as long as the connection lives; at the bound it refuses every answer. Bodies are bounded by requests at a time,
+ * headers by the two numbers above.
+ */
+const noSessionMemory = 1_000_000_000
+
 /** In ticks. A worker that is silent is asked whether it is there, and has so long to answer; time in which this process does nothing else does not count. */
 const askAfter = 5
 const answerWithin = 10
@@ -81,7 +87,7 @@ export class Connection implements Carrier {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: streamWindow, maxHeaderListSize: headerBytes },
       maxHeaderListPairs: headerFields,
-      maxSessionMemory: 64,
+      maxSessionMemory: noSessionMemory,
     })
     this.session.on('connect', () => this.session.setLocalWindowSize(connectionWindow))
     this.session.on('remoteSettings', ({ maxConcurrentStreams = 0 }) => {

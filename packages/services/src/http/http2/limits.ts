@@ -49,10 +49,10 @@ export const sessionLimits: Pick<
   'maxSessionMemory' | 'maxSessionInvalidFrames' | 'maxSessionRejectedStreams' | 'streamResetBurst' | 'streamResetRate' | 'maxHeaderListPairs'
 > = {
   /**
-   * In MB. Counts what waits to be sent, and plain answers wait as a whole, each up to 64 MB of embeddings; beyond it new streams are refused, and the connection ends after some. So it is no
-   * bound that an honest connection comes near; what is held is bounded by requests at a time.
+   * In MB: none. Counts what waits to be sent, and plain answers wait as a whole, each up to 64 MB of embeddings; what was given up with its stream Node counts for as long as the connection
+   * lives. At the bound new streams are refused, and the connection ends after some. What is held is bounded by streams at a time.
    */
-  maxSessionMemory: 16_384,
+  maxSessionMemory: 1_000_000_000,
   /** Frames against the protocol, and empty ones, in the life of a connection. */
   maxSessionInvalidFrames: 100,
   /** One after the other. */

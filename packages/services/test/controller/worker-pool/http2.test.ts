@@ -214,6 +214,25 @@ describe('an answer over HTTP/2', () => {
     expect(seen[2]).toBe('/quick')
   })
 
+  test('S19: bodies that are given up, by who asked or since the answer was there before, take nothing from those that come after', async () => {
+    const serving = await serveHttp2((stream, path) => path !== '/up' && whole(stream, 'x'), {
+      settings: { initialWindowSize: 1000, maxConcurrentStreams: 256 },
+    })
+    const pool = poolTo(serving)
+    const body = Buffer.alloc(131_072)
+    for (let i = 0; i < 300; i++) expect((await ask(pool, post('/early', body))).text).toBe('x')
+    for (let i = 0; i < 10; i++) {
+      const leaving = new Cancellation()
+      const left = Array.from({ length: 30 }, () => begin(pool, post('/up', body), leaving))
+      // Those before it have been sent as far as they can be.
+      await ask(pool, get('/quick'))
+      leaving.abort(new Error('left'))
+      await Promise.allSettled(left)
+    }
+    expect((await ask(pool, get('/quick'))).text).toBe('x')
+    expect(serving.sockets.all).toBe(1)
+  })
+
   test('time in which this process stands still is not the worker`s: an answer that came meanwhile is whole', async () => {
     let stood = 0
     const now = performance.now.bind(performance)

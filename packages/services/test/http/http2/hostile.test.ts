@@ -517,6 +517,22 @@ describe('S19: a connection that many share', () => {
     await expect.poll(() => raw.of(type.headers).map(({ stream }) => stream)).toEqual([1, 3, 5, 7])
     expect(raw.resets()).toEqual([])
   })
+
+  test('S19: takes requests after many answers of others were given up', async () => {
+    const service = await startService(
+      (request, response) => (request.url === '/now' ? sendJson(response, '{}') : response.end(Buffer.alloc(5_000_000))),
+      { trusts: () => true },
+    )
+    const raw = await rawConnection(service, { first: settings([4, 0]) })
+    for (let i = 0; i < 20; i++) {
+      raw.send(headersOf(odd(i), getFields))
+      await expect.poll(() => raw.of(type.headers).length, { interval: 1 }).toBe(i + 1)
+      raw.send(resetOf(i))
+    }
+    raw.send(headersOf(odd(20), now), frame(type.window, flag.none, odd(20), number32(1000)))
+    await expect.poll(() => raw.of(type.data).map(({ stream }) => stream)).toContain(odd(20))
+    expect(raw.resets()).toEqual([])
+  })
 })
 
 describe('S22: what never ends', () => {
