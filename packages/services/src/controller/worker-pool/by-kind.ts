@@ -34,7 +34,7 @@ export class ByKind implements WorkerConnections {
       return
     }
     this.#open++
-    this.#plain.dispatch(request, new Counted(handler, this.#ended))
+    this.#plain.dispatch(shares ? request : lettingGo(request), new Counted(handler, this.#ended))
   }
 
   async close(): Promise<void> {
@@ -48,6 +48,19 @@ export class ByKind implements WorkerConnections {
   readonly #ended = (): void => {
     this.#open--
   }
+}
+
+/** The same with a body that is given away once: undici keeps bytes until the answer is over, which may be long. */
+function lettingGo(request: WorkerRequest): Dispatcher.DispatchOptions {
+  const length = request.body?.length ?? 0
+  let left: Uint8Array | null = request.body
+  const next = async (): Promise<IteratorResult<Uint8Array>> => {
+    const value = left
+    left = null
+    return value === null ? { done: true, value: undefined } : { done: false, value }
+  }
+  const body = { [Symbol.asyncIterator]: () => ({ next }) }
+  return { ...request, headers: { ...request.headers, 'content-length': String(length) }, body: body as never }
 }
 
 /** Tells when an answer has ended, in one way or the other. */

@@ -105,6 +105,8 @@ test('S19: large bodies share no connection, however many there are: answers ove
     await expect.poll(() => waiting.length).toBe(large.length)
     for (let i = 0; i < 3; i++) expect((await ask(pool, post('/', Buffer.alloc(mostShared)))).text).toBe('HTTP/2')
     expect(asked).toEqual({ 'HTTP/1.1': large.length, 'HTTP/2': 3 })
+    // One that is answered before it has been taken.
+    expect((await ask(pool, post('/', Buffer.alloc(30_000_000)))).text).toBe('HTTP/1.1')
     for (const end of waiting) end()
     expect((await Promise.all(uploads)).map(({ text }) => text)).toEqual(large.map(() => 'HTTP/1.1'))
   } finally {
