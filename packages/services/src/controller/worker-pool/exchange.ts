@@ -150,13 +150,25 @@ export class Exchange extends Linked implements Dispatcher.DispatchController {
   }
 
   closed(): void {
-    if (!this.#over) this.fail(broken())
+    if (!this.#over && !this.#hadCome()) this.fail(broken())
     this.#carrier?.closed(this, this.#reset)
     // V8 makes a function that Node's streams are given among its old objects, so that a stream is kept until the whole heap is gone through, and whatever it leads to.
     this.#stream = null
     this.#carrier = null
     this.#handler = {}
     this.#trailers = {}
+  }
+
+  /** An answer whose reader has paused, and of which all had come before its connection ended: he gets the rest as one part. */
+  #hadCome(): boolean {
+    const stream = this.#stream
+    if (!this.#began || stream?.[whole] !== true) return false
+    const rest: Buffer | null = stream.read()
+    if (rest !== null) this.#handler.onResponseData?.(this, rest)
+    // He may have given up at that.
+    if (!this.#over) this.#handler.onResponseEnd?.(this, this.#trailers)
+    this.#over = true
+    return true
   }
 
   /** Gives it up where it is late, by the time that it is. So long this process `stood` still: what has come meanwhile has not been read. */
@@ -208,7 +220,8 @@ function onEnd(this: Stream): void {
 }
 
 function onError(this: Stream, error: Error): void {
-  this[of]?.fail(new errors.SocketError(error.message))
+  // Else what comes of it is known when it is closed.
+  if (this[whole] !== true) this[of]?.fail(new errors.SocketError(error.message))
 }
 
 function onClose(this: Stream): void {

@@ -2,7 +2,7 @@ import type { ServerHttp2Stream } from 'node:http2'
 import { errors } from 'undici'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { Cancellation } from '../../../src/controller/cancellation.ts'
-import { ask, begin, closeAll, flags, frame, get, ok, party, poolTo, post, serveFrames, serveHttp2, serveTls, types } from './fake-worker.ts'
+import { ask, begin, closeAll, field, flags, frame, get, ok, party, poolTo, post, serveFrames, serveHttp2, serveTls, types } from './fake-worker.ts'
 
 afterEach(closeAll)
 afterEach(() => vi.restoreAllMocks())
@@ -127,6 +127,33 @@ describe('an answer over HTTP/2', () => {
       )
     })
     expect([length, paused > 1, trailers['x-end']]).toEqual([60_000, true, '1'])
+  })
+
+  test.for(['without an error', 'with one'])('that had come before its connection ended, %s, is whole for a reader who had paused', async (how) => {
+    const all = Buffer.from(Array.from({ length: 60_000 }, (_, i) => i % 251))
+    const serving = await serveFrames((socket, stream) => {
+      socket.write(frame(types.headers, flags.endHeaders, stream, ok))
+      for (let at = 0; at < all.length; at += 5000) socket.write(frame(types.data, 0, stream, all.subarray(at, at + 5000)))
+      socket.write(frame(types.headers, flags.endHeaders | flags.end, stream, field('x-end', '1')))
+    })
+    const pool = poolTo(serving)
+    const answer = await begin(pool, post('/'))
+    const parts: Buffer[] = []
+    const read = answer.read((part) => {
+      parts.push(part)
+      answer.pause()
+    })
+    // Everything has come when another request is answered.
+    await ask(pool, get('/'))
+    for (const socket of serving.sockets.open) {
+      // What is no frame breaks the session off.
+      if (how === 'with one') socket.write(Buffer.alloc(1000, 0xff))
+      else socket.destroy()
+    }
+    await expect.poll(() => pool.connections).toBe(0)
+    answer.resume()
+    expect((await read)['x-end']).toBe('1')
+    expect(Buffer.concat(parts).equals(all)).toBe(true)
   })
 
   test('a reader that takes nothing slows its own stream down, and holds up no other, however many there are', async () => {
