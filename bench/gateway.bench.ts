@@ -9,11 +9,11 @@ import type { Figure } from './run.ts'
 
 /** What one run measures; a test uses smaller ones. */
 const sizes: Sizes = {
-  warmUp: 3,
-  warmUpRequests: 2500,
+  warmUp: 4,
+  warmUpRequests: 5000,
   rounds: 7,
-  pairRounds: 23,
-  requests: 320,
+  pairRounds: 13,
+  requests: 1000,
   alone: 60,
   concurrency: 32,
   shortStream: 8,

@@ -5,13 +5,13 @@ import { cpuMicroseconds, type NodeProgram, type Program, residentMb, startNode 
 import type { WorkerOrder, WorkerReady } from './worker.ts'
 
 export interface Sizes {
-  /** Rounds that are not counted, and plain requests in each of them: V8 goes on compiling, on other threads, for some six thousand of a controller's. */
+  /** Rounds that are not counted, and plain requests in each of them: V8 goes on compiling, on other threads, for up to twenty thousand of a controller's. */
   readonly warmUp: number
   readonly warmUpRequests: number
   readonly rounds: number
   /** Further rounds of those whose ratio has a target: how many there are decides how far that may be off by chance. */
   readonly pairRounds: number
-  /** Plain requests in a round, over all connections. */
+  /** Plain requests in a round, over all connections. Each contestant rests for some ten seconds between two rounds; what comes first after that is dearer. */
   readonly requests: number
   /** And one after the other. */
   readonly alone: number
@@ -46,9 +46,11 @@ export interface Result {
 export const compared = ['', ', TLS', ', TLS, EHBP'].map((suffix) => ({
   suffix,
   ours: `controller${suffix}`,
+  /** The same with what the passthrough has nothing of: it is compared all the same, and has no target. */
+  withKeys: `controller with API keys and limits${suffix}`,
   theirs: `passthrough with proofs${suffix}`,
 }))
-const comparedNames = new Set(compared.flatMap(({ ours, theirs }) => [ours, theirs]))
+const comparedNames = new Set(compared.flatMap(({ ours, withKeys, theirs }) => [ours, withKeys, theirs]))
 
 type Load = NodeProgram<LoadOrder, LoadDone>
 

@@ -51,6 +51,11 @@ function targets(of: (name: string) => Tally | undefined): Figure[] {
       figures.push({ name: `${column}: ${what}, times the passthrough`, value: mean, unit: 'ratio', target: null })
       figures.push({ name: `${column}: ${what}, give or take (95 %)`, value: within, unit: 'ratio', target: null })
       figures.push({ name: `${column}: 1.15 over it`, value: 1.15 / mean, unit: 'ratio', target: 1 })
+      const withKeys = of(names.withKeys)
+      if (withKeys === undefined) continue
+      const { mean: more, within: giveOrTake } = ratioOf(pick(withKeys), pick(theirs))
+      figures.push({ name: `${column}, with API keys and limits: ${what}, times the passthrough`, value: more, unit: 'ratio', target: null })
+      figures.push({ name: `${column}, with API keys and limits: ${what}, give or take (95 %)`, value: giveOrTake, unit: 'ratio', target: null })
     }
     figures.push({ name: `${column}: 150 MB over memory with streams open`, value: 150 / ours.openMb, unit: 'ratio', target: 1 })
   }

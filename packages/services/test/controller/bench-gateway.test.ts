@@ -42,6 +42,7 @@ test('the benchmark of the gateway runs: a worker without a model whose receipts
     expect(of('controller, TLS: a request')).toBeGreaterThan(0)
     expect(of('proofs, TLS: a request, give or take (95 %)')).toBeGreaterThanOrEqual(0)
     expect(of('proofs, TLS: a request, times the passthrough')).toBeGreaterThan(0)
+    expect(of('proofs, TLS, with API keys and limits: a request, times the passthrough')).toBeGreaterThan(0)
     expect(of('proofs, TLS, EHBP: a request, times the passthrough')).toBeGreaterThan(0)
     expect(of('proofs, TLS, EHBP: an event, times the passthrough')).toBeDefined()
     expect(of('controller, TLS: in memory, streams open')).toBeGreaterThan(10)
