@@ -1,5 +1,6 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { mkdtemp, rm } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
 import type { IncomingHttpHeaders } from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -29,18 +30,25 @@ const texts: string[] = []
 const running: Running[] = []
 let worker: Running
 let front: Running
-/** Headers of what came to the worker's endpoint: it alone speaks HTTP/2 here. */
+/** Headers of what came to the worker's endpoint, over HTTP/1.1 or HTTP/2: it alone has TLS here. */
 const seen: IncomingHttpHeaders[] = []
 const onRequest = (message: unknown): void => {
+  const { request } = message as { readonly request: IncomingMessage }
+  if (request.method === 'POST' && 'encrypted' in request.socket) seen.push(request.headers)
+}
+const onStream = (message: unknown): void => {
   const { headers } = message as { readonly headers: IncomingHttpHeaders }
   if (headers[':method'] === 'POST') seen.push(headers)
 }
-const channel = 'http2.server.stream.start'
+const channels = [
+  ['http.server.request.start', onRequest],
+  ['http2.server.stream.start', onStream],
+] as const
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'veritee-logs-'))
   collector = await startCollector()
-  subscribe(channel, onRequest)
+  for (const [channel, listener] of channels) subscribe(channel, listener)
   const now = (): Date => new Date()
   const report = (role: string) => {
     const json = createLog({ format: 'json', role, write: (line) => void written.push(line), now })
@@ -63,7 +71,7 @@ beforeAll(async () => {
   while ((await ask({ method: 'GET', path: '/readyz' })).status !== 200) await new Promise((resolve) => setTimeout(resolve, 20))
 })
 afterAll(async () => {
-  unsubscribe(channel, onRequest)
+  for (const [channel, listener] of channels) unsubscribe(channel, listener)
   for (const one of running.reverse()) await one.close()
   await collector.close()
   await rm(directory, { recursive: true, force: true })
@@ -89,27 +97,32 @@ const prompt = (more: object = {}): string =>
   JSON.stringify({ model: 'veritee-demo', messages: [{ role: 'user', content: marker }], max_tokens: 8, temperature: 0, ...more })
 
 describe('logs of requests', () => {
-  it('a line of the controller and one of the worker are spans of the trace that came, with the ids of receipt and session', async () => {
-    const body = chatBody('veritee-demo', 'Who are you?', { temperature: 0, maxTokens: 8 })
-    const answer = await post(body, { traceparent: `00-${trace}-${parent}-01`, tracestate: `vendor=${marker}`, baggage: `user=${marker}` })
-    expect(answer.status).toBe(200)
-    await expect.poll(() => finished('controller').length + finished('worker').length).toBe(2)
-    const [[of], [at]] = [finished('controller'), finished('worker')]
-    expect(of).toMatchObject({
-      ...{ level: 'info', http_route: '/v1/chat/completions', http_status: 200, outcome: 'answered', trace_id: trace, parent_span_id: parent },
-      ...{ receipt_id: answer.headers['x-receipt-id'], session_id: expect.stringMatching(/^[0-9a-f]{64}$/), duration_ms: expect.any(Number) },
-    })
-    expect(at).toMatchObject({ trace_id: trace, parent_span_id: of?.span_id, session_id: null, receipt_id: expect.stringMatching(/^rcpt-/) })
-    expect(at?.receipt_id).not.toBe(of?.receipt_id)
-    // Only the header with the ids goes on, and neither receipt knows of it.
-    expect(seen.at(-1)).toMatchObject({ traceparent: `00-${trace}-${String(of?.span_id)}-01` })
-    expect(Object.keys(seen.at(-1) ?? {}).filter((name) => name === 'tracestate' || name === 'baggage')).toEqual([])
-    const own = await ask({ method: 'GET', path: `/v1/aci/receipts/${String(of?.receipt_id)}` })
-    const upstream = await ask({ method: 'GET', path: `/v1/veritee/receipts/${String(of?.receipt_id)}/upstream` })
-    expect([own.status, upstream.status]).toEqual([200, 200])
-    for (const { text } of [own, upstream]) for (const id of [trace, parent, String(of?.span_id), String(at?.span_id)]) expect(text).not.toContain(id)
-    expect(own.text).toContain(String(of?.receipt_id))
-  })
+  it.for([false, true])(
+    'a line of the controller and one of the worker are spans of the trace that came, with the ids of receipt and session (stream: %s)',
+    async (stream) => {
+      const before = [finished('controller').length, finished('worker').length] as const
+      const body = prompt({ stream })
+      const answer = await post(body, { traceparent: `00-${trace}-${parent}-01`, tracestate: `vendor=${marker}`, baggage: `user=${marker}` })
+      expect(answer.status).toBe(200)
+      await expect.poll(() => [finished('controller').length, finished('worker').length]).toEqual(before.map((count) => count + 1))
+      const [of, at] = [finished('controller').at(-1), finished('worker').at(-1)]
+      expect(of).toMatchObject({
+        ...{ level: 'info', http_route: '/v1/chat/completions', http_status: 200, outcome: 'answered', trace_id: trace, parent_span_id: parent },
+        ...{ receipt_id: answer.headers['x-receipt-id'], session_id: expect.stringMatching(/^[0-9a-f]{64}$/), duration_ms: expect.any(Number) },
+      })
+      expect(at).toMatchObject({ trace_id: trace, parent_span_id: of?.span_id, session_id: null, receipt_id: expect.stringMatching(/^rcpt-/) })
+      expect(at?.receipt_id).not.toBe(of?.receipt_id)
+      // Only the header with the ids goes on, and neither receipt knows of it.
+      expect(seen.at(-1)).toMatchObject({ traceparent: `00-${trace}-${String(of?.span_id)}-01` })
+      expect(Object.keys(seen.at(-1) ?? {}).filter((name) => name === 'tracestate' || name === 'baggage')).toEqual([])
+      const own = await ask({ method: 'GET', path: `/v1/aci/receipts/${String(of?.receipt_id)}` })
+      const upstream = await ask({ method: 'GET', path: `/v1/veritee/receipts/${String(of?.receipt_id)}/upstream` })
+      expect([own.status, upstream.status]).toEqual([200, 200])
+      for (const { text } of [own, upstream])
+        for (const id of [trace, parent, String(of?.span_id), String(at?.span_id)]) expect(text).not.toContain(id)
+      expect(own.text).toContain(String(of?.receipt_id))
+    },
+  )
 
   it('S6: no prompt, answer, credential or anything else that a requester wrote is in a line, a figure or a status', async () => {
     const before = finished('controller').length
