@@ -150,7 +150,7 @@ export class TokenPurse {
 
   #poolOf({ report }: Service): { readonly terms: TokenKeyTerms; readonly pool: Pool } {
     const terms = issuedBy(report).keys.find(({ models }) => models === null)
-    if (terms === undefined) throw fail('access_tokens_unavailable', 'expected a service that issues access tokens for every model, found none')
+    if (terms === undefined) throw noTokens()
     const pool = this.#pools.get(terms.token_key_id) ?? { tokens: [], filling: null, isPlanned: false, isThrownAway: false, batch }
     keep(this.#pools, terms.token_key_id, pool, maxPools)
     return { terms, pool }
@@ -238,8 +238,12 @@ export class TokenPurse {
 /** Throws `access_tokens_unavailable` where the service issues none. */
 function issuedBy({ descriptor }: Service['report']): AccessTokenTerms {
   const terms = accessTokenTerms(descriptor)
-  if (terms === null) throw fail('access_tokens_unavailable', 'expected a service that issues access tokens, found none in its descriptor')
+  if (terms === null) throw noTokens()
   return terms
+}
+
+function noTokens(): Error {
+  return fail('access_tokens_unavailable', 'expected a service that issues access tokens, found none')
 }
 
 function bare({ headers }: Call): { readonly [name: string]: string } {
