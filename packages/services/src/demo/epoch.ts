@@ -23,7 +23,7 @@ import {
 import { type ReplayModel, replayWith } from '../replay/index.ts'
 import { auditProbe } from '../validator/audit/audit.ts'
 import { findFraud } from '../validator/audit/fraud.ts'
-import { type EncryptTo, openPath, type Path } from '../validator/audit/path.ts'
+import { openPath, type Path } from '../validator/audit/path.ts'
 import { type BeaconSource, localBeacon } from '../validator/epoch/beacon-source.ts'
 import { accusedOf, commitmentTo, concludeEpoch } from '../validator/epoch/conclude.ts'
 import { commitToEpoch, type EpochOptions, type EpochRecords, probeEpoch, runEpoch } from '../validator/epoch/run.ts'
@@ -47,6 +47,8 @@ import type { SimulatedMachine } from './system.ts'
 
 /** Probes of the epoch: more where a worker has got none, since nobody is pinned (rule S20). Those that were asked stay. */
 const probes = [10, 20, 40, 80, 160, 320]
+/** Some encrypt their bodies to one worker and so ask no other: where all did, others would never be asked. */
+const clients = 12
 const epoch = 0
 /** Which probes are canaries hangs on how many there are, and that is not known yet. */
 const noCanaries = async (): Promise<readonly []> => []
@@ -153,7 +155,7 @@ export async function runDemoEpoch(setting: DemoEpochSetting): Promise<DemoEpoch
   const { audit, close } = auditor(setting)
   const optionsOf = (count: number): EpochOptions => ({
     ...{ epoch, begins, store, beacon: source, key, now, signal },
-    plan: { count, seconds: count / 30, maxTokens: longestAnswer, maxPrompt: 300, clients: 3, encrypted: { controller: 0.3, worker: 0.3 } },
+    plan: { count, seconds: count / 30, maxTokens: longestAnswer, maxPrompt: 300, clients, encrypted: { controller: 0.3, worker: 0.3 } },
     canaries: noCanaries,
     // It is in the log since the validator was started.
     commit: async () => undefined,
@@ -233,10 +235,12 @@ function auditor({ validator, machine, policy, admission, controller, model, rep
     timeoutMs: 30_000,
   }
   const client = { policy, trust: machine.trust, now: () => new Date(), operators: [controller.operator], apiKey: null }
-  const open = new Map<EncryptTo, Promise<Path>>()
-  const pathOf = ({ encryptTo }: Probe): Promise<Path> => {
-    const path = open.get(encryptTo) ?? openPath(controller.url, { ...client, encryptTo })
-    open.set(encryptTo, path)
+  const open = new Map<string, Promise<Path>>()
+  const pathOf = ({ account, encryptTo }: Probe): Promise<Path> => {
+    // Each that encrypts to a worker chooses one.
+    const name = encryptTo === 'worker' ? `worker ${account}` : encryptTo
+    const path = open.get(name) ?? openPath(controller.url, { ...client, encryptTo })
+    open.set(name, path)
     return path
   }
   return {
