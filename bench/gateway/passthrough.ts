@@ -62,7 +62,7 @@ function proofs({ directory, receiptKey }: NonNullable<PassthroughOrder['proofs'
   const name = (of: string): string => createHmac('sha256', names).update(of).digest('hex').slice(0, 32)
   const database = new DatabaseSync(join(directory, 'passthrough.db'))
   database.exec(
-    'PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE rows (number INTEGER PRIMARY KEY, key TEXT UNIQUE, alias TEXT UNIQUE, box BLOB) STRICT',
+    'PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE rows (number INTEGER PRIMARY KEY, key TEXT, alias TEXT, box BLOB) STRICT',
   )
   const insert = database.prepare('INSERT INTO rows (key, alias, box) VALUES (?, ?, ?)')
   const commits = new GroupCommit<Row & { readonly alias: string }>({
