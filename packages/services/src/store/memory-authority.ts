@@ -1,4 +1,12 @@
-import { type AuthorityRow, type AuthorityStore, type KnownRows, maxAuthorityBytes, writerLength } from './authority-store.ts'
+import {
+  type AuthorityRow,
+  type AuthorityStore,
+  type KnownRows,
+  maxAuthorityBytes,
+  partRows,
+  type TakePart,
+  writerLength,
+} from './authority-store.ts'
 
 /** Rows of authority that end with their process. */
 export class MemoryAuthority implements AuthorityStore {
@@ -13,12 +21,16 @@ export class MemoryAuthority implements AuthorityStore {
     return Promise.resolve(this.#rows.get(nameOf(table, key))?.version ?? null)
   }
 
-  list(table: string, prefix: string, most: number, known: KnownRows = new Map()): Promise<readonly AuthorityRow[]> {
-    const found = [...this.#rows.values()].filter(
-      (row) =>
-        row.table === table && row.key.startsWith(prefix) && row.version > (known.get(row.key.slice(-writerLength)) ?? Number.NEGATIVE_INFINITY),
-    )
+  list(table: string, prefix: string, most: number): Promise<readonly AuthorityRow[]> {
+    const found = this.#all(table, prefix)
     return Promise.resolve(found.sort((a, b) => (a.key < b.key ? -1 : 1)).slice(0, most))
+  }
+
+  async scan(table: string, prefix: string, most: number, known: KnownRows, take: TakePart): Promise<void> {
+    const isNew = (row: AuthorityRow): boolean => row.version > (known.get(row.key.slice(-writerLength)) ?? Number.NEGATIVE_INFINITY)
+    const found = this.#all(table, prefix).filter(isNew).slice(0, most)
+    for (let from = 0; from < found.length && (await take(found.slice(from, from + partRows))); from += partRows)
+      await new Promise((resolve) => setImmediate(resolve))
   }
 
   replace(row: AuthorityRow, after: number | null): Promise<boolean> {
@@ -40,6 +52,10 @@ export class MemoryAuthority implements AuthorityStore {
   remove(table: string, keys: readonly string[]): Promise<void> {
     for (const key of keys) this.#rows.delete(nameOf(table, key))
     return Promise.resolve()
+  }
+
+  #all(table: string, prefix: string): AuthorityRow[] {
+    return [...this.#rows.values()].filter((row) => row.table === table && row.key.startsWith(prefix))
   }
 }
 

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { ApiKey, Limits } from '../../src/controller/access/api-key.ts'
 import { Meters } from '../../src/controller/access/meters.ts'
 import { Spending } from '../../src/controller/access/spending.ts'
+import { MemoryStore } from '../../src/store/memory.ts'
 import { noLimits, sharedStore } from './store.ts'
 
 function key(limits: Partial<Limits>): ApiKey {
@@ -181,12 +182,12 @@ describe('what was spent', () => {
     await a.sync()
     const archive = await shared.archive()
     let read = 0
-    const list = archive.authority.list.bind(archive.authority)
-    archive.authority.list = async (...asked) => {
-      const rows = await list(...asked)
-      read += rows.size
-      return rows
-    }
+    const scan = archive.authority.scan.bind(archive.authority)
+    archive.authority.scan = (table, prefix, most, known, take) =>
+      scan(table, prefix, most, known, (rows) => {
+        read += rows.size
+        return take(rows)
+      })
     const b = await Spending.open({ rows: archive.authority, now, everyMs: 1_000_000, onOthers: (...args) => told.push(args) })
     expect(read).toBe(100)
     const c = await open(shared, now)
@@ -231,15 +232,97 @@ describe('what was spent', () => {
     b.stop()
   })
 
-  test('counts for every key, also where there are more rows than are read at a time', async () => {
+  test('is read and told a few rows in one turn of the event loop, however many there are, and of every key', async () => {
     const now = (): Date => new Date('2026-05-15T00:00:00Z')
-    const shared = sharedStore()
-    const keys = Array.from({ length: 66_000 }, (_, i) => `key_${(i * 65_000).toString(16).padStart(8, '0').padEnd(16, '0')}`)
+    const keys = Array.from({ length: 1_500 }, (_, i) => `key_${i}`)
+    const store = new MemoryStore()
+    const rows = { opened: new Set<string>(), written: 0 }
+    const most = { opened: 0, written: 0 }
+    const raise = store.authority.raise.bind(store.authority)
+    store.authority.raise = (told) => {
+      rows.written += told.length
+      return raise(
+        told.map(({ mac, ...row }) => ({
+          ...row,
+          get mac() {
+            rows.opened.add(row.key)
+            return mac
+          },
+        })),
+      )
+    }
+    let watched = true
+    const turn = (): void => {
+      most.opened = Math.max(most.opened, rows.opened.size)
+      most.written = Math.max(most.written, rows.written)
+      rows.opened.clear()
+      rows.written = 0
+      if (watched) setImmediate(turn)
+    }
+    setImmediate(turn)
+    const shared = sharedStore(store)
     const a = await open(shared, now)
-    for (const one of keys) a.add(one, { requests: 1, tokens: 1 })
+    const early = await open(shared, now)
+    for (const key of keys) a.add(key, { requests: 1, tokens: 3 })
     await a.sync()
+    early.add('own', { requests: 1, tokens: 0 })
+    // What is new, all of it again, and all of it at a start.
+    for (let i = 0; i < 15; i++) await early.sync()
+    const late = await open(shared, now)
+    turn()
+    watched = false
+    for (const one of [early, late]) expect(keys.filter((key) => one.of(key).tokens !== 3)).toEqual([])
+    expect(most).toEqual({ opened: 64, written: 128 })
+    for (const one of [a, early, late]) one.stop()
+  })
+
+  test('is seen by others as far as it was told, and the rest with the next look', async () => {
+    const now = (): Date => new Date('2026-05-15T00:00:00Z')
+    const keys = Array.from({ length: 300 }, (_, i) => `key_${i}`)
+    const shared = sharedStore()
+    const archive = await shared.archive()
+    const a = await Spending.open({ rows: archive.authority, now, everyMs: 1_000_000 })
     const b = await open(shared, now)
-    expect(keys.filter((one) => b.of(one).tokens !== 1).length).toBe(0)
+    const seen = (): number => keys.filter((key) => b.of(key).tokens === 1).length
+    const look = async (): Promise<number> => {
+      b.add('own', { requests: 1, tokens: 0 })
+      await b.sync()
+      return seen()
+    }
+    const raise = archive.authority.raise.bind(archive.authority)
+    const between: number[] = []
+    archive.authority.raise = async (table, rows) => {
+      between.push(await look())
+      if (between.length === 3) throw new TypeError('the store does not answer')
+      await raise(table, rows)
+    }
+    for (const key of keys) a.add(key, { requests: 1, tokens: 1 })
+    await expect(a.sync()).rejects.toThrow('the store does not answer')
+    await a.sync()
+    expect([...between, await look()]).toEqual([0, 128, 256, 256, 300])
+    for (const one of [a, b]) one.stop()
+  })
+
+  test('of a month that ends during a look is not counted in the next one', async () => {
+    let now = new Date('2026-05-31T23:59:59Z')
+    const keys = Array.from({ length: 300 }, (_, i) => `key_${i}`)
+    const shared = sharedStore()
+    const archive = await shared.archive()
+    const [a, b] = [await open(shared, () => now), await Spending.open({ rows: archive.authority, now: () => now, everyMs: 1_000_000 })]
+    for (const key of keys) a.add(key, { requests: 1, tokens: 1 })
+    await a.sync()
+    let parts = 0
+    const scan = archive.authority.scan.bind(archive.authority)
+    archive.authority.scan = (table, prefix, most, known, take) =>
+      scan(table, prefix, most, known, (rows) => {
+        if (++parts === 2) now = new Date('2026-06-01T00:00:00Z')
+        // As any request asks.
+        b.of('any')
+        return take(rows)
+      })
+    b.add('own', { requests: 1, tokens: 1 })
+    await b.sync()
+    expect([parts, keys.filter((key) => b.of(key).tokens > 0)]).toEqual([2, []])
     for (const one of [a, b]) one.stop()
   })
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { AuthorityRow } from '../../src/store/authority-store.ts'
+import { type AuthorityRow, type AuthorityStore, partRows } from '../../src/store/authority-store.ts'
 import { maxBoxBytes, type ReceiptRow, type ReceiptStore, type StoreBounds } from '../../src/store/receipt-store.ts'
 
 export const roomy: StoreBounds = { maxAnswers: 1000, maxRefusals: 1000, maxAgeSeconds: 1000, maxBytes: 1 << 30 }
@@ -10,6 +10,20 @@ export function row(key: string, changes: Partial<ReceiptRow> = {}): ReceiptRow 
 
 const document = (key: string): { key: string; box: Uint8Array } => ({ key, box: Buffer.from(`document ${key}`) })
 const text = (box: Uint8Array | null): string | null => (box === null ? null : Buffer.from(box).toString())
+
+export function authorityRow(key: string, version: number): AuthorityRow {
+  return { table: 't', key, version, content: Buffer.from('c'), mac: Buffer.from([version % 256]) }
+}
+
+/** Of rows that begin with `m/`, in the order of their keys. */
+async function scanned(authority: AuthorityStore, known: readonly [string, number][], most = 1 << 20): Promise<[string, number][]> {
+  const found: [string, number][] = []
+  await authority.scan('t', 'm/', most, new Map(known), async (rows) => {
+    for (const { key, version } of rows) found.push([key.slice(2), version])
+    return true
+  })
+  return found.sort(([a], [b]) => (a < b ? -1 : 1))
+}
 
 /** What every store must do. `open` gives an empty one; `full` is a bound of bytes that a few rows of 8 KiB exceed. */
 export function conformance(open: () => Promise<ReceiptStore>, full: number): void {
@@ -146,30 +160,53 @@ export function conformance(open: () => Promise<ReceiptStore>, full: number): vo
         expect((await store.ofAccount('x', 0, 9, 1e6)).map(({ key }) => key)).toEqual(['a4', 'd'])
       }))
 
-    test('leaves out of a list what is no newer than what is known of its writer, by the end of its key', () =>
+    test('goes through rows in parts, each in a turn of its own, and gives every one of them once', () =>
+      using(async ({ authority }) => {
+        const keys = Array.from({ length: 3 * partRows + 7 }, (_, i) => `m/${String(i).padStart(6, '0')}`)
+        await authority.raise(['a', 'm', 'm-', 'm0', 'z', ...keys].map((key) => authorityRow(key, 1)))
+        await authority.raise([{ ...authorityRow('m/u', 1), table: 'u' }])
+        let turn = 0
+        let watched = true
+        const next = (): void => {
+          turn++
+          if (watched) setImmediate(next)
+        }
+        setImmediate(next)
+        const parts: { readonly turn: number; readonly keys: readonly string[] }[] = []
+        await authority.scan('t', 'm/', 1 << 20, new Map(), async (rows) => {
+          parts.push({ turn, keys: rows.map(({ key }) => key) })
+          return true
+        })
+        watched = false
+        expect(parts.flatMap((part) => part.keys).sort()).toEqual(keys)
+        expect(Math.max(...parts.map((part) => part.keys.length))).toBeLessThanOrEqual(partRows)
+        expect(new Set(parts.map((part) => part.turn)).size).toBe(parts.length)
+        let taken = 0
+        await authority.scan('t', 'm/', 1 << 20, new Map(), async (rows) => {
+          taken += rows.length
+          return taken === 0
+        })
+        expect(taken).toBe(partRows)
+        expect((await scanned(authority, [], partRows + 9)).length).toBe(partRows + 9)
+      }))
+
+    test('leaves out of a scan what is no newer than what is known of its writer, by the end of its key', () =>
       using(async ({ authority }) => {
         const [one, other] = ['1'.repeat(16), '2'.repeat(16)]
-        const of = (key: string, version: number): AuthorityRow => ({
-          table: 't',
-          key,
-          version,
-          content: Buffer.from('c'),
-          mac: Buffer.from([version]),
-        })
-        await authority.raise([of(`m/a/${one}`, 4), of(`m/b/${one}`, 5), of(`m/a/${other}`, 4), of(`n/a/${one}`, 9), of('m/short', 1)])
-        const listed = async (known: [string, number][], most = 9): Promise<unknown> =>
-          (await authority.list('t', 'm/', most, new Map(known))).map(({ key, version }) => [key.slice(2), version])
+        const rows = [`m/a/${one}`, `m/b/${one}`, `m/a/${other}`, `n/a/${one}`, 'm/short']
+        await authority.raise(rows.map((key, i) => authorityRow(key, [4, 5, 4, 9, 1][i] ?? 0)))
         const all = [
           [`a/${one}`, 4],
           [`a/${other}`, 4],
           [`b/${one}`, 5],
           ['short', 1],
         ]
-        expect(await listed([])).toEqual(all)
-        expect(await listed([[one, 4]])).toEqual(all.slice(1))
-        expect(await listed([[one, 5]], 1)).toEqual(all.slice(1, 2))
+        expect(await scanned(authority, [])).toEqual(all)
+        expect(await scanned(authority, [[one, 4]])).toEqual(all.slice(1))
+        expect(await scanned(authority, [[one, 5]])).toEqual([all[1], all[3]])
+        expect((await scanned(authority, [[one, 5]], 1)).length).toBe(1)
         expect(
-          await listed([
+          await scanned(authority, [
             [one, Number.MAX_SAFE_INTEGER],
             [other, 3],
             ['3'.repeat(16), 9],
@@ -177,7 +214,7 @@ export function conformance(open: () => Promise<ReceiptStore>, full: number): vo
         ).toEqual([all[1], all[3]])
         // Names that mean something to a server, or to JavaScript, are names.
         expect(
-          await listed([
+          await scanned(authority, [
             ['__proto__', 9],
             [`'"\\{}%_\n`, 9],
             ['short', 1],

@@ -1,12 +1,13 @@
 import { generateKeyPairSync, sign } from 'node:crypto'
 import { certificatePem, issueSelfSignedTls } from 'veritee/attestation/issue'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { partRows } from '../../src/store/authority-store.ts'
 import { parsePostgresUrl } from '../../src/store/postgres/address.ts'
 import { Database, type PostgresOptions } from '../../src/store/postgres/database.ts'
 import { openPostgresStore } from '../../src/store/postgres/postgres-store.ts'
 import { migrations } from '../../src/store/postgres/schema.ts'
 import type { ReceiptStore } from '../../src/store/receipt-store.ts'
-import { conformance, roomy, row } from './conformance.ts'
+import { authorityRow, conformance, roomy, row } from './conformance.ts'
 import { leftOut, type PostgresServer, startPostgres } from './postgres-server.ts'
 
 let server: PostgresServer
@@ -34,6 +35,28 @@ describe.skipIf(leftOut !== null)(`in PostgreSQL${leftOut === null ? '' : ` (lef
       const other = await open(where, 'other')
       expect([await other.receipt('a'), await other.document('keyset'), other.usage.answers]).toEqual([null, null, 0])
       for (const store of [a, b, c, other]) await store.close()
+    })
+
+    test('go through rows of one moment: what another one writes meanwhile is seen as a whole, the next time', async () => {
+      const where = await server.database()
+      const [a, b] = await Promise.all([open(where), open(where)])
+      const writer = 'b'.repeat(16)
+      const keys = Array.from({ length: 3 * partRows }, (_, i) => `${String(i).padStart(6, '0')}/${writer}`)
+      const raise = (version: number): Promise<void> => b.authority.raise(keys.map((key) => authorityRow(key, version)))
+      await raise(1)
+      const scan = async (known: number, meanwhile?: () => Promise<void>): Promise<number[]> => {
+        const versions: number[] = []
+        await a.authority.scan('t', '', 1 << 20, new Map([[writer, known]]), async (rows) => {
+          if (versions.length === 0) await meanwhile?.()
+          versions.push(...rows.map(({ version }) => version))
+          return true
+        })
+        return versions
+      }
+      expect(await scan(0, () => raise(2))).toEqual(keys.map(() => 1))
+      expect(await scan(1)).toEqual(keys.map(() => 2))
+      expect(await scan(2)).toEqual([])
+      for (const store of [a, b]) await store.close()
     })
 
     test('put rows with the same alias and the same documents at once: all are kept, one has the alias', async () => {

@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { partRows } from '../../src/store/authority-store.ts'
 import type { ReceiptRow, ReceiptStore } from '../../src/store/receipt-store.ts'
 import { applicationId, migrations } from '../../src/store/sqlite/schema.ts'
 import { openSqliteStore } from '../../src/store/sqlite/sqlite-store.ts'
-import { conformance, roomy, row } from './conformance.ts'
+import { authorityRow, conformance, roomy, row } from './conformance.ts'
 
 let directory = ''
 let count = 0
@@ -213,6 +214,35 @@ describe('the file', () => {
     expect(await store.receipt('after')).not.toBeNull()
     await store.close()
   })
+})
+
+test('a scan looks at few rows in one turn also where none of them is new, and not at those before its prefix', async () => {
+  const store = await open(path())
+  const writer = '1'.repeat(16)
+  const rows = ['l', 'm'].flatMap((month) => Array.from({ length: 3 * partRows }, (_, i) => authorityRow(`${month}/${i}/${writer}`, 1)))
+  await store.authority.raise(rows)
+  const parts: number[] = []
+  await store.authority.scan('t', 'm/', 1 << 20, new Map([[writer, 1]]), async (part) => {
+    parts.push(part.length)
+    return true
+  })
+  expect(parts).toEqual([0, 0, 0, 0])
+  await store.close()
+})
+
+test('S3: a scan comes to an end also where keys are no text', async () => {
+  const file = await made()
+  const writer = '1'.repeat(16)
+  edit(
+    file,
+    `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+     INSERT INTO authority (name, key, version, content, mac) SELECT 't', CAST(CAST('m/' AS BLOB) || X'FF' || i || '${writer}' AS TEXT), 1, X'', X'' FROM n`,
+  )
+  const store = await open(file)
+  let parts = 0
+  await store.authority.scan('t', 'm/', 10 * partRows, new Map([[writer, 1]]), async () => ++parts < 1_000)
+  expect(parts).toBe(10)
+  await store.close()
 })
 
 describe('a file that is not what it should be is refused and left as it is', () => {

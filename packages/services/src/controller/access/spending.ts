@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { type Json, jcs, parseJson, Shape } from 'veritee/bytes'
 import type { Authority, AuthorityRows } from '../../enclave/runtime/authority.ts'
-import type { KnownRows } from '../../store/authority-store.ts'
 import { Rounds } from '../rounds.ts'
 
 /** What a key has used in one month, as one replica or all of them count it. */
@@ -20,8 +19,12 @@ export interface SpendingOptions {
 }
 
 const table = 'spending'
-/** Read at a time. */
-const maxRows = 65_536
+/** Removed at a start. */
+const maxOld = 65_536
+/** Rows of a month that are read; those of ten thousand keys and a hundred starts are a million. */
+const maxRows = 1 << 20
+/** Rows written at a time, of one version. */
+const maxTold = 128
 /** How many rounds pass between two looks at everything that others have used; in between only where there were requests of our own, and at what is new. */
 const wholeRounds = 15
 const shape = new Shape('malformed_document')
@@ -60,7 +63,7 @@ export class Spending {
     const spending = new Spending(options)
     try {
       await spending.#read(false, true)
-      const old = await options.rows.list(table, monthOf(options.now(), -2), maxRows)
+      const old = await options.rows.list(table, monthOf(options.now(), -2), maxOld)
       if (old.size > 0) await options.rows.remove(table, [...old.keys()])
       return spending
     } catch (error) {
@@ -94,36 +97,51 @@ export class Spending {
 
   async #sync(): Promise<void> {
     this.#turn()
-    const keys = [...this.#dirty]
     const whole = ++this.#rounds % wholeRounds === 0
-    if (keys.length === 0 && !whole) return
-    this.#dirty.clear()
-    try {
-      const version = ++this.#version
-      await this.#options.rows.raise(
-        table,
-        keys.map((key) => ({
-          key: `${this.#month}/${key}/${this.#replica}`,
-          version,
-          content: jcs({ ...(this.#own.get(key) ?? nothing) } as unknown as Json),
-        })),
-      )
-    } catch (error) {
-      for (const key of keys) this.#dirty.add(key)
-      throw error
-    }
+    if (this.#dirty.size === 0 && !whole) return
+    await this.#tell()
     await this.#read(true, whole)
+  }
+
+  /** In parts, each of a version of its own: what is read of one version is all of it. What is counted meanwhile is for the next round. */
+  async #tell(): Promise<void> {
+    const keys = [...this.#dirty]
+    for (let from = 0; from < keys.length; from += maxTold) {
+      if (from > 0) await new Promise((resolve) => setImmediate(resolve))
+      const part = keys.slice(from, from + maxTold).filter((key) => this.#dirty.delete(key))
+      try {
+        const version = ++this.#version
+        await this.#options.rows.raise(
+          table,
+          part.map((key) => ({
+            key: `${this.#month}/${key}/${this.#replica}`,
+            version,
+            content: jcs({ ...(this.#own.get(key) ?? nothing) } as unknown as Json),
+          })),
+        )
+      } catch (error) {
+        for (const key of part) this.#dirty.add(key)
+        throw error
+      }
+    }
   }
 
   /** `whole`: also rows that were seen, so that it is noticed where the store has others in their place. */
   async #read(tell: boolean, whole: boolean): Promise<void> {
     const known = whole ? new Map<string, number>() : new Map(this.#seen).set(this.#replica, Number.MAX_SAFE_INTEGER)
     const month = this.#month
-    const rows = await this.#list(`${month}/`, known)
-    // Meanwhile a month may have ended, and what was used in it no longer counts.
-    if (month !== this.#month) return
     const seen = new Map(this.#seen)
-    for (const [name, { content, version }] of rows.flatMap((some) => [...some])) {
+    await this.#options.rows.scan(table, `${month}/`, maxRows, known, (rows) => {
+      // Meanwhile a month may have ended, and what was used in it no longer counts.
+      if (month !== this.#month) return false
+      this.#count(rows, tell, seen)
+      return true
+    })
+    if (month === this.#month) this.#seen = seen
+  }
+
+  #count(rows: ReadonlyMap<string, Authority>, tell: boolean, seen: Map<string, number>): void {
+    for (const [name, { content, version }] of rows) {
       const [, key = '', replica = ''] = name.split('/')
       if (replica === this.#replica) continue
       const used = parseSpent(content)
@@ -135,17 +153,6 @@ export class Spending {
       if (tell && more.requests + more.tokens > 0) this.#options.onOthers?.(key, more)
       seen.set(replica, Math.max(version, seen.get(replica) ?? 0))
     }
-    this.#seen = seen
-  }
-
-  /** Each process writes rows of its own, so with thousands of keys some starts a month make more than are read at a time; then they are read by the first digit of a key's id. */
-  async #list(prefix: string, known: KnownRows): Promise<readonly ReadonlyMap<string, Authority>[]> {
-    const { rows } = this.#options
-    const first = await rows.list(table, prefix, maxRows, known)
-    if (first.size < maxRows) return [first]
-    const parts: ReadonlyMap<string, Authority>[] = []
-    for (const digit of '0123456789abcdef') parts.push(await rows.list(table, `${prefix}key_${digit}`, maxRows, known))
-    return parts
   }
 
   /** A new month begins with nothing used. */

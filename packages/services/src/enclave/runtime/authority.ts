@@ -8,6 +8,8 @@ export interface Authority {
   readonly content: string
 }
 
+/** Judged in one turn of the event loop: a millisecond or two. */
+const maxAtOnce = 64
 /** Rows of which it is remembered how new they were. Those of one table are few. */
 const maxFloors = 65_536
 
@@ -44,14 +46,27 @@ export class AuthorityRows {
     return (await this.#store.version(table, key)) !== version
   }
 
-  /** Rows whose key begins with `prefix` and that count, at most `most`; without those that the store says are no newer than what is `known`, which are not judged then. */
-  async list(table: string, prefix: string, most: number, known?: KnownRows): Promise<ReadonlyMap<string, Authority>> {
+  /** Rows whose key begins with `prefix` and that count, at most `most`. */
+  async list(table: string, prefix: string, most: number): Promise<ReadonlyMap<string, Authority>> {
     const found = new Map<string, Authority>()
-    for (const row of await this.#store.list(table, prefix, most, known)) {
-      const judged = this.#judge(row, table, row.key)
-      if (judged !== null && row.key.startsWith(prefix)) found.set(row.key, judged)
-    }
+    for (const row of await this.#store.list(table, prefix, most)) this.#take(row, table, prefix, found)
     return found
+  }
+
+  /**
+   * Rows whose key begins with `prefix` and that count, at most `most` and of one moment, a few at a time: meanwhile whatever else there is to do goes on. Without
+   * those that the store says are no newer than what is `known`, which are not judged then. Ends where `take` gives false. Rows can come again.
+   */
+  async scan(table: string, prefix: string, most: number, known: KnownRows, take: (rows: ReadonlyMap<string, Authority>) => boolean): Promise<void> {
+    await this.#store.scan(table, prefix, most, known, async (rows) => {
+      for (let from = 0; from < rows.length; from += maxAtOnce) {
+        await new Promise((resolve) => setImmediate(resolve))
+        const found = new Map<string, Authority>()
+        for (const row of rows.slice(from, from + maxAtOnce)) this.#take(row, table, prefix, found)
+        if (!take(found)) return false
+      }
+      return true
+    })
   }
 
   /**
@@ -82,6 +97,11 @@ export class AuthorityRows {
   /** Nothing older counts from here on: another source has said how new the row is. */
   demand(table: string, key: string, version: number): void {
     this.#raise(table, key, version)
+  }
+
+  #take(row: AuthorityRow, table: string, prefix: string, found: Map<string, Authority>): void {
+    const judged = this.#judge(row, table, row.key)
+    if (judged !== null && row.key.startsWith(prefix)) found.set(row.key, judged)
   }
 
   #judge(row: AuthorityRow, table: string, key: string): Authority | null {

@@ -1,4 +1,12 @@
-import { type AuthorityRow, type AuthorityStore, type KnownRows, maxAuthorityBytes, writerLength } from '../authority-store.ts'
+import {
+  type AuthorityRow,
+  type AuthorityStore,
+  type KnownRows,
+  maxAuthorityBytes,
+  partRows,
+  type TakePart,
+  writerLength,
+} from '../authority-store.ts'
 import type { Database, Row } from './database.ts'
 
 const columns = 'name, key, version, content, mac'
@@ -32,13 +40,29 @@ export class PostgresAuthority implements AuthorityStore {
     return row === undefined ? null : versionOf(row)
   }
 
-  async list(table: string, prefix: string, most: number, known: KnownRows = new Map()): Promise<readonly AuthorityRow[]> {
+  async list(table: string, prefix: string, most: number): Promise<readonly AuthorityRow[]> {
     const rows = await this.#database.query(
-      `SELECT ${columns} FROM veritee.authority LEFT JOIN unnest($5::text[], $6::bigint[]) AS known (writer, newest) ON writer = right(key, ${writerLength})
-       WHERE space = $1 AND name = $2 AND starts_with(key, $3) AND ${fits} AND (newest IS NULL OR version > newest) ORDER BY key LIMIT $4`,
-      [this.#space, table, prefix, most, [...known.keys()], [...known.values()]],
+      `SELECT ${columns} FROM veritee.authority WHERE space = $1 AND name = $2 AND starts_with(key, $3) AND ${fits} ORDER BY key LIMIT $4`,
+      [this.#space, table, prefix, most],
     )
     return rows.map(rowOf).filter((row) => row !== null)
+  }
+
+  /** A cursor sees what was there when it was opened, and the table is gone through once, however much of it is new. */
+  async scan(table: string, prefix: string, most: number, known: KnownRows, take: TakePart): Promise<void> {
+    await this.#database.transaction(async (run) => {
+      await run(
+        `DECLARE scan NO SCROLL CURSOR FOR
+         SELECT ${columns} FROM veritee.authority LEFT JOIN unnest($4::text[], $5::bigint[]) AS known (writer, newest) ON writer = right(key, ${writerLength})
+         WHERE space = $1 AND name = $2 AND starts_with(key, $3) AND ${fits} AND (newest IS NULL OR version > newest)`,
+        [this.#space, table, prefix, [...known.keys()], [...known.values()]],
+      )
+      for (let left = most, more = true; more && left > 0; ) {
+        const rows = await run(`FETCH ${Math.min(left, partRows)} FROM scan`)
+        left = rows.length < partRows ? 0 : left - rows.length
+        more = await take(rows.map(rowOf).filter((row) => row !== null))
+      }
+    })
   }
 
   async replace(row: AuthorityRow, after: number | null): Promise<boolean> {

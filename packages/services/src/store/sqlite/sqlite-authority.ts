@@ -1,5 +1,13 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { type AuthorityRow, type AuthorityStore, type KnownRows, maxAuthorityBytes, writerLength } from '../authority-store.ts'
+import {
+  type AuthorityRow,
+  type AuthorityStore,
+  type KnownRows,
+  maxAuthorityBytes,
+  partRows,
+  type TakePart,
+  writerLength,
+} from '../authority-store.ts'
 
 const columns = 'name, key, version, content, mac'
 const raising = `INSERT INTO authority (${columns}) VALUES (:name, :key, :version, :content, :mac)
@@ -8,7 +16,7 @@ const raising = `INSERT INTO authority (${columns}) VALUES (:name, :key, :versio
 /** Rows of authority in a SQLite file. `transaction` runs what it is given as one, and turns failures into coded errors. */
 export class SqliteAuthority implements AuthorityStore {
   readonly #transaction: <T>(run: () => T) => T
-  readonly #statements: Readonly<Record<'read' | 'version' | 'list' | 'first' | 'next' | 'raise' | 'remove', StatementSync>>
+  readonly #statements: Readonly<Record<'read' | 'version' | 'list' | 'end' | 'part' | 'first' | 'next' | 'raise' | 'remove', StatementSync>>
 
   constructor(database: DatabaseSync, transaction: <T>(run: () => T) => T) {
     this.#transaction = transaction
@@ -17,10 +25,18 @@ export class SqliteAuthority implements AuthorityStore {
       read: prepare(`SELECT ${columns} FROM authority WHERE name = ? AND key = ? AND length(content) <= ${maxAuthorityBytes}`),
       version: prepare('SELECT version FROM authority WHERE name = ? AND key = ?'),
       list: prepare(
+        `SELECT ${columns} FROM authority WHERE name = ? AND substr(key, 1, length(?)) = ? AND length(content) <= ${maxAuthorityBytes} ORDER BY key LIMIT ?`,
+      ),
+      // Keys that begin with a prefix are no less than it, and stand together. Of as many rows as one part may have, also where none of them is new.
+      end: prepare(
+        `SELECT max(key) AS key, count(*) AS looked FROM (SELECT key FROM authority WHERE name = :name AND key >= :from AND key IS NOT :after ORDER BY key LIMIT ${partRows})`,
+      ),
+      part: prepare(
         // Once for all rows, and not read anew for each.
-        `WITH known (writer, newest) AS MATERIALIZED (SELECT key, value FROM json_each(?))
+        `WITH known (writer, newest) AS MATERIALIZED (SELECT key, value FROM json_each(:known))
          SELECT ${columns} FROM authority LEFT JOIN known ON writer = substr(key, -${writerLength})
-         WHERE name = ? AND substr(key, 1, length(?)) = ? AND length(content) <= ${maxAuthorityBytes} AND (newest IS NULL OR version > newest) ORDER BY key LIMIT ?`,
+         WHERE name = :name AND key >= :from AND key <= :end AND key IS NOT :after AND substr(key, 1, length(:prefix)) = :prefix
+         AND length(content) <= ${maxAuthorityBytes} AND (newest IS NULL OR version > newest)`,
       ),
       first: prepare(`INSERT INTO authority (${columns}) VALUES (:name, :key, :version, :content, :mac) ON CONFLICT (name, key) DO NOTHING`),
       next: prepare('UPDATE authority SET version = :version, content = :content, mac = :mac WHERE name = :name AND key = :key AND version = :after'),
@@ -38,13 +54,44 @@ export class SqliteAuthority implements AuthorityStore {
     return typeof version === 'number' ? version : null
   }
 
-  async list(table: string, prefix: string, most: number, known: KnownRows = new Map()): Promise<readonly AuthorityRow[]> {
+  async list(table: string, prefix: string, most: number): Promise<readonly AuthorityRow[]> {
     return this.#transaction(() =>
       this.#statements.list
-        .all(JSON.stringify(Object.fromEntries(known)), table, prefix, prefix, most)
+        .all(table, prefix, prefix, most)
         .map(rowOf)
         .filter((row) => row !== null),
     )
+  }
+
+  /** Of one moment, since nobody else writes to the file, and what this process wrote itself it does not look for. */
+  async scan(table: string, prefix: string, most: number, known: KnownRows, take: TakePart): Promise<void> {
+    const newest = JSON.stringify(Object.fromEntries(known))
+    let [after, left]: [string | null, number] = [null, most]
+    do {
+      const { rows, looked, next } = this.#part(table, prefix, after, newest)
+      if (!(await take(rows.slice(0, left)))) return
+      // Also those that are left out: in a file of somebody else, keys that are no UTF-8 could lead in a circle.
+      left -= looked
+      after = next
+      await new Promise((resolve) => setImmediate(resolve))
+    } while (after !== null && left > 0)
+  }
+
+  /** What is new among the rows after `after`, how many were looked at, and after which to go on; null where there is no more. */
+  #part(
+    table: string,
+    prefix: string,
+    after: string | null,
+    known: string,
+  ): { readonly rows: readonly AuthorityRow[]; readonly looked: number; readonly next: string | null } {
+    const where = { name: table, from: after ?? prefix, after }
+    return this.#transaction(() => {
+      const { key: end, looked } = this.#statements.end.get(where) ?? {}
+      if (typeof end !== 'string') return { rows: [], looked: 0, next: null }
+      const found = this.#statements.part.all({ ...where, end, prefix, known })
+      const next = looked === partRows && end.startsWith(prefix) ? end : null
+      return { rows: found.map(rowOf).filter((row) => row !== null), looked: Number(looked), next }
+    })
   }
 
   async replace(row: AuthorityRow, after: number | null): Promise<boolean> {
