@@ -4,17 +4,13 @@ import { tokenOfAuthorization } from 'veritee/tokens'
 import { sealedBody } from './ehbp/expect-sealed.ts'
 import { errorBody, HttpError, toHttpError } from './errors.ts'
 import { holdBytes } from './held-bytes.ts'
-import { readParts } from './read-parts.ts'
+import { joined, readParts } from './read-parts.ts'
 
 /** The whole request body, bounded in bytes, and opened where it was encrypted. Throws 413, 400 and {@link holdBytes}' 503 as {@link HttpError}; the connection closes after a body that is too large. */
-export async function readRequestBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
+export function readRequestBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
   const opening = sealedBody(request)
-  if (opening !== null) {
-    const body = await opening
-    if (body.length > maxBytes) throw tooLarge(maxBytes)
-    return body
-  }
-  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes)
+  if (opening !== null) return opening.then((body) => (body.length > maxBytes ? Promise.reject(tooLarge(maxBytes)) : body))
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) return Promise.reject(tooLarge(maxBytes))
   const parts: Buffer[] = []
   let length = 0
   const take = (part: Buffer): void => {
@@ -23,9 +19,7 @@ export async function readRequestBody(request: IncomingMessage, maxBytes: number
     holdBytes(request, part.length)
     parts.push(part)
   }
-  await readParts(request, take, brokenOff)
-  const [only] = parts
-  return parts.length === 1 && only !== undefined ? only : Buffer.concat(parts)
+  return readParts(request, take, () => joined(parts), brokenOff)
 }
 
 // Not where the body is read: functions made there would lead to its parts, and this one is kept until the answer is over.

@@ -83,7 +83,7 @@ export function boundHeldBytes(handler: RequestListener, limits: HeldLimits = mo
   return (request: Held, response) => {
     const own = new Holding(listener, accountOf(request.socket))
     request[holding] = own
-    response.once('close', () => own.end())
+    response.on('close', () => own.end())
     return handler(request, response)
   }
 }

@@ -40,7 +40,7 @@ export function inTurn(handler: RequestListener): RequestListener {
     const own = socket[turns]
     const begin = (): void => {
       own.busy = true
-      response.once('close', own.next)
+      response.on('close', own.next)
       handler(request, response)
     }
     if (!own.busy) return begin()

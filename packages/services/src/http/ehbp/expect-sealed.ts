@@ -38,7 +38,7 @@ export function expectOpened(request: Sealed, body: Uint8Array): void {
 export function sealedBody(request: Sealed): Promise<Uint8Array> | null {
   const open = request[opener]
   if (open === undefined) {
-    if (exchangeOf(request) !== null) throw new TypeError('sealedBody: the body of this request was read')
+    if (exchangeOf(request) !== null) return Promise.reject(new TypeError('sealedBody: the body of this request was read'))
     return null
   }
   request[opener] = undefined

@@ -11,7 +11,7 @@ import type { EhbpRecipient } from '../../enclave/runtime/ehbp/recipient.ts'
 import { sealResponse } from '../../enclave/runtime/ehbp/sealed-response.ts'
 import { HttpError } from '../errors.ts'
 import { holdBytes } from '../held-bytes.ts'
-import { readParts } from '../read-parts.ts'
+import { joined, readParts } from '../read-parts.ts'
 
 /** Frames of one body, empty ones included. */
 const maxFrames = 65_536
@@ -50,8 +50,12 @@ export async function openBody(
   const said = request.headers[ehbpHeaders.binding]
   if (said !== undefined && said !== ehbpVersion) throw malformed(`${ehbpHeaders.binding}: expected ${ehbpVersion}`)
   const opening = new Opening(request, response, recipient, fromHex(encHeader), line === 'demanded')
-  await readParts(request, (part) => opening.take(part), brokenOff)
-  const { plain, answer, wire } = opening.end()
+  const { plain, answer, wire } = await readParts(
+    request,
+    (part) => opening.take(part),
+    () => opening.end(),
+    brokenOff,
+  )
   const { binding, body } = line === 'demanded' || said !== undefined ? unbound(plain) : { binding: null, body: plain }
   const { responseNonce, keys } = answer
   // A getter here would give each exchange a shape of its own, which V8 makes and collects at the cost of a cipher.
@@ -125,8 +129,7 @@ class Opening {
     }
     const answer = this.#answer
     if (answer === null) throw malformed('the encrypted body is empty')
-    const [only] = this.#plain
-    const plain = only !== undefined && this.#plain.length === 1 ? only : Buffer.concat(this.#plain)
+    const plain = joined(this.#plain)
     // The request, with the listeners that lead here, is there as long as its answer.
     this.#plain.length = 0
     const { responseHash } = answer
