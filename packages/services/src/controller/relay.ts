@@ -4,10 +4,10 @@ import { EventSplitter, maxStreamEvents, type Outcome, type ReceiptEvent, Stream
 import { HttpError } from '../http/errors.ts'
 import { SlowReader } from '../http/slow-reader.ts'
 import type { StreamForm } from './stages/stream-form.ts'
-import { readWhole, type WorkerAnswer } from './worker-answer.ts'
+import type { Whole, WorkerAnswer } from './worker-answer.ts'
 
 /** Of the longest plain answer: a client keeps no more to verify it. */
-const maxPlainBytes = 64 << 20
+export const maxPlainBytes = 64 << 20
 
 /** What went over both hops for one answer. */
 export interface Relayed {
@@ -29,9 +29,8 @@ export interface Relayed {
   readonly last: Uint8Array | null
 }
 
-/** Reads a plain answer whole; nothing is sent yet. `hold` is told of each part. Throws 502, with the code `response_too_large` past the bound, and what `hold` throws. */
-export async function holdPlain(answer: WorkerAnswer, hold?: (bytes: number) => void): Promise<Relayed> {
-  const { bytes, trailers } = await readWhole(answer, maxPlainBytes, hold)
+/** A plain answer that has come whole; nothing of it is sent yet. */
+export function heldPlain(statusCode: number, { bytes, trailers }: Whole): Relayed {
   const receivedHash = bodyHash(bytes)
   return {
     receivedHash,
@@ -41,7 +40,7 @@ export async function holdPlain(answer: WorkerAnswer, hold?: (bytes: number) => 
     returnedHash: receivedHash,
     returned: null,
     appended: false,
-    outcome: answer.statusCode === 200 ? 'complete' : 'refused',
+    outcome: statusCode === 200 ? 'complete' : 'refused',
     held: bytes,
     chatId: chatIdOf(bytes),
     last: null,

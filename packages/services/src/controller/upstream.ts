@@ -19,6 +19,7 @@ import { bodyHash } from './relay.ts'
 import type { Usage } from './stages/access.ts'
 import { callWorker, readWhole } from './worker-answer.ts'
 import { ReceiptReader } from './worker-receipts/reader.ts'
+import type { WorkerReceipt } from './worker-receipts/worker-receipt.ts'
 
 /** What this controller sent to and received from a worker, to hold the worker's receipt against. */
 export interface Forwarded {
@@ -100,6 +101,24 @@ function failed(result: 'absent' | 'mismatch', reason: string): UpstreamCheck {
   return { event, receipt: null, usage: null }
 }
 
+/** The rest of the check, of a receipt that is the worker's own and of this exchange. Apart: an asynchronous function sets aside a place for each thing that it names, for every request. */
+function compared(worker: AdmittedWorker, path: string, receipt: WorkerReceipt, text: string, offered: OfferedReceipt | null): UpstreamCheck {
+  const kept = { text, events: eventOf(receipt, 'veritee.stream')?.events ?? null, prefixProof: proofOf(worker, path) }
+  const model = eventOf(receipt, 'veritee.model')
+  const bound = worker.service.report.descriptor.models.find(({ name }) => name === model?.name)
+  if (bound === undefined || model === undefined || !sameFiles(bound.files, model.files))
+    // What the worker signed convicts it (spec/fraud-proof.md), so whoever asked gets it.
+    return { ...failed('mismatch', "the worker's receipt names other weights than its evidence"), receipt: kept }
+  const digest = bodyHash(receipt.canonical)
+  if (offered !== null && 'digest' in offered && offered.digest !== digest)
+    return failed('mismatch', "the worker's receipt is not the one that it announced with its answer")
+  return {
+    event: { type: 'veritee.upstream_receipt', digest, result: 'match', reason: null },
+    receipt: kept,
+    usage: receipt.usage,
+  }
+}
+
 /**
  * Verifies the worker's receipt before this controller signs anything (rule S10). It came with the answer, or is fetched over the pinned connection:
  * signature under the session's keyset, the request forwarded, the bytes (or events) received, the nonce, the receipt's key, and the weights the quote binds.
@@ -132,29 +151,17 @@ export async function checkUpstream(
     if (receipt.receiptId !== receiptId) return failed('mismatch', "the worker's receipt has another id than it announced")
     const keyed = checkReceiptKey(receipt, receiptKey)
     if (keyed !== undefined) await keyed
-    const signed = eventOf(receipt, 'veritee.stream')
     if (stream !== null && stream.events > 0) {
+      const signed = eventOf(receipt, 'veritee.stream')
       if (signed === undefined) return failed('mismatch', "the worker's receipt does not commit to the stream it sent")
       const proof = complete
         ? { prefix: signed.events, consistency: [] }
         : parsePrefixProof(await fetchFromWorker(worker, `${path}?prefix=${stream.events}`, timeoutMs))
       await verifyPrefix(stream, signed, proof)
     }
-    const kept = { text, events: signed?.events ?? null, prefixProof: proofOf(worker, path) }
-    const model = eventOf(receipt, 'veritee.model')
-    const bound = report.descriptor.models.find(({ name }) => name === model?.name)
-    if (bound === undefined || model === undefined || !sameFiles(bound.files, model.files))
-      // What the worker signed convicts it (spec/fraud-proof.md), so whoever asked gets it.
-      return { ...failed('mismatch', "the worker's receipt names other weights than its evidence"), receipt: kept }
-    const digest = bodyHash(receipt.canonical)
-    if (offered !== null && 'digest' in offered && offered.digest !== digest)
-      return failed('mismatch', "the worker's receipt is not the one that it announced with its answer")
-    if (strict !== null) reader.learn(strict)
-    return {
-      event: { type: 'veritee.upstream_receipt', digest, result: 'match', reason: null },
-      receipt: kept,
-      usage: receipt.usage,
-    }
+    const check = compared(worker, path, receipt, text, offered)
+    if (check.event.result === 'match' && strict !== null) reader.learn(strict)
+    return check
   } catch (error) {
     if (error instanceof VeriteeError && error.code !== 'channel_mismatch') return failed('mismatch', `${error.code}: ${error.message}`)
     return failed('absent', `the worker's prefix proof could not be fetched: ${error instanceof Error ? error.message : 'unknown failure'}`)

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { HttpError } from '../http/errors.ts'
+import { joined } from '../http/read-parts.ts'
 import type { CancelSignal } from './cancellation.ts'
 import type { WorkerConnections } from './worker-pool/pool.ts'
 
@@ -41,12 +42,14 @@ export function callWorker(pool: Pick<WorkerConnections, 'dispatch'>, request: W
   return call.begun
 }
 
+/** An answer that has come to its end. */
+export interface Whole {
+  readonly bytes: Buffer
+  readonly trailers: IncomingHttpHeaders
+}
+
 /** The bytes of an answer, bounded, and its trailers. `hold` is told of each part, before it is kept. Throws 502 with the code `response_too_large`, and what `hold` throws. */
-export async function readWhole(
-  answer: WorkerAnswer,
-  maxBytes: number,
-  hold: (bytes: number) => void = () => undefined,
-): Promise<{ readonly bytes: Buffer; readonly trailers: IncomingHttpHeaders }> {
+export async function readWhole(answer: WorkerAnswer, maxBytes: number, hold: (bytes: number) => void = () => undefined): Promise<Whole> {
   const parts: Buffer[] = []
   let length = 0
   const trailers = await answer.read((part) => {
@@ -55,8 +58,7 @@ export async function readWhole(
     hold(part.length)
     parts.push(part)
   })
-  const [first] = parts
-  return { bytes: parts.length === 1 && first !== undefined ? first : Buffer.concat(parts), trailers }
+  return { bytes: joined(parts), trailers }
 }
 
 /** Handlers instead of streams: an async iterator, its promises and its signal cost as much for each part as everything else that is done with it. */

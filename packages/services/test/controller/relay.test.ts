@@ -1,9 +1,9 @@
 import type { ServerResponse } from 'node:http'
 import { maxStreamEvents } from 'veritee/receipt'
 import { describe, expect, test, vi } from 'vitest'
-import { bodyHash, holdPlain, relayStream } from '../../src/controller/relay.ts'
+import { bodyHash, heldPlain, maxPlainBytes, relayStream } from '../../src/controller/relay.ts'
 import { streamFormOf } from '../../src/controller/stages/stream-form.ts'
-import type { WorkerAnswer } from '../../src/controller/worker-answer.ts'
+import { readWhole, type WorkerAnswer } from '../../src/controller/worker-answer.ts'
 import { type Listening, listen } from '../../src/http/listen.ts'
 
 const answerOf = (parts: Iterable<Buffer>, statusCode = 200): WorkerAnswer => ({
@@ -32,14 +32,14 @@ describe('a plain answer of a worker', () => {
         yield part
       }
     }
-    await expect(holdPlain(answerOf(counted()))).rejects.toMatchObject({ status: 502, code: 'response_too_large' })
+    await expect(readWhole(answerOf(counted()), maxPlainBytes)).rejects.toMatchObject({ status: 502, code: 'response_too_large' })
     expect(read).toBeLessThan(80 << 20)
   })
 
-  test('S10: its id is found without its text becoming objects', async () => {
+  test('S10: its id is found without its text becoming objects', () => {
     const parse = vi.spyOn(JSON, 'parse')
     const text = `{"id":"chatcmpl-1","choices":${'['.repeat(100_000)}`
-    expect((await holdPlain(answerOf([Buffer.from(text)]))).chatId).toBe('chatcmpl-1')
+    expect(heldPlain(200, { bytes: Buffer.from(text), trailers: {} }).chatId).toBe('chatcmpl-1')
     expect(parse).not.toHaveBeenCalled()
     parse.mockRestore()
   })
@@ -54,8 +54,8 @@ describe('a plain answer of a worker', () => {
     ['one with a line break', '{"id":"a\nb"}'],
     ['one that does not end', '{"id":"a'],
     ['nothing at all', ''],
-  ])('an answer with an id that is %s has none', async (_, text) => {
-    expect((await holdPlain(answerOf([Buffer.from(text)]))).chatId).toBeNull()
+  ])('an answer with an id that is %s has none', (_, text) => {
+    expect(heldPlain(200, { bytes: Buffer.from(text), trailers: {} }).chatId).toBeNull()
   })
 })
 

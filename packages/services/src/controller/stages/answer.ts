@@ -7,8 +7,9 @@ import { holdBytes } from '../../http/held-bytes.ts'
 import { receiptOfTrailers } from '../../http/receipt-trailer.ts'
 import type { CancelSignal } from '../cancellation.ts'
 import type { AdmittedWorker, Registry } from '../registry.ts'
-import { holdPlain, plainEvents, type Relayed, relayStream, streamEvents } from '../relay.ts'
+import { heldPlain, maxPlainBytes, plainEvents, type Relayed, relayStream, streamEvents } from '../relay.ts'
 import { checkUpstream, told, type UpstreamCheck } from '../upstream.ts'
+import { readWhole } from '../worker-answer.ts'
 import { header } from './answer-header.ts'
 import type { Outcome } from './exchange.ts'
 import type { InferenceRequest } from './read-request.ts'
@@ -50,12 +51,14 @@ async function passPlain(registry: Registry, exchange: Exchange, served: Served,
   let relayed: Relayed
   try {
     // Of many answers at a time, as of many requests: no worker may take the memory of this enclave.
-    relayed = await holdPlain(served.answer, (bytes) => holdBytes(response.req, bytes))
+    const whole = await readWhole(served.answer, maxPlainBytes, (bytes) => holdBytes(response.req, bytes))
+    relayed = heldPlain(served.answer.statusCode, whole)
   } catch (cause) {
     return await withoutItsEnd(exchange, served, cause)
   }
   const took = secondsOf(served)
-  const check = await checkReceipt(registry, exchange.request, served, relayed, receiptKey)
+  const check = await checkReceipt(exchange.request, served, relayed, receiptKey)
+  heed(registry, served, check)
   if (check.event.result !== 'match') return await withheld(exchange, served, check)
   judge(exchange, served, relayed, check, took)
   const signed = sign(exchange, served.lease.worker, relayed, check, plainEvents(relayed))
@@ -98,7 +101,8 @@ async function passStream(registry: Registry, exchange: Exchange, served: Served
     firstAt = performance.now()
   })
   const took = readerIsSlow ? null : secondsOf(served)
-  const check = await checkReceipt(registry, request, served, relayed, receiptKey)
+  const check = await checkReceipt(request, served, relayed, receiptKey)
+  heed(registry, served, check)
   judge(exchange, served, relayed, check, took)
   const firstMs = firstAt === null ? null : firstAt - exchange.arrived
   await sign(exchange, lease.worker, relayed, check, await streamEvents(relayed), firstMs)
@@ -126,15 +130,14 @@ function judge({ request, signal }: Exchange, { lease }: Served, relayed: Relaye
   if (check.usage !== null && seconds !== null) lease.measured(check.usage, { sent: request.forwardedBytes, received }, seconds)
 }
 
-/** The check of rule S10; whatever is not a match ends the worker's service. */
-async function checkReceipt(
-  registry: Registry,
+/** The check of rule S10. */
+function checkReceipt(
   request: InferenceRequest,
   { lease: { worker }, answer, upstreamNonce }: Served,
   relayed: Relayed,
   receiptKey: string | null,
 ): Promise<UpstreamCheck> {
-  const check = await checkUpstream(worker, header(answer, 'x-receipt-id'), {
+  return checkUpstream(worker, header(answer, 'x-receipt-id'), {
     requestHash: request.forwardedHash,
     clientNonce: upstreamNonce,
     responseHash: relayed.receivedHash,
@@ -143,9 +146,12 @@ async function checkReceipt(
     receiptKey: receiptKey === null ? null : fromHex(receiptKey),
     offered: relayed.trailers === undefined ? null : receiptOfTrailers(relayed.trailers),
   })
-  const { result } = check.event
-  if (result !== 'match') registry.quarantine(worker, `its receipt did not match: ${told(check.event)}`, result === 'mismatch' ? 'party' : 'session')
-  return check
+}
+
+/** Whatever is not a match ends the worker's service. */
+function heed(registry: Registry, { lease: { worker } }: Served, { event }: UpstreamCheck): void {
+  const { result } = event
+  if (result !== 'match') registry.quarantine(worker, `its receipt did not match: ${told(event)}`, result === 'mismatch' ? 'party' : 'session')
 }
 
 /** `events`: those that describe the answer. */

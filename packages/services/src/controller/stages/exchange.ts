@@ -26,7 +26,7 @@ export async function withTurn(
   run: (turn: Turn) => Promise<Outcome>,
 ): Promise<void> {
   const cancellation = new Cancellation()
-  response.once('close', () => {
+  response.on('close', () => {
     if (!response.writableFinished) cancellation.abort(new HttpError(499, 'invalid_request_error', 'the requester went away'))
   })
   let receipt: PendingReceipt | null = null
@@ -38,8 +38,7 @@ export async function withTurn(
     // Throws where receipts cannot be kept: nobody is answered without one.
     const opened = ledger.open(credentialOf(incoming))
     receipt = opened
-    const turn = { receipt: opened, signal: cancellation }
-    if (access === undefined) outcome = await run({ ...turn, admit: null })
+    if (access === undefined) outcome = await run({ receipt: opened, signal: cancellation, admit: null })
     else {
       const asked = access.authenticate?.(incoming) ?? null
       const refusal = asked instanceof Promise ? await asked : asked
@@ -55,7 +54,7 @@ export async function withTurn(
         const grant = access.admit(incoming, model, promptBytes, answerTokens)
         return grant instanceof Promise ? grant.then((late) => take(late, model)) : take(grant, model)
       }
-      outcome = await run({ ...turn, admit })
+      outcome = await run({ receipt: opened, signal: cancellation, admit })
     }
   } catch (error) {
     receipt?.abandon()

@@ -66,7 +66,10 @@ export function answerTokensOf(read: ReadRequest): number | null {
 /** Reads and bounds a request. Throws 400 and 413 as {@link HttpError}, and what the splice throws. */
 export async function readRequest(endpoint: string, incoming: IncomingMessage): Promise<ReadRequest> {
   const clientNonce = nonceHeader(incoming)
-  const body = await readRequestBody(incoming, requestLimits.maxLength)
+  return requestOf(endpoint, incoming, clientNonce, await readRequestBody(incoming, requestLimits.maxLength))
+}
+
+function requestOf(endpoint: string, incoming: IncomingMessage, clientNonce: string | null, body: Uint8Array): ReadRequest {
   const content = spliceConstraints(body, requestLimits)
   const { forwarded } = content
   const { model } = content.value
