@@ -69,7 +69,8 @@ function wantedBy(read: ReadRequest, asker: Asker): Wanted {
   return {
     model,
     sessionIds: content.constraints.sessionIds,
-    ...asker,
+    tenant: asker.tenant,
+    salt: asker.salt,
     // Nothing of an embedding is kept for the next one.
     body: endpoint === embeddingsEndpoint ? null : content.value,
     promptBytes: bytes,
