@@ -101,7 +101,7 @@ async function inFiles(): Promise<Figure[]> {
   return cases.map(({ name }) => ({ name, value: rates.get(name) ?? 0, unit: 'a CPU s', target: null }))
 }
 
-function recordOf(credential: string | null): ReceiptRecord {
+function recordOf(credential: string | null): ReceiptRecord<Buffer> {
   return {
     id: `rcpt-${randomBytes(16).toString('hex')}`,
     chatId: `chatcmpl-${randomBytes(12).toString('hex')}`,
@@ -110,8 +110,8 @@ function recordOf(credential: string | null): ReceiptRecord {
     refused: false,
     keysetDigest: `sha256:${'ab'.repeat(32)}`,
     sessionId: 'cd'.repeat(32),
-    text: 'r'.repeat(1400),
+    text: Buffer.alloc(1400, 'r'),
     leaves: null,
-    upstream: { text: 'w'.repeat(2100), events: null },
+    upstream: { text: Buffer.alloc(2100, 'w'), events: null },
   }
 }

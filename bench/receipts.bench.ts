@@ -184,7 +184,7 @@ function signOnly(identity: Identity, facts: ReceiptFacts): string {
 }
 
 async function together(ledger: Ledger, facts: ReceiptFacts, count: number): Promise<void> {
-  const finish = (): Promise<string> => {
+  const finish = (): Promise<Buffer> => {
     const chatId = `chatcmpl-${randomBytes(16).toString('hex')}`
     return ledger.open('sk-bench').finish({ ...facts, chatId })
   }

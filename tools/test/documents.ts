@@ -141,8 +141,8 @@ async function makeReceipts(controller: Identity, worker: Identity, session: str
   const returned: ReceiptEvent = { type: 'response.returned', body_hash: digestOf('3') }
   const atWorker = new Ledger({ identity: worker, now })
   const atController = new Ledger({ identity: controller, now })
-  const sign = (ledger: Ledger, events: readonly ReceiptEvent[]): Promise<string> =>
-    ledger.open(null).finish({ chatId: 'chatcmpl-1', model: model.name, endpoint, events, stream: null })
+  const sign = async (ledger: Ledger, events: readonly ReceiptEvent[]): Promise<string> =>
+    (await ledger.open(null).finish({ chatId: 'chatcmpl-1', model: model.name, endpoint, events, stream: null })).toString()
   const upstream: readonly ReceiptEvent[] = [
     ...request,
     { type: 'upstream.verified', result: 'verified', required: true, model_id: model.name, session_id: session },

@@ -103,13 +103,15 @@ function failed(result: 'absent' | 'mismatch', reason: string): UpstreamCheck {
 
 /** The rest of the check, of a receipt that is the worker's own and of this exchange. Apart: an asynchronous function sets aside a place for each thing that it names, for every request. */
 function compared(worker: AdmittedWorker, path: string, receipt: WorkerReceipt, text: string, offered: OfferedReceipt | null): UpstreamCheck {
-  const kept = { text, events: eventOf(receipt, 'veritee.stream')?.events ?? null, prefixProof: proofOf(worker, path) }
+  const bytes = Buffer.from(text)
+  const kept = { text: bytes, events: eventOf(receipt, 'veritee.stream')?.events ?? null, prefixProof: proofOf(worker, path) }
   const model = eventOf(receipt, 'veritee.model')
   const bound = worker.service.report.descriptor.models.find(({ name }) => name === model?.name)
   if (bound === undefined || model === undefined || !sameFiles(bound.files, model.files))
     // What the worker signed convicts it (spec/fraud-proof.md), so whoever asked gets it.
     return { ...failed('mismatch', "the worker's receipt names other weights than its evidence"), receipt: kept }
-  const digest = bodyHash(receipt.canonical)
+  // Nearly all come in the form that is cited.
+  const digest = bodyHash(receipt.canonical === text ? bytes : receipt.canonical)
   if (offered !== null && 'digest' in offered && offered.digest !== digest)
     return failed('mismatch', "the worker's receipt is not the one that it announced with its answer")
   return {

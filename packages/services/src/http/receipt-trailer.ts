@@ -29,14 +29,14 @@ function offersReceipt(response: ServerResponse): boolean {
 }
 
 /** Before the end of an answer, once its receipt is durable: the receipt, or where that is too long its digest, to be fetched. Does nothing where none was promised. */
-export function addReceipt(response: ServerResponse, text: string): void {
+export function addReceipt(response: ServerResponse, receipt: Buffer): void {
   if (!offersReceipt(response)) return
-  const value = Buffer.from(text).toString('base64url')
-  response.addTrailers([[trailerName, value.length <= maxTrailerLength ? value : `sha256:${hash('sha256', text, 'hex')}`]])
+  const value = receipt.toString('base64url')
+  response.addTrailers([[trailerName, value.length <= maxTrailerLength ? value : `sha256:${hash('sha256', receipt, 'hex')}`]])
 }
 
 /** Sends a plain answer whose receipt is durable, and the receipt where it was promised. */
-export function endPlain(response: ServerResponse, status: number, body: Uint8Array, receipt: string): void {
+export function endPlain(response: ServerResponse, status: number, body: Uint8Array, receipt: Buffer): void {
   // What has trailers has no length.
   response.writeHead(status, { 'content-type': 'application/json', ...(!offersReceipt(response) && { 'content-length': body.length }) })
   addReceipt(response, receipt)

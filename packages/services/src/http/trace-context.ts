@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { drawBytes } from '../enclave/runtime/random.ts'
+import { drawHex } from '../enclave/runtime/random.ts'
 
 /** Where a request stands in a trace (W3C Trace Context, level 2). Ids only; no state of vendors, no baggage. */
 export interface TraceContext {
@@ -46,8 +46,8 @@ export interface Span {
 
 /** A span under what came with the request, or in a trace of its own. */
 export function beginSpan(parent: TraceContext | null): Span {
-  const spanId = drawBytes(8).toString('hex')
-  if (parent === null) return { traceId: drawBytes(16).toString('hex'), spanId, parentId: null, flags: knownFlags, sessionId: null }
+  const spanId = drawHex(8)
+  if (parent === null) return { traceId: drawHex(16), spanId, parentId: null, flags: knownFlags, sessionId: null }
   return { traceId: parent.traceId, spanId, parentId: parent.parentId, flags: parent.flags, sessionId: null }
 }
 

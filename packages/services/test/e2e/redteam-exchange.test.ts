@@ -165,7 +165,8 @@ async function withPair<T>(play: Play, client: (url: string) => Promise<T>): Pro
       { type: 'response.returned', body_hash: digest(joined(worked)) },
     ]
     const edit = play.workerEvents ?? ((same) => same)
-    const text = await signer.open(null).finish({ chatId: null, model: 'veritee-demo', endpoint, stream: null, events: edit(workerEvents) })
+    const bytes = await signer.open(null).finish({ chatId: null, model: 'veritee-demo', endpoint, stream: null, events: edit(workerEvents) })
+    const text = bytes.toString()
     state.worker = (play.workerReceipt ?? ((same) => same))(text)
     state.tree = workerTree
     const receipt = ledger.open(null)
@@ -470,7 +471,7 @@ describe('the command line', () => {
       edit: (receipt: string) => string = (same) => same,
     ): ReturnType<typeof run> => {
       const receipt = await ledger.open(null).finish({ chatId: null, model: null, endpoint, stream: null, events })
-      await writeFile(join(directory, 'receipt.json'), edit(receipt))
+      await writeFile(join(directory, 'receipt.json'), edit(receipt.toString()))
       await writeFile(join(directory, 'edited.json'), JSON.stringify(policy))
       return run(
         ...['receipt', 'verify', join(directory, 'receipt.json'), '--report', report, '--policy', join(directory, 'edited.json')],

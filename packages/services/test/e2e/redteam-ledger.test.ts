@@ -110,7 +110,7 @@ describe('the ledger', () => {
         return i % 4 === 3 ? null : receipt.finish(facts())
       }),
     )
-    const receipts = texts.filter((text) => text !== null).map(parseReceipt)
+    const receipts = texts.filter((text) => text !== null).map((text) => parseReceipt(text.toString()))
     const links = receipts.map((receipt) => eventOf(receipt, 'veritee.chain'))
     const order = links.map((link, i) => ({ link, i })).sort((a, b) => (a.link?.sequence ?? 0) - (b.link?.sequence ?? 0))
     expect(order.map(({ link }) => link?.sequence)).toEqual(Array.from({ length: 15 }, (_, i) => i))

@@ -7,7 +7,7 @@ import type { Ledger, ReceiptFacts } from '../../src/enclave/runtime/ledger.ts'
 
 const digest = `sha256:${'11'.repeat(32)}`
 const facts: ReceiptFacts = { chatId: null, model: null, endpoint: '/', stream: null, events: [] }
-const ledger = { open: () => ({ id: 'rcpt-1', finish: async () => '{}', abandon: () => undefined }) } as unknown as Ledger
+const ledger = { open: () => ({ id: 'rcpt-1', finish: async () => Buffer.from('{}'), abandon: () => undefined }) } as unknown as Ledger
 
 function begun(sign: () => Uint8Array) {
   const { promise: responseHash, resolve: end } = Promise.withResolvers<string>()
@@ -25,7 +25,7 @@ function begun(sign: () => Uint8Array) {
 
 test('a statement is there once the answer is over, and not before', async () => {
   const { statements, receipt, end } = begun(() => new Uint8Array(64))
-  expect(await receipt.finish(facts)).toBe('{}')
+  expect(await receipt.finish(facts)).toEqual(Buffer.from('{}'))
   let found: string | null | undefined
   const asked = statements.find('rcpt-1').then((text) => {
     found = text

@@ -61,7 +61,7 @@ describe('ledger', () => {
     const ledger = new Ledger({ identity, now })
     const pending = Array.from({ length: 20 }, () => ledger.open(null))
     const texts = await Promise.all([...pending].reverse().map((receipt) => receipt.finish(facts())))
-    const receipts = texts.map(parseReceipt)
+    const receipts = texts.map((text) => parseReceipt(text.toString()))
     for (const receipt of receipts)
       await verifyReceipt(receipt, identity.keyset, identity.keysetDigest, { requestHash: hash, responseHash: hash, clientNonce: null })
     const links = receipts.map((receipt) => eventOf(receipt, 'veritee.chain'))

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { drawBytes } from '../../src/enclave/runtime/random.ts'
+import { drawBytes, drawHex } from '../../src/enclave/runtime/random.ts'
 
 test('what is drawn is never drawn twice, also where the pool is filled anew', () => {
   const seen = new Set<string>()
@@ -10,7 +10,13 @@ test('what is drawn is never drawn twice, also where the pool is filled anew', (
         .toString('hex')
         .slice(0, 24),
     )
-  expect(seen.size).toBe(20_000)
+  for (let i = 0; i < 20_000; i++) seen.add(drawHex(12 + (i % 21)).slice(0, 24))
+  expect(seen.size).toBe(40_000)
+})
+
+test('as hex there are two digits for each byte', () => {
+  for (const length of [0, 1, 16, 64]) expect(drawHex(length)).toMatch(new RegExp(`^[0-9a-f]{${2 * length}}$`))
+  expect(() => drawHex(65)).toThrow(RangeError)
 })
 
 test('every bit of it is set half of the time', () => {

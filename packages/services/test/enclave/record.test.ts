@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { decodeRecord, encodeRecord, type ReceiptRecord } from '../../src/enclave/runtime/receipts/record.ts'
+import { decodeRecord, encodeRecord, inText, type ReceiptRecord } from '../../src/enclave/runtime/receipts/record.ts'
 
 const record: ReceiptRecord = {
   id: 'rcpt-1',
@@ -14,6 +14,12 @@ const record: ReceiptRecord = {
   leaves: null,
   upstream: { text: '{"model":"theirs"}', events: null },
 }
+/** Before it is kept. */
+function inBytes(kept: ReceiptRecord): ReceiptRecord<Buffer> {
+  const { text, upstream } = kept
+  return { ...kept, text: Buffer.from(text), upstream: upstream === null ? null : { text: Buffer.from(upstream.text), events: upstream.events } }
+}
+
 const leaves = new Uint8Array(64).map((_, at) => at)
 
 test('a record comes back as it was, wherever its characters take more than a byte', () => {
@@ -23,12 +29,13 @@ test('a record comes back as it was, wherever its characters take more than a by
       for (const some of [null, leaves, new Uint8Array(0)])
         for (const chatId of ['chatcmpl-1', 'é', null]) {
           const kept = { ...record, text, upstream, leaves: some, chatId }
-          expect(decodeRecord(encodeRecord(kept))).toEqual(kept)
+          expect(decodeRecord(encodeRecord(inBytes(kept)))).toEqual(kept)
+          expect(inText(inBytes(kept))).toEqual(kept)
         }
 })
 
 test('its bytes are those that earlier releases have read and written', () => {
-  const bytes = encodeRecord({ ...record, leaves })
+  const bytes = encodeRecord(inBytes({ ...record, leaves }))
   const json =
     `{"id":"rcpt-1","chatId":"chatcmpl-1","credential":null,"at":1800000000,"refused":false,"keysetDigest":"${record.keysetDigest}",` +
     '"sessionId":null,"events":null,"lengths":[17,18],"stream":true}'

@@ -15,7 +15,7 @@ function trailersOf(headers: IncomingHttpHeaders, receipt: string): IncomingHttp
     addTrailers: (trailers: [string, string][]) => void added.push(...trailers),
   } as unknown as ServerResponse
   offerReceipt({ headers } as IncomingMessage, response)
-  addReceipt(response, receipt)
+  addReceipt(response, Buffer.from(receipt))
   return Object.fromEntries(added)
 }
 

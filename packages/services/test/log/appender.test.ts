@@ -31,7 +31,7 @@ async function enclave(url: string, more: Partial<AppenderOptions> = {}, path: s
   })
   const identity = await make()
   const ledger = new Ledger({ identity, now, log: appender })
-  const receipt = async (): Promise<string> => ledger.open(null).finish(facts({ receiptKey }))
+  const receipt = async (): Promise<string> => (await ledger.open(null).finish(facts({ receiptKey }))).toString()
   return { appender, outbox, identity, ledger, receipt }
 }
 
@@ -151,7 +151,7 @@ describe('an enclave that has a log', () => {
 
   it('without a log, receipts promise none', async () => {
     const ledger = new Ledger({ identity: await make(), now })
-    expect(await ledger.open(null).finish(facts())).not.toContain('veritee.log')
+    expect((await ledger.open(null).finish(facts())).toString()).not.toContain('veritee.log')
     await ledger.close()
   })
 

@@ -51,7 +51,7 @@ describe('a receipt is acknowledged only when it is durable', () => {
     expect([await settled(finished), await settled(lookup)]).toEqual(['waiting', 'waiting'])
     resolve()
     expect((await lookup).kind).toBe('found')
-    expect(parseReceipt(await finished).receiptId).toBe(receipt.id)
+    expect(parseReceipt((await finished).toString()).receiptId).toBe(receipt.id)
     await ledger.close()
   })
 
@@ -81,7 +81,7 @@ describe('a receipt is acknowledged only when it is durable', () => {
       }),
     )
     expect(texts.map((text) => eventOf(parseReceipt(text), 'veritee.chain')?.sequence)).toEqual([1, 2, 3])
-    expect(eventOf(parseReceipt(await ledger.open(null).finish(facts())), 'veritee.chain')?.sequence).toBe(4)
+    expect(eventOf(parseReceipt((await ledger.open(null).finish(facts())).toString()), 'veritee.chain')?.sequence).toBe(4)
     await ledger.close()
   })
 

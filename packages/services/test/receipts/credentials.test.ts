@@ -6,8 +6,17 @@ import { sharedStore } from '../access/store.ts'
 /** More than an archive remembers. */
 const strangers = Array.from({ length: 5_000 }, (_, i) => `sk-${i}`)
 
-function record(id: string, credential: string): ReceiptRecord {
-  const rest = { chatId: null, at: 0, refused: false, keysetDigest: 'sha256:00', sessionId: null, text: id, leaves: null, upstream: null }
+function record(id: string, credential: string): ReceiptRecord<Buffer> {
+  const rest = {
+    chatId: null,
+    at: 0,
+    refused: false,
+    keysetDigest: 'sha256:00',
+    sessionId: null,
+    text: Buffer.from(id),
+    leaves: null,
+    upstream: null,
+  }
   return { id, credential, ...rest }
 }
 

@@ -39,7 +39,7 @@ describe('receipts in a file', () => {
     const directory = await state()
     const before = await start(directory)
     const receipt = before.ledger.open('secret')
-    const text = await receipt.finish(facts({ chatId: 'chat-1', stream: await streamOf(5) }))
+    const text = (await receipt.finish(facts({ chatId: 'chat-1', stream: await streamOf(5) }))).toString()
     await before.ledger.close()
 
     const { identity, ledger } = await start(directory)
@@ -72,7 +72,7 @@ describe('receipts in a file', () => {
           return i % 5 === 4 ? null : receipt.finish(facts())
         }),
       )
-      const receipts = texts.filter((text) => text !== null).map(parseReceipt)
+      const receipts = texts.filter((text) => text !== null).map((text) => parseReceipt(text.toString()))
       const inOrder = receipts.toSorted((a, b) => (eventOf(a, 'veritee.chain')?.sequence ?? 0) - (eventOf(b, 'veritee.chain')?.sequence ?? 0))
       let previous: string | null = null
       for (const [i, receipt] of inOrder.entries()) {
@@ -90,10 +90,10 @@ describe('receipts in a file', () => {
     const receipt = ledger.open(null)
     const stream = await streamOf(6)
     const gone = (): Promise<string> => Promise.reject(new Error('nobody is asked'))
-    const upstream = { text: '{"worker":true}', events: 5, prefixProof: gone }
+    const upstream = { text: Buffer.from('{"worker":true}'), events: 5, prefixProof: gone }
     await receipt.finish(facts({ stream, upstream, session: { id: 'ab'.repeat(32), text: '{"session":true}' } }))
     const partial = ledger.open(null)
-    await partial.finish(facts({ stream, upstream: { text: '{}', events: 7, prefixProof: (k) => Promise.resolve(`asked for ${k}`) } }))
+    await partial.finish(facts({ stream, upstream: { text: Buffer.from('{}'), events: 7, prefixProof: (k) => Promise.resolve(`asked for ${k}`) } }))
     expect(await found(await ledger.find(partial.id, null)).upstream?.prefixProof(2)).toBe('asked for 2')
     await ledger.close()
 

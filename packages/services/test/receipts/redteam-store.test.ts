@@ -40,7 +40,8 @@ async function open(): Promise<Ledger> {
 async function signed(ledger: Ledger, key: string, chatId: string): Promise<{ id: string; text: string }> {
   const receipt = ledger.open(key)
   const events = [{ type: 'request.received', body_hash: promptHash } as const, { type: 'response.returned', body_hash: hash } as const]
-  return { id: receipt.id, text: await receipt.finish(facts({ chatId, events, stream: await streamOf(4) })) }
+  const text = await receipt.finish(facts({ chatId, events, stream: await streamOf(4) }))
+  return { id: receipt.id, text: text.toString() }
 }
 
 /** Between two runs. `NAME` and `ALIAS` in it are what the victim's receipt is called in the table. */

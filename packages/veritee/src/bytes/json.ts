@@ -178,6 +178,11 @@ export function parseDocumentSpans(text: string, limits: JsonLimits, code: Error
   }
 }
 
+/** {@link parseJson} of a text whose strings are long, such as a prompt: the other way to read it goes through each character of them once more. */
+export function parseJsonOnce(text: string, limits: JsonLimits): unknown {
+  return new Parser(text, limits, null).document()
+}
+
 /** {@link parseJson} that also tells where each member stands, for cutting a document without re-serialising it. */
 export function parseJsonSpans(text: string, limits: JsonLimits): ParsedJson {
   const spans = new Map<object, MemberSpan[]>()

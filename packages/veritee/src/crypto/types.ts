@@ -8,6 +8,10 @@ export interface Crypto {
   sha256Hex(content: Uint8Array | string): MaybePromise<string>
   /** SHA-256 of one byte and, behind it, these bytes. */
   sha256Behind(first: number, bytes: Uint8Array): MaybePromise<Uint8Array>
+  /** SHA-256 of two arrays as one, as lower-case hex. */
+  sha256HexOfBoth(first: Uint8Array, second: Uint8Array): MaybePromise<string>
+  /** A text that is in two pieces, each well-formed, in UTF-8. */
+  utf8OfBoth(first: string, second: string): Uint8Array
   hmacSha256(key: Uint8Array, bytes: Uint8Array): MaybePromise<Uint8Array>
   /**
    * Takes in a P-256 public key, the 64-byte point x || y, to verify with it any number of times: taking it in costs a quarter of a verification.
@@ -50,8 +54,8 @@ export interface P256Key {
 
 /** An Ed25519 public key, ready to verify. */
 export interface Ed25519Key {
-  /** Ed25519 (RFC 8032). `signature` is 64 bytes; a message that is a text is taken in UTF-8. False for any wrong input; never throws. */
-  verify(signature: Uint8Array, message: Uint8Array | string): MaybePromise<boolean>
+  /** Ed25519 (RFC 8032). `signature` is 64 bytes. False for any wrong input; never throws. */
+  verify(signature: Uint8Array, message: Uint8Array): MaybePromise<boolean>
 }
 
 /** A private key that never leaves its holder. */

@@ -28,6 +28,17 @@ export async function sha256Behind(first: number, bytes: Uint8Array): Promise<Ui
   return sha256(message)
 }
 
+export async function sha256HexOfBoth(first: Uint8Array, second: Uint8Array): Promise<string> {
+  const message = new Uint8Array(first.length + second.length)
+  message.set(first)
+  message.set(second, first.length)
+  return encodeHex(await sha256(message))
+}
+
+export function utf8OfBoth(first: string, second: string): Uint8Array {
+  return bytesOf(first + second)
+}
+
 export async function hmacSha256(key: Uint8Array, bytes: Uint8Array): Promise<Uint8Array> {
   // WebCrypto refuses an empty key. HMAC pads keys with zeros, so one zero byte is the same key.
   const raw = key.length === 0 ? new Uint8Array(1) : key
@@ -62,9 +73,7 @@ export async function importP256(publicKey: Uint8Array): Promise<P256Key | null>
 
 export async function importEd25519(publicKey: Uint8Array): Promise<Ed25519Key | null> {
   const key = publicKey.length === 32 ? await importRaw(publicKey, ed25519) : null
-  return key === null
-    ? null
-    : { verify: async (signature, message) => signature.length === 64 && verifyWith(key, ed25519, signature, bytesOf(message)) }
+  return key === null ? null : { verify: async (signature, message) => signature.length === 64 && verifyWith(key, ed25519, signature, message) }
 }
 
 export async function verifyEd25519(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): Promise<boolean> {

@@ -100,10 +100,10 @@ export class ReceiptKeys {
   }
 
   /**
-   * True for a signature of 64 bytes, over bytes or over a text in UTF-8, by the key of that id; at once where verifying is, as under Node. Throws
+   * True for a signature of 64 bytes by the key of that id; at once where verifying is, as under Node. Throws
    * `receipt_key_unknown`, see {@link receiptKey}.
    */
-  verify(keyId: string, signature: Uint8Array, message: Uint8Array | string): MaybePromise<boolean> {
+  verify(keyId: string, signature: Uint8Array, message: Uint8Array): MaybePromise<boolean> {
     const taken = this.#taken.get(keyId)
     const key = taken === undefined ? this.#take(keyId) : taken
     return whenDone(key, (known) => known?.verify(signature, message) ?? false)

@@ -1,5 +1,5 @@
 import * as crypto from '#crypto'
-import { concat, utf8 } from '../bytes/bytes.ts'
+import { utf8 } from '../bytes/bytes.ts'
 import type { MaybePromise } from '../crypto/types.ts'
 import { whenDone } from '../crypto/when-done.ts'
 import { fail } from '../errors.ts'
@@ -15,7 +15,7 @@ export async function receiptKeyCommitment(key: Uint8Array): Promise<string> {
 /** At once where hashing is, as under Node. */
 function commitmentOf(key: Uint8Array): MaybePromise<string> {
   if (key.length !== 32) throw new TypeError('receiptKeyCommitment: expected 32 bytes')
-  return whenDone(crypto.sha256Hex(concat(prefix, key)), (hex) => `sha256:${hex}`)
+  return whenDone(crypto.sha256HexOfBoth(prefix, key), (hex) => `sha256:${hex}`)
 }
 
 /**

@@ -1,3 +1,4 @@
+import * as crypto from '#crypto'
 import type { Verified } from '../attestation/claims.ts'
 import { textDigest } from '../bytes/digest.ts'
 import { fromHex } from '../bytes/hex.ts'
@@ -138,7 +139,9 @@ function onlyIntegers(value: unknown, at: string): void {
 
 /** The event of a type that occurs once at most. (Of `upstream.verified` there may be several: see {@link upstreamOf}.) */
 export function eventOf<T extends ReceiptEvent['type']>(receipt: Pick<Receipt, 'events'>, type: T): Extract<ReceiptEvent, { type: T }> | undefined {
-  return receipt.events.find((event): event is Extract<ReceiptEvent, { type: T }> => event.type === type)
+  const { events } = receipt
+  for (let i = 0; i < events.length; i++) if (events[i]?.type === type) return events[i] as Extract<ReceiptEvent, { type: T }>
+  return undefined
 }
 
 /** What the receipt says of the worker that served: the verified attempt where there is one, else the first that failed. */
@@ -183,7 +186,7 @@ export async function verifyReceipt(
 
 /** All that {@link verifyReceipt} verifies, for who has read no more of a receipt: throws as that does, at once where signatures are verified at once, as under Node. */
 export function verifyReceiptCore(receipt: ReceiptCore, keys: ReceiptKeys, keysetDigest: string, expected: ReceiptExpectation): MaybePromise<void> {
-  return whenDone(keys.verify(receipt.keyId, receipt.signature, unsignedForm(receipt.canonical)), (valid) => {
+  return whenDone(keys.verify(receipt.keyId, receipt.signature, unsignedBytes(receipt.canonical)), (valid) => {
     if (!valid) throw fail('receipt_signature_invalid', `receipt ${receipt.receiptId}: the signature does not verify under key ${receipt.keyId}`)
     if (receipt.keysetDigest !== keysetDigest) throw fail('receipt_keyset_mismatch', `expected ${keysetDigest}, found ${receipt.keysetDigest}`)
     const { not_after: notAfter } = keys.keyset
@@ -209,6 +212,12 @@ const tailLength = 14 + 128 + 35 + 64 + 2
 export function unsignedForm(canonical: string): string {
   const tail = canonical.length - tailLength
   return canonical.slice(0, tail) + canonical.slice(tail + 14 + 128 + 1)
+}
+
+/** {@link unsignedForm} in UTF-8. */
+function unsignedBytes(canonical: string): Uint8Array {
+  const tail = canonical.length - tailLength
+  return crypto.utf8OfBoth(canonical.slice(0, tail), canonical.slice(tail + 14 + 128 + 1))
 }
 
 function same(

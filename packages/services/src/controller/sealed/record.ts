@@ -69,7 +69,9 @@ export class OpaqueRecord {
       stream: null,
       ...(worker !== null && { session: worker.session }),
       // Its stream is not known here, and proofs about it are for the requester alone.
-      ...(stated !== null && { upstream: { text: stated, events: null, prefixProof: () => Promise.reject(new TypeError('no stream is known')) } }),
+      ...(stated !== null && {
+        upstream: { text: Buffer.from(stated), events: null, prefixProof: () => Promise.reject(new TypeError('no stream is known')) },
+      }),
       events: [
         { type: 'request.received', body_hash: this.request.hash },
         { type: 'veritee.request', client_nonce: clientNonce },

@@ -162,7 +162,7 @@ function sign(
   check: UpstreamCheck,
   events: readonly ReceiptEvent[],
   firstMs: number | null = null,
-): Promise<string> {
+): Promise<unknown> {
   const said = upstreamEvents(request, worker)
   said.push(check.event)
   for (const event of events) said.push(event)

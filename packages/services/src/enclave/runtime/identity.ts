@@ -67,7 +67,7 @@ export async function createIdentity(options: IdentityOptions): Promise<Identity
     descriptor,
     receiptKeyId: 'receipt-1',
     operatorSignature,
-    signReceipt: (message) => new Uint8Array(nodeSign(null, message, receipt.privateKey)),
+    signReceipt: (message) => nodeSign(null, message, receipt.privateKey),
     signRegistration: (document) => new Uint8Array(nodeSign(null, registrationMessage(document), receipt.privateKey)),
     ehbp,
     tls: { key: tls.key, cert: tls.cert },

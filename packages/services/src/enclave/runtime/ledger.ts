@@ -4,13 +4,13 @@ import { fail } from 'veritee/errors'
 import type { ReceiptEvent, StreamTree, UnsignedReceipt } from 'veritee/receipt'
 import type { Identity } from './identity.ts'
 import { Linked, LinkedList } from './linked-list.ts'
-import { drawBytes } from './random.ts'
+import { drawHex } from './random.ts'
 import { type DocumentKind, ReceiptArchive } from './receipts/archive.ts'
 import { GroupCommit } from './receipts/group-commit.ts'
 import { keyEvents } from './receipts/key-event.ts'
 import { keepHead, keepViews, type LogLink, promiseEvents, type ReceiptToLog } from './receipts/log-link.ts'
-import { receiptText } from './receipts/receipt-text.ts'
-import type { ReceiptRecord } from './receipts/record.ts'
+import { receiptText, signedText } from './receipts/receipt-text.ts'
+import { inText, type ReceiptRecord } from './receipts/record.ts'
 
 /** What a finished exchange says of itself; the ledger adds id, chain, key and signature. */
 export interface ReceiptFacts {
@@ -33,7 +33,8 @@ export interface ReceiptFacts {
 }
 
 export interface UpstreamReceipt {
-  readonly text: string
+  /** In UTF-8. */
+  readonly text: Buffer
   /** Events of the worker's stream; null where the answer was plain. */
   readonly events: number | null
   /** The worker's own prefix proof, asked of the worker: only where our events are not all of the worker's. */
@@ -44,10 +45,10 @@ export interface UpstreamReceipt {
 export interface PendingReceipt {
   readonly id: string
   /**
-   * Signs the receipt; gives the exact text served once it is durable. Call once, or {@link abandon}. Throws `receipt_store_unavailable` where it could not be
+   * Signs the receipt; gives the exact bytes served once it is durable. Call once, or {@link abandon}. Throws `receipt_store_unavailable` where it could not be
    * made durable: the response must then not end as if it had been. The receipt keeps its place in the chain and is tried again.
    */
-  finish(facts: ReceiptFacts): Promise<string>
+  finish(facts: ReceiptFacts): Promise<Buffer>
   /** The request never came to a receipt (it was refused before it reached the model). */
   abandon(): void
 }
@@ -94,8 +95,8 @@ class Entry extends Linked {
   /** Null also where another receipt had it first. */
   chatId: string | null = null
   /** Once it is durable; null where it never will be. */
-  #record: ReceiptRecord | null | undefined
-  #waiting: ((record: ReceiptRecord | null) => void)[] | null = null
+  #record: ReceiptRecord<Buffer> | null | undefined
+  #waiting: ((record: ReceiptRecord<Buffer> | null) => void)[] | null = null
 
   constructor(id: string, credential: string | null) {
     super()
@@ -103,13 +104,13 @@ class Entry extends Linked {
     this.credential = credential
   }
 
-  settle(record: ReceiptRecord | null): void {
+  settle(record: ReceiptRecord<Buffer> | null): void {
     this.#record = record
     for (const tell of this.#waiting ?? []) tell(record)
   }
 
   /** Nearly nobody asks for a receipt that is on its way, so there is a promise only for who does. */
-  settled(): Promise<ReceiptRecord | null> {
+  settled(): Promise<ReceiptRecord<Buffer> | null> {
     if (this.#record !== undefined) return Promise.resolve(this.#record)
     this.#waiting ??= []
     return new Promise((resolve) => this.#waiting?.push(resolve))
@@ -118,7 +119,7 @@ class Entry extends Linked {
 
 interface Signed {
   readonly entry: Entry
-  readonly record: ReceiptRecord
+  readonly record: ReceiptRecord<Buffer>
   readonly session: ReceiptFacts['session']
   /** Null where nothing is logged: what waits for a commit is moved by each collection of what is young. */
   readonly toLog: ReceiptToLog | null
@@ -169,7 +170,7 @@ export class Ledger {
   /** `credential` is what the request came with (`credentialOf`), or null; only a keyed tag of it is kept. Throws `receipt_store_unavailable` while commits fail. */
   open(credential: string | null): PendingReceipt {
     if (this.#commits.failing) throw unavailable()
-    const id = `rcpt-${drawBytes(16).toString('hex')}`
+    const id = `rcpt-${drawHex(16)}`
     const opened = performance.now()
     const entry = new Entry(id, credential === null ? null : this.#archive.credentialTag(credential))
     this.#open.add(entry)
@@ -273,7 +274,7 @@ export class Ledger {
   }
 
   /** Synchronous from numbering to its place in the queue, so that no two receipts can take one place in the chain and commits follow the chain. */
-  #sign(id: string, entry: Entry, facts: ReceiptFacts): { readonly record: ReceiptRecord; readonly toLog: ReceiptToLog | null } {
+  #sign(id: string, entry: Entry, facts: ReceiptFacts): { readonly record: ReceiptRecord<Buffer>; readonly toLog: ReceiptToLog | null } {
     if (entry.signed) throw new TypeError('finish: this receipt is signed already')
     const { identity } = this.#options
     const at = this.#seconds()
@@ -293,8 +294,7 @@ export class Ledger {
       event_log: events,
       key_id: identity.receiptKeyId,
     }
-    const { head, tail } = receiptText(unsigned)
-    const text = `${head},"signature":"${toHex(identity.signReceipt(Buffer.from(head + tail)))}"${tail}`
+    const text = signedText(receiptText(unsigned), (message) => identity.signReceipt(message))
     this.#sequence++
     const digest = `sha256:${hash('sha256', text, 'hex')}`
     this.#previous = digest
@@ -306,7 +306,7 @@ export class Ledger {
     this.#signed.add(entry)
     const { upstream = null, session = null, stream } = facts
     if (upstream !== null && upstream.events !== null && upstream.events > (stream?.events ?? 0)) this.#ask(id, upstream.prefixProof)
-    const record: ReceiptRecord = {
+    const record: ReceiptRecord<Buffer> = {
       id,
       chatId: facts.chatId,
       credential: entry.credential,
@@ -360,7 +360,7 @@ export class Ledger {
     const record = await Promise.race([entry.settled(), late])
     clearTimeout(timer)
     if (record === null && entry.signed) throw unavailable()
-    return record
+    return record === null ? null : inText(record)
   }
 
   #ask(id: string, prefixProof: UpstreamReceipt['prefixProof']): void {

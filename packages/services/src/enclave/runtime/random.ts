@@ -9,14 +9,28 @@ let used = poolBytes
  * no longer kept here, so that nothing but its owner holds a key.
  */
 export function drawBytes(length: number): Buffer {
+  const at = drawn(length)
+  const bytes = Buffer.alloc(length)
+  pool.copy(bytes, 0, at, used)
+  pool.fill(0, at, used)
+  return bytes
+}
+
+/** {@link drawBytes} as lower-case hex, for names: without an array, whose memory would have to be moved for Node to read it. */
+export function drawHex(length: number): string {
+  const at = drawn(length)
+  const text = pool.toString('hex', at, used)
+  pool.fill(0, at, used)
+  return text
+}
+
+/** Takes so many bytes of the pool; gives where they begin. */
+function drawn(length: number): number {
   if (length > 64) throw new RangeError(`drawBytes: expected at most 64 bytes, found ${length}`)
   if (used + length > poolBytes) {
     randomFillSync(pool)
     used = 0
   }
-  const drawn = Buffer.alloc(length)
-  pool.copy(drawn, 0, used, used + length)
-  pool.fill(0, used, used + length)
   used += length
-  return drawn
+  return used - length
 }

@@ -1,5 +1,5 @@
 import { chatEndpoint } from '../../http/chat-request.ts'
-import { drawBytes } from '../runtime/random.ts'
+import { drawHex } from '../runtime/random.ts'
 import type { GeneratingEndpoint } from './answer.ts'
 import { chatShape } from './chat-format.ts'
 import { type ChatRequest, parseChatRequest, startCompletion } from './engine/index.ts'
@@ -9,6 +9,5 @@ export const chat: GeneratingEndpoint<ChatRequest> = {
   path: chatEndpoint,
   parse: (body) => parseChatRequest(body, { handled: ['provider'] }),
   start: (request, { engine, template }, signal) => startCompletion({ engine, template, request, signal }),
-  shape: (request, model, completion, created) =>
-    chatShape({ id: `chatcmpl-${drawBytes(16).toString('hex')}`, created, model: model.name }, request, completion),
+  shape: (request, model, completion, created) => chatShape({ id: `chatcmpl-${drawHex(16)}`, created, model: model.name }, request, completion),
 }

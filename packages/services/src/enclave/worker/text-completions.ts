@@ -1,5 +1,5 @@
 import { completionsEndpoint } from '../../http/chat-request.ts'
-import { drawBytes } from '../runtime/random.ts'
+import { drawHex } from '../runtime/random.ts'
 import type { AnswerShape, GeneratingEndpoint } from './answer.ts'
 import { type AnswerFrame, plainEvents, usageOf } from './chat-format.ts'
 import { type CompletionDelta, parseTextRequest, startText, type TextRequest } from './engine/index.ts'
@@ -9,7 +9,7 @@ export const textCompletions: GeneratingEndpoint<TextRequest> = {
   path: completionsEndpoint,
   parse: (body) => parseTextRequest(body, { handled: ['provider'] }),
   start: (request, { engine, template }, signal) => startText({ engine, template, request, signal }),
-  shape: (request, model, _, created) => textShape({ id: `cmpl-${drawBytes(16).toString('hex')}`, created, model: model.name }, request),
+  shape: (request, model, _, created) => textShape({ id: `cmpl-${drawHex(16)}`, created, model: model.name }, request),
 }
 
 /** Text completion objects as OpenAI's API has them. */

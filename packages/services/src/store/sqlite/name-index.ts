@@ -68,7 +68,11 @@ export class NameIndex {
     const [hashes, numbers] = [this.#hashes, this.#numbers]
     this.#hashes = new Uint32Array(hashes.length * 2)
     this.#numbers = new Uint32Array(hashes.length * 2)
-    for (const [at, hash] of hashes.entries()) if (hash !== 0) this.#place(hash, numbers[at] ?? 0)
+    // By their places: an iterator would make a pair for each, of hundreds of thousands at once.
+    for (let at = 0; at < hashes.length; at++) {
+      const hash = hashes[at] ?? 0
+      if (hash !== 0) this.#place(hash, numbers[at] ?? 0)
+    }
   }
 
   #place(hash: number, number: number): void {

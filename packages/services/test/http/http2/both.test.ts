@@ -148,10 +148,10 @@ describe.for(protocols)('a listener of both: %s', (protocol) => {
   test('a receipt comes as a trailer where it was promised, with a plain answer and with a stream', async () => {
     const service = await startService((request, response) => {
       offerReceipt(request, response)
-      if (request.url === '/plain') return endPlain(response, 200, Buffer.from('{}'), '{"receipt":1}')
+      if (request.url === '/plain') return endPlain(response, 200, Buffer.from('{}'), Buffer.from('{"receipt":1}'))
       response.writeHead(200, { 'content-type': 'text/event-stream' })
       response.write('data: 1\n\n')
-      addReceipt(response, '{"receipt":2}')
+      addReceipt(response, Buffer.from('{"receipt":2}'))
       response.end('data: 2\n\n')
     })
     const client = clientOf(protocol, service)

@@ -72,7 +72,7 @@ interface Signed {
   readonly receiptId: string
   readonly clear: ClearNames
   /** Of the receipt, in its canonical form. */
-  readonly text: string
+  readonly text: Buffer
   readonly facts: ReceiptFacts
   readonly requestHash: string
   readonly responseHash: string

@@ -94,7 +94,7 @@ export class ReceiptArchive {
   }
 
   /** Puts records and the documents they cite, all or nothing; durable when it resolves. Throws `receipt_store_unavailable`, `receipt_store_invalid`. */
-  async put(records: readonly ReceiptRecord[], documents: ReadonlyMap<string, string>): Promise<void> {
+  async put(records: readonly ReceiptRecord<Uint8Array>[], documents: ReadonlyMap<string, string>): Promise<void> {
     const rows: ReceiptRow[] = []
     const wanted = new Map<string, DocumentRow>()
     const cited = new Map<string, string>()

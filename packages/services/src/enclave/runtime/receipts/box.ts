@@ -19,6 +19,8 @@ const headBytes = 1 + saltBytes + nonceBytes
 export class BoxSeal {
   readonly #sealing: SealingKey
   readonly #salt = drawBytes(saltBytes)
+  /** What all that is sealed here begins with. */
+  readonly #head = Buffer.from([version, ...this.#salt])
   readonly #key: KeyObject
   #other: { readonly salt: Buffer; readonly key: KeyObject } | null = null
 
@@ -30,7 +32,15 @@ export class BoxSeal {
   seal(table: string, key: string, content: Uint8Array): Uint8Array {
     const nonce = drawBytes(nonceBytes)
     const cipher = createCipheriv('aes-256-gcm', this.#key, nonce).setAAD(place(table, key))
-    return Buffer.concat([Uint8Array.of(version), this.#salt, nonce, cipher.update(content), cipher.final(), cipher.getAuthTag()])
+    const sealed = cipher.update(content)
+    // Nothing is left over in this mode.
+    cipher.final()
+    const box = Buffer.allocUnsafe(headBytes + sealed.length + tagBytes)
+    box.set(this.#head)
+    box.set(nonce, headBytes - nonceBytes)
+    box.set(sealed, headBytes)
+    box.set(cipher.getAuthTag(), headBytes + sealed.length)
+    return box
   }
 
   /** The content; null for whatever was not sealed here for this very place. */

@@ -1,4 +1,4 @@
-import { type Json, jcs } from 'veritee/bytes'
+import { type Json, jcs, toHex } from 'veritee/bytes'
 import type { ReceiptEvent, UnsignedReceipt } from 'veritee/receipt'
 
 /** The canonical form (RFC 8785) of a receipt before its signature, cut where the signature has its place. */
@@ -15,10 +15,23 @@ export function receiptText(receipt: UnsignedReceipt): ReceiptText {
   let log = ''
   for (const event of receipt.event_log) log += log === '' ? eventText(event) : `,${eventText(event)}`
   const head =
-    `{"api_version":"${inner(receipt.api_version)}","chat_id":${nullable(receipt.chat_id)},"endpoint":"${inner(receipt.endpoint)}","event_log":[${log}],` +
+    `{"api_version":"aci/1","chat_id":${nullable(receipt.chat_id)},"endpoint":"${inner(receipt.endpoint)}","event_log":[${log}],` +
     `"key_id":"${inner(receipt.key_id)}","method":"${inner(receipt.method)}","model":${nullable(receipt.model)},"receipt_id":"${inner(receipt.receipt_id)}",` +
     `"served_at":${integer(receipt.served_at)}`
   return { head, tail: `,"workload_keyset_digest":"${inner(receipt.workload_keyset_digest)}"}` }
+}
+
+/** The bytes of the receipt with its signature, which is over those without it. */
+export function signedText({ head, tail }: ReceiptText, sign: (message: Uint8Array) => Uint8Array): Buffer {
+  const message = Buffer.from(head + tail)
+  const signature = `,"signature":"${toHex(sign(message))}"`
+  // From Node's pool: put together as a text, it would be copied twice more, and lie where V8 moves it while it waits for its commit.
+  const bytes = Buffer.allocUnsafe(message.length + signature.length)
+  const place = message.length - Buffer.byteLength(tail)
+  message.copy(bytes, 0, 0, place)
+  bytes.write(signature, place, 'latin1')
+  message.copy(bytes, place + signature.length, place)
+  return bytes
 }
 
 // Each piece of a template is one more string that V8 puts together at the end, which takes longer than to write them: quotation marks are with the constants.

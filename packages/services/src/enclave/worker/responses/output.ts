@@ -1,4 +1,4 @@
-import { drawBytes } from '../../runtime/random.ts'
+import { drawHex } from '../../runtime/random.ts'
 import { newCallId, pieces } from '../chat-format.ts'
 import type { CallReader, ToolCall } from '../engine/index.ts'
 import type { ToolFormat } from '../engine/tools/tool-format.ts'
@@ -94,7 +94,7 @@ export class Output {
   }
 
   #openMessage(): OutputEvent[] {
-    const item: MessageItem = { id: `msg_${drawBytes(16).toString('hex')}`, type: 'message', status: 'in_progress', role: 'assistant', content: [] }
+    const item: MessageItem = { id: `msg_${drawHex(16)}`, type: 'message', status: 'in_progress', role: 'assistant', content: [] }
     this.#open = item
     this.#text = ''
     this.#space = ''
@@ -139,7 +139,7 @@ export class Output {
     const before = this.#closeMessage('completed')
     this.#space = ''
     const item: CallItem = {
-      id: `fc_${drawBytes(16).toString('hex')}`,
+      id: `fc_${drawHex(16)}`,
       type: 'function_call',
       status: 'completed',
       call_id: callId,

@@ -1,6 +1,6 @@
 import { responsesEndpoint } from '../../../http/chat-request.ts'
 import { toHttpError } from '../../../http/errors.ts'
-import { drawBytes } from '../../runtime/random.ts'
+import { drawHex } from '../../runtime/random.ts'
 import type { AnswerShape, GeneratingEndpoint } from '../answer.ts'
 import { type AnswerFrame, toldLogprobs } from '../chat-format.ts'
 import { type Completion, type CompletionResult, startCompletion } from '../engine/index.ts'
@@ -14,8 +14,7 @@ export const responses: GeneratingEndpoint<ResponsesRequest> = {
   path: responsesEndpoint,
   parse: (body) => parseResponsesRequest(body, { handled: ['provider'] }),
   start: (request, { engine, template }, signal) => inOwnWords(() => startCompletion({ engine, template, request, signal })),
-  shape: (request, model, completion, created) =>
-    responsesShape({ id: `resp_${drawBytes(16).toString('hex')}`, created, model: model.name }, request, completion),
+  shape: (request, model, completion, created) => responsesShape({ id: `resp_${drawHex(16)}`, created, model: model.name }, request, completion),
 }
 
 /** Response objects and their events. The last one of a stream holds the whole response; without it, nothing says that the answer is whole. */

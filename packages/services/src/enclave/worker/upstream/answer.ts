@@ -227,7 +227,7 @@ async function finish(
   outcome: Outcome,
   responseHash: string,
   stream: { readonly tree: StreamTree; readonly event: StreamEvent } | null,
-): Promise<string> {
+): Promise<Buffer> {
   const { call, asked, rewrite, body, receiptKey, form, answer } = answering
   const { placed, spliced, requestHash, clientNonce, transport, receipt } = call
   const events: ReceiptEvent[] = [
