@@ -13,6 +13,11 @@ const sections = {
     host: address('host', 'address of the API'),
     port: integer({ flag: 'port', min: 0, max: 65_535, fallback: 8000, about: 'port of the API' }),
     tls: onSwitch({ flag: 'tls', about: 'TLS with the key of the keyset on API and control port, instead of plain HTTP' }),
+    http1_only: onSwitch({
+      flag: 'http1-only',
+      about:
+        'HTTP/1.1 alone where the API has TLS, and no HTTP/2 beside it: for a balancer that spreads requests by their connections, or until a fault of HTTP/2 is mended',
+    }),
     names: texts({
       flag: 'name',
       maxItems: 8,

@@ -1,11 +1,11 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Linked, LinkedList } from '../enclave/runtime/linked-list.ts'
-import { streamOf } from './http2/streams.ts'
 import { network } from './rate-limit.ts'
+import { whileWaiting } from './waiting.ts'
 
-/** What a connection is about: nothing yet, or nothing any more; requests that are all still coming; an answer, beside whatever else. */
-type Doing = 'idle' | 'sending' | 'answered'
+/** What a connection is about: nothing yet, or nothing any more; requests that all wait for their requester; an answer, beside whatever else. */
+type Doing = 'idle' | 'waiting' | 'answered'
 
 class Connection extends Linked {
   readonly name: string
@@ -13,9 +13,9 @@ class Connection extends Linked {
   readonly socket: Socket
   readonly asker: Asker
   doing: Doing = 'answered'
-  /** Requests whose answer is not over, and those among them that are still coming. */
+  /** Requests whose answer is not over, and those among them that wait for their requester. */
   requests = 0
-  coming = 0
+  waiting = 0
   /** It counts no longer. */
   forgotten = false
 
@@ -30,7 +30,7 @@ class Connection extends Linked {
   /** After a change of its numbers. */
   look(): void {
     if (this.forgotten) return
-    const doing = this.requests === 0 ? 'idle' : this.coming === this.requests ? 'sending' : 'answered'
+    const doing = this.requests === 0 ? 'idle' : this.waiting === this.requests ? 'waiting' : 'answered'
     if (doing !== this.doing) this.become(doing)
   }
 
@@ -48,13 +48,13 @@ type Counted = Socket & { [counted]?: Connection | undefined }
 /** The connections of one network that may be closed for others, those that have been so for longest first. */
 interface Asker {
   readonly idle: LinkedList<Connection>
-  readonly sending: LinkedList<Connection>
+  readonly waiting: LinkedList<Connection>
   open: number
 }
 
 /**
  * Bounds the connections of a server. Where there are as many as there may be, one that waits is closed for the one that comes: of the network that has most
- * of those, the one that has been idle for longest, else the one that has been sending its request for longest. One that is being answered is never closed;
+ * of those, the one that has been idle for longest, else the one that has waited for its requester for longest. One that is being answered is never closed;
  * where all are, the one that comes is. So whoever opens connections and leaves them closes his own. Gives what closes all of them.
  */
 export function boundConnections(server: Server, most: number): () => void {
@@ -72,8 +72,8 @@ export function boundConnections(server: Server, most: number): () => void {
   const makeRoom = (): boolean => {
     let fullest: Asker | null = null
     for (const asker of askers.values())
-      if (fullest === null || asker.idle.length + asker.sending.length > fullest.idle.length + fullest.sending.length) fullest = asker
-    const victim = fullest?.idle.first ?? fullest?.sending.first ?? null
+      if (fullest === null || asker.idle.length + asker.waiting.length > fullest.idle.length + fullest.waiting.length) fullest = asker
+    const victim = fullest?.idle.first ?? fullest?.waiting.first ?? null
     if (victim === null) return false
     forget(victim)
     victim.socket.destroy()
@@ -91,7 +91,7 @@ export function boundConnections(server: Server, most: number): () => void {
     const before = connections.get(name)
     if (before !== undefined) forget(before)
     const asked = network(remoteAddress)
-    const asker = askers.get(asked) ?? { idle: new LinkedList(), sending: new LinkedList(), open: 0 }
+    const asker = askers.get(asked) ?? { idle: new LinkedList(), waiting: new LinkedList(), open: 0 }
     askers.set(asked, asker)
     asker.open++
     const connection = new Connection(name, asked, socket, asker)
@@ -106,18 +106,12 @@ export function boundConnections(server: Server, most: number): () => void {
     const connection = socket[counted]
     if (connection === undefined || connection.forgotten || response.destroyed) return
     connection.requests++
-    let coming = isComing(request)
-    if (coming) connection.coming++
-    const came = (): void => {
-      if (!coming) return
-      coming = false
-      connection.coming--
-      connection.look()
-    }
-    request.once('end', came)
     response.once('close', () => {
       connection.requests--
-      came()
+      connection.look()
+    })
+    whileWaiting(request, response, (waits) => {
+      connection.waiting += waits ? 1 : -1
       connection.look()
     })
     connection.look()
@@ -125,13 +119,6 @@ export function boundConnections(server: Server, most: number): () => void {
   return () => {
     for (const { socket } of connections.values()) socket.destroy()
   }
-}
-
-function isComing(request: IncomingMessage): boolean {
-  const stream = streamOf(request)
-  if (stream !== null) return !stream.endAfterHeaders
-  const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
-  return length !== '0' || coding !== undefined
 }
 
 /** The same for the TCP socket and the TLS socket over it. */

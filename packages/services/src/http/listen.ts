@@ -10,8 +10,9 @@ import type { CrossOrigin } from './cross-origin.ts'
 import { errorBody, HttpError } from './errors.ts'
 import { boundHeldBytes, type HeldLimits } from './held-bytes.ts'
 import { takenWithin } from './http2/limits.ts'
+import { Places } from './http2/places.ts'
 import { createBothServer, refuseConnect } from './http2/server.ts'
-import type { SessionTimes, Trusts } from './http2/sessions.ts'
+import type { Offer, SessionTimes } from './http2/sessions.ts'
 import { boundStreams } from './http2/streams.ts'
 import { inTurn } from './in-turn.ts'
 
@@ -33,8 +34,8 @@ export interface Bind {
   readonly names?: readonly string[]
   /** Clients are asked for a certificate: whose key it is, the handler finds out. */
   readonly asksClientKey?: boolean
-  /** HTTP/2 is offered too, over TLS, with many streams for those connections that are trusted. */
-  readonly http2?: { readonly trusts: Trusts }
+  /** HTTP/2 is offered too, over TLS. */
+  readonly http2?: Offer
   /** Pages of other origins that may use it; none where null or absent. */
   readonly crossOrigin?: CrossOrigin | null
 }
@@ -155,7 +156,7 @@ function serverOf(bind: Bind, limits: http.ServerOptions & { readonly headersTim
     requestCert: bind.asksClientKey === true,
     rejectUnauthorized: false,
   } as const
-  return bind.http2 === undefined ? https.createServer(options) : createBothServer(options, bind.http2.trusts, times)
+  return bind.http2 === undefined ? https.createServer(options) : createBothServer(options, bind.http2, times)
 }
 
 /**
@@ -173,7 +174,9 @@ export async function listen(
   const bounded = withHost(boundHeldBytes(handler, held))
   const shared = pages === null ? bounded : pages.wrap(bounded)
   const guarded = isLoopbackHost(bind.host) && bind.behindTls !== true ? loopbackOnly(shared, bind.names ?? [], pages) : shared
-  const bound = (inner: RequestListener): RequestListener => (bind.http2 === undefined ? inner : boundStreams(inner, requestMs))
+  // As many requests at a time as connections of HTTP/1.1 would have.
+  const places = bind.http2 === 'requesters' ? new Places(connections) : null
+  const bound = (inner: RequestListener): RequestListener => (bind.http2 === undefined ? inner : boundStreams(inner, requestMs, places))
   const finished = (inner: RequestListener): RequestListener => inTurn(keysetDigestOf === null ? bound(inner) : named(bound(inner), keysetDigestOf))
   const limits = {
     maxHeaderSize: 16_384,

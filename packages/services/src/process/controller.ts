@@ -19,6 +19,7 @@ import { configurationDigest } from '../enclave/runtime/identity.ts'
 import type { LedgerOptions } from '../enclave/runtime/ledger.ts'
 import { isInference } from '../http/chat-request.ts'
 import { crossOrigin } from '../http/cross-origin.ts'
+import { leaveConnection } from '../http/http2/streams.ts'
 import { createLegacyAttest } from '../http/legacy-attest.ts'
 import { type Bind, checkBind, listen } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
@@ -173,7 +174,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     accessMetrics(metrics, keys, archive)
     tokenMetrics(metrics, tokens)
     routingMetrics(metrics, controller.registry.routing)
-    const gate = new Gate()
+    const gate = new Gate(leaveConnection)
     const readiness = new Readiness([
       ...noticesOf(simulated, api, config.access.keys),
       ...controlNotices(control),
@@ -199,7 +200,11 @@ export async function startControllerProcess(options: StartOptions<Configuration
       if (attest !== null && request.method === 'POST' && request.url === '/api/v1/attest') return attest(request, response, legacyQuotes)
       return work(request, response)
     }
-    const apiBind = { ...bindOf(api.host, api.port, tls, simulated, api, config.access.keys), crossOrigin: crossOrigin(api.origins, 'api') }
+    const apiBind: Bind = {
+      ...bindOf(api.host, api.port, tls, simulated, api, config.access.keys),
+      crossOrigin: crossOrigin(api.origins, 'api'),
+      ...(tls !== null && !api.http1_only && { http2: 'requesters' }),
+    }
     const apiListening = await listen(apiBind, others, controller.keysetDigestOf)
     closing.push(() => apiListening.close())
     const controlListening = await listen(controlBindOf(control, tls, simulated, api), controller.control, controller.keysetDigestOf)

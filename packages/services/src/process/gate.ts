@@ -13,6 +13,12 @@ export class Gate {
   #requests = 0
   #lastEnd = 0
   #draining = false
+  readonly #onRefused: (request: IncomingMessage) => void
+
+  /** `onRefused` is told of each request that is turned away. */
+  constructor(onRefused: (request: IncomingMessage) => void = () => undefined) {
+    this.#onRefused = onRefused
+  }
 
   get draining(): boolean {
     return this.#draining
@@ -34,7 +40,8 @@ export class Gate {
         request.resume()
         response.setHeader(drainingHeader, '1')
         const headers = { 'retry-after': '1', connection: 'close' }
-        return void sendError(response, new HttpError(503, 'server_error', 'this service is stopping', { code: 'service_draining', headers }))
+        sendError(response, new HttpError(503, 'server_error', 'this service is stopping', { code: 'service_draining', headers }))
+        return this.#onRefused(request)
       }
       this.#requests++
       if (work) this.#work++

@@ -23,6 +23,13 @@ export const ofStrangers: Settings = {
  */
 export const ofTrusted: Settings = { ...ofStrangers, maxConcurrentStreams: 256, initialWindowSize: 1 << 18 }
 
+/**
+ * Requesters of a controller, who are all strangers, have what every client and proxy expects of a service, so that an application or a page needs one connection. What their streams take
+ * is bounded over all connections (see `Places`): as many streams as there may be connections, each with less than a connection takes. A body has as much on its way as over any other
+ * service; with a window as narrow as that of strangers one of 8 MiB from the other side of the world would come too late.
+ */
+export const ofRequesters: Settings = { ...ofStrangers, maxConcurrentStreams: 100, initialWindowSize: 65_535 }
+
 /** So many at once, then so many a second. */
 export interface Rate {
   readonly burst: number
@@ -37,6 +44,9 @@ export const controlFrames: Rate = { burst: 200, perSecond: 10 }
  * those who are trusted {@link sessionLimits} has a bound that is no burden.
  */
 export const strangersResets: Rate = { burst: 100, perSecond: 10 }
+
+/** The same for requesters, of whom many may share a connection, and leave at once with whoever had it for them. */
+export const requestersResets: Rate = { burst: 200, perSecond: 20 }
 
 /** How long an answer that has ended may take to go out: this, and a second for every 16 KiB of it. It would be held for as long as its reader likes. */
 export const takenWithin = { ms: 60_000, bytesPerSecond: 16_384 } as const

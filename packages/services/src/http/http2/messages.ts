@@ -1,10 +1,13 @@
 import type { OutgoingHttpHeaders } from 'node:http'
-import { Http2ServerRequest, Http2ServerResponse, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import { constants, Http2ServerRequest, Http2ServerResponse, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import type { ReadableOptions } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { takenWithin } from './limits.ts'
 
 const connection = Symbol('connection')
+
+/** What a {@link StreamResponse} emits once its end was asked for: from then on it waits for nobody but its reader. */
+export const answered = Symbol('answered')
 
 export interface Carrier {
   readonly socket: TLSSocket
@@ -12,11 +15,24 @@ export interface Carrier {
   readonly takenMs: number
 }
 
-type Carried = ServerHttp2Stream & { [connection]?: Carrier }
+const endedHere = Symbol('endedHere')
+
+type Carried = ServerHttp2Stream & { [connection]?: Carrier; [endedHere]?: true }
 
 /** Tells which connection a stream came over; also where both are gone by the time that somebody asks. */
 export function setConnection(stream: Carried, carrier: Carrier): void {
   stream[connection] = carrier
+}
+
+/** Refuses a stream with the code that says that nothing was begun. */
+export function refuseStream(stream: Carried): void {
+  stream[endedHere] = true
+  stream.close(constants.NGHTTP2_REFUSED_STREAM)
+}
+
+/** Whether a stream that has closed was given up by its requester before it had the whole answer. */
+export function wasLeft(stream: Carried): boolean {
+  return stream.aborted && stream[endedHere] !== true
 }
 
 /**
@@ -74,6 +90,7 @@ export class StreamResponse extends Http2ServerResponse {
     const hasBody = (typeof chunk === 'string' || chunk instanceof Uint8Array) && chunk.length > 0 && this.req.method !== 'HEAD'
     if (hasBody) super.write(chunk, encoding)
     super.end()
+    this.emit(answered)
     const { takenMs = takenWithin.ms } = (this.stream as Carried)[connection] ?? {}
     const ms = takenMs + (this.stream.writableLength * 1000) / takenWithin.bytesPerSecond
     if (!this.isOver) this.#stalled ??= setTimeout(() => this.cut(), ms)
@@ -83,6 +100,7 @@ export class StreamResponse extends Http2ServerResponse {
   cut(): void {
     if (this.isOver) return
     this.#cut = true
+    ;(this.stream as Carried)[endedHere] = true
     this.stream.destroy(new Error('the answer was cut off'))
   }
 }

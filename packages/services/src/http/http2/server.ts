@@ -6,14 +6,14 @@ import { sendError } from '../body.ts'
 import { HttpError } from '../errors.ts'
 import { sessionLimits } from './limits.ts'
 import { StreamRequest, StreamResponse } from './messages.ts'
-import { guardSessions, type SessionTimes, type Trusts } from './sessions.ts'
+import { guardSessions, type Offer, type SessionTimes } from './sessions.ts'
 import { streamOf } from './streams.ts'
 
 /**
  * A server of HTTP/2 and of HTTP/1.1, whichever the other side asks for during the handshake (ALPN); without such a wish, of HTTP/1.1. Its handler gets the same requests and responses
  * of both, as far as handlers here look at them; their sockets are the connection.
  */
-export function createBothServer(options: ServerOptions & TlsOptions, trusts: Trusts, times: SessionTimes): Server {
+export function createBothServer(options: ServerOptions & TlsOptions, offer: Offer, times: SessionTimes): Server {
   const { keepAliveTimeout } = options
   const server = createSecureServer({
     ...options,
@@ -25,7 +25,7 @@ export function createBothServer(options: ServerOptions & TlsOptions, trusts: Tr
     Http2ServerRequest: StreamRequest as never,
     Http2ServerResponse: StreamResponse as never,
   })
-  guardSessions(server, trusts, times)
+  guardSessions(server, offer, times)
   return server as unknown as Server
 }
 

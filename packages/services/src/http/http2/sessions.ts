@@ -1,7 +1,7 @@
 import { constants, type Http2SecureServer, type ServerHttp2Session } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
-import { controlFrames, ofStrangers, ofTrusted, partingMs, type Rate, strangersResets } from './limits.ts'
-import { setConnection } from './messages.ts'
+import { controlFrames, ofRequesters, ofStrangers, ofTrusted, partingMs, type Rate, requestersResets, strangersResets } from './limits.ts'
+import { setConnection, wasLeft } from './messages.ts'
 
 export interface SessionTimes {
   /** Until the first request. */
@@ -15,6 +15,9 @@ export interface SessionTimes {
 /** Whether the other side of a connection has shown a key that counts. It may not count yet when the connection is opened. */
 export type Trusts = (connection: { readonly socket: TLSSocket }) => boolean
 
+/** To whom HTTP/2 is offered: at a worker with much to whom it trusts and with little to anybody else, at a controller to requesters, who are all alike. */
+export type Offer = { readonly trusts: Trusts } | 'requesters'
+
 const self = Symbol('self')
 
 /** A session has a proxy of its socket, which passes properties on. */
@@ -24,12 +27,19 @@ type Known = TLSSocket & { [self]?: TLSSocket }
  * What Node's server of HTTP/2 does not do for its connections: those of strangers have few streams, and those that are trusted more, from their first SETTINGS on where that is known then, as long as that lasts.
  * One over which no request comes is ended, whatever else comes over it; one that sends without end what costs more than it is, is cut.
  */
-export function guardSessions(server: Http2SecureServer, trusts: Trusts, { headersMs, keepAliveMs, takenMs }: SessionTimes): void {
+export function guardSessions(server: Http2SecureServer, offer: Offer, { headersMs, keepAliveMs, takenMs }: SessionTimes): void {
+  const {
+    trusts,
+    settings,
+    resets: resetsOf,
+  } = offer === 'requesters'
+    ? { trusts: () => false, settings: ofRequesters, resets: requestersResets }
+    : { ...offer, settings: ofStrangers, resets: strangersResets }
   // The session is made by Node's own listener, with the settings that are in force at that moment.
   server.prependListener('secureConnection', (socket: Known) => {
     if (socket.alpnProtocol !== 'h2') return
     socket[self] = socket
-    server.updateSettings(trusts({ socket }) ? ofTrusted : ofStrangers)
+    server.updateSettings(trusts({ socket }) ? ofTrusted : settings)
   })
   server.on('session', (session) => {
     const socket = (session.socket as Known)[self]
@@ -42,13 +52,13 @@ export function guardSessions(server: Http2SecureServer, trusts: Trusts, { heade
     const cutWhereNone = (allowance: Allowance): void => {
       if (!allowance.take()) session.destroy(new Error('too much of what costs more than it is'), constants.NGHTTP2_ENHANCE_YOUR_CALM)
     }
-    const resets = new Allowance(strangersResets)
+    const resets = new Allowance(resetsOf)
     session.prependListener('stream', (stream) => {
       setConnection(stream, carrier)
       if (open++ === 0) clearTimeout(idle)
       stream.once('close', () => {
         open--
-        if (stream.aborted && !trusted) cutWhereNone(resets)
+        if (!trusted && wasLeft(stream)) cutWhereNone(resets)
         // Also where the session has ended: its socket waits for the other side to take what was sent before.
         if (open === 0 && !socket.destroyed) idle = setTimeout(end, keepAliveMs)
       })

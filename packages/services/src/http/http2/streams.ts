@@ -3,10 +3,17 @@ import type { Http2ServerRequest, ServerHttp2Stream } from 'node:http2'
 import { sendError } from '../body.ts'
 import { HttpError } from '../errors.ts'
 import { maxHeaderList } from './limits.ts'
+import { refuseStream } from './messages.ts'
+import type { Places } from './places.ts'
 
 /** The stream of a request of HTTP/2; null for one of HTTP/1.1. */
 export function streamOf(request: object): ServerHttp2Stream | null {
   return 'stream' in request ? (request as Http2ServerRequest).stream : null
+}
+
+/** Has the requester open another connection for what it asks next; what is under way on this one goes on. HTTP/1.1 says so with a header. */
+export function leaveConnection(request: object): void {
+  streamOf(request)?.session?.close()
 }
 
 /** How often it is looked at whether the end of an answer has gone out. */
@@ -14,14 +21,15 @@ const lookMs = 50
 
 /**
  * What Node's server of HTTP/1.1 does for each request: its headers are so long at most, and all of it has come within `requestMs`.
- * Of a body that nobody has read to its end the rest is refused, once the answer has gone out.
+ * Of a body that nobody has read to its end the rest is refused, once the answer has gone out. A stream that finds no place is refused.
  */
-export function boundStreams(handler: RequestListener, requestMs: number): RequestListener {
+export function boundStreams(handler: RequestListener, requestMs: number, places: Places | null): RequestListener {
   return (request, response) => {
     const stream = streamOf(request)
     if (stream === null) return handler(request, response)
     // Its connection has ended before it was told.
     if (stream.destroyed) return
+    if (places?.take(request, response) === false) return refuseStream(stream)
     // Node holds what is sent to this length only once the other side has confirmed it.
     if (lengthOf(request.rawHeaders) > maxHeaderList)
       return void sendError(response, new HttpError(431, 'invalid_request_error', 'the headers of the request are too long'))

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { sendJson } from '../../../src/http/body.ts'
 import { ofStrangers } from '../../../src/http/http2/limits.ts'
 import { flag, frame, getFields, number32, postFields, preface, rawConnection, settings, type } from './frames.ts'
-import { code, expectEnded, expectOthersServed, headersOf, holding, now, odd, ping, resetOf, settingsAck } from './hostile.ts'
+import { code, expectEnded, expectOthersServed, headersOf, holding, listeners, now, odd, ping, resetOf, settingsAck } from './hostile.ts'
 import { clientOf, closeAll, protocols, startService } from './service.ts'
 
 afterEach(closeAll)
@@ -64,7 +64,7 @@ describe('S19: a connection that many share', () => {
   })
 })
 
-describe('S22: what never ends', () => {
+describe.for(listeners)('S22: what never ends, $where', ({ options: kind }) => {
   const short = { headersMs: 300, requestMs: 300, keepAliveMs: 300 }
 
   test.for([
@@ -74,7 +74,7 @@ describe('S22: what never ends', () => {
     ['sends headers without their end', {}, [frame(type.headers, flag.endStream, 1, getFields)]],
     ['sends a part of a frame', {}, [headersOf(1, getFields).subarray(0, 12)]],
   ] as const)('S22: a connection that %s is ended', async ([, options, parts]) => {
-    const held = await holding({ limits: short })
+    const held = await holding({ ...kind, limits: short })
     const raw = await rawConnection(held.service, options)
     raw.send(...parts)
     await expectEnded(raw, [code.none])
@@ -82,7 +82,7 @@ describe('S22: what never ends', () => {
   })
 
   test('S22: PING keeps no connection', async () => {
-    const held = await holding({ limits: short })
+    const held = await holding({ ...kind, limits: short })
     const raw = await rawConnection(held.service)
     const timer = setInterval(() => raw.send(ping), 20)
     await expectEnded(raw, [code.none])
@@ -90,7 +90,7 @@ describe('S22: what never ends', () => {
   })
 
   test('S22: nor does a request that was answered; one that is being answered does', async () => {
-    const held = await holding({ limits: short })
+    const held = await holding({ ...kind, limits: short })
     const raw = await rawConnection(held.service)
     raw.send(headersOf(1, getFields))
     await expect.poll(() => held.answers.length).toBe(1)
@@ -102,7 +102,7 @@ describe('S22: what never ends', () => {
   })
 
   test('S22: a body that comes byte by byte is answered 408, and its stream reset; others of its connection go on', async () => {
-    const held = await holding({ limits: short })
+    const held = await holding({ ...kind, limits: short })
     const raw = await rawConnection(held.service)
     raw.send(headersOf(1, postFields, flag.none), headersOf(3, getFields))
     const timer = setInterval(() => raw.send(frame(type.data, flag.none, 1, Buffer.from('x'))), 20)

@@ -88,16 +88,19 @@ export interface RawOptions {
   /** Sends the preface and empty SETTINGS first. */
   readonly begun?: boolean
   readonly first?: Buffer
+  /** Where it comes from, of the addresses of loopback. */
+  readonly from?: string
   /** Sent with the end of the handshake. */
   readonly withHandshake?: Buffer
 }
 
 export async function rawConnection(
   { port }: Listening,
-  { begun = true, first = settings(), withHandshake }: RawOptions = {},
+  { begun = true, first = settings(), from, withHandshake }: RawOptions = {},
 ): Promise<RawConnection> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
-  const socket = connect({ port, host: '127.0.0.1', ALPNProtocols: ['h2'], rejectUnauthorized: false }, resolve)
+  const local = from === undefined ? {} : { localAddress: from }
+  const socket = connect({ port, host: '127.0.0.1', ALPNProtocols: ['h2'], rejectUnauthorized: false, ...local }, resolve)
   atEnd(() => socket.destroy())
   if (withHandshake !== undefined) socket.write(withHandshake)
   const frames: Frame[] = []

@@ -2,10 +2,17 @@ import type { RequestListener } from 'node:http'
 import { constants } from 'node:http2'
 import { expect } from 'vitest'
 import { readRequestBody, sendError, sendJson } from '../../../src/http/body.ts'
+import { ofRequesters, ofStrangers, requestersResets, strangersResets } from '../../../src/http/http2/limits.ts'
 import type { Listening } from '../../../src/http/listen.ts'
 import { Gate } from '../../../src/process/gate.ts'
-import { fields, flag, frame, number32, type RawConnection, type } from './frames.ts'
+import { fields, flag, frame, number32, postFields, type RawConnection, type } from './frames.ts'
 import { clientOf, protocols, startService } from './service.ts'
+
+/** Listeners with strangers on the other side, and what a connection of one has. */
+export const listeners = [
+  { where: 'at a worker', options: {}, settings: ofStrangers, resets: strangersResets },
+  { where: 'at a controller', options: { requesters: true }, settings: ofRequesters, resets: requestersResets },
+] as const
 
 export const code = {
   none: constants.NGHTTP2_NO_ERROR,
@@ -24,6 +31,9 @@ export const now = fields([':method', 'GET'], [':scheme', 'https'], [':path', '/
 export const odd = (index: number): number => 2 * index + 1
 
 export const resetOf = (index: number): Buffer => frame(type.reset, flag.none, odd(index), number32(code.cancel))
+
+export const openedAndReset = (count: number, from = 0): Buffer =>
+  Buffer.concat(Array.from({ length: count }, (_, i) => [headersOf(odd(from + i), postFields, flag.none), resetOf(from + i)]).flat())
 
 export interface Held {
   readonly service: Listening

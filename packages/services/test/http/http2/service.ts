@@ -43,12 +43,26 @@ export async function tlsKey(): Promise<TlsKey> {
 
 export interface ServiceOptions {
   readonly trusts?: Trusts
+  /** As a controller's API has it, and not a worker. */
+  readonly requesters?: boolean
   readonly limits?: Partial<ListenLimits>
   readonly tls?: { readonly key: string; readonly cert: string }
 }
 
-export async function startService(handler: RequestListener, { trusts = () => false, limits, tls }: ServiceOptions = {}): Promise<Listening> {
-  const bind = { host: '127.0.0.1', port: 0, tls: tls ?? (await tlsKey()), asksClientKey: true, simulated: true, apiKeys: false, http2: { trusts } }
+export async function startService(
+  handler: RequestListener,
+  { trusts = () => false, requesters = false, limits, tls }: ServiceOptions = {},
+): Promise<Listening> {
+  const http2 = requesters ? 'requesters' : { trusts }
+  const bind = {
+    host: '127.0.0.1',
+    port: 0,
+    tls: tls ?? (await tlsKey()),
+    asksClientKey: !requesters,
+    simulated: true,
+    apiKeys: false,
+    http2,
+  } as const
   const service = await listen(bind, handler, () => digest, { ...longLimits, ...limits })
   atEnd(() => service.close())
   return service
@@ -89,7 +103,7 @@ export interface Client {
   close(): void
 }
 
-export function clientOf(protocol: Protocol, { port }: Listening): Client {
+export function clientOf(protocol: Protocol, { port }: Pick<Listening, 'port'>): Client {
   const client = protocol === 'HTTP/2' ? overHttp2(port) : overHttp1(port)
   atEnd(() => client.close())
   return client

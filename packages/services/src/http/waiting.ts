@@ -1,0 +1,34 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { answered } from './http2/messages.ts'
+import { streamOf } from './http2/streams.ts'
+
+/**
+ * Tells when an exchange begins and when it ceases to wait for its requester: while the request is coming, and over HTTP/2 from the end of the answer until it is taken. There a window of
+ * nothing holds back an answer of any length; over HTTP/1.1 what is short is gone.
+ */
+export function whileWaiting(request: IncomingMessage, response: ServerResponse, told: (waits: boolean) => void): void {
+  let waits = false
+  const become = (does: boolean): void => {
+    if (does === waits) return
+    waits = does
+    told(does)
+  }
+  const came = (): void => become(false)
+  if (isComing(request)) {
+    become(true)
+    request.once('end', came)
+  }
+  if (streamOf(request) !== null)
+    response.once(answered, () => {
+      request.off('end', came)
+      become(true)
+    })
+  response.once('close', came)
+}
+
+function isComing(request: IncomingMessage): boolean {
+  const stream = streamOf(request)
+  if (stream !== null) return !stream.endAfterHeaders
+  const { 'content-length': length = '0', 'transfer-encoding': coding } = request.headers
+  return length !== '0' || coding !== undefined
+}
