@@ -1,4 +1,5 @@
 // The rounds: every contestant takes its turn in each, so that what slows the machine down slows them all.
+import { ofRequesters } from '../../packages/services/src/http/http2/limits.ts'
 import { assemble, type Column, type Contestant } from './contestants.ts'
 import type { LoadDone, LoadOrder } from './load.ts'
 import { cpuMicroseconds, type NodeProgram, type Program, residentMb, startNode } from './process.ts'
@@ -48,11 +49,16 @@ export const compared = ['', ', TLS', ', TLS, EHBP'].map((suffix) => ({
   ours: `controller${suffix}`,
   /** The same with what the passthrough has nothing of: it is compared all the same, and has no target. */
   withKeys: `controller with API keys and limits${suffix}`,
+  /** The same whose requesters share connections; it has no target either. */
+  overHttp2: `controller over HTTP/2${suffix}`,
   theirs: `passthrough with proofs${suffix}`,
 }))
 const comparedNames = new Set(compared.flatMap(({ ours, withKeys, theirs }) => [ours, withKeys, theirs]))
 
 type Load = NodeProgram<LoadOrder, LoadDone>
+
+/** Requests that a controller takes at a time over one connection of HTTP/2. */
+const perSession = ofRequesters.maxConcurrentStreams ?? 1
 
 /** `receipts`: what the worker signs. Throws where an answer is not whole, or a controller did not accept a receipt. */
 export async function contest(sizes: Sizes, directory: string, receipts: WorkerOrder = 'true'): Promise<Result> {
@@ -103,11 +109,11 @@ function bodyOf(events: number | null, paceMs = 4): string {
   return JSON.stringify({ model: 'bench', messages, temperature: 0.7, ...more })
 }
 
-function openOrder({ port, tls, headers, ehbp }: Contestant, connections: number): Extract<LoadOrder, { order: 'open' }> {
+function openOrder({ port, tls, http2, headers, ehbp }: Contestant, connections: number): Extract<LoadOrder, { order: 'open' }> {
   // One whose body is encrypted brings its own.
-  const nonce = ehbp === null ? `x-veritee-nonce: ${'5a'.repeat(32)}\r\n` : ''
-  const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-type: application/json\r\n${nonce}${headers}`
-  return { order: 'open', port, tls, connections, head, ehbp }
+  const nonce = ehbp === null ? { 'x-veritee-nonce': '5a'.repeat(32) } : {}
+  const sessions = http2 ? Math.ceil(connections / perSession) : null
+  return { order: 'open', port, tls, connections, sessions, headers: { 'content-type': 'application/json', ...nonce, ...headers }, ehbp }
 }
 
 async function oneRound(load: Load, tally: Tally, sizes: Sizes, counts: boolean): Promise<void> {

@@ -23,8 +23,10 @@ export interface Contestant {
   readonly tls: boolean
   /** Null: the worker itself, whose time is not the question. */
   readonly program: Program | null
+  /** Its requesters share connections of HTTP/2; else each has one of HTTP/1.1. */
+  readonly http2: boolean
   /** Headers that it needs beside those of every request. */
-  readonly headers: string
+  readonly headers: Readonly<Record<string, string>>
   /** The key to which it wants bodies encrypted, hex; null: in clear. */
   readonly ehbp: string | null
   /** Throws where what was measured is not what should have been. */
@@ -34,6 +36,13 @@ export interface Contestant {
 export interface Field {
   readonly contestants: readonly Contestant[]
   readonly leftOut: readonly string[]
+}
+
+/** What a controller has, or its requesters. */
+interface Ours {
+  readonly keys?: true
+  readonly ehbp?: true
+  readonly http2?: true
 }
 
 const fine = (): Promise<void> => Promise.resolve()
@@ -47,10 +56,10 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
   const contestants: Contestant[] = []
   const add = (name: string, column: Column, port: number, program: Program | null, more: Partial<Contestant> = {}): void => {
     if (program !== null) started.push(program)
-    contestants.push({ name, column, port, program, tls: false, headers: '', ehbp: null, check: fine, ...more })
+    contestants.push({ name, column, port, program, tls: false, http2: false, headers: {}, ehbp: null, check: fine, ...more })
   }
   const folder = async (name: string): Promise<string> => {
-    const path = join(directory, name)
+    const path = join(directory, name.replaceAll('/', ''))
     await mkdir(path)
     return path
   }
@@ -63,18 +72,18 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
     const { port, ehbp } = await program.ask(order)
     add(name, column, port, program, { tls: order.tls !== null, ehbp })
   }
-  const ours = async (name: string, column: Column, tls: boolean, more: { readonly keys?: true; readonly ehbp?: true } = {}): Promise<void> => {
+  const ours = async (name: string, column: Column, tls: boolean, more: Ours = {}): Promise<void> => {
     const program = startNode<ControllerOrder | 'state', ControllerReady & { quarantine: string | null }>(
       'gateway',
       await bundled('./controller.ts', directory),
     )
     const { port, key, ehbp } = await program.ask({ worker, tls, directory: await folder(name), keys: more.keys === true })
-    const headers = key === null ? '' : `authorization: Bearer ${key}\r\n`
+    const headers = key === null ? {} : { authorization: `Bearer ${key}` }
     const check = async (): Promise<void> => {
       const { quarantine } = await program.ask('state')
       if (quarantine !== null) throw new Error(`the controller found its worker wanting: ${quarantine}`)
     }
-    add(name, column, port, program, { tls, check, headers, ehbp: more.ehbp === true ? ehbp : null })
+    add(name, column, port, program, { tls, http2: more.http2 === true, check, headers, ehbp: more.ehbp === true ? ehbp : null })
   }
   if (wanted.includes('bare')) {
     add('direct', 'bare', worker.plainPort, null)
@@ -92,7 +101,7 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
       const port = await freePort()
       const shim = new URL('./portkey-streams.mjs', import.meta.url).href
       const program = await startProgram('gateway', process.execPath, ['--import', shim, portkey, `--port=${port}`, '--headless'])
-      const headers = `x-portkey-provider: openai\r\nauthorization: Bearer key\r\nx-portkey-custom-host: ${plain}/v1\r\n`
+      const headers = { 'x-portkey-provider': 'openai', authorization: 'Bearer key', 'x-portkey-custom-host': `${plain}/v1` }
       add('Portkey', 'bare', port, program, { headers })
     } else leftOut.push('Portkey is not installed (tools/install-portkey.sh)')
 
@@ -126,6 +135,7 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
     else leftOut.push('the worker of the bench offers no HTTP/2')
     await ours('controller, TLS', 'proofs, TLS', true)
     await ours('controller with API keys and limits, TLS', 'proofs, TLS', true, { keys: true })
+    await ours('controller over HTTP/2, TLS', 'proofs, TLS', true, { http2: true })
   }
   if (wanted.includes('proofs, TLS, EHBP')) {
     await passthrough('passthrough with proofs, TLS, EHBP', 'proofs, TLS, EHBP', {
@@ -136,6 +146,7 @@ export async function assemble(worker: WorkerReady, directory: string, started: 
     })
     await ours('controller, TLS, EHBP', 'proofs, TLS, EHBP', true, { ehbp: true })
     await ours('controller with API keys and limits, TLS, EHBP', 'proofs, TLS, EHBP', true, { keys: true, ehbp: true })
+    await ours('controller over HTTP/2, TLS, EHBP', 'proofs, TLS, EHBP', true, { http2: true, ehbp: true })
   }
   return { contestants, leftOut }
 }

@@ -71,7 +71,8 @@ async function start({ worker, tls, directory, keys = false }: ControllerOrder):
     admitted.pool = new ByKind(streams, new Pool(`http://127.0.0.1:${worker.plainPort}`, { connections: plainAtOnce, allowH2: false }))
   }
   const bind = { host: '127.0.0.1', port: 0, simulated: true, apiKeys: false }
-  const { port } = await listen({ ...bind, tls: tls ? controller.identity.tls : null }, controller.api)
+  const offered = tls ? ({ tls: controller.identity.tls, http2: 'requesters' } as const) : { tls: null }
+  const { port } = await listen({ ...bind, ...offered }, controller.api)
   process.on('message', () => {
     // Asked for after each measurement: had a worker's receipt not matched, the worker would serve no more, and the figures would be of refusals.
     process.send?.({ quarantine: admitted.quarantine, figures: controller.ledger.figures })

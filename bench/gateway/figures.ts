@@ -58,6 +58,9 @@ function targets(of: (name: string) => Tally | undefined): Figure[] {
       figures.push({ name: `${column}, with API keys and limits: ${what}, give or take (95 %)`, value: giveOrTake, unit: 'ratio', target: null })
     }
     figures.push({ name: `${column}: 150 MB over memory with streams open`, value: 150 / ours.openMb, unit: 'ratio', target: 1 })
+    const shared = of(names.overHttp2)
+    if (shared !== undefined)
+      figures.push({ name: `${column}: 150 MB over memory with streams open over HTTP/2`, value: 150 / shared.openMb, unit: 'ratio', target: null })
   }
   const ours = of('controller')
   const portkey = of('Portkey')

@@ -1,9 +1,10 @@
-// The requesters, in a process of their own, on bare sockets. They do not verify anything: what is measured is the gateway. They do check that each answer
+// The requesters, in a process of their own, on bare sockets where they have a connection each. They do not verify anything: what is measured is the gateway. They do check that each answer
 // is whole, and that its stream has as many events as were asked for.
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { fromHex } from 'veritee/bytes'
 import { openResponse, type SealedRequest, sealRequest } from 'veritee/ehbp'
+import { openLanes } from './load-http2.ts'
 
 export type LoadOrder =
   | {
@@ -11,7 +12,9 @@ export type LoadOrder =
       readonly port: number
       readonly tls: boolean
       readonly connections: number
-      readonly head: string
+      /** They share so many of HTTP/2; null: each is one of HTTP/1.1. */
+      readonly sessions: number | null
+      readonly headers: Readonly<Record<string, string>>
       readonly ehbp: string | null
     }
   /** Asks `requests` times in all, over the first `concurrency` connections. */
@@ -26,13 +29,17 @@ export interface LoadDone {
   readonly failure: string | null
 }
 
-interface Connection {
-  readonly socket: Socket
-  heard: (part: Buffer) => void
-  failed: (error: Error) => void
+/** One request at a time. */
+export interface Connection {
+  /** Gives the whole answer. */
+  ask(sending: Sending): Promise<Buffer>
+  /** Resolves with the first event of a stream. */
+  begin(sending: Sending): Promise<void>
+  close(): void
 }
 
 let connections: Connection[] = []
+let requestHeaders: Readonly<Record<string, string>> = {}
 let requestHead = ''
 let recipient: string | null = null
 
@@ -48,10 +55,7 @@ process.on('message', (order: LoadOrder) => {
 async function perform(order: LoadOrder): Promise<number[]> {
   switch (order.order) {
     case 'close':
-      for (const connection of connections) {
-        connection.failed = () => undefined
-        connection.socket.destroy()
-      }
+      for (const connection of connections) connection.close()
       connections = []
       return []
     case 'open':
@@ -60,18 +64,22 @@ async function perform(order: LoadOrder): Promise<number[]> {
     case 'run':
       return run(order.body, order.requests, order.concurrency, order.events)
     case 'hold':
-      await openAll(order.open, async (connection) => begin(connection, await requestOf(order.body)))
+      await openAll(order.open, async (connection) => connection.begin(await requestOf(order.body)))
       return []
   }
 }
 
 async function openAll(order: Extract<LoadOrder, { order: 'open' }>, first: (connection: Connection) => Promise<void>): Promise<void> {
-  requestHead = order.head
+  requestHeaders = order.headers
+  const lines = Object.entries({ host: `127.0.0.1:${order.port}`, ...order.headers }).map(([name, value]) => `${name}: ${value}\r\n`)
+  requestHead = `POST /v1/chat/completions HTTP/1.1\r\n${lines.join('')}`
   recipient = order.ehbp
+  const lanes = order.sessions === null ? [] : await openLanes(order.port, order.connections, order.sessions)
   // Not all at once: a backlog that overflows costs a second.
   while (connections.length < order.connections) {
     const more = Math.min(25, order.connections - connections.length)
-    const opened = await Promise.all(Array.from({ length: more }, () => open(order.port, order.tls)))
+    const opened =
+      order.sessions === null ? await Promise.all(Array.from({ length: more }, () => open(order.port, order.tls))) : lanes.splice(0, more)
     connections.push(...opened)
     await Promise.all(opened.map(first))
   }
@@ -81,16 +89,16 @@ function open(port: number, tls: boolean): Promise<Connection> {
   return new Promise((resolve, reject) => {
     const options = { port, host: '127.0.0.1' }
     const socket: Socket = tls ? connectTls({ ...options, rejectUnauthorized: false }) : connect(options)
-    const connection: Connection = { socket, heard: () => undefined, failed: reject }
-    socket.setNoDelay(true)
-    socket.on('data', (part: Buffer) => connection.heard(part))
-    socket.on('error', (error) => connection.failed(error))
-    socket.on('close', () => connection.failed(new Error('the gateway closed a connection')))
+    const connection = new OwnConnection(socket, reject)
     socket.once(tls ? 'secureConnect' : 'connect', () => resolve(connection))
   })
 }
 
-interface Sending {
+export interface Sending {
+  /** Beside those that every request has. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Uint8Array
+  /** All of it over HTTP/1.1. */
   readonly bytes: Buffer
   /** What opens the answer; null where it comes in clear. */
   readonly sealed: SealedRequest | null
@@ -98,12 +106,18 @@ interface Sending {
 
 /** Each body that is encrypted is so once, as a client does it; in clear they are all the same. */
 async function requestOf(body: string): Promise<Sending> {
-  if (recipient === null) return { bytes: Buffer.from(`${requestHead}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`), sealed: null }
+  const plain = Buffer.from(body)
+  if (recipient === null) return sending({}, plain, null)
   const binding = { method: 'POST', model: 'bench', path: '/v1/chat/completions', session_id: null }
-  const sealed = await sealRequest({ publicKey: fromHex(recipient), keysetDigest: '' }, binding, Buffer.from(body))
-  const headers = Object.entries(sealed.headers).map(([name, value]) => `${name}: ${value}\r\n`)
-  const head = `${requestHead}${headers.join('')}content-length: ${sealed.body.length}\r\n\r\n`
-  return { bytes: Buffer.concat([Buffer.from(head), sealed.body]), sealed }
+  const sealed = await sealRequest({ publicKey: fromHex(recipient), keysetDigest: '' }, binding, plain)
+  return sending(sealed.headers, sealed.body, sealed)
+}
+
+function sending(more: Readonly<Record<string, string>>, body: Uint8Array, sealed: SealedRequest | null): Sending {
+  const lines = Object.entries(more).map(([name, value]) => `${name}: ${value}\r\n`)
+  const head = `${requestHead}${lines.join('')}content-length: ${body.length}\r\n\r\n`
+  const headers = { ...requestHeaders, ...more, 'content-length': String(body.length) }
+  return { headers, body, bytes: Buffer.concat([Buffer.from(head), body]), sealed }
 }
 
 /** The answer with its body in clear. */
@@ -139,11 +153,11 @@ async function run(body: string, requests: number, concurrency: number, events: 
     connections.slice(0, concurrency).map(async (connection) => {
       while (left > 0) {
         left--
-        const { bytes, sealed } = same ?? (await requestOf(body))
+        const asked = same ?? (await requestOf(body))
         const start = performance.now()
-        const answer = await ask(connection, bytes)
+        const answer = await connection.ask(asked)
         latencies.push(performance.now() - start)
-        check(await opened(answer, sealed), events)
+        check(await opened(answer, asked.sealed), events)
       }
     }),
   )
@@ -157,44 +171,64 @@ function check(answer: string, events: number): void {
   if (events > 0 && !answer.includes('data: [DONE]')) throw new Error('expected the end of a stream, found none')
 }
 
-function ask(connection: Connection, bytes: Buffer): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const parts: Buffer[] = []
-    let whole: (tail: Buffer) => boolean = () => false
-    let length = 0
-    let headed = false
-    connection.failed = reject
-    connection.heard = (part) => {
-      parts.push(part)
-      length += part.length
-      if (!headed) {
-        const text = Buffer.concat(parts).toString('latin1')
-        const end = text.indexOf('\r\n\r\n')
-        if (end < 0) return
-        headed = true
-        const size = /\r\ncontent-length: (\d+)/i.exec(text.slice(0, end))?.[1]
-        // The body of a chunked answer ends with an empty chunk, perhaps with trailers, which none of these gateways sends on.
-        whole = size === undefined ? (tail) => tail.toString('latin1').endsWith('\r\n0\r\n\r\n') : () => length >= end + 4 + Number(size)
-      }
-      const tail = part.length >= 7 ? part.subarray(-7) : Buffer.concat(parts.slice(-8)).subarray(-7)
-      if (whole(tail)) resolve(Buffer.concat(parts))
-    }
-    connection.socket.write(bytes)
-  })
-}
+/** A connection of HTTP/1.1. */
+class OwnConnection implements Connection {
+  readonly #socket: Socket
+  #heard: (part: Buffer) => void = () => undefined
+  #failed: (error: Error) => void
 
-/** Resolves with the first event of a stream. */
-function begin(connection: Connection, { bytes, sealed }: Sending): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let text = ''
-    connection.failed = reject
-    connection.heard = (part) => {
-      text += part.toString('latin1')
-      // Encrypted, an event shows only in that there is something behind the headers.
-      if (sealed === null ? !text.includes('data: ') : !/\r\n\r\n./s.test(text)) return
-      connection.heard = () => undefined
-      resolve()
-    }
-    connection.socket.write(bytes)
-  })
+  constructor(socket: Socket, failed: (error: Error) => void) {
+    this.#socket = socket
+    this.#failed = failed
+    socket.setNoDelay(true)
+    socket.on('data', (part: Buffer) => this.#heard(part))
+    socket.on('error', (error) => this.#failed(error))
+    socket.on('close', () => this.#failed(new Error('the gateway closed a connection')))
+  }
+
+  ask({ bytes }: Sending): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const parts: Buffer[] = []
+      let whole: (tail: Buffer) => boolean = () => false
+      let length = 0
+      let headed = false
+      this.#failed = reject
+      this.#heard = (part) => {
+        parts.push(part)
+        length += part.length
+        if (!headed) {
+          const text = Buffer.concat(parts).toString('latin1')
+          const end = text.indexOf('\r\n\r\n')
+          if (end < 0) return
+          headed = true
+          const size = /\r\ncontent-length: (\d+)/i.exec(text.slice(0, end))?.[1]
+          // The body of a chunked answer ends with an empty chunk, perhaps with trailers, which none of these gateways sends on.
+          whole = size === undefined ? (tail) => tail.toString('latin1').endsWith('\r\n0\r\n\r\n') : () => length >= end + 4 + Number(size)
+        }
+        const tail = part.length >= 7 ? part.subarray(-7) : Buffer.concat(parts.slice(-8)).subarray(-7)
+        if (whole(tail)) resolve(Buffer.concat(parts))
+      }
+      this.#socket.write(bytes)
+    })
+  }
+
+  begin({ bytes, sealed }: Sending): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let text = ''
+      this.#failed = reject
+      this.#heard = (part) => {
+        text += part.toString('latin1')
+        // Encrypted, an event shows only in that there is something behind the headers.
+        if (sealed === null ? !text.includes('data: ') : !/\r\n\r\n./s.test(text)) return
+        this.#heard = () => undefined
+        resolve()
+      }
+      this.#socket.write(bytes)
+    })
+  }
+
+  close(): void {
+    this.#failed = () => undefined
+    this.#socket.destroy()
+  }
 }

@@ -95,7 +95,8 @@ describe.skipIf(chromiumPath === undefined)(
       files: readonly string[] = ['policy.json', 'root.pem'],
       from = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
     ): Promise<{ page: Page; errors: string[] }> {
-      const page = await browser.newPage()
+      // The certificate of a keyset is its own: what it is worth, the page finds out.
+      const page = await browser.newPage({ ignoreHTTPSErrors: true })
       const errors: string[] = []
       page.on('pageerror', (error) => errors.push(error.message))
       await page.goto(from)
@@ -142,9 +143,10 @@ describe.skipIf(chromiumPath === undefined)(
       let pages: Server
       let service: Listening
       let reached: string[] = []
+      const versions = new Set<string>()
 
       /** The page names its service, as whoever puts it up writes it. */
-      async function host(origins: (page: string) => readonly string[]): Promise<string> {
+      async function host(origins: (page: string) => readonly string[], over: 'plain HTTP' | 'TLS' = 'plain HTTP'): Promise<string> {
         pages = createServer((incoming, response) => {
           const path = incoming.url === '/' ? '/index.html' : (incoming.url ?? '')
           const content = files.get(path)
@@ -157,11 +159,13 @@ describe.skipIf(chromiumPath === undefined)(
         })
         await new Promise<void>((resolve) => pages.listen(0, '127.0.0.1', resolve))
         const page = `http://127.0.0.1:${(pages.address() as AddressInfo).port}`
-        const { api, keysetDigestOf } = network.controller.controller
-        const bind = { host: '127.0.0.1', port: 0, tls: null, simulated: true, apiKeys: false, crossOrigin: crossOrigin(origins(page), 'api') }
+        const { api, identity, keysetDigestOf } = network.controller.controller
+        const offered = over === 'TLS' ? ({ tls: identity.tls, http2: 'requesters' } as const) : { tls: null }
+        const bind = { host: '127.0.0.1', port: 0, ...offered, simulated: true, apiKeys: false, crossOrigin: crossOrigin(origins(page), 'api') }
         service = await listen(
           bind,
           (incoming, response) => {
+            versions.add(incoming.httpVersion)
             reached.push(`${incoming.method} ${incoming.url?.split('?')[0]}`)
             api(incoming, response)
           },
@@ -171,6 +175,7 @@ describe.skipIf(chromiumPath === undefined)(
       }
       afterEach(async () => {
         reached = []
+        versions.clear()
         pages.closeAllConnections()
         pages.close()
         await service.close()
@@ -188,6 +193,17 @@ describe.skipIf(chromiumPath === undefined)(
         expect(text).toContain('Tokyo')
         expect(text).toContain(`Encrypted to the ${whom}`)
         expect(reached).toContain('POST /v1/chat/completions')
+        expect(errors).toEqual([])
+        await page.close()
+      })
+
+      test.each(['controller', 'worker'] as const)('S22: over TLS it comes by HTTP/2, encrypted to the %s, and verifies', async (whom) => {
+        const { page, errors } = await opened(whom, undefined, await host((origin) => [origin], 'TLS'))
+        expect(await page.textContent('#service')).toBe('SIMULATED verified')
+        const { badge, text } = await asked(page)
+        expect([badge, text]).toEqual(['SIMULATED verified', expect.stringContaining('Tokyo')])
+        expect(reached).toContain('POST /v1/chat/completions')
+        expect([...versions]).toEqual(['2.0'])
         expect(errors).toEqual([])
         await page.close()
       })

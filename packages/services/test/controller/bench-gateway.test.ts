@@ -33,9 +33,11 @@ test('the benchmark of the gateway runs: a worker without a model whose receipts
       ...(leftOut.some((line) => line.includes('HTTP/2')) ? [] : ['passthrough with proofs and HTTP/2, TLS']),
       'controller, TLS',
       'controller with API keys and limits, TLS',
+      'controller over HTTP/2, TLS',
       'passthrough with proofs, TLS, EHBP',
       'controller, TLS, EHBP',
       'controller with API keys and limits, TLS, EHBP',
+      'controller over HTTP/2, TLS, EHBP',
     ])
     const figures = figuresOf({ tallies, leftOut: [] })
     const of = (name: string): number | undefined => figures.find((figure) => figure.name === name)?.value
@@ -46,6 +48,10 @@ test('the benchmark of the gateway runs: a worker without a model whose receipts
     expect(of('proofs, TLS, EHBP: a request, times the passthrough')).toBeGreaterThan(0)
     expect(of('proofs, TLS, EHBP: an event, times the passthrough')).toBeDefined()
     expect(of('controller, TLS: in memory, streams open')).toBeGreaterThan(10)
+    for (const column of ['TLS', 'TLS, EHBP']) {
+      expect(of(`controller over HTTP/2, ${column}: a request`)).toBeGreaterThan(0)
+      expect(of(`proofs, ${column}: 150 MB over memory with streams open over HTTP/2`)).toBeGreaterThan(0)
+    }
     expect(figures.filter(({ target }) => target !== null).length).toBeGreaterThan(0)
   } finally {
     await rm(directory, { recursive: true, force: true })
