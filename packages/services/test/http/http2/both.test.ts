@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
 import { connect, type TLSSocket } from 'node:tls'
 import { afterEach, describe, expect, test } from 'vitest'
 import { readRequestBody, sendError, sendJson, write } from '../../../src/http/body.ts'
@@ -226,6 +227,23 @@ describe.for(protocols)('a listener of both: %s', (protocol) => {
     // What sockets take on both sides.
     expect(sent).toBeLessThan(200)
     socket.destroy()
+  })
+
+  test('an answer that comes from elsewhere goes on as it comes, and ends with its reader', async () => {
+    const whole = Buffer.alloc(300_000, 'x')
+    const left = Promise.withResolvers<void>()
+    const service = await startService((request, response) => {
+      if (request.url === '/whole') return void Readable.from([whole.subarray(0, 1), whole.subarray(1)]).pipe(response)
+      const endless = new Readable({ read: () => void endless.push(whole) })
+      response.once('close', left.resolve)
+      endless.pipe(response)
+    })
+    const client = clientOf(protocol, service)
+    expect((await client.ask({ path: '/whole' }).answer).body.length).toBe(whole.length)
+    const asked = client.ask()
+    await expect.poll(() => asked.seen().length).toBeGreaterThan(0)
+    asked.leave()
+    await left.promise
   })
 
   test('one renewed TLS key serves from then on, and connections that stand keep theirs', async () => {
