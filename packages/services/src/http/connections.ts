@@ -2,7 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Linked, LinkedList } from '../enclave/runtime/linked-list.ts'
 import { network } from './rate-limit.ts'
-import { whileWaiting } from './waiting.ts'
+import { followWaiting } from './waiting.ts'
 
 /** What a connection is about: nothing yet, or nothing any more; requests that all wait for their requester; an answer, beside whatever else. */
 type Doing = 'idle' | 'waiting' | 'answered'
@@ -106,14 +106,18 @@ export function boundConnections(server: Server, most: number): () => void {
     const connection = socket[counted]
     if (connection === undefined || connection.forgotten || response.destroyed) return
     connection.requests++
-    response.once('close', () => {
-      connection.requests--
-      connection.look()
-    })
-    whileWaiting(request, response, (waits) => {
-      connection.waiting += waits ? 1 : -1
-      connection.look()
-    })
+    followWaiting(
+      request,
+      response,
+      (waits) => {
+        connection.waiting += waits ? 1 : -1
+        connection.look()
+      },
+      () => {
+        connection.requests--
+        connection.look()
+      },
+    )
     connection.look()
   })
   return () => {

@@ -4,9 +4,9 @@ import { streamOf } from './http2/streams.ts'
 
 /**
  * Tells when an exchange begins and when it ceases to wait for its requester: while the request is coming, and over HTTP/2 from the end of the answer until it is taken. There a window of
- * nothing holds back an answer of any length; over HTTP/1.1 what is short is gone.
+ * nothing holds back an answer of any length; over HTTP/1.1 what is short is gone. `over` is told once, when the response is closed.
  */
-export function whileWaiting(request: IncomingMessage, response: ServerResponse, told: (waits: boolean) => void): void {
+export function followWaiting(request: IncomingMessage, response: ServerResponse, told: (waits: boolean) => void, over: () => void): void {
   let waits = false
   const become = (does: boolean): void => {
     if (does === waits) return
@@ -23,7 +23,11 @@ export function whileWaiting(request: IncomingMessage, response: ServerResponse,
       request.off('end', came)
       become(true)
     })
-  response.once('close', came)
+  // One listener for both: Node warns of more than ten.
+  response.once('close', () => {
+    over()
+    came()
+  })
 }
 
 function isComing(request: IncomingMessage): boolean {

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Linked, LinkedList } from '../../enclave/runtime/linked-list.ts'
 import { network } from '../rate-limit.ts'
-import { whileWaiting } from '../waiting.ts'
+import { followWaiting } from '../waiting.ts'
 
 /** The streams of one network that wait for their requester, those that have for longest first. */
 interface Asker {
@@ -41,11 +41,11 @@ export class Places {
     asker.streams++
     this.#taken++
     const place = new Place(response)
-    whileWaiting(request, response, (waits) => {
+    const wait = (waits: boolean): void => {
       if (waits) asker.waiting.add(place)
       else asker.waiting.remove(place)
-    })
-    response.once('close', () => {
+    }
+    followWaiting(request, response, wait, () => {
       this.#taken--
       if (--asker.streams === 0) this.#askers.delete(name)
     })
