@@ -25,7 +25,7 @@ beforeAll(async () => {
   const control = await freePortBase()
   worker = await startWorker([...simulate('w'), '--model', 'demo', '--controller', `https://127.0.0.1:${control}`])
   const admin = ['--admin-port', '0', '--admin-token-file', tokenFile(), '--metrics-port', '0']
-  controller = await startController([...simulate('c'), ...trusting(), '--control-port', control, '--tls', ...admin, '--api-keys'])
+  controller = await startController([...simulate('c'), ...trusting(), '--control-port', control, '--tls', ...admin, '--api-keys', '--log-requests'])
   const client = over(ready().url)
   while ((await client.ask({ path: '/readyz' }).answer).status !== 200) await new Promise((resolve) => setTimeout(resolve, 20))
 }, 60_000)
@@ -72,9 +72,15 @@ test('S22: API keys, their limits and the figures count over it', async () => {
   const body = JSON.stringify({ model: 'veritee-demo', max_tokens: 4, messages: [{ role: 'user', content: 'Who are you?' }] })
   const ask = (bearer: string): Promise<Answer> =>
     client.ask({ method: 'POST', path: '/v1/chat/completions', headers: { authorization: `Bearer ${bearer}` }, body }).answer
+  const warnings: string[] = []
+  const warned = ({ name }: Error): void => void warnings.push(name)
+  process.on('warning', warned)
   const answers = [await ask('sk-something'), await ask(key), await ask(key)]
   expect(answers.map(({ status }) => status)).toEqual([401, 200, 429])
   expect([answers[1]?.headers['x-ratelimit-limit-requests'], answers[2]?.body.includes('rate_limit_exceeded')]).toEqual(['1', true])
+  process.off('warning', warned)
+  // Of too many who wait for the end of one stream.
+  expect(warnings).not.toContain('MaxListenersExceededWarning')
   const receipt = `/v1/aci/receipts/${String(answers[1]?.headers['x-receipt-id'])}`
   expect((await client.ask({ path: receipt }).answer).status).toBe(401)
   expect((await client.ask({ path: receipt, headers: { authorization: `Bearer ${key}` } }).answer).status).toBe(200)
