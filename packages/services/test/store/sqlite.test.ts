@@ -245,6 +245,23 @@ test('S3: a scan comes to an end also where keys are no text', async () => {
   await store.close()
 })
 
+test('S3: a part of a scan has so many rows at most also where keys are no text, and stand before what is read of them', async () => {
+  const file = await made()
+  edit(
+    file,
+    `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${4 * partRows})
+     INSERT INTO authority (name, key, version, content, mac) SELECT 't', CAST(CAST('m/' AS BLOB) || X'80' || i AS TEXT), 1, X'', X'' FROM n`,
+  )
+  const store = await open(file)
+  let most = 0
+  await store.authority.scan('t', 'm/', 1 << 20, new Map(), async (rows) => {
+    most = Math.max(most, rows.length)
+    return true
+  })
+  expect(most).toBe(partRows)
+  await store.close()
+})
+
 describe('a file that is not what it should be is refused and left as it is', () => {
   const cases: Readonly<Record<string, () => Promise<string>>> = {
     'another program’s bytes': async () => {

@@ -10,6 +10,8 @@ import {
 } from '../authority-store.ts'
 
 const columns = 'name, key, version, content, mac'
+/** In one part of a scan. */
+const looked = `FROM authority WHERE name = :name AND key >= :from AND key IS NOT :after ORDER BY key LIMIT ${partRows}`
 const raising = `INSERT INTO authority (${columns}) VALUES (:name, :key, :version, :content, :mac)
   ON CONFLICT (name, key) DO UPDATE SET version = excluded.version, content = excluded.content, mac = excluded.mac WHERE version < excluded.version`
 
@@ -28,14 +30,12 @@ export class SqliteAuthority implements AuthorityStore {
         `SELECT ${columns} FROM authority WHERE name = ? AND substr(key, 1, length(?)) = ? AND length(content) <= ${maxAuthorityBytes} ORDER BY key LIMIT ?`,
       ),
       // Keys that begin with a prefix are no less than it, and stand together. Of as many rows as one part may have, also where none of them is new.
-      end: prepare(
-        `SELECT max(key) AS key, count(*) AS looked FROM (SELECT key FROM authority WHERE name = :name AND key >= :from AND key IS NOT :after ORDER BY key LIMIT ${partRows})`,
-      ),
+      end: prepare(`SELECT max(key) AS key, count(*) AS looked FROM (SELECT key ${looked})`),
       part: prepare(
-        // Once for all rows, and not read anew for each.
+        // Once for all rows, and not read anew for each. The rows that were counted, and not those up to the last one: a key that is no UTF-8 comes back as another one.
         `WITH known (writer, newest) AS MATERIALIZED (SELECT key, value FROM json_each(:known))
          SELECT ${columns} FROM authority LEFT JOIN known ON writer = substr(key, -${writerLength})
-         WHERE name = :name AND key >= :from AND key <= :end AND key IS NOT :after AND substr(key, 1, length(:prefix)) = :prefix
+         WHERE number IN (SELECT number ${looked}) AND substr(key, 1, length(:prefix)) = :prefix
          AND length(content) <= ${maxAuthorityBytes} AND (newest IS NULL OR version > newest)`,
       ),
       first: prepare(`INSERT INTO authority (${columns}) VALUES (:name, :key, :version, :content, :mac) ON CONFLICT (name, key) DO NOTHING`),
@@ -88,7 +88,7 @@ export class SqliteAuthority implements AuthorityStore {
     return this.#transaction(() => {
       const { key: end, looked } = this.#statements.end.get(where) ?? {}
       if (typeof end !== 'string') return { rows: [], looked: 0, next: null }
-      const found = this.#statements.part.all({ ...where, end, prefix, known })
+      const found = this.#statements.part.all({ ...where, prefix, known })
       const next = looked === partRows && end.startsWith(prefix) ? end : null
       return { rows: found.map(rowOf).filter((row) => row !== null), looked: Number(looked), next }
     })
