@@ -1,5 +1,6 @@
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto'
 import type { AuthorityRow, AuthorityStore, KnownRows } from '../../store/authority-store.ts'
+import { Floors } from './floors.ts'
 import type { SealingKey } from './sealing-key.ts'
 
 /** What a row says, once it was found genuine. */
@@ -10,8 +11,6 @@ export interface Authority {
 
 /** Judged in one turn of the event loop: a millisecond or two. */
 const maxAtOnce = 64
-/** Rows of which it is remembered how new they were. Those of one table are few. */
-const maxFloors = 65_536
 
 /**
  * Rows that say who may do something, in a store that is not trusted (rule S3). Each carries HMAC-SHA-256 over table, key, version and content under a key
@@ -22,7 +21,8 @@ const maxFloors = 65_536
 export class AuthorityRows {
   readonly #store: AuthorityStore
   readonly #key: KeyObject
-  readonly #floors = new Map<string, Map<string, number>>()
+  /** Each table has its own: rows of one cannot push out what is known of another. */
+  readonly #floors = new Map<string, Floors>()
   #rejected = 0
 
   constructor(store: AuthorityStore, sealing: SealingKey) {
@@ -105,7 +105,7 @@ export class AuthorityRows {
   }
 
   #judge(row: AuthorityRow, table: string, key: string): Authority | null {
-    const floor = this.#floors.get(table)?.get(key) ?? 0
+    const floor = this.#floors.get(table)?.of(key) ?? 0
     if (!this.#genuine(row, table, key) || row.version < floor) {
       this.#rejected++
       return null
@@ -133,11 +133,8 @@ export class AuthorityRows {
   }
 
   #raise(table: string, key: string, version: number): void {
-    // Each table has its own: rows of one cannot push out what is known of another.
-    const floors = this.#floors.get(table) ?? new Map<string, number>()
+    const floors = this.#floors.get(table) ?? new Floors()
     this.#floors.set(table, floors)
-    floors.set(key, Math.max(version, floors.get(key) ?? 0))
-    const [oldest] = floors.keys()
-    if (floors.size > maxFloors && oldest !== undefined) floors.delete(oldest)
+    floors.raise(key, version)
   }
 }
