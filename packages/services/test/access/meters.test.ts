@@ -303,6 +303,32 @@ describe('what was spent', () => {
     for (const one of [a, b]) one.stop()
   })
 
+  test('is told when it is stopped, also where it is looking at what others have used; it looks no further then', async () => {
+    const now = (): Date => new Date('2026-05-15T00:00:00Z')
+    const keys = Array.from({ length: 300 }, (_, i) => `key_${i}`)
+    const shared = sharedStore()
+    const archive = await shared.archive()
+    const [a, b] = [await open(shared, now), await Spending.open({ rows: archive.authority, now, everyMs: 1_000_000 })]
+    for (const key of keys) a.add(key, { requests: 1, tokens: 1 })
+    await a.sync()
+    let parts = 0
+    const scan = archive.authority.scan.bind(archive.authority)
+    archive.authority.scan = (table, prefix, most, known, take) =>
+      scan(table, prefix, most, known, (rows) => {
+        parts++
+        b.stop()
+        b.add('late', { requests: 1, tokens: 1 })
+        return take(rows)
+      })
+    b.add('own', { requests: 1, tokens: 1 })
+    await Promise.all([b.sync(), b.sync()])
+    expect([parts, keys.filter((key) => b.of(key).tokens > 0)]).toEqual([1, []])
+    a.add('own', { requests: 1, tokens: 0 })
+    await a.sync()
+    expect(['own', 'late'].map((key) => a.of(key).tokens)).toEqual([1, 1])
+    a.stop()
+  })
+
   test('of a month that ends during a look is not counted in the next one', async () => {
     let now = new Date('2026-05-31T23:59:59Z')
     const keys = Array.from({ length: 300 }, (_, i) => `key_${i}`)
