@@ -20,7 +20,7 @@ export interface MemberSpan {
 
 export interface ParsedJson {
   readonly value: unknown
-  /** For each object, its members in the order of the text. */
+  /** For each object, as deep as they were asked for, its members in the order of the text. */
   readonly spans: ReadonlyMap<object, readonly MemberSpan[]>
 }
 
@@ -178,15 +178,13 @@ export function parseDocumentSpans(text: string, limits: JsonLimits, code: Error
   }
 }
 
-/** {@link parseJson} of a text whose strings are long, such as a prompt: the other way to read it goes through each character of them once more. */
-export function parseJsonOnce(text: string, limits: JsonLimits): unknown {
-  return new Parser(text, limits, null).document()
-}
-
-/** {@link parseJson} that also tells where each member stands, for cutting a document without re-serialising it. */
-export function parseJsonSpans(text: string, limits: JsonLimits): ParsedJson {
+/**
+ * {@link parseJson} that also tells where each member stands, for cutting a document without re-serialising it. `spansTo`: only of objects that stand so deep at
+ * most, 1 being the document itself.
+ */
+export function parseJsonSpans(text: string, limits: JsonLimits, spansTo: number = limits.maxDepth): ParsedJson {
   const spans = new Map<object, MemberSpan[]>()
-  return { value: new Parser(text, limits, spans).document(), spans }
+  return { value: new Parser(text, limits, spans, spansTo).document(), spans }
 }
 
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y
@@ -199,17 +197,19 @@ class Parser {
   readonly #maxDepth: number
   readonly #integersOnly: boolean
   readonly #spans: Map<object, MemberSpan[]> | null
+  readonly #spansTo: number
   /** Values that may still come. */
   #left: number
   #at = 0
 
-  constructor(text: string, limits: JsonLimits, spans: Map<object, MemberSpan[]> | null) {
+  constructor(text: string, limits: JsonLimits, spans: Map<object, MemberSpan[]> | null, spansTo = 0) {
     if (text.length > limits.maxLength) throw fail('malformed_json', `expected at most ${limits.maxLength} characters, found ${text.length}`)
     this.#text = text
     this.#maxDepth = limits.maxDepth
     this.#integersOnly = limits.integersOnly === true
     this.#left = limits.maxValues ?? Number.POSITIVE_INFINITY
     this.#spans = spans
+    this.#spansTo = spansTo
   }
 
   document(): unknown {
@@ -312,7 +312,7 @@ class Parser {
   #object(depth: number): Record<string, unknown> {
     this.#descend(depth)
     const object: Record<string, unknown> = {}
-    const spans: MemberSpan[] | null = this.#spans === null ? null : []
+    const spans: MemberSpan[] | null = depth > this.#spansTo ? null : []
     if (spans !== null) this.#spans?.set(object, spans)
     if (this.#text[this.#at] === '}') {
       this.#at++

@@ -1,6 +1,6 @@
 import { fromUtf8, utf8 } from '../bytes/bytes.ts'
 import { isHex } from '../bytes/hex.ts'
-import { type JsonLimits, type MemberSpan, parseJsonOnce, parseJsonSpans } from '../bytes/json.ts'
+import { type JsonLimits, type MemberSpan, parseJsonSpans } from '../bytes/json.ts'
 import { fail } from '../errors.ts'
 
 /** aci/1 section 5.3: what a requester demands of the serving, consumed by the controller and never forwarded. */
@@ -29,30 +29,22 @@ const maxPinned = 256
  */
 export function spliceConstraints(body: Uint8Array, limits: JsonLimits): SplicedRequest {
   const text = fromUtf8(body)
-  // Few requests have anything to remove: where members stand is not asked before one does.
-  const read = topOf(parseJsonOnce(text, limits))
-  if (providerOf(read) === null) return { value: read, constraints: { verified: false, sessionIds: null }, forwarded: body }
-  const { value, spans } = parseJsonSpans(text, limits)
-  const top = topOf(value)
-  const provider = providerOf(top) ?? {}
+  // Of members deeper than those of `provider`, which are nearly all, nobody asks where they stand.
+  const { value, spans } = parseJsonSpans(text, limits, 2)
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw fail('malformed_document', 'expected a JSON object')
+  const top = value as Record<string, unknown>
+  const provider = top.provider
+  if (provider === null || typeof provider !== 'object' || Array.isArray(provider))
+    return { value: top, constraints: { verified: false, sessionIds: null }, forwarded: body }
   const inner = spans.get(provider) ?? []
   const removed = inner.filter((member) => member.name.startsWith('aci_'))
-  const constraints = readConstraints(provider, removed)
+  const constraints = readConstraints(provider as Record<string, unknown>, removed)
   if (removed.length === 0) return { value: top, constraints, forwarded: body }
   const forwarded =
     removed.length === inner.length
       ? cut(text, spans.get(top) ?? [], (member) => member.name === 'provider')
       : cut(text, inner, (member) => member.name.startsWith('aci_'))
   return { value: top, constraints, forwarded: utf8(forwarded) }
-}
-
-function topOf(value: unknown): Record<string, unknown> {
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw fail('malformed_document', 'expected a JSON object')
-  return value as Record<string, unknown>
-}
-
-function providerOf({ provider }: Record<string, unknown>): Record<string, unknown> | null {
-  return provider === null || typeof provider !== 'object' || Array.isArray(provider) ? null : (provider as Record<string, unknown>)
 }
 
 function cut(text: string, members: readonly MemberSpan[], unwanted: (member: MemberSpan) => boolean): string {

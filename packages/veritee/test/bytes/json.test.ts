@@ -183,6 +183,15 @@ describe('member spans', () => {
       ),
     )
   })
+  it('are those of all objects, or of those that stand so deep at most', () => {
+    const text = '{"a":{"b":{"c":1},"d":[{"e":2}]},"f":[{"g":3}]}'
+    const named = (spansTo?: number): unknown => {
+      const { value, spans } = parseJsonSpans(text, limits, spansTo)
+      expect(value).toEqual(JSON.parse(text))
+      return [...spans.values()].map((members) => members.map(({ name }) => name).join(''))
+    }
+    expect([named(), named(3), named(2), named(1)]).toEqual([['af', 'bd', 'c', 'e', 'g'], ['af', 'bd', 'c', 'g'], ['af', 'bd'], ['af']])
+  })
 })
 
 describe('a bound on values', () => {
