@@ -8,8 +8,10 @@ import { streamOf } from './http2/streams.ts'
  */
 export function followWaiting(request: IncomingMessage, response: ServerResponse, told: (waits: boolean) => void, over: () => void): void {
   let waits = false
+  let closed = false
   const become = (does: boolean): void => {
-    if (does === waits) return
+    // Who left may be answered all the same.
+    if (does === waits || closed) return
     waits = does
     told(does)
   }
@@ -27,6 +29,7 @@ export function followWaiting(request: IncomingMessage, response: ServerResponse
   response.once('close', () => {
     over()
     came()
+    closed = true
   })
 }
 

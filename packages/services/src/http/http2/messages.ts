@@ -17,7 +17,8 @@ export interface Carrier {
 
 const endedHere = Symbol('endedHere')
 
-type Carried = ServerHttp2Stream & { [connection]?: Carrier; [endedHere]?: true }
+/** `headRequest` is Node's own, and not in its types. */
+type Carried = ServerHttp2Stream & { [connection]?: Carrier; [endedHere]?: true; readonly headRequest?: boolean }
 
 /** Tells which connection a stream came over; also where both are gone by the time that somebody asks. */
 export function setConnection(stream: Carried, carrier: Carrier): void {
@@ -30,9 +31,9 @@ export function refuseStream(stream: Carried): void {
   stream.close(constants.NGHTTP2_REFUSED_STREAM)
 }
 
-/** Whether a stream that has closed was given up by its requester before it had the whole answer. */
+/** Whether a stream that has closed was given up by its requester before it had the whole answer. With HEAD none counts as aborted for Node, which has nothing to send behind the headers. */
 export function wasLeft(stream: Carried): boolean {
-  return stream.aborted && stream[endedHere] !== true
+  return (stream.aborted || (stream.headRequest === true && !stream.headersSent)) && stream[endedHere] !== true
 }
 
 /**
@@ -58,16 +59,25 @@ export class StreamResponse extends Http2ServerResponse {
   #cut = false
   #stalled: NodeJS.Timeout | null = null
 
-  constructor(stream: ServerHttp2Stream) {
+  constructor(stream: Carried) {
     super(stream)
     this.once('close', () => {
       if (this.#stalled !== null) clearTimeout(this.#stalled)
+    })
+    // Node tells of the end of a stream with HEAD only those whose answer has ended.
+    stream.once('close', () => {
+      if (stream.headRequest === true && !this.writableEnded) super.end()
     })
   }
 
   /** It goes nowhere any more, or all of it has gone. */
   get isOver(): boolean {
     return this.#cut || this.stream.closed || this.stream.destroyed
+  }
+
+  /** Node throws for a stream that has ended before its request was told of, and nobody would catch it. */
+  override writeContinue(): void {
+    if (!this.isOver) super.writeContinue()
   }
 
   override setHeader(name: string, value: number | string | readonly string[]): void {

@@ -95,7 +95,7 @@ export interface RawOptions {
 }
 
 export async function rawConnection(
-  { port }: Listening,
+  { port }: Pick<Listening, 'port'>,
   { begun = true, first = settings(), from, withHandshake }: RawOptions = {},
 ): Promise<RawConnection> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()

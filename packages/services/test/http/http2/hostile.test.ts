@@ -1,7 +1,9 @@
-import { constants } from 'node:http2'
+import { constants, type Http2SecureServer } from 'node:http2'
+import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { sendJson, write } from '../../../src/http/body.ts'
 import { controlFrames, ofStrangers, ofTrusted } from '../../../src/http/http2/limits.ts'
+import { createBothServer } from '../../../src/http/http2/server.ts'
 import { Gate } from '../../../src/process/gate.ts'
 import {
   field,
@@ -22,6 +24,7 @@ import {
   code,
   expectEnded,
   expectOthersServed,
+  head,
   headersOf,
   holding,
   listeners,
@@ -33,7 +36,7 @@ import {
   sent,
   settingsAck,
 } from './hostile.ts'
-import { clientOf, closeAll, startService } from './service.ts'
+import { atEnd, clientOf, closeAll, startService, tlsKey } from './service.ts'
 
 afterEach(closeAll)
 
@@ -47,13 +50,17 @@ function opened(raw: RawConnection): number {
 
 describe.for(listeners)('$where', ({ options, settings: allowed, resets }) => {
   describe('S22: streams that are opened and reset', () => {
-    test('S22: one behind the other hold nothing, and end the connection when they are many (CVE-2023-44487)', async () => {
+    test.for([
+      ['POST', postFields],
+      ['HEAD', head],
+    ] as const)('S22: one behind the other hold nothing, and end the connection when they are many (CVE-2023-44487; %s)', async ([, block]) => {
       const held = await holding(options)
       const raw = await rawConnection(held.service)
-      raw.send(openedAndReset(resets.burst / 2))
+      raw.send(openedAndReset(resets.burst / 2, 0, block))
       raw.send(headersOf(odd(resets.burst), now))
       await expect.poll(() => raw.of(type.headers).length).toBe(1)
-      raw.send(openedAndReset(10 * resets.burst, resets.burst + 1))
+      await expect.poll(() => held.gate.working).toBe(0)
+      raw.send(openedAndReset(10 * resets.burst, resets.burst + 1, block))
       await expectEnded(raw, [code.calm])
       expect(held.begun).toBeLessThan(10 * resets.burst)
       await expect.poll(() => held.gate.working).toBe(0)
@@ -112,6 +119,21 @@ describe.for(listeners)('$where', ({ options, settings: allowed, resets }) => {
     await expect.poll(() => held.answers.length).toBeGreaterThan(0)
     for (const answer of held.answers) answer()
     await expect.poll(() => raw.of(type.headers).length).toBe(2)
+  })
+
+  test('S22: a stream that has ended before it is told of, and waits to be told to go on, is told of all the same', async () => {
+    const times = { headersMs: 60_000, keepAliveMs: 60_000, takenMs: 60_000 }
+    const server = createBothServer({ ...(await tlsKey()) }, options.requesters ? 'requesters' : { trusts: () => false }, times)
+    atEnd(() => server.close())
+    let told = 0
+    server.on('request', () => told++)
+    // As its reset does that was read with it.
+    ;(server as unknown as Http2SecureServer).prependListener('stream', (stream) => stream.close(code.cancel))
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const raw = await rawConnection(server.address() as AddressInfo)
+    raw.send(headersOf(1, Buffer.concat([postFields, field('expect', '100-continue')]), flag.none))
+    await expect.poll(() => told).toBe(1)
+    expect(raw.of(type.headers)).toEqual([])
   })
 
   describe('S22: headers', () => {

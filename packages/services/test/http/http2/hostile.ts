@@ -10,7 +10,7 @@ import { clientOf, protocols, startService } from './service.ts'
 
 /** Listeners with strangers on the other side, and what a connection of one has. */
 export const listeners = [
-  { where: 'at a worker', options: {}, settings: ofStrangers, resets: strangersResets },
+  { where: 'at a worker', options: { requesters: false }, settings: ofStrangers, resets: strangersResets },
   { where: 'at a controller', options: { requesters: true }, settings: ofRequesters, resets: requestersResets },
 ] as const
 
@@ -32,8 +32,11 @@ export const odd = (index: number): number => 2 * index + 1
 
 export const resetOf = (index: number): Buffer => frame(type.reset, flag.none, odd(index), number32(code.cancel))
 
-export const openedAndReset = (count: number, from = 0): Buffer =>
-  Buffer.concat(Array.from({ length: count }, (_, i) => [headersOf(odd(from + i), postFields, flag.none), resetOf(from + i)]).flat())
+/** Node has nothing to send behind the answer to it, and calls no such stream aborted. */
+export const head = fields([':method', 'HEAD'], [':scheme', 'https'], [':path', '/'], [':authority', 'localhost'])
+
+export const openedAndReset = (count: number, from = 0, block = postFields): Buffer =>
+  Buffer.concat(Array.from({ length: count }, (_, i) => [headersOf(odd(from + i), block, flag.none), resetOf(from + i)]).flat())
 
 export interface Held {
   readonly service: Listening

@@ -2,7 +2,7 @@ import { constants } from 'node:http2'
 import { afterEach, describe, expect, test } from 'vitest'
 import { ofRequesters, requestersResets } from '../../../src/http/http2/limits.ts'
 import { flag, frame, getFields, number32, postFields, type RawConnection, type RawOptions, rawConnection, settings, type } from './frames.ts'
-import { code, expectOthersServed, type Held, headersOf, holding, now, odd, resetOf } from './hostile.ts'
+import { code, expectOthersServed, type Held, head, headersOf, holding, now, odd, resetOf } from './hostile.ts'
 import { clientOf, closeAll } from './service.ts'
 
 /** Streams of all connections to a controller's API, of which there are as many at a time as connections. */
@@ -91,6 +91,21 @@ describe('S22: where there are as many streams as there may be', () => {
     await expect.poll(() => held.gate.working).toBe(0)
     raw.send(headersOf(odd(refused), postFields, flag.none), frame(type.data, flag.endStream, odd(refused), Buffer.alloc(10_000)))
     await expect.poll(() => held.answers.length).toBe(1)
+  })
+
+  test('S22: those that left give their places back, also those that asked for a head, and those that are answered afterwards take none', async () => {
+    const held = await holding(controller)
+    const raw = await rawConnection(held.service)
+    await asked(held, raw, 1)
+    for (let i = 1; i < places; i++) raw.send(headersOf(odd(i), i % 2 === 0 ? getFields : head))
+    await expect.poll(() => held.answers.length).toBe(places)
+    for (let i = 1; i < places; i++) raw.send(resetOf(i))
+    await expect.poll(() => held.gate.working).toBe(1)
+    for (const answer of held.answers.splice(1)) answer()
+    await asked(held, raw, places - 1, places)
+    raw.send(headersOf(odd(2 * places), getFields))
+    await expect.poll(() => raw.resets()).toEqual([{ stream: odd(2 * places), code: code.refused }])
+    expect([held.begun, held.gate.working]).toEqual([2 * places - 1, places])
   })
 
   test('S22: the one whose body has been coming for longest is cut for the next', async () => {
