@@ -12,6 +12,7 @@ import type { Quoter } from '../enclave/runtime/quote.ts'
 import { ReceiptArchive } from '../enclave/runtime/receipts/archive.ts'
 import { sendError } from '../http/body.ts'
 import { inferenceEndpoints } from '../http/chat-request.ts'
+import { routesListener } from '../http/http2/routes.ts'
 import type { KeysetDigestOf } from '../http/listen.ts'
 import { RateLimit } from '../http/rate-limit.ts'
 import { release } from '../release.ts'
@@ -170,7 +171,7 @@ export async function createController(options: ControllerOptions): Promise<Cont
     tokens?.tokens.follow(tokens.issuer, identity.keyset.not_after)
     const { access, unattested } = options
     const forward = { ledger, registry, ...(access !== undefined && { access }), ...(unattested !== undefined && { unattested }) }
-    const routes = getRequestListener(
+    const routes = routesListener(
       createApiRoutes({
         identity,
         kept: () => generations,

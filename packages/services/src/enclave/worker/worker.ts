@@ -1,5 +1,4 @@
 import type { IncomingMessage, RequestListener } from 'node:http'
-import { getRequestListener } from '@hono/node-server'
 import type { Collateral } from 'veritee/attestation'
 import { type Json, toHex } from 'veritee/bytes'
 import type { SigningKey } from 'veritee/crypto'
@@ -8,6 +7,7 @@ import { sendError } from '../../http/body.ts'
 import { embeddingsEndpoint, unverifiedHeader } from '../../http/chat-request.ts'
 import { isSealed } from '../../http/ehbp/expect-sealed.ts'
 import { HttpError } from '../../http/errors.ts'
+import { routesListener } from '../../http/http2/routes.ts'
 import type { KeysetDigestOf } from '../../http/listen.ts'
 import { RateLimit } from '../../http/rate-limit.ts'
 import { Tickets } from '../../http/tickets.ts'
@@ -148,7 +148,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
       [responses.path, (request, response) => handleGeneration(responses, deps, request, response)],
       [embeddingsEndpoint, (request, response) => handleEmbeddings(deps, request, response)],
     ])
-    const others = getRequestListener(routes.fetch)
+    const others = routesListener(routes.fetch)
     const sealed = { identity, ledger, statements, inference, kept: () => generations }
     return {
       identity,

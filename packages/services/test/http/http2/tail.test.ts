@@ -1,8 +1,10 @@
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { Hono } from 'hono'
 import { afterEach, expect, test } from 'vitest'
 import { sendError, write } from '../../../src/http/body.ts'
 import { HttpError } from '../../../src/http/errors.ts'
+import { routesListener } from '../../../src/http/http2/routes.ts'
 import { flag, frame, getFields, number32, postFields, type RawConnection, rawConnection, settings, type } from './frames.ts'
 import { closeAll, type ServiceOptions, startService } from './service.ts'
 
@@ -66,6 +68,25 @@ test.for(['nothing', 'a part'] as const)(
     expect(own[2]?.flags).toBe(flag.endStream)
     expect(own[1]?.payload.toString()).toContain('forbidden')
     expect(raw.resets()).toEqual([{ stream: 3, code: 0 }])
+  },
+)
+
+test.for(['all', 'a part'] as const)(
+  'an answer of routes comes whole to who takes it slowly, where %s of the body has come and nobody reads it',
+  async (came) => {
+    const app = new Hono()
+    const answer = 'no such route'
+    app.notFound((c) => c.text(answer, 404))
+    const service = await startService(routesListener(app.fetch), { requesters: true })
+    const raw = await rawConnection(service, { first: settings([4, 2]) })
+    raw.send(frame(type.headers, flag.endHeaders, 1, postFields), frame(type.data, came === 'all' ? flag.endStream : flag.none, 1, Buffer.from('x')))
+    const text = (): string => Buffer.concat(raw.of(type.data).map(({ payload }) => payload)).toString()
+    await expect.poll(text).toBe('no')
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    raw.send(frame(type.window, flag.none, 1, number32(answer.length)))
+    await expect.poll(() => raw.of(type.data).at(-1)?.flags).toBe(flag.endStream)
+    expect(text()).toBe(answer)
+    await expect.poll(() => raw.resets()).toEqual(came === 'all' ? [] : [{ stream: 1, code: 0 }])
   },
 )
 
