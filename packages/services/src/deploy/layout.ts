@@ -60,12 +60,19 @@ export const productIds: { readonly [R in Role]: number } = { controller: 1, wor
 export const descriptors: { readonly [R in Role]: number } = { controller: 16_384, worker: 4096, broker: 4096, validator: 4096 }
 
 /**
- * V8's heap. Each request leaves some 80 KB behind, and buffers outside of the heap. Where V8 may let those lie until its young generation of twice 64 MiB is full, it goes
- * through the whole heap for the sake of the buffers instead, again and again: of 8 MiB it takes less time, and 100 MB less memory, and of 4 MiB a few MB less again and no more
- * time (bench/results/gateway.md).
+ * V8's heap, and a controller's of a kind of its own (bench/results/gateway.md has what each option gains).
+ *
+ * Each request leaves some 60 KB behind, and buffers outside of the heap. Where V8 may let those lie until its young generation of twice 64 MiB is full, it goes through the whole heap for the
+ * sake of the buffers instead, again and again: of 8 MiB it takes less time, and 100 MB less memory, and of 4 MiB a few MB less again and no more time.
+ *
+ * Going through the whole heap costs more than its own time. What no object is of at that moment, between two requests, V8 forgets: the shapes of objects, and with them the code that it had made
+ * for these. It makes that anew, and some of Node's own, what queues each tick among it, never again. So old objects may be 32 MiB before it looks (a controller has some 15), it does not look for
+ * want of something to do, and it keeps shapes that it does not see for long.
  */
+const ofController = ['--max-semi-space-size=4', '--initial-old-space-size=32', '--no-memory-reducer', '--retain-maps-for-n-gc=1000'] as const
+
 export function heapArguments(role: Role, heapMegabytes: number): readonly string[] {
-  return [`--max-old-space-size=${heapMegabytes}`, ...(role === 'controller' ? ['--max-semi-space-size=4'] : [])]
+  return [`--max-old-space-size=${heapMegabytes}`, ...(role === 'controller' ? ofController : [])]
 }
 
 /** The arguments of a role: the machine, what is measured of the paths, and where the rest is said. Flags win over the file. */
