@@ -13,10 +13,10 @@ const sections = {
     host: address('host', 'address of the API'),
     port: integer({ flag: 'port', min: 0, max: 65_535, fallback: 8000, about: 'port of the API' }),
     tls: onSwitch({ flag: 'tls', about: 'TLS with the key of the keyset on API and control port, instead of plain HTTP' }),
-    http1_only: onSwitch({
-      flag: 'http1-only',
+    http2: onSwitch({
+      flag: 'http2',
       about:
-        'HTTP/1.1 alone where the API has TLS, and no HTTP/2 beside it: for a balancer that spreads requests by their connections, or until a fault of HTTP/2 is mended',
+        'HTTP/2 too where the API has TLS, beside HTTP/1.1: for requesters that are known, behind a firewall or a proxy, since frames of whoever else can connect may end the process (a fault of Node)',
     }),
     names: texts({
       flag: 'name',

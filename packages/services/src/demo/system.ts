@@ -111,6 +111,7 @@ export async function startWorker(
       simulated: true,
       apiKeys: false,
       asksClientKey: demands !== undefined,
+      // On loopback also to whoever it does not know, unlike the worker's own process.
       http2: { trusts: (connection) => worker.controllers?.admits(connection) === true },
     },
     before(worker.handler),

@@ -203,7 +203,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
     const apiBind: Bind = {
       ...bindOf(api.host, api.port, tls, simulated, api, config.access.keys),
       crossOrigin: crossOrigin(api.origins, 'api'),
-      ...(tls !== null && !api.http1_only && { http2: 'requesters' }),
+      ...(tls !== null && api.http2 && { http2: 'requesters' }),
     }
     const apiListening = await listen(apiBind, others, controller.keysetDigestOf)
     closing.push(() => apiListening.close())

@@ -161,7 +161,10 @@ export async function startWorkerProcess(options: StartOptions<Configuration<(ty
     const bind = {
       ...bindOf(said.host, said.port, worker.identity.tls, simulated, said, closed),
       asksClientKey: callers !== 'anybody',
-      http2: { trusts: (connection: Parameters<Trusts>[0]) => worker.controllers?.admits(connection) === true },
+      // Where it serves anybody, nobody is known when a connection is opened.
+      ...(callers !== 'anybody' && {
+        http2: { trusts: (connection: Parameters<Trusts>[0]) => callers.admits(connection), onlyTrusted: true as const },
+      }),
       crossOrigin: crossOrigin(said.origins, 'worker'),
     }
     const listening = await listen(

@@ -25,7 +25,17 @@ beforeAll(async () => {
   const control = await freePortBase()
   worker = await startWorker([...simulate('w'), '--model', 'demo', '--controller', `https://127.0.0.1:${control}`])
   const admin = ['--admin-port', '0', '--admin-token-file', tokenFile(), '--metrics-port', '0']
-  controller = await startController([...simulate('c'), ...trusting(), '--control-port', control, '--tls', ...admin, '--api-keys', '--log-requests'])
+  controller = await startController([
+    ...simulate('c'),
+    ...trusting(),
+    '--control-port',
+    control,
+    '--tls',
+    '--http2',
+    ...admin,
+    '--api-keys',
+    '--log-requests',
+  ])
   const client = over(ready().url)
   while ((await client.ask({ path: '/readyz' }).answer).status !== 200) await new Promise((resolve) => setTimeout(resolve, 20))
 }, 60_000)
@@ -53,10 +63,10 @@ function agreed(url: string | undefined): Promise<string | false | null> {
   return promise
 }
 
-test('S22: its API offers HTTP/2, no other listener of it does, and neither does its API where that was said', async () => {
+test('S22: its API offers HTTP/2 where that was said, and not by itself; no other listener of it does', async () => {
   const { url, control, admin } = ready()
   expect([await agreed(url), await agreed(control), await agreed(admin)]).toEqual(['h2', 'http/1.1', 'http/1.1'])
-  const other = await startController([...simulate('other'), ...trusting(), '--control-port', '0', '--tls', '--http1-only'])
+  const other = await startController([...simulate('other'), ...trusting(), '--control-port', '0', '--tls'])
   try {
     expect(await agreed(String(other.ready.url))).toBe('http/1.1')
   } finally {

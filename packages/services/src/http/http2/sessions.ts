@@ -15,8 +15,12 @@ export interface SessionTimes {
 /** Whether the other side of a connection has shown a key that counts. It may not count yet when the connection is opened. */
 export type Trusts = (connection: { readonly socket: TLSSocket }) => boolean
 
-/** To whom HTTP/2 is offered: at a worker with much to whom it trusts and with little to anybody else, at a controller to requesters, who are all alike. */
-export type Offer = { readonly trusts: Trusts } | 'requesters'
+/**
+ * To whom HTTP/2 is offered: at a worker with much to whom it trusts and with little to anybody else, at a controller to requesters, who are all alike.
+ * `onlyTrusted`: who has not shown a key that counts when the connection is opened has not a frame of it read, and is cut. Frames of a stranger can end a process: Node 24.21 writes to its TLS while
+ * a write is under way, and aborts (`TLSWrap::DoWrite`, `!current_write_`), for which no other cure is known.
+ */
+export type Offer = { readonly trusts: Trusts; readonly onlyTrusted?: true } | 'requesters'
 
 const self = Symbol('self')
 
@@ -35,6 +39,7 @@ export function guardSessions(server: Http2SecureServer, offer: Offer, { headers
   } = offer === 'requesters'
     ? { trusts: () => false, settings: ofRequesters, resets: requestersResets }
     : { ...offer, settings: ofStrangers, resets: strangersResets }
+  if (offer !== 'requesters' && offer.onlyTrusted === true) admitFirst(server, offer.trusts)
   // The session is made by Node's own listener, with the settings that are in force at that moment.
   server.prependListener('secureConnection', (socket: Known) => {
     if (socket.alpnProtocol !== 'h2') return
@@ -73,6 +78,16 @@ export function guardSessions(server: Http2SecureServer, offer: Offer, { headers
     session.on('ping', () => cutWhereNone(frames))
     session.on('remoteSettings', () => cutWhereNone(frames))
     session.once('close', () => clearTimeout(idle))
+  })
+}
+
+/** Node's own listener, which makes the session and reads from it, is called for whom it may be. */
+function admitFirst(server: Http2SecureServer, trusts: Trusts): void {
+  const own = server.listeners('secureConnection')
+  server.removeAllListeners('secureConnection')
+  server.on('secureConnection', (socket: TLSSocket) => {
+    if (socket.alpnProtocol === 'h2' && !trusts({ socket })) socket.destroy()
+    else for (const listener of own) listener.call(server, socket)
   })
 }
 

@@ -3,7 +3,7 @@ import { connect } from 'node:tls'
 import { afterEach, expect, test } from 'vitest'
 import { sendJson } from '../../../src/http/body.ts'
 import { type Bind, listen } from '../../../src/http/listen.ts'
-import { getFields, preface, settings } from './frames.ts'
+import { flag, frame, getFields, preface, settings, type } from './frames.ts'
 import { atEnd, closeAll, digest, longLimits, startService, tlsKey } from './service.ts'
 
 afterEach(closeAll)
@@ -36,6 +36,12 @@ async function answerTo(socket: Socket, bytes: Uint8Array): Promise<string> {
 }
 
 const begun = Buffer.concat([preface, settings(), getFields])
+const leaving = Buffer.concat([
+  preface,
+  settings(),
+  frame(type.headers, flag.endHeaders | flag.endStream, 1, getFields),
+  frame(type.goaway, 0, 0, Buffer.alloc(8)),
+])
 
 test('S22: HTTP/2 by prior knowledge is refused on a plain listener, in the form of all refusals', async () => {
   // Where it is offered too, it is over TLS alone.
@@ -53,6 +59,21 @@ test('S22: and over TLS where HTTP/1.1 was agreed on', async () => {
   const socket = connect({ port: service.port, host: '127.0.0.1', ALPNProtocols: ['http/1.1'], rejectUnauthorized: false })
   const answer = await answerTo(socket, begun)
   expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\nX-ACI-Version: aci\/1\r\n/)
+})
+
+test('S22: whoever is not trusted when the connection is opened is cut before a frame is read, where it is for who is trusted only', async () => {
+  let trusted = false
+  const { port: listening, served } = await started({ tls: await tlsKey(), http2: { trusts: () => trusted, onlyTrusted: true } })
+  const agreed = (): Promise<string> =>
+    answerTo(connect({ port: listening, host: '127.0.0.1', ALPNProtocols: ['h2'], rejectUnauthorized: false }), leaving)
+  expect(await agreed()).toBe('')
+  expect(served).toEqual([])
+  trusted = true
+  expect(await agreed()).toContain('{}')
+  trusted = false
+  const plain = connect({ port: listening, host: '127.0.0.1', ALPNProtocols: ['http/1.1'], rejectUnauthorized: false })
+  expect(await answerTo(plain, Buffer.from('GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n'))).toMatch(/^HTTP\/1\.1 200 /)
+  expect(served).toEqual(['2.0', '1.1'])
 })
 
 test('a wish to change to it is passed over', async () => {
