@@ -27,7 +27,7 @@ const weather = {
   name: 'weather',
   parameters: { type: 'object', properties: { place: { type: 'string', maxLength: 4 } }, required: ['place'], additionalProperties: false },
 }
-const calls = { input: 'How is it in Rome?', temperature: 1.2, seed: 5, max_output_tokens: 60, tools: [weather], tool_choice: 'required' }
+const calls = { input: 'How is it in Rome?', temperature: 1.2, seed: 5, max_output_tokens: 120, tools: [weather], tool_choice: 'required' }
 
 /** The demo model under a template with tools, on both sides. */
 function withTools(): { worker: ServedModel; verifier: ReplayModel } {
