@@ -3,6 +3,7 @@ import { intelSgxRootCa } from 'veritee/attestation'
 import { certificatePem } from 'veritee/attestation/issue'
 import type { Json } from 'veritee/bytes'
 import { isLoopbackHost } from 'veritee/client'
+import { fail } from 'veritee/errors'
 import type { Policy } from 'veritee/policy'
 import type { ReleaseDocument } from 'veritee/release'
 import type { ControllerConfig, controllerSchema } from '../config/controller.ts'
@@ -65,6 +66,7 @@ export async function startControllerProcess(options: StartOptions<Configuration
   if (!simulated) refuseUnmeasuredRules(admission)
   checkReceipts(enclave.tee, config)
   checkTransparency(config.transparency)
+  if (api.http2 && !api.tls) throw fail('usage', '--http2 goes with --tls')
   const willHaveTls = api.tls ? { key: '', cert: '' } : null
   checkBind(bindOf(api.host, api.port, willHaveTls, simulated, api, config.access.keys))
   checkBind(controlBindOf(control, willHaveTls, simulated, api))

@@ -164,9 +164,8 @@ async function withPair<T>(play: Play, client: (url: string) => Promise<T>): Pro
       await workerTree.event(),
       { type: 'response.returned', body_hash: digest(joined(worked)) },
     ]
-    const edit = play.workerEvents ?? ((same) => same)
-    const bytes = await signer.open(null).finish({ chatId: null, model: 'veritee-demo', endpoint, stream: null, events: edit(workerEvents) })
-    const text = bytes.toString()
+    const facts = { chatId: null, model: 'veritee-demo', endpoint, stream: null, events: (play.workerEvents ?? ((same) => same))(workerEvents) }
+    const text = (await signer.open(null).finish(facts)).toString()
     state.worker = (play.workerReceipt ?? ((same) => same))(text)
     state.tree = workerTree
     const receipt = ledger.open(null)

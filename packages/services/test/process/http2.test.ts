@@ -74,6 +74,10 @@ test('S22: its API offers HTTP/2 where that was said, and not by itself; no othe
   }
 })
 
+test('S22: asked for without TLS, it is refused', async () => {
+  await expect(startController([...simulate('plain'), ...trusting(), '--control-port', '0', '--http2'])).rejects.toMatchObject({ code: 'usage' })
+})
+
 test('S22: API keys, their limits and the figures count over it', async () => {
   const to = ['--admin', String(ready().admin), '--policy', join(directory, 'c', 'policy.json'), '--root', join(directory, 'c', 'root.pem')]
   const made = await runKeys('create', ['--name', 'test', '--requests-per-minute', '1', ...to, '--admin-token-file', tokenFile(), '--json'])
