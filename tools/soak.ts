@@ -30,6 +30,7 @@ const help = `usage: npm run soak -- NAME [options]; progress on stderr, a JSON 
   replay           [--iterations N] [--seed N]     answers of a worker under load, replayed in another process
   worker           [--rounds N] [--seconds N] [--kills N] [--seed N]   a worker under load, and under kill -9
   replicas         [--answers N] [--kills N | --minutes N]   three controllers on one PostgreSQL, killed in turn
+  http2            [--seconds N] [--connections N] [--seed N]   random frames of strangers: the service outlives them, and keeps nothing of them
   scale            [--connections N] [--registrations N]     10,000 workers and 1,000 models, idle connections, registrations
   gramine          [--starts N] [--answers N] [--cpu-variant NAME]     each role under gramine-direct and without
   distinguisher    [--questions N] [--scenes N] [--network N] [--seed N] [--only SCENE]   how well probes are told from questions of others
@@ -167,6 +168,11 @@ async function main(): Promise<void> {
   if (name === 'replicas') {
     const { soakReplicas } = await import('../bench/soak/replicas/main.ts')
     if (!(await soakReplicas(rest, commitOf('packages')))) process.exitCode = 1
+    return
+  }
+  if (name === 'http2') {
+    const { soakHttp2 } = await import('../bench/soak/http2/main.ts')
+    if (!(await soakHttp2(rest, commitOf('packages')))) process.exitCode = 1
     return
   }
   if (name === 'scale') {

@@ -1,7 +1,7 @@
 import http, { type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import https from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { Server as TlsServer } from 'node:tls'
+import { TLSSocket, Server as TlsServer } from 'node:tls'
 import { isLoopbackHost } from 'veritee/client'
 import { fail } from 'veritee/errors'
 import { sendError } from './body.ts'
@@ -121,6 +121,9 @@ function hostname(url: string): string {
   return URL.canParse(url) ? new URL(url).hostname : ''
 }
 
+/** Node says so of sockets on either side. */
+type Handshaking = TLSSocket & { readonly secureConnecting: boolean }
+
 export interface Listening {
   readonly host: string
   readonly port: number
@@ -193,7 +196,9 @@ export async function listen(
   if (bind.http2 !== undefined) server.on('connect', refuseConnect(finished))
   server.on('checkExpectation', finished(refuseExpectation))
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    if (socket.writable) socket.end(refusalOf(error.code, keysetDigestOf?.({ socket }) ?? null))
+    // What is written before a handshake is done goes out once it is: in front of an answer, or under HTTP/2 in the way of Node's own first write, and Node aborts.
+    if (socket instanceof TLSSocket && (socket as Handshaking).secureConnecting) socket.destroy()
+    else if (socket.writable) socket.end(refusalOf(error.code, keysetDigestOf?.({ socket }) ?? null))
   })
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   server.once('error', (cause: NodeJS.ErrnoException) => {

@@ -17,8 +17,7 @@ export type Trusts = (connection: { readonly socket: TLSSocket }) => boolean
 
 /**
  * To whom HTTP/2 is offered: at a worker with much to whom it trusts and with little to anybody else, at a controller to requesters, who are all alike.
- * `onlyTrusted`: who has not shown a key that counts when the connection is opened has not a frame of it read, and is cut. Frames of a stranger can end a process: Node 24.21 writes to its TLS while
- * a write is under way, and aborts (`TLSWrap::DoWrite`, `!current_write_`), for which no other cure is known.
+ * `onlyTrusted`: who has not shown a key that counts when the connection is opened has not a frame of it read, and is cut. Most faults that let a stranger end or fill a process of Node are in what reads frames.
  */
 export type Offer = { readonly trusts: Trusts; readonly onlyTrusted?: true } | 'requesters'
 

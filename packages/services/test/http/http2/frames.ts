@@ -101,7 +101,10 @@ export async function rawConnection(
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const local = from === undefined ? {} : { localAddress: from }
   const socket = connect({ port, host: '127.0.0.1', ALPNProtocols: ['h2'], rejectUnauthorized: false, ...local }, resolve)
-  atEnd(() => socket.destroy())
+  socket.once(
+    'close',
+    atEnd(() => socket.destroy()),
+  )
   if (withHandshake !== undefined) socket.write(withHandshake)
   const frames: Frame[] = []
   let rest = Buffer.alloc(0)

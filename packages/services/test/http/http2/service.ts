@@ -8,15 +8,18 @@ import { type Listening, type ListenLimits, listen } from '../../../src/http/lis
 
 export const digest = `sha256:${'ab'.repeat(32)}`
 
-const closing: (() => unknown)[] = []
+const closing = new Set<() => unknown>()
 
 /** Later ones first. */
 export async function closeAll(): Promise<void> {
-  for (const close of closing.splice(0).reverse()) await close()
+  for (const close of [...closing].reverse()) await close()
+  closing.clear()
 }
 
-export function atEnd(close: () => unknown): void {
-  closing.push(close)
+/** Gives what forgets it, where it has been closed before. */
+export function atEnd(close: () => unknown): () => void {
+  closing.add(close)
+  return () => closing.delete(close)
 }
 
 /** Times of a minute: no test waits for them, and none ends by them. */
