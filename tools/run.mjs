@@ -37,7 +37,9 @@ const [major, minor] = process.versions.node.split('.').map(Number)
 if (node === process.execPath && (major < 22 || (major === 22 && minor < 19)))
   fail(`Node >= 22.19 is needed on ${process.platform}-${process.arch}, this is ${process.versions.node}`)
 
-const child = spawn(node, process.argv.slice(2), { stdio: 'inherit' })
+// Half of what a command takes to start is reading TypeScript, the same each time. Node reads it from there only where the source is what it was.
+const env = { NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'node'), ...process.env }
+const child = spawn(node, process.argv.slice(2), { stdio: 'inherit', env })
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
 child.on('error', (error) => fail(`cannot start ${node}: ${error.message}`))
 child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : signal === 'SIGTERM' ? 143 : 1)))
