@@ -12,6 +12,7 @@ export default defineConfig({
     hookTimeout: 120_000,
     // How long a condition may take to come true on a machine that does other work besides; it costs nothing where it does.
     expect: { poll: { timeout: 20_000 } },
-    maxWorkers: 2,
+    // One more than the cores of a small machine: a good part of the tests waits for other processes, or for time to pass.
+    maxWorkers: 3,
   },
 })
