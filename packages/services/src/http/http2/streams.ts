@@ -1,5 +1,6 @@
 import type { RequestListener } from 'node:http'
 import type { Http2ServerRequest, ServerHttp2Stream } from 'node:http2'
+import { Readable } from 'node:stream'
 import { sendError } from '../body.ts'
 import { HttpError } from '../errors.ts'
 import { maxHeaderList } from './limits.ts'
@@ -34,6 +35,7 @@ export function boundStreams(handler: RequestListener, requestMs: number, places
     if (lengthOf(request.rawHeaders) > maxHeaderList)
       return void sendError(response, new HttpError(431, 'invalid_request_error', 'the headers of the request are too long'))
     if (!stream.endAfterHeaders) {
+      stream.push = push
       const late = setTimeout(() => {
         // All of it is there, and nobody has read it yet.
         if (stream.state.remoteClose === 1) return
@@ -47,6 +49,19 @@ export function boundStreams(handler: RequestListener, requestMs: number, places
     }
     return handler(request, response)
   }
+}
+
+/**
+ * Node keeps a stream that has closed without an error, as by its requester's reset, until what has come of its body is read. Of more than somebody wanted nobody reads the rest, and place, bytes and connection would be
+ * held for as long as the requester likes.
+ */
+function push(this: ServerHttp2Stream, part: unknown, encoding?: BufferEncoding): boolean {
+  if (part === null && this.closed && !this.destroyed) setImmediate(letGo, this)
+  return Readable.prototype.push.call(this, part, encoding)
+}
+
+function letGo(stream: ServerHttp2Stream): void {
+  stream.destroy()
 }
 
 function lengthOf(rawHeaders: readonly string[]): number {
