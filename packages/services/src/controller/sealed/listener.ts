@@ -21,13 +21,13 @@ export function withSealedBodies(recipient: EhbpRecipient, forward: ForwardDeps,
     if (method !== 'POST') return inner(request, response)
     const inference = inferenceEndpoints.has(url)
     if (request.headers[ehbpHeaders.session] !== undefined) {
-      if (inference) return void forwardSealed(url, forward, request, response)
-      if (url === sealedReceiptsPath) return void passQuestion(forward, request, response)
+      if (inference) return forwardSealed(url, forward, request, response)
+      if (url === sealedReceiptsPath) return passQuestion(forward, request, response)
     }
     if (inference && isSealed(request)) expectSealed(request, response, recipient)
     if (url === sealedReceiptsPath && isSealed(request)) {
       expectSealed(request, response, recipient)
-      return void ownReceipt(forward, kept, request, response)
+      return ownReceipt(forward, kept, request, response)
     }
     return inner(request, response)
   }

@@ -58,7 +58,8 @@ export async function withTurn(
     }
   } catch (error) {
     receipt?.abandon()
-    response.removeHeader('x-receipt-id')
+    // Where the answer has begun, by whomever, Node throws at that, and nobody waits for a turn.
+    if (!response.headersSent) response.removeHeader('x-receipt-id')
     sendError(response, error)
   } finally {
     clearTimeout(deadline)

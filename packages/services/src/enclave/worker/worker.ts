@@ -162,8 +162,7 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
         if (costs && controllers !== null && !controllers.admits(request)) return sendError(response, notVerified())
         // So that a controller finds out without a request of somebody.
         if (controllers !== null && !controllers.admits(request)) response.setHeader(unverifiedHeader, '1')
-        if (request.method === 'POST' && isSealed(request)) return void handleSealed(sealed, request, response)
-        const done = (handle ?? others)(request, response)
+        const done = request.method === 'POST' && isSealed(request) ? handleSealed(sealed, request, response) : (handle ?? others)(request, response)
         Promise.resolve(done).catch((error: unknown) => sendError(response, error))
       },
     }
