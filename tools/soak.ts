@@ -30,7 +30,7 @@ const help = `usage: npm run soak -- NAME [options]; progress on stderr, a JSON 
   replay           [--iterations N] [--seed N]     answers of a worker under load, replayed in another process
   worker           [--rounds N] [--seconds N] [--kills N] [--seed N]   a worker under load, and under kill -9
   replicas         [--answers N] [--kills N | --minutes N]   three controllers on one PostgreSQL, killed in turn
-  http2            [--seconds N] [--connections N] [--seed N]   random frames of strangers: the service outlives them, and keeps nothing of them
+  http2            [--seconds N] [--connections N] [--seed N] [--side stranger|worker]   random frames of strangers, or of a worker: the service outlives them, and keeps nothing of them
   scale            [--connections N] [--registrations N]     10,000 workers and 1,000 models, idle connections, registrations
   gramine          [--starts N] [--answers N] [--cpu-variant NAME]     each role under gramine-direct and without
   distinguisher    [--questions N] [--scenes N] [--network N] [--seed N] [--only SCENE]   how well probes are told from questions of others

@@ -1,14 +1,85 @@
-/** What the service in the child process tells of itself, and is asked. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+/** What the child process tells of itself, and is asked. */
 export interface Ready {
+  /** Where it listens; 0 where it does not. */
   readonly port: number
 }
 
 export interface Counts {
   readonly begun: number
-  /** Answers that have not been closed. */
+  /** What has not ended. */
   readonly open: readonly string[]
   readonly errors: readonly string[]
   readonly rss: number
 }
 
 export type Asked = 'counts'
+
+export interface Work {
+  readonly seconds: number
+  /** At a time. */
+  readonly connections: number
+  readonly seed: number
+  readonly progress?: (line: string) => void
+}
+
+export interface Result {
+  readonly connections: number
+  /** That reached a handler, or an end. */
+  readonly requests: number
+  /** Of the child, once all connections had ended. */
+  readonly megabytes: number
+  readonly findings: readonly string[]
+}
+
+export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** The process that others send random frames to. */
+export interface Child {
+  /** Null where it has ended. */
+  readonly port: number | null
+  readonly ended: boolean
+  /** Asks it what is left, ends it, and gives what was found. */
+  end(connections: number): Promise<Result>
+}
+
+export async function startChild(file: URL, ...args: readonly string[]): Promise<Child> {
+  const child = spawn(process.execPath, ['--conditions=@veritee/source', fileURLToPath(file), ...args], {
+    stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+  })
+  let text = ''
+  child.stderr?.setEncoding('utf8').on('data', (part: string) => {
+    text = (text + part).slice(-4000)
+  })
+  const findings: string[] = []
+  let ended = false
+  let stopped = false
+  const exit = once(child, 'exit').then(([code, signal]) => {
+    ended = true
+    if (!stopped) findings.push(`the process ended: ${signal ?? `exit code ${code}`}\n${text}`)
+    return null
+  })
+  const message = async <T>(): Promise<T> => (await once(child, 'message'))[0] as T
+  const ready = await Promise.race([message<Ready>(), exit])
+  return {
+    port: ready?.port ?? null,
+    get ended() {
+      return ended
+    },
+    end: async (connections) => {
+      if (!ended) child.send('counts' satisfies Asked)
+      const counts = ended ? null : await Promise.race([message<Counts>(), exit])
+      stopped = true
+      child.kill('SIGKILL')
+      await exit
+      if (counts !== null) {
+        findings.push(...counts.errors.map((error) => `an error that nobody handled: ${error}`))
+        findings.push(...[...new Set(counts.open)].map((what) => `never ended: ${what}`))
+      }
+      return { connections, requests: counts?.begun ?? 0, megabytes: Math.round((counts?.rss ?? 0) / 1e6), findings }
+    },
+  }
+}

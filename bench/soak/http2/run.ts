@@ -1,66 +1,108 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
-import { rawConnection } from '../../../packages/services/test/http/http2/frames.ts'
+import type { TLSSocket } from 'node:tls'
+import { closeAll, serveTls } from '../../../packages/services/test/controller/worker-pool/fake-worker.ts'
+import { flag, frame, preface, rawConnection, splitter, type } from '../../../packages/services/test/http/http2/frames.ts'
 import { Random } from '../random.ts'
-import type { Asked, Counts, Ready } from './child.ts'
-import { RandomFrames } from './random-frames.ts'
+import { type Child, pause, type Result, startChild, type Work } from './child.ts'
+import { StrangersFrames, WorkersFrames } from './random-frames.ts'
 
-export interface Result {
-  readonly connections: number
-  /** Requests that reached a handler. */
-  readonly requests: number
-  /** Of the service, once all connections had ended. */
-  readonly megabytes: number
-  readonly findings: readonly string[]
-}
-
-export interface Work {
-  readonly seconds: number
-  /** At a time. */
-  readonly connections: number
-  readonly seed: number
-  readonly progress?: (line: string) => void
-}
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-/** Longer than any time that the service has for anything. */
+/** Longer than any time that either side has for anything. */
 const quietMs = 3000
 
+/** What is made until its time is up or the process ends, each with the next random numbers. */
+class Run {
+  made = 0
+  readonly #endMs: number
+  readonly #seed: number
+  readonly #child: Child
+
+  constructor({ seconds, seed }: Work, child: Child) {
+    this.#endMs = performance.now() + seconds * 1000
+    this.#seed = seed
+    this.#child = child
+  }
+
+  get over(): boolean {
+    return this.#child.ended || performance.now() >= this.#endMs
+  }
+
+  next(): Random {
+    return new Random(this.#seed, this.made++)
+  }
+
+  async end(progress: Work['progress'], until: Promise<unknown>): Promise<void> {
+    const told = setInterval(
+      () => progress?.(`${this.made} connections, ${Math.max(0, Math.round((this.#endMs - performance.now()) / 1000))} s left`),
+      15_000,
+    )
+    await until
+    clearInterval(told)
+  }
+}
+
 /** Random frames of HTTP/2 of strangers, over connections that come and go, to a service in a process of its own. It must outlive them, and keep nothing of them. */
-export async function runHttp2({ seconds, connections, seed, progress = () => undefined }: Work): Promise<Result> {
-  const service = start()
-  const findings: string[] = []
-  let ended = false
-  const exit = once(service.child, 'exit').then(([code, signal]) => {
-    ended = true
-    if (!stopped) findings.push(`the service ended: ${signal ?? `exit code ${code}`}\n${service.errors()}`)
-  })
-  let stopped = false
-  const port = await Promise.race([service.ready, exit.then(() => null)])
-  const endMs = performance.now() + seconds * 1000
-  let made = 0
-  const over = (): boolean => ended || performance.now() >= endMs
+export async function runHttp2(work: Work): Promise<Result> {
+  const service = await startChild(new URL('service.ts', import.meta.url))
+  const run = new Run(work, service)
   const stranger = async (): Promise<void> => {
-    while (port !== null && !over()) await connection(port, new Random(seed, made++))
+    while (service.port !== null && !run.over) await connection(service.port, run.next())
   }
-  const told = setInterval(() => progress(`${made} connections, ${Math.max(0, Math.round((endMs - performance.now()) / 1000))} s left`), 15_000)
-  await Promise.all(Array.from({ length: connections }, stranger))
-  clearInterval(told)
-  if (!ended) await pause(quietMs)
-  const counts = ended ? null : await Promise.race([service.counts(), exit.then(() => null)])
-  stopped = true
-  service.child.kill('SIGKILL')
-  await exit
-  if (counts !== null) {
-    findings.push(...counts.errors.map((error) => `an error that nobody handled: ${error}`))
-    findings.push(...[...new Set(counts.open)].map((what) => `an answer that was never closed: ${what}`))
+  await run.end(work.progress, Promise.all(Array.from({ length: work.connections }, stranger)))
+  if (!service.ended) await pause(quietMs)
+  return service.end(run.made)
+}
+
+/** Random frames of a worker to a controller's connections, in a process of its own, over which it asks without end. It must outlive them; each request must end, and nothing be kept. */
+export async function runHttp2OfWorker(work: Work): Promise<Result> {
+  let run: Run | null = null
+  const worker = await serveTls(['h2'], (socket) => {
+    if (run !== null) speak(socket, run.next())
+  })
+  const controller = await startChild(
+    new URL('controller.ts', import.meta.url),
+    worker.url,
+    worker.own.spki,
+    String(work.connections),
+    String(work.seed),
+  )
+  const started = new Run(work, controller)
+  run = started
+  const over = async (): Promise<void> => {
+    while (!started.over) await pause(50)
   }
-  return { connections: made, requests: counts?.begun ?? 0, megabytes: Math.round((counts?.rss ?? 0) / 1e6), findings }
+  await started.end(work.progress, over())
+  await closeAll()
+  if (!controller.ended) await pause(quietMs)
+  return controller.end(started.made)
+}
+
+/** Frames whenever something was asked, and now and then; SETTINGS and PING are answered as they should be by most. */
+function speak(socket: TLSSocket, random: Random): void {
+  const frames = new WorkersFrames(random)
+  const answers = !random.chance(20)
+  socket.write(frames.first())
+  const send = (count: number): void => {
+    if (socket.writable) socket.write(frames.several(count))
+  }
+  let left = random.pick([3, 30, 300])
+  const more = (): void => {
+    if (left-- > 0) send(random.pick([1, 3, 30]))
+    else if (random.chance(2)) socket.destroy()
+    else socket.end()
+  }
+  const timer = setInterval(more, random.pick([1, 5, 20]))
+  socket.once('close', () => clearInterval(timer))
+  const own = splitter((one) => {
+    const asks = (one.flags & flag.ack) === 0
+    if (one.type === type.headers) frames.asked(one.stream)
+    else if (answers && asks && one.type === type.settings) socket.write(frame(type.settings, flag.ack, 0))
+    else if (answers && asks && one.type === type.ping) socket.write(frame(type.ping, flag.ack, 0, one.payload))
+    if (one.type === type.headers) send(random.pick([1, 1, 5]))
+  }, preface.length)
+  socket.on('data', own)
 }
 
 async function connection(port: number, random: Random): Promise<void> {
-  const frames = new RandomFrames(random)
+  const frames = new StrangersFrames(random)
   const first = frames.first()
   const early = random.chance(3)
   const raw = await rawConnection({ port }, { begun: false, ...(early ? { withHandshake: first } : {}) }).catch(() => null)
@@ -75,19 +117,4 @@ async function connection(port: number, random: Random): Promise<void> {
   }
   await pause(random.pick([0, 0, 20]))
   raw.socket.destroy()
-}
-
-function start(): { child: ChildProcess; ready: Promise<number>; counts: () => Promise<Counts>; errors: () => string } {
-  const path = fileURLToPath(new URL('service.ts', import.meta.url))
-  const child = spawn(process.execPath, ['--conditions=@veritee/source', path], { stdio: ['ignore', 'inherit', 'pipe', 'ipc'] })
-  let text = ''
-  child.stderr?.setEncoding('utf8').on('data', (part: string) => {
-    text = (text + part).slice(-4000)
-  })
-  const message = async <T>(): Promise<T> => (await once(child, 'message'))[0] as T
-  const counts = (): Promise<Counts> => {
-    child.send('counts' satisfies Asked)
-    return message<Counts>()
-  }
-  return { child, ready: message<Ready>().then(({ port }) => port), counts, errors: () => text }
 }

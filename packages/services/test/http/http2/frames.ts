@@ -74,6 +74,23 @@ export interface RawConnection {
   resets(): { readonly stream: number; readonly code: number }[]
 }
 
+/** Gives each frame once all of it has come; so many bytes before the first are none. */
+export function splitter(came: (one: Frame) => void, before = 0): (part: Buffer) => void {
+  let skip = before
+  let rest = Buffer.alloc(0)
+  return (part) => {
+    rest = Buffer.concat([rest, part])
+    if (rest.length < skip) return
+    rest = rest.subarray(skip)
+    skip = 0
+    while (rest.length >= 9 && rest.length >= 9 + rest.readUIntBE(0, 3)) {
+      const end = 9 + rest.readUIntBE(0, 3)
+      came({ type: rest[3] ?? 0, flags: rest[4] ?? 0, stream: rest.readUInt32BE(5), payload: Buffer.from(rest.subarray(9, end)) })
+      rest = rest.subarray(end)
+    }
+  }
+}
+
 function roomOrEnd(socket: TLSSocket): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
@@ -107,15 +124,10 @@ export async function rawConnection(
   )
   if (withHandshake !== undefined) socket.write(withHandshake)
   const frames: Frame[] = []
-  let rest = Buffer.alloc(0)
-  socket.on('data', (part: Buffer) => {
-    rest = Buffer.concat([rest, part])
-    while (rest.length >= 9 && rest.length >= 9 + rest.readUIntBE(0, 3)) {
-      const end = 9 + rest.readUIntBE(0, 3)
-      frames.push({ type: rest[3] ?? 0, flags: rest[4] ?? 0, stream: rest.readUInt32BE(5), payload: Buffer.from(rest.subarray(9, end)) })
-      rest = rest.subarray(end)
-    }
-  })
+  socket.on(
+    'data',
+    splitter((one) => frames.push(one)),
+  )
   const connection: RawConnection = {
     socket,
     frames,
