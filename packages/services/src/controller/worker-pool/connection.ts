@@ -226,7 +226,9 @@ export class Connection implements Carrier {
     else if (this.#asked !== null && ++this.#asked > answerWithin) this.destroy(new errors.SocketError('the worker is silent'))
     else if (this.#open === 0) {
       this.#idle++
-      if (!this.known && this.#idle > answerWithin) this.destroy(new errors.SocketError('the worker does not say how many requests it takes'))
+      // Seen where a worker had broken the protocol and gone: Node had closed its session, and waited for something.
+      if (this.#leaving && this.#idle > answerWithin) this.destroy(new errors.SocketError('the connection does not end'))
+      else if (!this.known && this.#idle > answerWithin) this.destroy(new errors.SocketError('the worker does not say how many requests it takes'))
       else if (this.#idle > (this.#used ? idleAfter : unusedAfter)) this.leave()
     } else if (this.#silent > askAfter && this.#asked === null) this.#ask(() => undefined)
   }

@@ -42,3 +42,15 @@ test('one over which nothing was ever asked ends sooner than one that was used: 
   begin('unused', other, false)
   await expect.poll(() => ended).toEqual(['unused', 'used'])
 })
+
+test('one that does not end by itself, with nothing under way on it, is ended', async () => {
+  const { url } = await serveHttp2(() => undefined)
+  const socket = await connected(url)
+  const connection = new Connection(socket, new URL(url), { ...usualConnection, tickMs: 10 }, () => undefined)
+  await expect.poll(() => connection.takes).toBe(true)
+  // As Node's own does where it waits for something that does not come.
+  connection.session.close = () => undefined
+  connection.leave()
+  expect([connection.leaving, connection.ended, socket.destroyed]).toEqual([true, false, false])
+  await expect.poll(() => [connection.ended, socket.destroyed]).toEqual([true, true])
+})
