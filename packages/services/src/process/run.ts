@@ -3,6 +3,7 @@ import { helpText } from '../config/describe.ts'
 import type { Sections } from '../config/field.ts'
 import type { logs } from '../config/logs.ts'
 import { type Configuration, readConfiguration, type Schema } from '../config/schema.ts'
+import { outlive } from './faults.ts'
 import { nodeFiles } from './files.ts'
 import { createLog } from './logs/log.ts'
 import type { Program } from './program.ts'
@@ -67,6 +68,7 @@ export async function runService<S extends Sections & { readonly logs: Pick<type
     report('stopped before it was ready')
     process.exit(0)
   }
+  outlive(process, report)
   const { ready } = running
   if (asked.json) process.stdout.write(`${JSON.stringify({ ok: true, ...ready, ready_ms: Math.round(performance.now() - started) })}\n`)
   report(`${schema.role} ready at ${ready.url}${ready.simulated ? ' SIMULATED: nothing is protected' : ''}`, { event: 'service.ready' })

@@ -4,6 +4,7 @@ export type EventCode =
   | 'service.ready'
   | 'service.stopping'
   | 'service.stopped'
+  | 'service.fault'
   | 'service.listening'
   | 'drain.cut_off'
   | 'keys.renewed'
