@@ -13,7 +13,19 @@ export interface Counts {
   /** What has not ended. */
   readonly open: readonly string[]
   readonly errors: readonly string[]
+  /** Of V8's heap and what it leads to, once nothing else is under way. */
+  readonly kept: number
   readonly rss: number
+}
+
+/** Bytes that are still led to. What connections led to is freed over a few turns. */
+export async function kept(): Promise<number> {
+  for (let i = 0; i < 4; i++) {
+    await pause(100)
+    globalThis.gc?.()
+  }
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
 }
 
 export type Asked = 'counts'
@@ -30,8 +42,8 @@ export interface Result {
   readonly connections: number
   /** That reached a handler, or an end. */
   readonly requests: number
-  /** Of the child, once all connections had ended. */
-  readonly megabytes: number
+  /** Of the child, once all connections had ended: of V8's heap and what it leads to, and in RAM. */
+  readonly megabytes: { readonly kept: number; readonly ram: number }
   readonly findings: readonly string[]
 }
 
@@ -47,8 +59,8 @@ export interface Child {
 }
 
 export async function startChild(file: URL, ...args: readonly string[]): Promise<Child> {
-  const child = spawn(process.execPath, ['--conditions=@veritee/source', fileURLToPath(file), ...args], {
-    stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+  const child = spawn(process.execPath, ['--expose-gc', '--conditions=@veritee/source', fileURLToPath(file), ...args], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   })
   let text = ''
   child.stderr?.setEncoding('utf8').on('data', (part: string) => {
@@ -79,7 +91,11 @@ export async function startChild(file: URL, ...args: readonly string[]): Promise
         findings.push(...counts.errors.map((error) => `an error that nobody handled: ${error}`))
         findings.push(...[...new Set(counts.open)].map((what) => `never ended: ${what}`))
       }
-      return { connections, requests: counts?.begun ?? 0, megabytes: Math.round((counts?.rss ?? 0) / 1e6), findings }
+      return { connections, requests: counts?.begun ?? 0, megabytes: { kept: inMegabytes(counts?.kept), ram: inMegabytes(counts?.rss) }, findings }
     },
   }
+}
+
+function inMegabytes(bytes = 0): number {
+  return Math.round(bytes / 1e6)
 }

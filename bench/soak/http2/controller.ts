@@ -5,7 +5,7 @@ import { callWorker } from '../../../packages/services/src/controller/worker-ans
 import { usualConnection } from '../../../packages/services/src/controller/worker-pool/connection.ts'
 import { WorkerPool } from '../../../packages/services/src/controller/worker-pool/pool.ts'
 import { Random } from '../random.ts'
-import { type Asked, type Counts, pause, type Ready } from './child.ts'
+import { type Asked, type Counts, kept, pause, type Ready } from './child.ts'
 
 const [url = '', spki = '', atOnce = '8', seed = '1'] = process.argv.slice(2)
 /** Requests for each connection that there may be: some wait for a place. */
@@ -67,7 +67,7 @@ process.on('message', async (asked: Asked) => {
   over = true
   await Promise.race([pool.close(), pause(1000)])
   const left = [...open.values(), ...Array(pool.connections).fill('a connection')]
-  process.send?.({ begun, open: left, errors: errors.splice(0), rss: process.memoryUsage().rss } satisfies Counts)
+  process.send?.({ begun, open: left, errors: errors.splice(0), kept: await kept(), rss: process.memoryUsage().rss } satisfies Counts)
 })
 process.on('disconnect', () => process.exit())
 process.send?.({ port: 0 } satisfies Ready)

@@ -5,7 +5,7 @@ import { routesListener } from '../../../packages/services/src/http/http2/routes
 import { leaveConnection } from '../../../packages/services/src/http/http2/streams.ts'
 import { Gate } from '../../../packages/services/src/process/gate.ts'
 import { startService } from '../../../packages/services/test/http/http2/service.ts'
-import type { Asked, Counts, Ready } from './child.ts'
+import { type Asked, type Counts, kept, type Ready } from './child.ts'
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 const errors: string[] = []
@@ -69,9 +69,9 @@ const service = await startService(
   // Short, so that connections end by them too.
   { requesters: true, limits: { connections: 60, headersMs: 300, requestMs: 300, keepAliveMs: 300, takenMs: 200 } },
 )
-process.on('message', (asked: Asked) => {
+process.on('message', async (asked: Asked) => {
   if (asked !== 'counts') return
-  process.send?.({ begun, open: [...open.values()], errors: errors.splice(0), rss: process.memoryUsage().rss } satisfies Counts)
+  process.send?.({ begun, open: [...open.values()], errors: errors.splice(0), kept: await kept(), rss: process.memoryUsage().rss } satisfies Counts)
 })
 process.on('disconnect', () => process.exit())
 process.send?.({ port: service.port } satisfies Ready)
