@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { queryObjects } from 'node:v8'
 
 /** What the child process tells of itself, and is asked. */
 export interface Ready {
@@ -13,19 +14,23 @@ export interface Counts {
   /** What has not ended. */
   readonly open: readonly string[]
   readonly errors: readonly string[]
-  /** Of V8's heap and what it leads to, once nothing else is under way. */
+  /** Bytes of V8's heap and what it leads to, and sessions of HTTP/2, once nothing else is under way. */
   readonly kept: number
+  readonly sessions: number
   readonly rss: number
 }
 
-/** Bytes that are still led to. What connections led to is freed over a few turns. */
-export async function kept(): Promise<number> {
+/** The last ones are what Node still has at hand. */
+const mostSessions = 2
+
+/** What is still led to, sessions by their class. What connections led to is freed over a few turns. */
+export async function left(session: unknown): Promise<Pick<Counts, 'kept' | 'sessions' | 'rss'>> {
   for (let i = 0; i < 4; i++) {
     await pause(100)
     globalThis.gc?.()
   }
-  const { heapUsed, external } = process.memoryUsage()
-  return heapUsed + external
+  const { heapUsed, external, rss } = process.memoryUsage()
+  return { kept: heapUsed + external, sessions: typeof session === 'function' ? queryObjects(session, { format: 'count' }) : 0, rss }
 }
 
 export type Asked = 'counts'
@@ -89,6 +94,7 @@ export async function startChild(file: URL, ...args: readonly string[]): Promise
       await exit
       if (counts !== null) {
         findings.push(...counts.errors.map((error) => `an error that nobody handled: ${error}`))
+        if (counts.sessions > mostSessions) findings.push(`still held: ${counts.sessions} sessions that have ended`)
         findings.push(...[...new Set(counts.open)].map((what) => `never ended: ${what}`))
       }
       return { connections, requests: counts?.begun ?? 0, megabytes: { kept: inMegabytes(counts?.kept), ram: inMegabytes(counts?.rss) }, findings }

@@ -1,11 +1,13 @@
 // A controller's connections to one worker, in a process of its own, over which it asks without end and gives up in each way in which a controller does.
+import { connect } from 'node:http2'
+import { PassThrough } from 'node:stream'
 import { Cancellation } from '../../../packages/services/src/controller/cancellation.ts'
 import { keyedConnector } from '../../../packages/services/src/controller/pinned-pool.ts'
 import { callWorker } from '../../../packages/services/src/controller/worker-answer.ts'
 import { usualConnection } from '../../../packages/services/src/controller/worker-pool/connection.ts'
 import { WorkerPool } from '../../../packages/services/src/controller/worker-pool/pool.ts'
 import { Random } from '../random.ts'
-import { type Asked, type Counts, kept, pause, type Ready } from './child.ts'
+import { type Asked, type Counts, left, pause, type Ready } from './child.ts'
 
 const [url = '', spki = '', atOnce = '8', seed = '1'] = process.argv.slice(2)
 /** Requests for each connection that there may be: some wait for a place. */
@@ -22,6 +24,9 @@ const pool = new WorkerPool(url, Number(atOnce) * each, (http2) => keyedConnecto
   tickMs: 20,
   requests: 200,
 })
+/** For the class of all of them, which Node does not export. */
+const session = connect('http://127.0.0.1', { createConnection: () => new PassThrough() })
+session.on('error', () => undefined).destroy()
 const open = new Map<object, string>()
 let begun = 0
 let over = false
@@ -66,8 +71,8 @@ process.on('message', async (asked: Asked) => {
   if (asked !== 'counts') return
   over = true
   await Promise.race([pool.close(), pause(1000)])
-  const left = [...open.values(), ...Array(pool.connections).fill('a connection')]
-  process.send?.({ begun, open: left, errors: errors.splice(0), kept: await kept(), rss: process.memoryUsage().rss } satisfies Counts)
+  const unended = [...open.values(), ...Array(pool.connections).fill('a connection')]
+  process.send?.({ begun, open: unended, errors: errors.splice(0), ...(await left(session.constructor)) } satisfies Counts)
 })
 process.on('disconnect', () => process.exit())
 process.send?.({ port: 0 } satisfies Ready)

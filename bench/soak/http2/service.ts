@@ -2,10 +2,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { readRequestBody, sendError, sendJson, write } from '../../../packages/services/src/http/body.ts'
 import { routesListener } from '../../../packages/services/src/http/http2/routes.ts'
-import { leaveConnection } from '../../../packages/services/src/http/http2/streams.ts'
+import { leaveConnection, streamOf } from '../../../packages/services/src/http/http2/streams.ts'
 import { Gate } from '../../../packages/services/src/process/gate.ts'
 import { startService } from '../../../packages/services/test/http/http2/service.ts'
-import { type Asked, type Counts, kept, type Ready } from './child.ts'
+import { type Asked, type Counts, left, type Ready } from './child.ts'
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 const errors: string[] = []
@@ -54,11 +54,14 @@ const handlers: Record<string, (request: IncomingMessage, response: ServerRespon
 
 const open = new Map<object, string>()
 let begun = 0
+/** Their class, which Node does not export. */
+let sessions: unknown
 const gate = new Gate(leaveConnection)
 const service = await startService(
   gate.wrap(
     (request, response) => {
       begun++
+      sessions ??= streamOf(request)?.session?.constructor
       const url = String(request.url)
       open.set(response, `${request.method} ${url}`)
       response.once('close', () => open.delete(response))
@@ -71,7 +74,7 @@ const service = await startService(
 )
 process.on('message', async (asked: Asked) => {
   if (asked !== 'counts') return
-  process.send?.({ begun, open: [...open.values()], errors: errors.splice(0), kept: await kept(), rss: process.memoryUsage().rss } satisfies Counts)
+  process.send?.({ begun, open: [...open.values()], errors: errors.splice(0), ...(await left(sessions)) } satisfies Counts)
 })
 process.on('disconnect', () => process.exit())
 process.send?.({ port: service.port } satisfies Ready)

@@ -2,6 +2,7 @@ import { type ClientHttp2Session, connect, constants } from 'node:http2'
 import type { Socket } from 'node:net'
 import { errors } from 'undici'
 import { LinkedList } from '../../enclave/runtime/linked-list.ts'
+import { letGoOfSession } from '../../http/http2/session-error.ts'
 import type { Carrier, Exchange } from './exchange.ts'
 
 /** Of an HTTP/2 connection; tests have a quicker tick. */
@@ -100,8 +101,7 @@ export class Connection implements Carrier {
     })
     this.session.on('goaway', () => this.leave())
     this.session.on('error', (error) => {
-      // Until it is asked for, it leads to the native session, which holds this one until its SETTINGS are confirmed: where they never are, a circle that nothing frees, of 30 KB.
-      void error.stack
+      letGoOfSession(error)
       this.leave()
     })
     this.session.on('frameError', () => this.leave())

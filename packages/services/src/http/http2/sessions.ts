@@ -2,6 +2,7 @@ import { constants, type Http2SecureServer, type ServerHttp2Session } from 'node
 import type { TLSSocket } from 'node:tls'
 import { controlFrames, ofRequesters, ofStrangers, ofTrusted, partingMs, type Rate, requestersResets, strangersResets } from './limits.ts'
 import { setConnection, wasLeft } from './messages.ts'
+import { letGoOfSession } from './session-error.ts'
 
 export interface SessionTimes {
   /** Until the first request. */
@@ -45,6 +46,7 @@ export function guardSessions(server: Http2SecureServer, offer: Offer, { headers
     socket[self] = socket
     server.updateSettings(trusts({ socket }) ? ofTrusted : settings)
   })
+  server.on('sessionError', letGoOfSession)
   server.on('session', (session) => {
     const socket = (session.socket as Known)[self]
     if (socket === undefined) return session.destroy()
