@@ -65,7 +65,7 @@ export interface Child {
 
 export async function startChild(file: URL, ...args: readonly string[]): Promise<Child> {
   const child = spawn(process.execPath, ['--expose-gc', '--conditions=@veritee/source', fileURLToPath(file), ...args], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
   })
   let text = ''
   child.stderr?.setEncoding('utf8').on('data', (part: string) => {
